@@ -1,0 +1,40 @@
+"""Time, injected: the only way the stack learns what time it is or waits."""
+
+import time
+from typing import Protocol
+
+import anyio
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """Source of time for durations, waiting and HTTP dates."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch; for HTTP dates alone."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait *delay_s* seconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch."""
+        return time.time()
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait *delay_s* seconds on the running event loop."""
+        await anyio.sleep(delay_s)

@@ -1,0 +1,331 @@
+"""
+The whole error tree. The class tells what became of the request, and so whether repeating it is safe.
+
+    PlatformError                          one `except` catches everything this library raises
+    ├── ConfigError                        a setting is wrong; lists every problem, not the first
+    └── CallError                          one call failed; carries the outcome record
+        ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
+        ├── RequestNotSentError            no byte left us: safe to repeat for any method
+        │   ├── CircuitOpenError           refused: the service has been failing
+        │   ├── BulkheadFullError          refused: too many attempts or calls in flight already
+        │   ├── RateLimitExceededError     refused: the client's own rate limit
+        │   └── ClientClosedError          refused: the client was closed
+        ├── ResponseLostError              sent, no complete answer: safe to repeat only if idempotent
+        ├── DeadlineExceededError          the call's time is up
+        ├── DecodeError                    a 2xx, but not the shape that was promised
+        ├── ResponseTooLargeError          a response beyond the size limit; the rest was not read
+        ├── StatusError                    any status but 2xx
+        │   ├── RedirectError              3xx: redirects are never followed
+        │   ├── InvalidRequestError        400, 422
+        │   ├── AuthenticationError        401
+        │   ├── PermissionDeniedError      403
+        │   ├── NotFoundError              404, 410
+        │   ├── ConflictError              409
+        │   ├── RateLimitedError           429
+        │   └── ServerError                5xx
+        └── InternalError                  a defect of this library or of a hook; the cause is chained
+
+No text of these classes carries a token, a key, a query value or a body.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .problem import Problem
+from .types import Outcome, RequestSent
+
+__all__ = [
+    "AuthenticationError",
+    "BulkheadFullError",
+    "CallError",
+    "CircuitOpenError",
+    "ClientClosedError",
+    "ConfigError",
+    "ConflictError",
+    "DeadlineExceededError",
+    "DecodeError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PlatformError",
+    "RateLimitExceededError",
+    "RateLimitedError",
+    "RedirectError",
+    "RequestNotSentError",
+    "ResponseLostError",
+    "ResponseTooLargeError",
+    "ServerError",
+    "StatusError",
+    "error_type",
+    "status_error",
+]
+
+
+class PlatformError(Exception):
+    """Base of every error this library raises."""
+
+
+class ConfigError(PlatformError, ValueError):
+    """
+    One or more settings are wrong.
+
+    Args:
+        problems: Every problem found, each naming its setting.
+    """
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+class CallError(PlatformError):
+    """
+    One call failed.
+
+    Args:
+        reason: What happened, for people; free of secrets.
+        request_sent: Whether the server got the last attempt.
+        retry_after_s: Seconds after which the other side asked to be tried again.
+
+    Attributes:
+        outcome: Record of the whole call; None only until the call has ended.
+    """
+
+    def __init__(
+        self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
+    ) -> None:
+        # One positional argument: what pickle and copy hand back to __init__.
+        super().__init__(reason)
+        self.reason = reason
+        self.request_sent: RequestSent = request_sent
+        self.retry_after_s = retry_after_s
+        self.outcome: Outcome | None = None
+
+    @property
+    def service(self) -> str:
+        """Service the call was for."""
+        return self.outcome.call.service if self.outcome else ""
+
+    @property
+    def operation(self) -> str:
+        """Operation that failed, for example `get_user`."""
+        return self.outcome.call.operation if self.outcome else ""
+
+    @property
+    def method(self) -> str:
+        """HTTP method."""
+        return self.outcome.call.method if self.outcome else ""
+
+    @property
+    def route(self) -> str:
+        """Path template; `other` for a path filled by hand."""
+        return self.outcome.call.route if self.outcome else ""
+
+    @property
+    def correlation_id(self) -> str:
+        """Id that the platform's logs carry for this call."""
+        return self.outcome.call.correlation_id if self.outcome else ""
+
+    @property
+    def attempts(self) -> int:
+        """Tries begun on the wire; 0 when the call was refused before."""
+        return self.outcome.attempts if self.outcome else 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Duration of the call in seconds."""
+        return self.outcome.elapsed_s if self.outcome else 0.0
+
+    @property
+    def status(self) -> int | None:
+        """HTTP status of the last answer; None when the failure was not an answer."""
+        return None
+
+    @property
+    def problem(self) -> Problem | None:
+        """What the error response said about itself; None when the failure was not an answer."""
+        return None
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """True when a write may or may not have been applied, so that only the platform knows."""
+        if self.outcome is None or self.outcome.call.idempotent:
+            return False
+        return self._is_ambiguous and self.outcome.request_sent != "no"
+
+    @property
+    def is_retry_safe(self) -> bool:
+        """True when sending the same request again cannot apply a write twice; not that it would help."""
+        return not self.outcome_unknown
+
+    @property
+    def _is_ambiguous(self) -> bool:
+        """Does this failure leave open whether the request was applied?"""
+        return self.request_sent != "no"
+
+    def __str__(self) -> str:
+        if self.outcome is None:
+            return self.reason
+        call, tries = self.outcome.call, self.outcome.attempts
+        where = f"{call.service}.{call.operation} ({call.method} {call.route})"
+        unknown = "; the write may have been applied" if self.outcome_unknown else ""
+        counted = f"{tries} attempt{'' if tries == 1 else 's'}"
+        return f"{where}: {self.reason} [{counted}{unknown}; correlation id {call.correlation_id}]"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+
+class InvalidArgumentError(CallError, ValueError):
+    """A value given by the caller cannot be sent; nothing was."""
+
+
+class RequestNotSentError(CallError):
+    """No byte of the request left us: the name did not resolve, the connection was refused, TLS failed."""
+
+
+class CircuitOpenError(RequestNotSentError):
+    """The circuit breaker refuses attempts because the service has been failing; `retry_after_s` tells for how long."""
+
+
+class BulkheadFullError(RequestNotSentError):
+    """Too many calls or attempts are in flight already, and the queue is full."""
+
+
+class RateLimitExceededError(RequestNotSentError):
+    """The client's own rate limit would make this attempt wait past its deadline."""
+
+
+class ClientClosedError(RequestNotSentError):
+    """The client was closed before this call."""
+
+
+class ResponseLostError(CallError):
+    """The request was sent, or may have been, and no complete answer came back."""
+
+
+class DeadlineExceededError(CallError):
+    """The time for the whole call, all attempts together, is up."""
+
+
+class DecodeError(CallError):
+    """A 2xx answer that is not what the operation promises; the reason names the field's path."""
+
+    @property
+    def _is_ambiguous(self) -> bool:
+        return False  # 2xx: it was applied
+
+
+class ResponseTooLargeError(CallError):
+    """The response is larger than the limit; the rest was not read."""
+
+
+class InternalError(CallError):
+    """Something failed that should not be able to: a defect of this library or of a hook. The cause is chained."""
+
+
+class StatusError(CallError):
+    """
+    The platform answered with a status other than 2xx.
+
+    Args:
+        reason: What happened, for people.
+        status: The HTTP status.
+        problem: What the body said.
+        headers: Response headers that may be shown: content type, retry-after, location, correlation id.
+        retry_after_s: The server's Retry-After in seconds.
+    """
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        status: int = 0,
+        problem: Problem | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason, request_sent="yes", retry_after_s=retry_after_s)
+        self._status = status
+        self._problem = problem or Problem()
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the answer."""
+        return self._status
+
+    @property
+    def problem(self) -> Problem:
+        """What the error response said about itself."""
+        return self._problem
+
+    @property
+    def _is_ambiguous(self) -> bool:
+        # 429 and 503 with Retry-After say that the request was not processed; other 4xx refuse it. A gateway's
+        # 502 or 504, a 500 and a 408 leave it open.
+        if self._status == 503:  # noqa: PLR2004
+            return self.retry_after_s is None
+        return self._status in {408, 500, 502, 504}
+
+
+class RedirectError(StatusError):
+    """3xx: redirects are never followed, since they would carry credentials elsewhere."""
+
+
+class InvalidRequestError(StatusError):
+    """400 or 422: the platform refused the request's content; see `problem.field_errors`."""
+
+
+class AuthenticationError(StatusError):
+    """401: the credentials are missing, expired or wrong."""
+
+
+class PermissionDeniedError(StatusError):
+    """403: the credentials are fine and do not allow this."""
+
+
+class NotFoundError(StatusError):
+    """404 or 410."""
+
+
+class ConflictError(StatusError):
+    """409: the state of the resource does not allow this now."""
+
+
+class RateLimitedError(StatusError):
+    """429: too many requests; `retry_after_s` tells when to come back."""
+
+
+class ServerError(StatusError):
+    """5xx."""
+
+
+_BY_STATUS: dict[int, type[StatusError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    422: InvalidRequestError,
+    429: RateLimitedError,
+}
+_BY_CLASS: dict[int, type[StatusError]] = {3: RedirectError, 5: ServerError}
+
+
+def status_error(status: int, problem: Problem, *, retry_after_s: float | None = None) -> StatusError:
+    """Make the error for an answer with *status*: the class of the exact status wins, then that of its hundred."""
+    kind = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100) or StatusError
+    said = ": ".join(text for text in (problem.code, problem.message) if text)
+    reason = f"answered {status}" + (f" {said}" if said else "")
+    return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s)
+
+
+def error_type(error: Any) -> str:
+    """Low-cardinality name of *error* for spans, metrics and logs: the status as text, else the class name."""
+    status = getattr(error, "status", None)
+    return str(status) if isinstance(error, StatusError) and status else type(error).__name__

@@ -1,0 +1,97 @@
+"""
+Metadata a setting carries, and the one check that reads it.
+
+A policy's settings are a frozen dataclass beside the policy; each field is `Annotated[type, Knob(...)] = default`.
+Environment names, validation and the settings table in the README are all derived from here, so a setting is
+written down once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+__all__ = ["Knob", "Setting", "Settings", "problems", "settings_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """
+    What a setting means and which values it accepts.
+
+    Args:
+        doc: One sentence for the settings table.
+        unit: Unit of the value, for example `s` or `bytes`; empty for counts and switches.
+        ge: Smallest accepted value.
+        le: Largest accepted value.
+        source: Where the default comes from.
+    """
+
+    doc: str
+    unit: str = ""
+    ge: float | None = None
+    le: float | None = None
+    source: str = ""
+
+
+class Setting(NamedTuple):
+    """One field of a settings dataclass with its Knob."""
+
+    name: str
+    type: type
+    default: Any
+    knob: Knob
+
+
+@cache
+def settings_of(config: type) -> tuple[Setting, ...]:
+    """List the settings that the dataclass *config* declares, in the order of their declaration."""
+    return tuple(_settings(config))
+
+
+def _settings(config: type) -> Iterator[Setting]:
+    hints = get_type_hints(config, include_extras=True)
+    for field in fields(config):
+        hint = hints[field.name]
+        if get_origin(hint) is Annotated:
+            kind, *extras = get_args(hint)
+            for extra in extras:
+                if isinstance(extra, Knob):
+                    yield Setting(field.name, kind, field.default, extra)
+
+
+def problems(config: Any) -> list[str]:
+    """Name every value of *config* that is of the wrong type or out of bounds; empty when all are fine."""
+    found = []
+    for setting in settings_of(type(config)):
+        value = getattr(config, setting.name)
+        complaint = _complaint(setting, value)
+        if complaint:
+            found.append(f"{setting.name}: {complaint}, got {value!r}")
+    return found
+
+
+def _complaint(setting: Setting, value: Any) -> str:
+    # bool is an int to Python, yet max_attempts=True is a mistake.
+    accepted = (int, float) if setting.type is float else (setting.type,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
+        return f"must be {setting.type.__name__}"
+    knob = setting.knob
+    if knob.ge is not None and not value >= knob.ge:  # `not >=` also refuses NaN
+        return f"must be >= {knob.ge:g}"
+    if knob.le is not None and not value <= knob.le:
+        return f"must be <= {knob.le:g}"
+    return ""
+
+
+class Settings:
+    """Base of every settings dataclass: construction checks all Knobs and reports every problem at once."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        found = problems(self)
+        if found:
+            from .errors import ConfigError
+
+            raise ConfigError([f"{type(self).__name__}.{problem}" for problem in found])

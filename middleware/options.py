@@ -1,0 +1,77 @@
+"""Per-call options that travel through the context, so that connectors need no parameter for them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .errors import ConfigError
+
+__all__ = ["CallOptions", "call_options", "current_options"]
+
+
+_N = TypeVar("_N", int, float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """
+    What a caller asks of the calls in a block.
+
+    Attributes:
+        deadline_s: Total seconds per call; only shortens the policy's deadline.
+        max_attempts: Total tries per call; only lowers the policy's.
+    """
+
+    deadline_s: float | None = None
+    max_attempts: int | None = None
+
+
+_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=CallOptions())  # noqa: B039 - frozen
+
+
+def current_options() -> CallOptions:
+    """Options in force here."""
+    return _options.get()
+
+
+@contextmanager
+def call_options(*, deadline_s: float | None = None, max_attempts: int | None = None) -> Iterator[None]:
+    """
+    Apply options to every connector call inside the `with` block, in this task and the tasks it starts.
+
+    An option left out keeps what an outer block asked for; an inner block never loosens an outer one.
+
+    Args:
+        deadline_s: Total seconds per call, > 0.
+        max_attempts: Total tries per call, >= 1; 1 switches retries off.
+
+    Raises:
+        ConfigError: A value is out of bounds.
+    """
+    found = []
+    if deadline_s is not None and (isinstance(deadline_s, bool) or not deadline_s > 0):
+        found.append(f"call_options.deadline_s: must be > 0, got {deadline_s!r}")
+    if max_attempts is not None and (
+        isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1
+    ):
+        found.append(f"call_options.max_attempts: must be a whole number >= 1, got {max_attempts!r}")
+    if found:
+        raise ConfigError(found)
+    outer = _options.get()
+    token = _options.set(
+        CallOptions(
+            deadline_s=_smaller(outer.deadline_s, deadline_s),
+            max_attempts=_smaller(outer.max_attempts, max_attempts),
+        )
+    )
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def _smaller(outer: _N | None, inner: _N | None) -> _N | None:
+    given = [value for value in (outer, inner) if value is not None]
+    return min(given) if given else None

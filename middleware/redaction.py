@@ -1,0 +1,40 @@
+"""The one function through which foreign text passes before it may stand in an error, span or log."""
+
+import re
+
+__all__ = ["redact"]
+
+_MASK = "***"
+
+# Shapes of the platform's secrets: JSON Web Tokens, bearer values, app keys (moz_live_…), service keys
+# (sk_c2p_live_…), payment secrets (mps_…), credentials in URLs, and anything assigned to a telling name.
+_SECRETS = re.compile(
+    r"""
+      eyJ[\w-]{5,}(?:\.[\w-]*){1,2}
+    | (?i:bearer)\s+[^\s"',;]+
+    | \b(?:moz_(?:live|test)|sk_[a-z0-9]+(?:_live|_test)?|mps|mpc)_[\w-]{6,}
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
+    | (?i:(?<![a-z])(?:api[-_]?key|app[-_]?key|token|secret|password|passwd|authorization|cookie|set-cookie)
+        ["']?\s*[:=]\s*["']?)(?!\s)[^\s"'&;,}]+
+    | [\w.+-]+@[\w-]+\.[\w.-]+\w
+    """,
+    re.VERBOSE,
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def redact(text: str, *secrets: str | None, limit: int = 300) -> str:
+    """
+    Make *text* fit to be shown: mask what looks like a secret or an e-mail address, drop control characters, cut.
+
+    Args:
+        text: Anything that came from outside, for example a server's error message.
+        secrets: Exact values known to be secret, masked wherever they appear.
+        limit: Longest result in characters.
+    """
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, _MASK)
+    # Cut only after masking, else half a secret could stay; bound the regex's work on huge bodies first.
+    text = _SECRETS.sub(_MASK, _CONTROL.sub(" ", text[: limit * 20]))
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,247 @@
+"""
+What travels through the stack: one request down, one response up, and the call's own record beside them.
+
+The one interface of a layer is `async (request, call_next) -> response`: call `call_next` zero times (refuse), once
+(observe) or many times (retry); never keep it. A layer instance serves concurrent calls, so per-call state lives in
+`request.call` and nowhere else.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+__all__ = [
+    "AttemptRecord",
+    "Call",
+    "CallInfo",
+    "Handler",
+    "Middleware",
+    "Outcome",
+    "PlatformRequest",
+    "PlatformResponse",
+    "RequestSent",
+    "StopReason",
+    "Transport",
+]
+
+RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
+"""Did the server get the request? `no`: no byte left; `maybe`: sent, no answer; `yes`: it answered."""
+
+StopReason: TypeAlias = Literal[
+    "", "not_retryable", "max_attempts", "circuit_open", "retry_after_max", "deadline", "budget"
+]
+"""Why no further attempt was made; empty for a call that succeeded."""
+
+_RANK: dict[RequestSent, int] = {"no": 0, "maybe": 1, "yes": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """
+    One try on the wire.
+
+    Attributes:
+        number: 1 for the first try.
+        started_s: Start, in seconds after the call's start.
+        ended_s: End, in seconds after the call's start.
+        outcome: `ok`, or the name of the error class.
+        status: HTTP status; None when no answer came.
+        request_sent: Whether the server got this try.
+        delay_s: Backoff slept before this try.
+    """
+
+    number: int
+    started_s: float
+    ended_s: float
+    outcome: str
+    status: int | None
+    request_sent: RequestSent
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallInfo:
+    """
+    What a call is, fixed before it starts.
+
+    Attributes:
+        service: Service the client speaks to.
+        operation: Operation name, for example `get_user`.
+        method: HTTP method, upper case.
+        route: Path template; `other` when the path was filled by hand.
+        idempotent: Whether repeating the request is harmless (RFC 9110 section 9.2.2, or declared by the connector).
+        correlation_id: Id sent on every attempt.
+    """
+
+    service: str
+    operation: str
+    method: str
+    route: str
+    idempotent: bool
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """
+    What happened in one call: carried by the response or by the error.
+
+    Attributes:
+        call: What the call was.
+        attempts: Tries begun on the wire; 0 when the call was refused before.
+        elapsed_s: Duration of the whole call in seconds.
+        timeline: One record per attempt.
+        stop_reason: Why no further attempt was made.
+        request_sent: The most that any attempt reached.
+        circuit_state: State of the circuit breaker when it was last asked; empty when it never was.
+    """
+
+    call: CallInfo
+    attempts: int
+    elapsed_s: float
+    timeline: tuple[AttemptRecord, ...]
+    stop_reason: StopReason
+    request_sent: RequestSent
+    circuit_state: str
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Call:
+    """
+    State of one call, shared by all layers and attempts of that call alone.
+
+    Attributes:
+        info: What the call is.
+        started_at: Clock reading at the start.
+        deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
+        max_attempts: Cap on the tries asked for by the caller; None leaves it to the policy.
+        deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
+        attempts: Tries begun so far.
+        timeline: Records of the tries that ended.
+        pending_delay_s: Backoff just slept, for the next attempt's record.
+        stop_reason: Why no further attempt is made; set by the retry layer.
+        request_sent: What is known about the attempt in flight; the transport keeps it current.
+        circuit_state: State of the breaker when it was last asked.
+    """
+
+    info: CallInfo
+    started_at: float
+    deadline_s: float | None = None
+    max_attempts: int | None = None
+    deadline_at: float = float("inf")
+    attempts: int = 0
+    timeline: list[AttemptRecord] = field(default_factory=list)
+    pending_delay_s: float = 0.0
+    stop_reason: StopReason = ""
+    request_sent: RequestSent = "no"
+    circuit_state: str = ""
+
+    @property
+    def most_sent(self) -> RequestSent:
+        """The most that any attempt of this call reached, the one in flight included."""
+        reached = [record.request_sent for record in self.timeline]
+        return max([self.request_sent, *reached], key=_RANK.__getitem__)
+
+    def outcome(self, now: float) -> Outcome:
+        """Freeze the record of this call as it stands at clock reading *now*."""
+        return Outcome(
+            call=self.info,
+            attempts=self.attempts,
+            elapsed_s=max(0.0, now - self.started_at),
+            timeline=tuple(self.timeline),
+            stop_reason=self.stop_reason,
+            request_sent=self.most_sent,
+            circuit_state=self.circuit_state,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformRequest:
+    """
+    One request on its way down; layers hand on changed copies.
+
+    Attributes:
+        call: The call this request belongs to.
+        method: HTTP method, upper case.
+        path: Path template, or a path filled by hand.
+        path_params: Values for the template's placeholders.
+        params: Query values; None values are left out, lists repeat the key.
+        json_body: JSON-ready body; None sends none.
+        user_jwt: The caller's token, sent as Bearer.
+        decode: Turns the parsed document into the result; runs inside the attempt.
+        target: Encoded path and query, set once above the retry.
+        content: Encoded body, set once above the retry: the same bytes on every attempt.
+        headers: Headers set so far, names in lower case.
+    """
+
+    call: Call
+    method: str
+    path: str
+    path_params: Mapping[str, Any] | None = field(default=None, repr=False)
+    params: Mapping[str, Any] | None = field(default=None, repr=False)
+    json_body: Any = field(default=None, repr=False)
+    user_jwt: str | None = field(default=None, repr=False)
+    decode: Callable[[Any], Any] | None = field(default=None, repr=False)
+    target: str = field(default="", repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def with_headers(self, **headers: str) -> "PlatformRequest":
+        """Copy with *headers* added; `_` in a name stands for `-`."""
+        added = {name.replace("_", "-"): value for name, value in headers.items()}
+        return replace(self, headers={**self.headers, **added})
+
+
+@dataclass(slots=True, kw_only=True)
+class PlatformResponse:
+    """
+    A 2xx answer.
+
+    Attributes:
+        status: HTTP status, 200-299.
+        headers: Response headers, names in lower case; repeated ones joined by a comma.
+        body: Decompressed body.
+        data: The decoded result: what `decode` made of the JSON, or the JSON itself; `{}` for an empty body.
+        correlation_id: Id the server echoed, else the one that was sent.
+        outcome: Record of the whole call; set by the outermost layer.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+    data: Any = field(default=None, repr=False)
+    correlation_id: str = ""
+    outcome: Outcome | None = None
+
+    @property
+    def location(self) -> str | None:
+        """Value of the Location header, as a 201 carries it."""
+        return self.headers.get("location")
+
+
+Handler: TypeAlias = Callable[[PlatformRequest], Awaitable[PlatformResponse]]
+
+
+class Middleware(Protocol):
+    """One layer of the stack."""
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Handle *request*, with `call_next` as the rest of the stack."""
+        ...
+
+
+class Transport(Protocol):
+    """The terminal of the stack: one attempt on the wire."""
+
+    async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
+        """
+        Send *request* to *url* once and read the whole answer.
+
+        Raises:
+            CallError: Any failure, translated, with the phase it happened in.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections; idempotent."""
+        ...
