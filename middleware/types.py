@@ -113,6 +113,7 @@ class Call:
     Attributes:
         info: What the call is.
         started_at: Clock reading at the start.
+        correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
         max_attempts: Cap on the tries asked for by the caller; None leaves it to the policy.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
@@ -126,6 +127,7 @@ class Call:
 
     info: CallInfo
     started_at: float
+    correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int | None = None
     deadline_at: float = float("inf")

@@ -1,0 +1,57 @@
+"""A cap on calls in flight, waiting ones included: bounds memory when everything waits in backoff."""
+
+import threading
+from dataclasses import dataclass
+from typing import Annotated
+
+from .errors import BulkheadFullError
+from .events import AttemptRejected, Listener
+from .knobs import Knob, Settings
+from .types import Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["CallCapConfig", "CallCapMiddleware"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCapConfig(Settings):
+    """Cap on the calls of one service in flight in this process."""
+
+    max_in_flight: Annotated[
+        int,
+        Knob(
+            doc="Calls of one service in flight, waiting ones included; more are refused at once.",
+            ge=1,
+            le=1_000_000,
+            source=".NET standard resilience handler",
+        ),
+    ] = 1000
+
+
+class CallCapMiddleware:
+    """Refuses a call at once when too many are in flight."""
+
+    def __init__(self, config: CallCapConfig, emit: Listener) -> None:
+        self._limit = config.max_in_flight
+        self._emit = emit
+        self._in_flight = 0
+        self._lock = threading.Lock()  # several loops, in several threads, may share one client
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Hold one place for the duration of the call.
+
+        Raises:
+            BulkheadFullError: No place is free.
+        """
+        with self._lock:
+            admitted = self._in_flight < self._limit
+            if admitted:
+                self._in_flight += 1
+        if not admitted:
+            self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
+            raise BulkheadFullError(f"{self._limit} calls in flight already")
+        try:
+            return await call_next(request)
+        finally:
+            with self._lock:
+                self._in_flight -= 1

@@ -1,0 +1,155 @@
+"""
+A call's arguments into what goes on the wire: encoded path, query and body, and the idempotency key.
+
+Stands above the retry, so that every attempt sends the same bytes and the same key.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+from urllib.parse import quote, unquote, urlencode
+
+from .errors import InvalidArgumentError
+from .knobs import Knob, Settings
+from .types import Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["IDEMPOTENCY_HEADER", "EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
+
+IDEMPOTENCY_HEADER = "idempotency-key"
+
+_KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MAX_TARGET = 8192  # what common servers accept as a request line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyConfig(Settings):
+    """Whether a service honours the Idempotency-Key header."""
+
+    honors_key: Annotated[
+        bool,
+        Knob(
+            doc="The service honours Idempotency-Key: writes carry one and are retried like reads.",
+            source="draft-ietf-httpapi-idempotency-key-header: a client cannot assume support",
+        ),
+    ] = False
+
+
+def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapping[str, Any] | None) -> str:
+    """
+    Encode path and query into a request target.
+
+    With *path_params*, *path* is a template: each placeholder becomes exactly one encoded segment. Without, *path*
+    was filled by hand and is taken as it is, unsafe characters encoded.
+
+    Raises:
+        InvalidArgumentError: The result would not stay one path below the base URL; names the argument.
+    """
+    if not isinstance(path, str):
+        raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
+    if not path.startswith("/") or path.startswith("//"):
+        raise InvalidArgumentError("path: must start with exactly one '/': absolute URLs are refused")
+    if _CONTROL.search(path) or any(char in path for char in "\\?#"):
+        raise InvalidArgumentError("path: must not hold control characters, '\\', '?' or '#'; use params for a query")
+    filled = _by_hand(path) if path_params is None else _fill(path, path_params)
+    target = filled + _query(params)
+    if len(target) > _MAX_TARGET:
+        raise InvalidArgumentError(f"path and params: encoded they are longer than {_MAX_TARGET} characters")
+    return target
+
+
+def _by_hand(path: str) -> str:
+    if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
+        raise InvalidArgumentError("path: must not hold '.' or '..' segments")
+    return _quote(path, "path", safe="/%:@!$&'()*+,;=~")
+
+
+def _fill(template: str, values: Mapping[str, Any]) -> str:
+    unused = set(values) - set(_PLACEHOLDER.findall(template))
+    if unused:
+        raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
+
+    def segment(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
+            raise InvalidArgumentError(f"path_params.{name}: missing")
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")
+        text = str(value)
+        if text in {"", ".", ".."}:
+            raise InvalidArgumentError(f"path_params.{name}: must not be empty, '.' or '..'")
+        return _quote(text, f"path_params.{name}", safe=":")
+
+    return _PLACEHOLDER.sub(segment, template)
+
+
+def _query(params: Mapping[str, Any] | None) -> str:
+    pairs = []
+    for name, value in (params or {}).items():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if item is None:
+                continue
+            if isinstance(item, bool):
+                pairs.append((name, "true" if item else "false"))
+            elif isinstance(item, str | int | float):
+                pairs.append((name, str(item)))
+            else:
+                raise InvalidArgumentError(f"params.{name}: must be str, number or bool, got {type(item).__name__}")
+    if not pairs:
+        return ""
+    try:
+        return "?" + urlencode(pairs, quote_via=quote)
+    except UnicodeEncodeError:
+        raise InvalidArgumentError("params: not encodable as UTF-8") from None
+
+
+def _quote(text: str, place: str, *, safe: str) -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{place}: not encodable as UTF-8") from None
+
+
+def encode_body(json_body: Any) -> bytes | None:
+    """
+    Encode a JSON body; None stands for no body.
+
+    Raises:
+        InvalidArgumentError: The body is not JSON-ready.
+    """
+    if json_body is None:
+        return None
+    try:
+        return json.dumps(json_body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # Only the class of the cause: its text may quote the body.
+        reason = f"json_body: not JSON-ready ({type(error).__name__})"
+    raise InvalidArgumentError(reason)
+
+
+class EncodeMiddleware:
+    """Encodes path, query and body once per call and sets the idempotency key."""
+
+    def __init__(self, config: IdempotencyConfig) -> None:
+        self._honors_key = config.honors_key
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Hand on the encoded request.
+
+        Raises:
+            InvalidArgumentError: An argument cannot be sent.
+        """
+        content = encode_body(request.json_body)
+        headers = dict(request.headers)
+        if content is not None:
+            headers["content-type"] = "application/json"
+        if self._honors_key and request.method in _KEYED_METHODS:
+            headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())
+        target = encode_target(request.path, request.path_params, request.params)
+        return await call_next(replace(request, target=target, content=content, headers=headers))

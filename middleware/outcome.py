@@ -1,0 +1,103 @@
+"""
+The record of a call: the outermost layer, which no exception but ours passes, and the layers that keep the record.
+
+`OutcomeMiddleware` stands outermost; `CallRecordMiddleware` just inside the call span, so that what hangs on
+`CallFinished` (log line, metric exemplar) sees the span; `AttemptRecordMiddleware` just inside the attempt span.
+"""
+
+from .clock import Clock
+from .errors import CallError, InternalError
+from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
+from .types import AttemptRecord, Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["AttemptRecordMiddleware", "CallRecordMiddleware", "OutcomeMiddleware"]
+
+
+class OutcomeMiddleware:
+    """Adds the outcome record to what passes and turns the unexpected into `InternalError`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Never touches CancelledError, KeyboardInterrupt or SystemExit: those are no Exceptions."""
+        call = request.call
+        try:
+            response = await call_next(request)
+        except CallError as error:
+            error.outcome = call.outcome(self._clock.now())
+            raise
+        except Exception as error:
+            wrapped = InternalError(f"unexpected {type(error).__name__}", request_sent=call.most_sent)
+            wrapped.outcome = call.outcome(self._clock.now())
+            raise wrapped from error
+        response.outcome = call.outcome(self._clock.now())
+        return response
+
+
+class CallRecordMiddleware:
+    """States when a call started and how it finished."""
+
+    def __init__(self, clock: Clock, emit: Listener) -> None:
+        self._clock = clock
+        self._emit = emit
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Emit `CallStarted`, then `CallFinished` whatever happens in between."""
+        call = request.call
+        self._emit(CallStarted(call=call.info))
+        error: Exception | None = None
+        cancelled = True
+        try:
+            response = await call_next(request)
+            cancelled = False
+            return response
+        except Exception as raised:
+            error, cancelled = raised, False
+            raise
+        finally:
+            outcome = call.outcome(self._clock.now())
+            if isinstance(error, CallError):
+                error.outcome = outcome  # listeners read the record from the error too
+            self._emit(CallFinished(call=call.info, outcome=outcome, error=error, cancelled=cancelled))
+
+
+class AttemptRecordMiddleware:
+    """Numbers the attempts and writes each one into the call's timeline."""
+
+    def __init__(self, clock: Clock, emit: Listener) -> None:
+        self._clock = clock
+        self._emit = emit
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Emit `AttemptStarted`, then `AttemptFinished` whatever happens in between."""
+        call = request.call
+        call.attempts += 1
+        call.request_sent = "no"
+        number, started = call.attempts, self._clock.now()
+        self._emit(AttemptStarted(call=call.info, number=number))
+        outcome, status, error = "cancelled", None, None
+        try:
+            response = await call_next(request)
+            outcome, status = "ok", response.status
+            return response
+        except CallError as raised:
+            outcome, status, error = type(raised).__name__, raised.status, raised
+            call.request_sent = raised.request_sent
+            raise
+        except Exception as raised:
+            outcome, error = type(raised).__name__, raised
+            raise
+        finally:
+            record = AttemptRecord(
+                number=number,
+                started_s=started - call.started_at,
+                ended_s=self._clock.now() - call.started_at,
+                outcome=outcome,
+                status=status,
+                request_sent=call.request_sent,
+                delay_s=call.pending_delay_s,
+            )
+            call.timeline.append(record)
+            call.pending_delay_s = 0.0
+            self._emit(AttemptFinished(call=call.info, record=record, error=error))

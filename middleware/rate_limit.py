@@ -1,0 +1,71 @@
+"""The client's own rate limit, off by default: attempts leave no faster than a configured rate."""
+
+import threading
+from dataclasses import dataclass
+from typing import Annotated
+
+from .clock import Clock
+from .errors import RateLimitExceededError
+from .events import AttemptRejected, Listener
+from .knobs import Knob, Settings
+from .types import Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["RateLimitConfig", "RateLimitMiddleware", "RateLimiter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitConfig(Settings):
+    """Attempts per second of one service; 0 switches the limit off."""
+
+    per_second: Annotated[
+        float, Knob(doc="Attempts per second of one service; 0 means no limit.", unit="1/s", ge=0, le=1_000_000)
+    ] = 0.0
+    burst: Annotated[int, Knob(doc="Attempts that may leave at once after a quiet time.", ge=1, le=1_000_000)] = 10
+
+
+class RateLimiter:
+    """
+    Decide when the next attempt may leave; pure arithmetic.
+
+    Generic cell rate algorithm (ITU-T I.371): each attempt moves the theoretical arrival time one interval on.
+    """
+
+    def __init__(self, config: RateLimitConfig) -> None:
+        self._interval_s = 1.0 / config.per_second
+        self._tolerance_s = self._interval_s * (config.burst - 1)
+        self._arrival_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def reserve(self, now: float, latest: float) -> float | None:
+        """Reserve a place; seconds to wait for it, or None, and nothing reserved, if that ends after *latest*."""
+        with self._lock:
+            arrival = max(self._arrival_at, now)
+            wait = max(0.0, arrival - self._tolerance_s - now)
+            if now + wait >= latest:
+                return None
+            self._arrival_at = arrival + self._interval_s
+            return wait
+
+
+class RateLimitMiddleware:
+    """Delays attempts so that they keep to the rate."""
+
+    def __init__(self, config: RateLimitConfig, clock: Clock, emit: Listener) -> None:
+        self._limiter = RateLimiter(config)
+        self._clock = clock
+        self._emit = emit
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Wait for this attempt's turn.
+
+        Raises:
+            RateLimitExceededError: Its turn comes after the deadline.
+        """
+        wait = self._limiter.reserve(self._clock.now(), request.call.deadline_at)
+        if wait is None:
+            self._emit(AttemptRejected(call=request.call.info, guard="rate_limit"))
+            raise RateLimitExceededError("the client's rate limit leaves no turn before the deadline")
+        if wait > 0:
+            await self._clock.sleep(wait)
+        return await call_next(request)

@@ -1,0 +1,38 @@
+"""The Retry-After header (RFC 9110 section 10.2.3), in both its forms."""
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+__all__ = ["parse_retry_after"]
+
+
+def parse_retry_after(value: str | None, date: str | None, wall: float) -> float | None:
+    """
+    Seconds to wait, or None when the header is absent, unreadable, zero or in the past.
+
+    Args:
+        value: Retry-After: digits, or an HTTP date.
+        date: The response's own Date header, against which an HTTP date is measured, so that a wrong clock on either
+            side does not matter.
+        wall: Seconds since the epoch, used only where *date* is absent.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value) or None if len(value) <= 12 else float("inf")  # noqa: PLR2004 - beyond any deadline
+    until = _parse_date(value)
+    if until is None:
+        return None
+    since = _parse_date(date or "")
+    delay = until - (wall if since is None else since)
+    return delay if delay > 0 else None
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        parsed: datetime = parsedate_to_datetime(text)
+        # The asctime form and "-0000" come back without a zone; HTTP dates are always UTC.
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
