@@ -15,7 +15,6 @@ from typing import Annotated, Literal, TypeAlias
 from .clock import Clock
 from .errors import (
     BulkheadFullError,
-
     CircuitOpenError,
     ClientClosedError,
     RateLimitExceededError,
@@ -215,9 +214,7 @@ class CircuitBreakerMiddleware:
     def _refusal(self, request: PlatformRequest) -> CircuitOpenError:
         request.call.circuit_state = self._breaker.state
         retry_after_s = self._breaker.retry_after_s(self._clock.now())
-        self._emit(
-            AttemptRejected(call=request.call.info, guard="circuit_breaker", retry_after_s=retry_after_s)
-        )
+        self._emit(AttemptRejected(call=request.call.info, guard="circuit_breaker", retry_after_s=retry_after_s))
         return CircuitOpenError(f"circuit {self._breaker.name} is open", retry_after_s=retry_after_s)
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:

@@ -14,11 +14,9 @@ from urllib.parse import quote, unquote, urlencode
 
 from .errors import InvalidArgumentError
 from .knobs import Knob, Settings
-from .types import Handler, PlatformRequest, PlatformResponse
+from .types import IDEMPOTENCY_HEADER, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["IDEMPOTENCY_HEADER", "EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
-
-IDEMPOTENCY_HEADER = "idempotency-key"
+__all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
 
 _KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -44,14 +44,14 @@ class Setting(NamedTuple):
 
 
 @cache
-def settings_of(config: type) -> tuple[Setting, ...]:
+def settings_of(config: "type[Settings]") -> tuple[Setting, ...]:
     """List the settings that the dataclass *config* declares, in the order of their declaration."""
     return tuple(_settings(config))
 
 
-def _settings(config: type) -> Iterator[Setting]:
+def _settings(config: "type[Settings]") -> Iterator[Setting]:
     hints = get_type_hints(config, include_extras=True)
-    for field in fields(config):
+    for field in fields(config):  # type: ignore[arg-type] # every Settings subclass is a dataclass
         hint = hints[field.name]
         if get_origin(hint) is Annotated:
             kind, *extras = get_args(hint)
@@ -60,7 +60,7 @@ def _settings(config: type) -> Iterator[Setting]:
                     yield Setting(field.name, kind, field.default, extra)
 
 
-def problems(config: Any) -> list[str]:
+def problems(config: "Settings") -> list[str]:
     """Name every value of *config* that is of the wrong type or out of bounds; empty when all are fine."""
     found = []
     for setting in settings_of(type(config)):

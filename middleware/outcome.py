@@ -76,7 +76,8 @@ class AttemptRecordMiddleware:
         call.request_sent = "no"
         number, started = call.attempts, self._clock.now()
         self._emit(AttemptStarted(call=call.info, number=number))
-        outcome, status, error = "cancelled", None, None
+        outcome, status = "cancelled", None
+        error: Exception | None = None
         try:
             response = await call_next(request)
             outcome, status = "ok", response.status

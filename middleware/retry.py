@@ -15,7 +15,6 @@ from typing import Annotated
 import tenacity
 
 from .clock import Clock
-from .encode import IDEMPOTENCY_HEADER
 from .errors import (
     BulkheadFullError,
     CallError,
@@ -28,7 +27,7 @@ from .errors import (
 )
 from .events import Listener, RetryScheduled
 from .knobs import Knob, Settings
-from .types import Call, Handler, PlatformRequest, PlatformResponse, StopReason
+from .types import IDEMPOTENCY_HEADER, Call, Handler, PlatformRequest, PlatformResponse, StopReason
 
 __all__ = ["RetryBudget", "RetryBudgetConfig", "RetryConfig", "RetryMiddleware", "RetryPolicy"]
 
@@ -68,9 +67,9 @@ class RetryBudgetConfig(Settings):
         float, Knob(doc="Retries allowed per call started in the window.", ge=0, le=10, source="Finagle, Envoy: 20 %")
     ] = 0.2
     ttl_s: Annotated[float, Knob(doc="Length of the window.", unit="s", ge=1, le=600)] = 10.0
-    min_per_s: Annotated[
-        float, Knob(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000)
-    ] = 1.0
+    min_per_s: Annotated[float, Knob(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000)] = (
+        1.0
+    )
 
 
 class RetryBudget:
@@ -233,7 +232,9 @@ class RetryMiddleware:
             error, idempotent=request.call.info.idempotent, keyed=IDEMPOTENCY_HEADER in request.headers
         )
 
-    async def _retry(self, request: PlatformRequest, call_next: Handler, first: CallError) -> PlatformResponse:
+    async def _retry(  # noqa: C901 - five small callbacks of one engine
+        self, request: PlatformRequest, call_next: Handler, first: CallError
+    ) -> PlatformResponse:
         """Run tenacity over the attempts; its first round replays *first*, which already happened."""
         call = request.call
         failed: list[CallError] = []

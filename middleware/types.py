@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 __all__ = [
+    "IDEMPOTENCY_HEADER",
     "AttemptRecord",
     "Call",
     "CallInfo",
@@ -23,6 +24,9 @@ __all__ = [
     "StopReason",
     "Transport",
 ]
+
+IDEMPOTENCY_HEADER = "idempotency-key"
+"""Set above the retry where the service honours it; a request that carries it may be repeated."""
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
 """Did the server get the request? `no`: no byte left; `maybe`: sent, no answer; `yes`: it answered."""

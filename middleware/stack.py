@@ -1,0 +1,163 @@
+"""The stack: which layers, in which order, and why. Composed once per client, at construction."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from .auth import AuthMiddleware
+from .bulkhead import BulkheadConfig, BulkheadMiddleware
+from .call_cap import CallCapConfig, CallCapMiddleware
+from .circuit_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMiddleware
+from .clock import Clock
+from .correlation import CorrelationMiddleware
+from .deadline import AttemptTimeoutConfig, AttemptTimeoutMiddleware, DeadlineConfig, DeadlineMiddleware
+from .decode import DecodeMiddleware
+from .encode import EncodeMiddleware, IdempotencyConfig
+from .events import FanOut, Listener
+from .metrics import MetricsListener
+from .outcome import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
+from .rate_limit import RateLimitConfig, RateLimitMiddleware
+from .request_log import LogListener
+from .retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
+from .tracing import AttemptTracingMiddleware, CallTracingMiddleware, SpanListener
+from .transport import TransportConfig
+from .types import Handler, Middleware, PlatformRequest, PlatformResponse, Transport
+
+__all__ = ["Stack", "StackConfig", "Telemetry", "build_stack", "compose"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackConfig:
+    """Settings of one service's stack, one dataclass per policy; each is declared beside its policy."""
+
+    deadline: DeadlineConfig = field(default_factory=DeadlineConfig)
+    calls: CallCapConfig = field(default_factory=CallCapConfig)
+    idempotency: IdempotencyConfig = field(default_factory=IdempotencyConfig)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
+    bulkhead: BulkheadConfig = field(default_factory=BulkheadConfig)
+    rate_limit: RateLimitConfig = field(default_factory=RateLimitConfig)
+    circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    attempt: AttemptTimeoutConfig = field(default_factory=AttemptTimeoutConfig)
+    transport: TransportConfig = field(default_factory=TransportConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """
+    Where spans, metrics and events go; everything left out takes OpenTelemetry's global providers.
+
+    Attributes:
+        tracer_provider: Source of tracers.
+        meter_provider: Source of meters.
+        listener: Told of every event, after spans, metrics and logs.
+    """
+
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    listener: Listener | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """
+    A composed stack.
+
+    Attributes:
+        handle: The outermost handler.
+        layers: Outermost first.
+        events: Counts what listeners lost.
+    """
+
+    handle: Handler
+    layers: tuple[Middleware, ...]
+    events: FanOut
+
+    def describe(self) -> list[str]:
+        """Names of the layers, outermost first."""
+        return [type(layer).__name__ for layer in self.layers]
+
+
+def compose(layers: Sequence[Middleware], terminal: Handler) -> Handler:
+    """Fold *layers* around *terminal*; `layers[0]` is outermost. Runs once, at client construction."""
+    handler = terminal
+    for layer in reversed(layers):
+        handler = _bind(layer, handler)
+    return handler
+
+
+def _bind(layer: Middleware, call_next: Handler) -> Handler:
+    call = layer.__call__
+
+    def handle(request: PlatformRequest) -> Awaitable[PlatformResponse]:
+        return call(request, call_next)  # not async: no extra frame, clean tracebacks
+
+    return handle
+
+
+def build_stack(
+    *,
+    service: str,
+    base_url: str,
+    api_key: str | None,
+    config: StackConfig,
+    transport: Transport,
+    clock: Clock,
+    random: Random,
+    telemetry: Telemetry,
+    version: str,
+) -> Stack:
+    """Build the stack of one service: its layers, its policies' state and its terminal."""
+    listeners: list[Callable[[Any], None]] = [
+        SpanListener(),
+        MetricsListener(telemetry.meter_provider, version, base_url),
+        LogListener(),
+    ]
+    if telemetry.listener is not None:
+        listeners.append(telemetry.listener)
+    emit = FanOut(listeners)
+    breaker = CircuitBreakerMiddleware(
+        CircuitBreaker(
+            service,
+            config.circuit_breaker,
+            random,
+            probe_timeout_s=max(1.5 * config.attempt.timeout_s, config.circuit_breaker.open_s),
+        ),
+        clock,
+        emit,
+    )
+    tracers = telemetry.tracer_provider
+    layers: list[Middleware] = [
+        OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
+        CorrelationMiddleware(emit),  # one id for everything that follows
+        CallTracingMiddleware(tracers, version),  # one INTERNAL span: sees the final result
+        CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
+        DeadlineMiddleware(config.deadline, clock),  # cuts queue waits, backoff and attempts alike
+        CallCapMiddleware(config.calls, emit),  # bounds memory when everything waits in backoff
+        EncodeMiddleware(config.idempotency),  # above the retry: same bytes and same key on every attempt
+        RetryMiddleware(  # everything below runs once per attempt
+            RetryPolicy(config.retry, random), RetryBudget(config.budget), clock, emit, breaker.is_open
+        ),
+        BulkheadMiddleware(config.bulkhead, emit, breaker.refuse_if_open),  # a call in backoff holds no permit
+        *_rate_limit(config.rate_limit, clock, emit),  # retries are paid for too
+        breaker,  # inside the retry: sees, and may refuse, every attempt; after the queue: a wait ages no permit
+        AttemptTracingMiddleware(tracers, version, base_url),  # one CLIENT span per try that is really sent
+        AttemptRecordMiddleware(clock, emit),  # the timeline; inside the span, as above
+        AttemptTimeoutMiddleware(config.attempt, clock),  # starts after the queue; covers body and decoding
+        AuthMiddleware(api_key),  # per attempt: a credential may be rotated during backoff
+        DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded is its outcome
+    ]
+
+    def terminal(request: PlatformRequest) -> Awaitable[PlatformResponse]:
+        return transport.send(request, base_url + request.target)
+
+    return Stack(compose(layers, terminal), tuple(layers), emit)
+
+
+def _rate_limit(config: RateLimitConfig, clock: Clock, emit: Listener) -> list[Middleware]:
+    """Opt-in: no layer at all when off."""
+    return [RateLimitMiddleware(config, clock, emit)] if config.per_second > 0 else []
