@@ -14,11 +14,10 @@ from urllib.parse import quote, unquote, urlencode
 
 from .errors import InvalidArgumentError
 from .knobs import Knob, Settings
-from .types import IDEMPOTENCY_HEADER, Handler, PlatformRequest, PlatformResponse
+from .types import IDEMPOTENCY_HEADER, KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
 
-_KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_TARGET = 8192  # what common servers accept as a request line
@@ -147,7 +146,7 @@ class EncodeMiddleware:
         headers = dict(request.headers)
         if content is not None:
             headers["content-type"] = "application/json"
-        if self._honors_key and request.method in _KEYED_METHODS:
+        if self._honors_key and request.method in KEYED_METHODS:
             headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())
         target = encode_target(request.path, request.path_params, request.params)
         return await call_next(replace(request, target=target, content=content, headers=headers))

@@ -8,7 +8,6 @@ written down once.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 __all__ = ["Knob", "Setting", "Settings", "problems", "settings_of"]
@@ -43,13 +42,8 @@ class Setting(NamedTuple):
     knob: Knob
 
 
-@cache
-def settings_of(config: "type[Settings]") -> tuple[Setting, ...]:
+def settings_of(config: "type[Settings]") -> Iterator[Setting]:
     """List the settings that the dataclass *config* declares, in the order of their declaration."""
-    return tuple(_settings(config))
-
-
-def _settings(config: "type[Settings]") -> Iterator[Setting]:
     hints = get_type_hints(config, include_extras=True)
     for field in fields(config):  # type: ignore[arg-type] # every Settings subclass is a dataclass
         hint = hints[field.name]
@@ -76,10 +70,10 @@ def _complaint(setting: Setting, value: Any) -> str:
     accepted = (int, float) if setting.type is float else (setting.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
         return f"must be {setting.type.__name__}"
-    knob = setting.knob
-    if knob.ge is not None and not value >= knob.ge:  # `not >=` also refuses NaN
+    knob, number = setting.knob, float(value)
+    if knob.ge is not None and not number >= knob.ge:  # `not >=` also refuses NaN
         return f"must be >= {knob.ge:g}"
-    if knob.le is not None and not value <= knob.le:
+    if knob.le is not None and not number <= knob.le:
         return f"must be <= {knob.le:g}"
     return ""
 

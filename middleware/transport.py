@@ -37,9 +37,9 @@ from .knobs import Knob, Settings
 from .problem import parse_problem
 from .redaction import redact
 from .retry_after import parse_retry_after
-from .types import Call, PlatformRequest, PlatformResponse
+from .types import Call, PlatformRequest, PlatformResponse, Transport
 
-__all__ = ["HttpxTransport", "TransportConfig"]
+__all__ = ["HttpxTransport", "TransportConfig", "as_transport"]
 
 _CHUNK = 65536
 _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol
@@ -88,8 +88,6 @@ class HttpxTransport:
     """
 
     def __init__(self, config: TransportConfig, clock: Clock, *, inner: httpx.AsyncBaseTransport | None = None) -> None:
-        if inner is not None and not isinstance(inner, httpx.AsyncBaseTransport):
-            raise TypeError(f"inner must be an httpx.AsyncBaseTransport, got {type(inner).__name__}")
         self._config = config
         self._clock = clock
         self._inner = inner
@@ -136,21 +134,29 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close idle connections now and busy ones when their attempt ends; idempotent."""
-        self._closed = True
         here = asyncio.get_running_loop()
-        with self._lock:
-            idle = dict(self._idle)
-            self._idle.clear()
-        for loop, stacks in idle.items():
-            connections = [connection for stack in stacks.values() for connection in stack]
-            stacks.clear()
+        for loop, connections in self._detach():
             if loop is here:
-                for connection in connections:
-                    await _drop(connection)
-            elif not loop.is_closed():
-                for connection in connections:
-                    # A connection is closed by its own loop; one of a closed loop goes with its last reference.
-                    asyncio.run_coroutine_threadsafe(_drop(connection), loop)
+                await _drop_all(connections)
+            else:
+                _drop_elsewhere(loop, connections)
+
+    def close_soon(self) -> None:
+        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
+        for loop, connections in self._detach():
+            _drop_elsewhere(loop, connections)
+
+    def _detach(self) -> list[tuple[asyncio.AbstractEventLoop, list[_Connection]]]:
+        """Refuse further attempts and take all idle connections away."""
+        self._closed = True
+        with self._lock:
+            idle = list(self._idle.items())
+            self._idle.clear()
+        found = []
+        for loop, stacks in idle:
+            found.append((loop, [connection for stack in stacks.values() for connection in stack]))
+            stacks.clear()
+        return found
 
     def _idle_here(self) -> dict[str, list[_Connection]]:
         loop = asyncio.get_running_loop()
@@ -260,6 +266,15 @@ class HttpxTransport:
         )
 
 
+def as_transport(
+    given: Transport | httpx.AsyncBaseTransport | None, config: TransportConfig, clock: Clock
+) -> Transport:
+    """Take a transport as it is, wrap an httpx one, or make the default one."""
+    if given is None or isinstance(given, httpx.AsyncBaseTransport):
+        return HttpxTransport(config, clock, inner=given)
+    return given
+
+
 class _Progress:
     """How far the attempt got, told by httpcore's trace events: the exception's name cannot tell (RST on accept)."""
 
@@ -318,6 +333,17 @@ def _inflater(encoding: str) -> Any:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+async def _drop_all(connections: list[_Connection]) -> None:
+    for connection in connections:
+        await _drop(connection)
+
+
+def _drop_elsewhere(loop: asyncio.AbstractEventLoop, connections: list[_Connection]) -> None:
+    # A connection is closed by its own loop; one of a loop that is gone goes with its last reference.
+    if connections and not loop.is_closed():
+        asyncio.run_coroutine_threadsafe(_drop_all(connections), loop)
 
 
 async def _drop(connection: _Connection) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 __all__ = [
     "IDEMPOTENCY_HEADER",
+    "KEYED_METHODS",
     "AttemptRecord",
     "Call",
     "CallInfo",
@@ -27,6 +28,9 @@ __all__ = [
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 """Set above the retry where the service honours it; a request that carries it may be repeated."""
+
+KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
+"""Methods that carry an idempotency key where the service honours one."""
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
 """Did the server get the request? `no`: no byte left; `maybe`: sent, no answer; `yes`: it answered."""

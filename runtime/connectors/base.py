@@ -1,0 +1,242 @@
+"""
+The HTTP client that every connector speaks through, and all that a connector file needs to import.
+
+One middleware stack per client, composed once. Clients of several services are light: they share one transport.
+"""
+
+from collections.abc import Callable, Mapping
+from random import Random
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+from urllib.parse import urlsplit
+
+from middleware.auth import check_api_key
+from middleware.clock import Clock, SystemClock
+from middleware.correlation import choose_correlation_id
+from middleware.errors import ConfigError, DecodeError
+from middleware.options import call_options, current_options
+from middleware.stack import StackConfig, Telemetry, build_stack
+from middleware.transport import as_transport
+from middleware.types import KEYED_METHODS, Call, CallInfo, PlatformRequest, PlatformResponse
+from runtime._version import __version__
+
+from .decoding import decode_page, decoder, succeeded
+from .page import Page
+
+__all__ = [
+    "CallArguments",
+    "DecodeError",
+    "Page",
+    "PlatformHttpClient",
+    "call_options",
+    "check_base_url",
+    "decode_page",
+    "decoder",
+    "succeeded",
+]
+
+# RFC 9110 section 9.2.2
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+_OTHER_ROUTE = "other"
+
+
+def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
+    """
+    Return *base_url* without trailing slashes.
+
+    Raises:
+        ConfigError: Not an absolute http(s) URL, or one with credentials, query or fragment. The text does not show it:
+            it may hold a password.
+    """
+    problem = ""
+    if not isinstance(base_url, str) or not base_url.isascii() or any(char <= " " for char in base_url.strip()):
+        problem = "must be a text of visible ASCII characters"
+    else:
+        try:
+            parts = urlsplit(base_url.strip())
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                problem = "must be an absolute http:// or https:// URL"
+            elif parts.username is not None or parts.password is not None:
+                problem = "must not hold credentials"
+            elif "?" in base_url or "#" in base_url:
+                problem = "must not hold a query or a fragment"
+            elif parts.port == 0:
+                problem = "must have a port between 1 and 65535"
+        except ValueError:  # what urlsplit says of a port or an IPv6 address
+            problem = "must have a valid host, and a port between 1 and 65535"
+    if problem:
+        raise ConfigError(f"{name}: {problem}")
+    return base_url.strip().rstrip("/")  # type: ignore[no-any-return] # checked above
+
+
+class CallArguments(TypedDict, total=False):
+    """
+    What a call may be given beside its path.
+
+    Attributes:
+        path_params: Values for the placeholders, each one encoded segment; `{}` for a template without any.
+        params: Query values; None values are left out, lists repeat the key.
+        json_body: JSON-ready body; None sends none.
+        decode: Turns the parsed document into the result; its failure is the call's.
+        operation: Name of the operation; defaults to the method in lower case.
+        idempotent: Whether repeating the request is harmless; None goes by the method.
+        user_jwt: The caller's token, sent as Bearer.
+        correlation_id: Sent on every attempt; a blank or unusable one is replaced by a UUID.
+    """
+
+    path_params: Mapping[str, Any] | None
+    params: Mapping[str, Any] | None
+    json_body: Any
+    decode: Callable[[Any], Any] | None
+    operation: str | None
+    idempotent: bool | None
+    user_jwt: str | None
+    correlation_id: str
+
+
+class PlatformHttpClient:
+    """
+    Speaks to one service of the platform; every call goes through the whole stack.
+
+    Serves many tasks at once, and works across event loops and threads.
+
+    Args:
+        base_url: Absolute URL; its path is kept in front of every call's path.
+        api_key: Sent as `X-Mozaiks-App-Key`; None or blank sends none.
+        service: Name of the service, in spans, metrics, settings and errors.
+        policies: Settings of the stack; None takes the defaults.
+        transport: A `Transport` to share with other clients, or any `httpx.AsyncBaseTransport`; None makes one.
+        telemetry: Where spans, metrics and events go.
+        clock: Source of time.
+        random: Source of jitter.
+
+    Raises:
+        ConfigError: A value is unusable.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        service: str = "platform",
+        policies: StackConfig | None = None,
+        transport: Any = None,
+        telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.base_url = check_base_url(base_url)
+        self.service = service
+        self.policies = policies or StackConfig()
+        self._clock = clock or SystemClock()
+        self._owns_transport = transport is None
+        self._transport = as_transport(transport, self.policies.transport, self._clock)
+        self._stack = build_stack(
+            service=service,
+            base_url=self.base_url,
+            api_key=check_api_key(api_key),
+            config=self.policies,
+            transport=self._transport,
+            clock=self._clock,
+            random=random or Random(),  # noqa: S311 - jitter, not cryptography
+            telemetry=telemetry or Telemetry(),
+            version=__version__,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.service} at {self.base_url}>"
+
+    def describe(self) -> list[str]:
+        """Names of the stack's layers, outermost first."""
+        return self._stack.describe()
+
+    async def get(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
+        """GET *path* and return the decoded document; arguments and errors as for `request`."""
+        return (await self.request("GET", path, **arguments)).data
+
+    async def post(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
+        """POST to *path* and return the decoded document; arguments and errors as for `request`."""
+        return (await self.request("POST", path, **arguments)).data
+
+    async def put(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
+        """PUT *path* and return the decoded document; arguments and errors as for `request`."""
+        return (await self.request("PUT", path, **arguments)).data
+
+    async def patch(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
+        """PATCH *path* and return the decoded document; arguments and errors as for `request`."""
+        return (await self.request("PATCH", path, **arguments)).data
+
+    async def delete(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
+        """DELETE *path* and return the decoded document; arguments and errors as for `request`."""
+        return (await self.request("DELETE", path, **arguments)).data
+
+    async def request(self, method: str, path: str, **arguments: Unpack[CallArguments]) -> PlatformResponse:
+        """
+        Make one call and return the whole response.
+
+        Args:
+            method: HTTP method.
+            path: With `path_params` a template such as `/api/users/{user_id}`, and then the route in spans, metrics
+                and settings. Without, a path filled by hand; its route is `other`.
+            arguments: The rest of the call; see `CallArguments`.
+
+        Raises:
+            CallError: The call failed; its class tells what became of the request.
+        """
+        method = method.upper()
+        path_params = arguments.get("path_params")
+        chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
+        options = current_options()
+        call = Call(
+            info=CallInfo(
+                service=self.service,
+                operation=arguments.get("operation") or method.lower(),
+                method=method,
+                route=_OTHER_ROUTE if path_params is None else path,
+                idempotent=self._is_idempotent(method, arguments.get("idempotent")),
+                correlation_id=chosen,
+            ),
+            started_at=self._clock.now(),
+            correlation_id_replaced=replaced,
+            deadline_s=options.deadline_s,
+            max_attempts=options.max_attempts,
+        )
+        return await self._stack.handle(
+            PlatformRequest(
+                call=call,
+                method=method,
+                path=path,
+                path_params=path_params,
+                params=arguments.get("params"),
+                json_body=arguments.get("json_body"),
+                user_jwt=arguments.get("user_jwt"),
+                decode=arguments.get("decode"),
+                headers=_HEADERS,
+            )
+        )
+
+    def _is_idempotent(self, method: str, declared: bool | None) -> bool:
+        if self.policies.idempotency.honors_key and method in KEYED_METHODS:
+            return True  # a key that the service honours makes any request repeatable
+        return method in _IDEMPOTENT_METHODS if declared is None else declared
+
+    async def aclose(self) -> None:
+        """Close the connections, unless the transport is shared; idempotent."""
+        if self._owns_transport:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+_HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "gzip",
+    "user-agent": f"mozaiks-connector-runtime/{__version__}",
+}

@@ -1,0 +1,178 @@
+"""
+A parsed JSON document into a typed object, whatever the platform's spelling.
+
+From a dataclass's fields a key plan is derived once: each field is found under its snake_case, camelCase or PascalCase
+name. Unknown keys are ignored; dictionaries that a model declares as free-form keep their keys untouched. pydantic
+validates the result, without an alias on the dataclass itself: that would change how a host serialises it.
+"""
+
+import dataclasses
+import re
+import types
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from middleware.errors import DecodeError
+
+__all__ = ["decode_page", "decoder", "succeeded"]
+
+T = TypeVar("T")
+
+_ISO = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?)?"
+)
+_SHOWN_PROBLEMS = 5
+
+
+def decoder(kind: type[T]) -> Callable[[Any], T]:
+    """
+    Make the function that turns a document into *kind*, a dataclass or a typing form over dataclasses.
+
+    The function raises `DecodeError`; its reason names each wrong field's path and never quotes a value.
+    """
+    adapter: TypeAdapter[T] = TypeAdapter(kind)
+
+    def decode(document: Any) -> T:
+        try:
+            return adapter.validate_python(_shape(document, kind, ""))
+        except ValidationError as error:
+            found = [f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
+        shown = "; ".join(found[:_SHOWN_PROBLEMS])
+        more = f"; and {len(found) - _SHOWN_PROBLEMS} more" if len(found) > _SHOWN_PROBLEMS else ""
+        raise DecodeError(f"not a {_name(kind)}: {shown}{more}")
+
+    return decode
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))
+
+
+def _path(parts: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.lstrip(".") or "$"
+
+
+def _shape(value: Any, kind: Any, path: str) -> Any:
+    """Rename the keys of *value* to the fields of *kind* and read its times; pydantic judges the rest."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        options = [option for option in get_args(kind) if option is not type(None)]
+        return None if value is None else _shape(value, options[0], path) if len(options) == 1 else value
+    if origin is list and isinstance(value, list):
+        (item,) = get_args(kind)
+        return [_shape(entry, item, f"{path}[{index}]") for index, entry in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        _, item = get_args(kind)
+        return {key: _shape(entry, item, f"{path}.{key}") for key, entry in value.items()}
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return _fields(value, kind, path)
+    if kind is datetime:
+        return _time(value, path)
+    if kind in (bool, int, float):
+        return _plain(value, kind, path)
+    return value
+
+
+def _fields(document: Mapping[str, Any], kind: Any, path: str) -> dict[str, Any]:
+    shaped = {}
+    for name, spellings, hint, has_default in _plan(kind):
+        given = [document[spelling] for spelling in spellings if spelling in document]
+        value = next((entry for entry in given if entry is not None), None)
+        if not given or (value is None and has_default):
+            continue  # the platform writes null for what it does not know: the model's default says so too
+        shaped[name] = _shape(value, hint, f"{path}.{name}")
+    return shaped
+
+
+@cache
+def _plan(kind: Any) -> tuple[tuple[str, tuple[str, ...], Any, bool], ...]:
+    """Name, accepted spellings, type and has-a-default of each field of the dataclass *kind*."""
+    hints = get_type_hints(kind)
+    plan = []
+    for field in dataclasses.fields(kind):
+        head, *tail = field.name.split("_")
+        camel = head + "".join(word[:1].upper() + word[1:] for word in tail)
+        pascal = camel[:1].upper() + camel[1:]
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        plan.append((field.name, tuple(dict.fromkeys((field.name, camel, pascal))), hints[field.name], has_default))
+    return tuple(plan)
+
+
+def _time(value: Any, path: str) -> datetime | None:
+    """
+    Read an ISO 8601 time with 0 to 9 fractional digits; one without a zone is UTC.
+
+    .NET's zero date, year 1, stands for "none".
+    """
+    match = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise DecodeError(f"{path.lstrip('.') or '$'}: must be an ISO 8601 time")
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    if int(year) <= 1:
+        return None
+    micros = (fraction or "0")[:6].ljust(6, "0")
+    offset = "+00:00" if zone is None or zone in "Zz" else zone
+    text = f"{year}-{month}-{day}T{hour or '00'}:{minute or '00'}:{second or '00'}.{micros}{offset}"
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise DecodeError(f"{path.lstrip('.') or '$'}: must be an ISO 8601 time")
+
+
+def _plain(value: Any, kind: type, path: str) -> Any:
+    """Flags are true or false and nothing else; numbers are never flags."""
+    if kind is bool and not isinstance(value, bool):
+        raise DecodeError(f"{path.lstrip('.') or '$'}: must be true or false")
+    if kind is not bool and isinstance(value, bool):
+        raise DecodeError(f"{path.lstrip('.') or '$'}: must be a number")
+    return value
+
+
+def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[list[T], int | None]:
+    """
+    Read a list of items and its total from a bare array, or from an object that holds it under one of *keys*.
+
+    Raises:
+        DecodeError: No list there, or an item is wrong; names the item's place.
+    """
+    entries, total = document, None
+    place = "$"
+    if isinstance(document, Mapping):
+        place = next((key for key in keys if key in document), keys[0])
+        entries = document.get(place)
+        found = next((document[key] for key in ("total", "totalCount", "Total") if key in document), None)
+        total = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+    if not isinstance(entries, list):
+        raise DecodeError(f"{place}: must be a list")
+    items = []
+    for index, entry in enumerate(entries):
+        try:
+            items.append(item(entry))
+        except DecodeError as error:
+            reason = f"{place}[{index}]: {error.reason}"
+        else:
+            continue
+        raise DecodeError(reason)
+    return items, total
+
+
+def succeeded(document: Any) -> bool:
+    """
+    Tell whether a 2xx answer to a change says that it worked: its `success`, and True where it says nothing.
+
+    Raises:
+        DecodeError: `success` is there and is no flag.
+    """
+    if not isinstance(document, Mapping):
+        return True
+    said = document.get("success", document.get("Success", True))
+    if not isinstance(said, bool):
+        raise DecodeError("success: must be true or false")
+    return said

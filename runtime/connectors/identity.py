@@ -1,0 +1,393 @@
+"""
+Identity Connector
+==================
+
+Connects to Identity.API for users, roles and permissions.
+
+Endpoints:
+- GET /api/auth/me
+- GET /api/users/{user_id}
+- GET /api/admin/users
+- GET /api/users/{user_id}/roles
+- PUT /api/users/{user_id}/roles
+- GET /api/users/{user_id}/permissions/{permission}
+- POST /api/users/{user_id}/permissions/check
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from .base import DecodeError, Page, PlatformHttpClient, decode_page, decoder, succeeded
+
+__all__ = [
+    "IdentityConnector",
+    "ManagedIdentityConnector",
+    "MockIdentityConnector",
+    "User",
+    "UserProfile",
+    "UserRoles",
+    "UserSubscription",
+]
+
+
+# ============================================================================
+# DATA MODELS
+# ============================================================================
+
+
+@dataclass
+class UserProfile:
+    """What a user shows of themselves: `{"display_name", "avatar_url", "bio"}`."""
+
+    display_name: str | None = None
+    avatar_url: str | None = None
+    bio: str | None = None
+
+
+@dataclass
+class UserSubscription:
+    """A user's tier: `{"tier", "expires_at"}`."""
+
+    tier: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass
+class User:
+    """
+    A user of the platform.
+
+    `{"user_id", "username", "email", "roles": [...], "profile": {...}?, "subscription": {...}?, "created_at",
+    "last_login"}`; times are ISO 8601.
+    """
+
+    user_id: str
+    username: str = ""
+    email: str = ""
+    roles: list[str] = field(default_factory=list)
+    profile: UserProfile | None = None
+    subscription: UserSubscription | None = None
+    created_at: datetime | None = None
+    last_login: datetime | None = None
+
+
+@dataclass
+class UserRoles:
+    """Roles of a user and what they permit: `{"user_id", "roles": [...], "permissions": [...]}`."""
+
+    user_id: str
+    roles: list[str] = field(default_factory=list)
+    permissions: list[str] = field(default_factory=list)
+
+
+# ============================================================================
+# CONNECTOR INTERFACE (Protocol)
+# ============================================================================
+
+
+class IdentityConnector(Protocol):
+    """Users, roles and permissions; implemented for managed (real API) and mock (self-hosted) mode."""
+
+    async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
+        """Get the user whom *user_jwt* belongs to."""
+        ...
+
+    async def get_user(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
+        """Get a user by id."""
+        ...
+
+    async def list_users(
+        self,
+        *,
+        skip: int = 0,
+        limit: int = 50,
+        role: str | None = None,
+        search: str | None = None,
+        user_jwt: str | None = None,
+        correlation_id: str = "",
+    ) -> Page[User]:
+        """List users, those with *role* only, those whose name or e-mail address holds *search* only."""
+        ...
+
+    async def get_user_roles(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> UserRoles:
+        """Get the roles and permissions of a user."""
+        ...
+
+    async def update_user_roles(
+        self, user_id: str, roles: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Replace all roles of a user. Returns True if successful."""
+        ...
+
+    async def check_permission(
+        self, user_id: str, permission: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Tell whether a user has *permission*, for example `read:users`."""
+        ...
+
+    async def check_permissions(
+        self, user_id: str, permissions: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> dict[str, bool]:
+        """Tell for each of *permissions* whether a user has it, in one call."""
+        ...
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
+
+_user = decoder(User)
+_user_roles = decoder(UserRoles)
+
+
+def _users(document: Any) -> tuple[list[User], int | None]:
+    return decode_page(document, _user, "users", "items")
+
+
+def _allowed(document: Any) -> bool:
+    """Only a literal true allows; what is no clear answer is an error, never a permission."""
+    if isinstance(document, Mapping):
+        document = document.get("allowed", document.get("Allowed"))
+    if not isinstance(document, bool):
+        raise DecodeError("allowed: must be true or false")
+    return document
+
+
+def _results(document: Any) -> dict[str, bool]:
+    results = document.get("results", document.get("Results")) if isinstance(document, Mapping) else None
+    if not isinstance(results, Mapping):
+        raise DecodeError("results: must be an object")
+    for name, allowed in results.items():
+        if not isinstance(allowed, bool):
+            raise DecodeError(f"results.{name[:80]}: must be true or false")
+    return dict(results)
+
+
+class ManagedIdentityConnector:
+    """
+    Production connector that calls the real Identity.API; every method raises `CallError` on failure.
+
+    Used when MOZAIKS_MANAGED=true.
+    """
+
+    def __init__(self, http: PlatformHttpClient) -> None:
+        self._http = http
+
+    async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
+        """Get the user whom *user_jwt* belongs to."""
+        user: User = await self._http.get(
+            "/api/auth/me",
+            path_params={},
+            decode=_user,
+            operation="get_current_user",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return user
+
+    async def get_user(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
+        """Get a user by id."""
+        user: User = await self._http.get(
+            "/api/users/{user_id}",
+            path_params={"user_id": user_id},
+            decode=_user,
+            operation="get_user",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return user
+
+    async def list_users(
+        self,
+        *,
+        skip: int = 0,
+        limit: int = 50,
+        role: str | None = None,
+        search: str | None = None,
+        user_jwt: str | None = None,
+        correlation_id: str = "",
+    ) -> Page[User]:
+        """List users, those with *role* only, those whose name or e-mail address holds *search* only."""
+
+        async def load(start: int) -> Page[User]:
+            users, total = await self._http.get(
+                "/api/admin/users",
+                path_params={},
+                params={"skip": start, "limit": limit, "role": role, "search": search},
+                decode=_users,
+                operation="list_users",
+                user_jwt=user_jwt,
+                correlation_id=correlation_id,
+            )
+            return Page(users, total=total, skip=start, limit=limit, fetch=load)
+
+        return await load(skip)
+
+    async def get_user_roles(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> UserRoles:
+        """Get the roles and permissions of a user."""
+        roles: UserRoles = await self._http.get(
+            "/api/users/{user_id}/roles",
+            path_params={"user_id": user_id},
+            decode=_user_roles,
+            operation="get_user_roles",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return roles
+
+    async def update_user_roles(
+        self, user_id: str, roles: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Replace all roles of a user. Returns True if successful."""
+        updated: bool = await self._http.put(
+            "/api/users/{user_id}/roles",
+            path_params={"user_id": user_id},
+            json_body={"roles": list(roles)},
+            decode=succeeded,
+            operation="update_user_roles",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return updated
+
+    async def check_permission(
+        self, user_id: str, permission: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Tell whether a user has *permission*, for example `read:users`."""
+        allowed: bool = await self._http.get(
+            "/api/users/{user_id}/permissions/{permission}",
+            path_params={"user_id": user_id, "permission": permission},
+            decode=_allowed,
+            operation="check_permission",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return allowed
+
+    async def check_permissions(
+        self, user_id: str, permissions: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> dict[str, bool]:
+        """Tell for each of *permissions* whether a user has it, in one call; what the platform leaves out is False."""
+        asked = list(permissions)
+        results: dict[str, bool] = await self._http.post(
+            "/api/users/{user_id}/permissions/check",
+            path_params={"user_id": user_id},
+            json_body={"permissions": asked},
+            decode=_results,
+            operation="check_permissions",
+            idempotent=True,  # a read that needs a body
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return {permission: results.get(permission, False) for permission in asked}
+
+
+# ============================================================================
+# MOCK IMPLEMENTATION (Self-hosted mode)
+# ============================================================================
+
+
+class MockIdentityConnector:
+    """
+    Mock connector for self-hosted mode: one local user who may do everything. Never raises.
+
+    Used when MOZAIKS_MANAGED=false.
+    """
+
+    def __init__(self) -> None:
+        self._roles: dict[str, list[str]] = {}
+
+    async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:  # noqa: ARG002
+        """Get the local user `mock_user`, who is an admin."""
+        return User(
+            user_id="mock_user",
+            username="mock_user",
+            email="mock@example.com",
+            roles=list(self._roles.get("mock_user", ("user", "admin"))),
+        )
+
+    async def get_user(
+        self,
+        user_id: str,
+        *,
+        user_jwt: str | None = None,  # noqa: ARG002
+        correlation_id: str = "",  # noqa: ARG002
+    ) -> User:
+        """Make up the user that was asked for."""
+        if user_id == "mock_user":
+            return await self.get_current_user()
+        roles = list(self._roles.get(_key(user_id), ("user",)))
+        name = _key(user_id)
+        return User(user_id=name, username=f"user_{name}", email=f"{name}@example.com", roles=roles)
+
+    async def list_users(
+        self,
+        *,
+        skip: int = 0,
+        limit: int = 50,
+        role: str | None = None,  # noqa: ARG002
+        search: str | None = None,  # noqa: ARG002
+        user_jwt: str | None = None,  # noqa: ARG002
+        correlation_id: str = "",  # noqa: ARG002
+    ) -> Page[User]:
+        """List nobody: there is no directory in self-hosted mode."""
+        return Page((), total=0, skip=skip, limit=limit)
+
+    async def get_user_roles(
+        self,
+        user_id: str,
+        *,
+        user_jwt: str | None = None,  # noqa: ARG002
+        correlation_id: str = "",  # noqa: ARG002
+    ) -> UserRoles:
+        """Get the roles last set, else those of a made-up user; the permission is `read:self`."""
+        user = await self.get_user(user_id)
+        return UserRoles(user_id=user.user_id, roles=user.roles, permissions=["read:self"])
+
+    async def update_user_roles(
+        self,
+        user_id: str,
+        roles: Iterable[str],
+        *,
+        user_jwt: str | None = None,  # noqa: ARG002
+        correlation_id: str = "",  # noqa: ARG002
+    ) -> bool:
+        """Keep *roles* and succeed."""
+        self._roles[_key(user_id)] = _listed(roles)
+        return True
+
+    async def check_permission(
+        self,
+        user_id: str,  # noqa: ARG002
+        permission: str,  # noqa: ARG002
+        *,
+        user_jwt: str | None = None,  # noqa: ARG002
+        correlation_id: str = "",  # noqa: ARG002
+    ) -> bool:
+        """Allow: who hosts the core alone may do everything."""
+        return True
+
+    async def check_permissions(
+        self,
+        user_id: str,  # noqa: ARG002
+        permissions: Iterable[str],
+        *,
+        user_jwt: str | None = None,  # noqa: ARG002
+        correlation_id: str = "",  # noqa: ARG002
+    ) -> dict[str, bool]:
+        """Allow everything that is asked for."""
+        return dict.fromkeys(_listed(permissions), True)
+
+
+def _key(value: Any) -> str:
+    """Any input is a key: a mock raises for none."""
+    return value if isinstance(value, str) else object.__repr__(value)
+
+
+def _listed(values: Any) -> list[str]:
+    """Any input is a list of texts: a mock raises for none."""
+    return [_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []

@@ -1,0 +1,229 @@
+"""
+The bundle of all connectors, in the implementation that the configuration asks for.
+
+To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one in `_mock`.
+"""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from middleware.clock import SystemClock
+from middleware.stack import Telemetry
+from middleware.transport import HttpxTransport
+from runtime.config import PREFIX, Policies, policies_from_env
+
+from .base import PlatformHttpClient, check_base_url
+from .identity import IdentityConnector, ManagedIdentityConnector, MockIdentityConnector
+from .service import ManagedServiceConnector, MockServiceConnector, ServiceConnector
+
+__all__ = [
+    "ConnectorBundle",
+    "ConnectorConfig",
+    "get_connectors",
+    "is_managed_mode",
+    "load_connectors",
+    "reset_connectors",
+]
+
+SERVICES = ("hosting", "discovery", "identity", "billing", "service", "payment")
+
+_TRUTHY = frozenset({"1", "true", "yes", "y", "on"})
+_MODE = "MOZAIKS_HOSTING_MODE"
+_MANAGED = "MOZAIKS_MANAGED"
+_GATEWAY_URL = "MOZAIKS_GATEWAY_BASE_URL"
+_API_KEY = "MOZAIKS_GATEWAY_API_KEY"
+_CORE_URL = "MOZAIKS_CORE_BASE_URL"
+_READ = (_MODE, _MANAGED, _GATEWAY_URL, _API_KEY, _CORE_URL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorConfig:
+    """
+    What the loader needs to know.
+
+    Attributes:
+        managed_mode: True for the real API, False for mocks.
+        gateway_base_url: Base URL of the platform's gateway; required in managed mode.
+        api_key: The application's key at the gateway; None or blank sends none.
+        core_base_url: Base URL for identity and billing; None or blank takes the gateway's.
+        policies: Settings of the services' stacks.
+        telemetry: Where spans, metrics and events go.
+
+    Raises:
+        ConfigError: A value is unusable.
+    """
+
+    managed_mode: bool = False
+    gateway_base_url: str = ""
+    api_key: str | None = field(default=None, repr=False)
+    core_base_url: str | None = None
+    policies: Policies = field(default_factory=Policies)
+    telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.managed_mode:
+            check_base_url(self.gateway_base_url, name="gateway_base_url")
+            if self.core_base_url:
+                check_base_url(self.core_base_url, name="core_base_url")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """
+        Read the configuration from the environment; nothing else in this library reads `MOZAIKS_*`.
+
+        Managed mode needs a switch, `MOZAIKS_HOSTING_MODE=hosted` or a truthy `MOZAIKS_MANAGED`, and
+        `MOZAIKS_GATEWAY_BASE_URL`; anything less is self-hosted mode.
+
+        Args:
+            environ: Variables to read instead of the process's own.
+
+        Raises:
+            ConfigError: Lists every unusable setting by its variable.
+        """
+        env = os.environ if environ is None else environ
+        values = {name: env.get(name, "").strip() for name in _READ}
+        policies = policies_from_env(env, SERVICES)
+        managed = _is_managed(values)
+        if managed:
+            check_base_url(values[_GATEWAY_URL], name=_GATEWAY_URL)
+            if values[_CORE_URL]:
+                check_base_url(values[_CORE_URL], name=_CORE_URL)
+        return cls(
+            managed_mode=managed,
+            gateway_base_url=values[_GATEWAY_URL],
+            api_key=values[_API_KEY] or None,
+            core_base_url=values[_CORE_URL] or None,
+            policies=policies,
+        )
+
+
+def _is_managed(values: Mapping[str, str]) -> bool:
+    switched_on = values[_MODE].lower() == "hosted" or values[_MANAGED].lower() in _TRUTHY
+    return switched_on and bool(values[_GATEWAY_URL])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorBundle:
+    """
+    All available platform connectors.
+
+    Attributes:
+        mode: `managed` or `self_hosted`.
+    """
+
+    hosting: Any = None
+    discovery: Any = None
+    identity: IdentityConnector
+    billing: Any = None
+    service: ServiceConnector
+    payment: Any = None
+    mode: Literal["managed", "self_hosted"]
+    _transport: HttpxTransport | None = field(default=None, repr=False, compare=False)
+
+    async def aclose(self) -> None:
+        """Close all connections to the platform; idempotent."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    def close_soon(self) -> None:
+        """As `aclose`, from code that cannot wait."""
+        if self._transport is not None:
+            self._transport.close_soon()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _managed(config: ConnectorConfig) -> ConnectorBundle:
+    transport = HttpxTransport(config.policies.default.transport, SystemClock())
+
+    def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
+        return PlatformHttpClient(
+            base_url or config.gateway_base_url,
+            config.api_key,
+            service=service,
+            policies=config.policies.of(service),
+            transport=transport,
+            telemetry=config.telemetry,
+        )
+
+    return ConnectorBundle(
+        identity=ManagedIdentityConnector(http("identity", config.core_base_url)),
+        service=ManagedServiceConnector(http("service")),
+        mode="managed",
+        _transport=transport,
+    )
+
+
+def _mock() -> ConnectorBundle:
+    return ConnectorBundle(
+        identity=MockIdentityConnector(),
+        service=MockServiceConnector(),
+        mode="self_hosted",
+    )
+
+
+# The core loads once per HTTP request and never closes: the same settings must give the same bundle, or each request
+# would leak its connections and start with a breaker that has seen nothing.
+_lock = threading.Lock()
+_by_settings: dict[tuple[tuple[str, str], ...], ConnectorBundle] = {}
+_frozen: ConnectorBundle | None = None
+
+
+def load_connectors(config: ConnectorConfig | None = None) -> ConnectorBundle:
+    """
+    Load the connectors for *config*; without it, for the environment as it is now.
+
+    Loading from the environment is cheap and gives the same bundle for the same settings. Loading from a config
+    gives a new bundle, which the caller closes.
+
+    Raises:
+        ConfigError: A setting is unusable.
+    """
+    if config is not None:
+        return _managed(config) if config.managed_mode else _mock()
+    settings = _snapshot()
+    bundle = _by_settings.get(settings)
+    if bundle is None:
+        with _lock:
+            bundle = _by_settings.get(settings)
+            if bundle is None:
+                bundle = _by_settings[settings] = load_connectors(ConnectorConfig.from_env(dict(settings)))
+    return bundle
+
+
+def _snapshot() -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in os.environ.items() if name in _READ or name.startswith(PREFIX))
+
+
+def get_connectors() -> ConnectorBundle:
+    """Return the process's bundle: loaded from the environment once, the same until `reset_connectors`."""
+    global _frozen  # noqa: PLW0603 - the process-wide bundle is what this function is for
+    if _frozen is None:
+        _frozen = load_connectors()
+    return _frozen
+
+
+def reset_connectors() -> None:
+    """Forget and close every bundle that was loaded from the environment."""
+    global _frozen  # noqa: PLW0603 - see get_connectors
+    with _lock:
+        bundles = list(_by_settings.values())
+        _by_settings.clear()
+        _frozen = None
+    for bundle in bundles:
+        bundle.close_soon()
+
+
+def is_managed_mode() -> bool:
+    """Does the environment, as it is now, ask for managed mode?"""
+    return _is_managed({name: os.environ.get(name, "").strip() for name in _READ})
