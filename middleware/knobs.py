@@ -66,11 +66,12 @@ def problems(config: "Settings") -> list[str]:
 
 
 def _complaint(setting: Setting, value: Any) -> str:
+    number: Any = value  # what isinstance narrows below
     # bool is an int to Python, yet max_attempts=True is a mistake.
     accepted = (int, float) if setting.type is float else (setting.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
         return f"must be {setting.type.__name__}"
-    knob, number = setting.knob, float(value)
+    knob = setting.knob
     if knob.ge is not None and not number >= knob.ge:  # `not >=` also refuses NaN
         return f"must be >= {knob.ge:g}"
     if knob.le is not None and not number <= knob.le:

@@ -1,12 +1,10 @@
 """
 The connector runtime: connectors, their client and their loader.
 
-Importing this package imports nothing third-party, reads no environment and opens nothing.
+Importing this package imports nothing third-party, reads no environment and opens nothing. It stays readable to old
+interpreters, so that `python -m runtime` can tell them in one line what it needs.
 """
 
-from ._names import check_names
 from ._version import __version__
 
 __all__ = ["__version__"]
-
-check_names()

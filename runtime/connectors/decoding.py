@@ -58,7 +58,7 @@ def _path(parts: tuple[int | str, ...]) -> str:
     return text.lstrip(".") or "$"
 
 
-def _shape(value: Any, kind: Any, path: str) -> Any:
+def _shape(value: Any, kind: Any, path: str) -> Any:  # noqa: PLR0911 - one return per kind of type
     """Rename the keys of *value* to the fields of *kind* and read its times; pydantic judges the rest."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):

@@ -1,0 +1,107 @@
+"""Scripted trouble: what the gateway does instead of, or around, a normal answer."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["KINDS", "Fault", "FaultScript"]
+
+KINDS = {
+    "status": "answer `status`, with `retry_after` and `body` if given",
+    "latency": "wait `seconds`, then answer normally",
+    "stall": "keep the socket open and say nothing",
+    "reset": "reset the connection (a real RST)",
+    "short_body": "promise more bytes than are sent, then close",
+    "drip": "send the body one byte every `seconds`",
+    "garbage": "answer bytes that are not HTTP",
+    "close_idle": "answer normally, then close the kept-alive connection without notice",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """
+    One scripted misbehaviour.
+
+    Args:
+        kind: One of `KINDS`.
+        times: Requests it applies to; 0 means until cleared.
+        method: Only requests with this method; empty for any.
+        path: Only requests whose path matches this regular expression; empty for any.
+        applied: True applies the request first, so that only its answer is lost or replaced.
+        status: For `status`.
+        retry_after: For `status`: value of the Retry-After header as it is.
+        body: For `status`: body of the answer as it is.
+        content_type: For `status`: type of the body.
+        seconds: For `latency` and `drip`.
+    """
+
+    kind: str
+    times: int = 1
+    method: str = ""
+    path: str = ""
+    applied: bool = False
+    status: int = 503
+    retry_after: str = ""
+    body: str = ""
+    content_type: str = "application/json"
+    seconds: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"fault.kind: must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.times < 0:
+            raise ValueError(f"fault.times: must be >= 0, got {self.times}")
+        re.compile(self.path)
+
+    @classmethod
+    def from_json(cls, document: Any) -> "Fault":
+        """
+        Make a fault from its JSON object.
+
+        Raises:
+            ValueError: Unknown field or bad value.
+        """
+        known = {field.name for field in fields(cls)}
+        if not isinstance(document, Mapping) or not set(document) <= known:
+            raise ValueError(f"fault: must be an object of {', '.join(sorted(known))}")
+        try:
+            return cls(**document)
+        except (TypeError, re.error) as error:
+            raise ValueError(f"fault: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fault as a JSON object."""
+        return asdict(self)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Does this fault apply to a request?"""
+        return (not self.method or self.method == method) and (not self.path or re.search(self.path, path) is not None)
+
+
+class FaultScript:
+    """Faults in the order they were scripted; each request consumes the first one that matches it."""
+
+    def __init__(self) -> None:
+        self._pending: list[list[Any]] = []  # [fault, requests left or None]
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Append *faults*."""
+        self._pending.extend([fault, fault.times or None] for fault in faults)
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        self._pending.clear()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """Consume the fault for this request, if any."""
+        for entry in self._pending:
+            fault: Fault = entry[0]
+            if fault.matches(method, path):
+                if entry[1] is not None:
+                    entry[1] -= 1
+                    if entry[1] == 0:
+                        self._pending.remove(entry)
+                return fault
+        return None

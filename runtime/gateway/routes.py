@@ -1,0 +1,318 @@
+"""The platform's endpoints: one function each, from a request to an answer."""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from .store import Store, new_id, now
+
+__all__ = ["Answer", "Caller", "Platform", "Request"]
+
+_PROBLEM = "application/problem+json"
+_MAX_PAGE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a route sees of a request; `path` is the raw path, still percent-encoded."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A status, a JSON document (None for an empty body) and headers."""
+
+    status: int = 200
+    document: Any = None
+    content_type: str = "application/json; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    changed: bool = False
+
+    def body(self) -> bytes:
+        """Encode the document."""
+        return b"" if self.document is None else json.dumps(self.document, ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who calls: a user by token, or the application by key."""
+
+    user_id: str | None
+
+    @property
+    def owner(self) -> str:
+        """Whose collections the caller works on."""
+        return self.user_id or "app"
+
+
+class _Refused(Exception):  # noqa: N818 - control flow inside this module, never seen outside
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def _problem(status: int, title: str, errors: dict[str, list[str]] | None = None) -> Answer:
+    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "traceId": uuid.uuid4().hex}
+    if errors:
+        document["errors"] = errors
+    return Answer(status=status, document=document, content_type=_PROBLEM)
+
+
+def _not_found(what: str) -> Answer:
+    return Answer(status=404, document={"error": "NotFound", "message": f"{what} does not exist"})
+
+
+def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        document = json.loads(request.body or b"{}")
+    except ValueError:
+        raise _Refused(_problem(400, "The request body is not valid JSON.")) from None
+    if not isinstance(document, dict):
+        raise _Refused(_problem(400, "The request body must be a JSON object."))
+    return document
+
+
+def _texts(document: dict[str, Any], name: str) -> list[str]:
+    values = document.get(name)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        title = "One or more validation errors occurred."
+        raise _Refused(_problem(400, title, {name.capitalize(): [f"The {name} field must be a list of texts."]}))
+    return values
+
+
+def _query(request: Request) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(request.query, keep_blank_values=True).items()}
+
+
+def _window(query: dict[str, str], default: int) -> tuple[int, int]:
+    try:
+        skip, limit = int(query.get("skip", "0")), int(query.get("limit", str(default)))
+    except ValueError:
+        raise _Refused(Answer(status=400, document={"error": "InvalidPagination"})) from None
+    if skip < 0 or not 1 <= limit <= _MAX_PAGE:
+        raise _Refused(Answer(status=400, document={"error": "InvalidPagination", "skip": skip, "limit": limit}))
+    return skip, limit
+
+
+class Platform:
+    """
+    The endpoints over one store.
+
+    Args:
+        api_key: The one accepted application key.
+        tokens: Accepted user tokens and whose they are.
+    """
+
+    def __init__(self, api_key: str, tokens: Mapping[str, str]) -> None:
+        self._api_key = api_key
+        self._tokens = dict(tokens)
+        self.store = Store()
+        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
+            (method, re.compile(pattern), handler)
+            for method, pattern, handler in (
+                ("GET", r"/api/auth/me", self._me),
+                ("GET", r"/api/admin/users", self._list_users),
+                ("GET", r"/api/users/([^/]+)", self._get_user),
+                ("GET", r"/api/users/([^/]+)/roles", self._get_roles),
+                ("PUT", r"/api/users/([^/]+)/roles", self._put_roles),
+                ("GET", r"/api/users/([^/]+)/permissions/([^/]+)", self._permission),
+                ("POST", r"/api/users/([^/]+)/permissions/check", self._permissions),
+                ("POST", r"/api/apps/([^/]+)/deploy", self._deploy),
+                ("GET", r"/api/apps/([^/]+)/deployments", self._deployments),
+                ("POST", r"/api/mozaiks-cloud/v1/deployments", self._cloud_deploy),
+                ("GET", r"/api/mozaiks-cloud/v1/operations/([^/]+)", self._cloud_operation),
+                ("GET", r"/api/([\w-]+)/([\w-]+)", self._list_items),
+                ("POST", r"/api/([\w-]+)/([\w-]+)", self._create_item),
+                ("GET", r"/api/([\w-]+)/([\w-]+)/([^/]+)", self._get_item),
+                ("PUT", r"/api/([\w-]+)/([\w-]+)/([^/]+)", self._put_item),
+                ("DELETE", r"/api/([\w-]+)/([\w-]+)/([^/]+)", self._delete_item),
+            )
+        ]
+
+    def answer(self, request: Request) -> Answer:
+        """Check the credentials and answer *request*, applying what it asks for."""
+        caller = self._caller(request)
+        if caller is None:
+            return Answer(status=401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+        allowed = []
+        for method, pattern, handler in self._routes:
+            match = pattern.fullmatch(request.path)
+            if match and method == request.method:
+                try:
+                    return handler(request, caller, *(unquote(part) for part in match.groups()))
+                except _Refused as refusal:
+                    return refusal.answer
+            if match:
+                allowed.append(method)
+        if allowed:
+            return Answer(status=405, headers={"allow": ", ".join(dict.fromkeys(allowed))})
+        return _problem(404, "Not Found")
+
+    def _caller(self, request: Request) -> Caller | None:
+        key, authorization = request.headers.get("x-mozaiks-app-key"), request.headers.get("authorization")
+        if key is not None and key != self._api_key:
+            return None
+        if authorization is None:
+            return None if key is None else Caller(user_id=None)
+        user = self._tokens.get(authorization.removeprefix("Bearer "))
+        return None if user is None or not authorization.startswith("Bearer ") else Caller(user_id=user)
+
+    # -- identity ------------------------------------------------------------------------------------------------
+
+    def _user(self, user_id: str) -> dict[str, Any]:
+        user = self.store.users.get(user_id)
+        if user is None:
+            raise _Refused(_not_found("user"))
+        return user
+
+    def _me(self, request: Request, caller: Caller) -> Answer:  # noqa: ARG002
+        if caller.user_id is None:
+            return Answer(status=401, headers={"www-authenticate": "Bearer"})
+        return Answer(document=self._user(caller.user_id))
+
+    def _list_users(self, request: Request, caller: Caller) -> Answer:
+        if caller.user_id is not None and "read:users" not in self.store.permissions(self._user(caller.user_id)):
+            return Answer(status=403)
+        query = _query(request)
+        skip, limit = _window(query, 50)
+        wanted, search = query.get("role"), query.get("search", "").lower()
+        found = [
+            user
+            for user in self.store.users.values()
+            if (not wanted or wanted in user["roles"])
+            and (not search or search in user["username"].lower() or search in user["email"].lower())
+        ]
+        page = found[skip : skip + limit]
+        return Answer(document={"users": page, "total": len(found), "skip": skip, "limit": limit})
+
+    def _get_user(self, request: Request, caller: Caller, user_id: str) -> Answer:  # noqa: ARG002
+        return Answer(document=self._user(user_id))
+
+    def _get_roles(self, request: Request, caller: Caller, user_id: str) -> Answer:  # noqa: ARG002
+        user = self._user(user_id)
+        permissions = self.store.permissions(user)
+        return Answer(document={"user_id": user_id, "roles": user["roles"], "permissions": permissions})
+
+    def _put_roles(self, request: Request, caller: Caller, user_id: str) -> Answer:  # noqa: ARG002
+        user = self._user(user_id)
+        user["roles"] = _texts(_json_object(request), "roles")
+        return Answer(document={"success": True, "user_id": user_id, "roles": user["roles"]}, changed=True)
+
+    def _permission(self, request: Request, caller: Caller, user_id: str, permission: str) -> Answer:  # noqa: ARG002
+        allowed = permission in self.store.permissions(self._user(user_id))
+        return Answer(document={"user_id": user_id, "permission": permission, "allowed": allowed})
+
+    def _permissions(self, request: Request, caller: Caller, user_id: str) -> Answer:  # noqa: ARG002
+        held = self.store.permissions(self._user(user_id))
+        asked = _texts(_json_object(request), "permissions")
+        return Answer(document={"user_id": user_id, "results": {name: name in held for name in asked}})
+
+    # -- hosting: the operations that honour an idempotency key ---------------------------------------------------
+
+    def _once(self, request: Request, caller: Caller, apply: Callable[[], Answer]) -> Answer:
+        """Apply a request once per key and caller; the same key and body replay the first answer."""
+        key = request.headers.get("idempotency-key")
+        if not key:
+            return apply()
+        place = (caller.owner, request.path, key)
+        kept = self.store.replays.get(place)
+        if kept is None:
+            answer = apply()
+            self.store.replays[place] = (request.body, answer.status, answer.document)
+            return answer
+        body, status, document = kept
+        if body != request.body:
+            return Answer(status=409, document={"error": "conflict", "message": "same key, other payload"})
+        return Answer(status=status, document=document, headers={"idempotency-replayed": "true"})
+
+    def _deploy(self, request: Request, caller: Caller, app_id: str) -> Answer:
+        document = _json_object(request)
+
+        def apply() -> Answer:
+            job = {"jobId": new_id(), "status": "queued", "estimatedCompletionSeconds": 60}
+            entry = {"deploymentId": job["jobId"], "status": "queued", "startedAt": now(), "trigger": "api"}
+            entry["commitMessage"] = document.get("commit_message")
+            self.store.deployments.setdefault(app_id, []).append(entry)
+            return Answer(status=202, document=job, changed=True)
+
+        return self._once(request, caller, apply)
+
+    def _deployments(self, request: Request, caller: Caller, app_id: str) -> Answer:  # noqa: ARG002
+        found = self.store.deployments.get(app_id, [])
+        return Answer(document={"appId": app_id, "totalDeployments": len(found), "deployments": found})
+
+    def _cloud_deploy(self, request: Request, caller: Caller) -> Answer:
+        document = _json_object(request)
+        if not request.headers.get("idempotency-key") or not isinstance(document.get("app_id"), str):
+            missing = "app_id" if request.headers.get("idempotency-key") else "Idempotency-Key"
+            error = {"code": "validation_failed", "message": f"{missing} is required", "kind": "validation_error"}
+            return Answer(status=400, document={"success": False, "error": {**error, "retryable": False}})
+
+        def apply() -> Answer:
+            operation = {
+                "operation_id": new_id(),
+                "operation_type": "deployment.create",
+                "status": "pending",
+                "resource_type": "deployment",
+                "app_id": document["app_id"],
+                "created_at": now(),
+            }
+            self.store.operations[str(operation["operation_id"])] = operation
+            return Answer(status=202, document={"success": True, "operation": operation}, changed=True)
+
+        return self._once(request, caller, apply)
+
+    def _cloud_operation(self, request: Request, caller: Caller, operation_id: str) -> Answer:  # noqa: ARG002
+        operation = self.store.operations.get(operation_id)
+        if operation is None:
+            error = {"code": "not_found", "message": "no such operation", "kind": "not_found", "retryable": False}
+            return Answer(status=404, document={"success": False, "error": error})
+        return Answer(document={"success": True, "operation": operation})
+
+    # -- any other service: plain collections ----------------------------------------------------------------------
+
+    def _list_items(self, request: Request, caller: Caller, service: str, name: str) -> Answer:
+        items = list(self.store.collection(caller.owner, service, name).values())
+        skip, limit = _window(_query(request), 50)
+        page = items[skip : skip + limit]
+        return Answer(document={"items": page, "total": len(items), "skip": skip, "limit": limit})
+
+    def _create_item(self, request: Request, caller: Caller, service: str, name: str) -> Answer:
+        """Create a new item each time: this part of the platform reads no idempotency key."""
+        document = _json_object(request)
+        if not isinstance(document.get("name"), str) or not document["name"]:
+            title = "One or more validation errors occurred."
+            return _problem(400, title, {"Name": ["The Name field is required."]})
+        config = document.pop("config", None)
+        item = {"status": "active", "metadata": config or {}, **document, "id": new_id(), "created_at": now()}
+        self.store.collection(caller.owner, service, name)[item["id"]] = item
+        location = {"location": f"/api/{service}/{name}/{item['id']}"}
+        return Answer(status=201, document=item, headers=location, changed=True)
+
+    def _item(self, caller: Caller, service: str, name: str, item_id: str) -> dict[str, Any]:
+        item = self.store.collection(caller.owner, service, name).get(item_id)
+        if item is None:
+            raise _Refused(_not_found("item"))
+        return item
+
+    def _get_item(self, request: Request, caller: Caller, service: str, name: str, item_id: str) -> Answer:  # noqa: ARG002
+        return Answer(document=self._item(caller, service, name, item_id))
+
+    def _put_item(self, request: Request, caller: Caller, service: str, name: str, item_id: str) -> Answer:
+        item = self._item(caller, service, name, item_id)
+        item.update({key: value for key, value in _json_object(request).items() if key not in {"id", "created_at"}})
+        return Answer(document=item, changed=True)
+
+    def _delete_item(self, request: Request, caller: Caller, service: str, name: str, item_id: str) -> Answer:  # noqa: ARG002
+        self._item(caller, service, name, item_id)
+        del self.store.collection(caller.owner, service, name)[item_id]
+        return Answer(document={"success": True}, changed=True)
