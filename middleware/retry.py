@@ -184,6 +184,10 @@ def _is_throttled(error: StatusError) -> bool:
     return error.status == 429 or (error.status == 503 and error.retry_after_s is not None)  # noqa: PLR2004
 
 
+def _refusal(error: BaseException) -> StopReason:
+    return "circuit_open" if isinstance(error, CircuitOpenError) else "not_retryable"
+
+
 def _retry_after(error: BaseException) -> float | None:
     return error.retry_after_s if isinstance(error, CallError) else None
 
@@ -221,7 +225,7 @@ class RetryMiddleware:
             return await call_next(request)
         except CallError as error:
             if not self._may_retry(error, request):
-                request.call.stop_reason = request.call.stop_reason or "not_retryable"
+                request.call.stop_reason = _refusal(error)
                 raise
             first = error
         return await self._retry(request, call_next, first)
@@ -259,7 +263,7 @@ class RetryMiddleware:
                 return False
             retryable = self._may_retry(error, request)
             if not retryable:
-                call.stop_reason = "not_retryable"
+                call.stop_reason = _refusal(error)
             return retryable
 
         def wait(state: tenacity.RetryCallState) -> float:

@@ -292,11 +292,12 @@ class _Progress:
         call = self._call
         if not self._traced and call.request_sent == "no" and not isinstance(error, _NOT_SENT):
             call.request_sent = "maybe"
-        text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        name = type(error).__name__
         if call.request_sent == "no":
-            return RequestNotSentError(reason)
-        return ResponseLostError(reason, request_sent=call.request_sent)
+            # The operating system's or TLS's own words. Later ones may quote what the peer sent.
+            text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
+            return RequestNotSentError(f"{name}: {text}" if text else name)
+        return ResponseLostError(f"{name} after the request was sent", request_sent=call.request_sent)
 
 
 async def _raw_pieces(response: httpx.Response) -> Any:

@@ -1,0 +1,238 @@
+"""
+From a bare Python to an environment with all that a command needs; standard library alone.
+
+Makes `.venv` beside pyproject.toml (or where `MOZAIKS_VENV` says) and installs the dependencies and the command's
+extras into it, without building the project. Tried in this order: uv, venv with ensurepip, venv without pip but the
+system's pip, venv without pip and pip's own wheel from the package index. Then the process becomes the environment's
+Python. `MOZAIKS_VENV=none` switches all of this off, for those who bring their own environment.
+"""
+
+import fcntl
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["BootstrapError", "enter_environment", "project_directory", "requirements"]
+
+_NAME = "mozaiks-connector-runtime"
+_STAMP = "mozaiks-stamp.json"
+_DEFAULT_INDEX = "https://pypi.org/simple"
+
+Run = Callable[[Sequence[str]], None]
+
+
+class BootstrapError(Exception):
+    """The environment cannot be made; the text is one line that says what to do."""
+
+
+def project_directory() -> Path | None:
+    """Directory of our pyproject.toml; None for an installed package."""
+    directory = Path(__file__).resolve().parents[2]
+    try:
+        document = tomllib.loads((directory / "pyproject.toml").read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    return directory if document.get("project", {}).get("name") == _NAME else None
+
+
+def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
+    """Dependencies and those of *extras*, extras that name other extras of the project resolved."""
+    project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+    optional = project.get("optional-dependencies", {})
+    own = re.compile(rf"{re.escape(project['name'])}\[([^\]]+)\]")
+    found: list[str] = list(project["dependencies"])
+    pending, seen = list(extras), set()
+    while pending:
+        extra = pending.pop(0)
+        if extra in seen:
+            continue
+        seen.add(extra)
+        for line in optional[extra]:
+            nested = own.fullmatch(line.strip())
+            if nested:
+                pending.extend(name.strip() for name in nested.group(1).split(","))
+            else:
+                found.append(line)
+    return list(dict.fromkeys(found))
+
+
+def enter_environment(extras: Sequence[str], arguments: Sequence[str]) -> None:
+    """
+    Return if this process already runs where *extras* are installed; else set that up and become it.
+
+    Raises:
+        BootstrapError: It cannot be set up.
+    """
+    place = os.environ.get("MOZAIKS_VENV", "").strip()
+    project = project_directory()
+    if place == "none" or project is None:
+        return
+    venv = Path(place).resolve() if place else project / ".venv"
+    wanted = requirements(project / "pyproject.toml", extras)
+    if not _is_ready(venv, wanted):
+        try:
+            venv.mkdir(parents=True, exist_ok=True)
+            with _lock(venv):
+                if not _is_ready(venv, wanted):
+                    _install(venv, wanted)
+        except OSError as error:
+            reason = f"cannot write {venv} ({error.strerror or error})"
+            raise BootstrapError(f"{reason}: set MOZAIKS_VENV to a directory that can be written") from None
+    python = _python(venv)
+    if Path(sys.prefix).resolve() == venv.resolve():
+        return
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(project), _pythonpath()]))}
+    environment["MOZAIKS_VENV"] = str(venv)
+    sys.stdout.flush()
+    os.execve(python, [str(python), "-m", "runtime", *arguments], environment)  # noqa: S606 - becomes our own command
+
+
+def _pythonpath() -> str:
+    return os.environ.get("PYTHONPATH", "")
+
+
+def _python(venv: Path) -> Path:
+    return venv / "bin" / "python"
+
+
+def _interpreter() -> str:
+    return f"{sys.implementation.name}-{sys.version.split()[0]}-{getattr(sys, 'base_prefix', sys.prefix)}"
+
+
+def _stamp(venv: Path) -> tuple[str, set[str]]:
+    """Interpreter and requirements that were installed completely."""
+    try:
+        document = json.loads((venv / _STAMP).read_text("utf-8"))
+        return document["interpreter"], set(document["requirements"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", set()
+
+
+def _is_ready(venv: Path, wanted: Sequence[str]) -> bool:
+    interpreter, installed = _stamp(venv)
+    return interpreter == _interpreter() and set(wanted) <= installed and os.access(_python(venv), os.X_OK)
+
+
+@contextmanager
+def _lock(venv: Path) -> Iterator[None]:
+    """Let one process at a time install; the kernel frees the lock of one that died."""
+    with (venv.parent / f"{venv.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"  {message}\n")
+    sys.stderr.flush()
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 - our commands
+
+
+def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
+    """Install *wanted* into *venv* by the first way that works; the stamp comes last, so a broken run starts anew."""
+    started = time.monotonic()
+    interpreter, installed = _stamp(venv)
+    fresh = interpreter != _interpreter() or not os.access(_python(venv), os.X_OK)
+    if fresh:
+        installed = set()
+    (venv / _STAMP).unlink(missing_ok=True)
+    _say(f"setting up {venv} (once; {len(wanted)} direct dependencies)")
+    failures = []
+    for name, way in _WAYS.items():
+        try:
+            _say(f"installing with {name} …")
+            way(venv, wanted, fresh, run)
+        except (OSError, subprocess.SubprocessError, BootstrapError, ValueError) as error:
+            failures.append(f"{name}: {_reason(error)}")
+            fresh = True
+            continue
+        everything = sorted(installed | set(wanted))
+        (venv / _STAMP).write_text(json.dumps({"interpreter": _interpreter(), "requirements": everything}), "utf-8")
+        _say(f"ready after {time.monotonic() - started:.1f} s")
+        return
+    raise BootstrapError(
+        f"cannot set up {venv}: is the package index reachable? On Debian, `apt install python3-venv ca-certificates` "
+        f"helps. Tried {'; '.join(failures)}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        return said[-1][:200] if said else f"exit code {error.returncode}"
+    return str(error)[:200]
+
+
+def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:
+    if fresh:
+        run([sys.executable, "-m", "venv", "--clear", *options, str(venv)])
+
+
+def _with_uv(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
+    uv = shutil.which("uv")
+    if uv is None:
+        raise BootstrapError("not on PATH")
+    if fresh:
+        run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(venv)])
+    run([uv, "pip", "install", "--quiet", "--python", str(_python(venv)), *wanted])
+
+
+def _with_ensurepip(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
+    _make_venv(venv, fresh, run)
+    run([str(_python(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
+
+
+def _with_system_pip(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
+    run([sys.executable, "-m", "pip", "--version"])
+    _make_venv(venv, fresh, run, "--without-pip")
+    run([sys.executable, "-m", "pip", "--python", str(_python(venv)), "install", "--quiet", *wanted])
+
+
+def _with_pip_wheel(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
+    _make_venv(venv, fresh, run, "--without-pip")
+    with tempfile.TemporaryDirectory() as directory:
+        wheel = _fetch_pip(Path(directory))
+        run([str(_python(venv)), f"{wheel}/pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
+
+
+def _fetch_pip(directory: Path) -> Path:
+    """Download the newest pip wheel that the index lists, and check it against the index's own digest."""
+    index = os.environ.get("PIP_INDEX_URL", _DEFAULT_INDEX).rstrip("/")
+    page_url = f"{index}/pip/"
+    with urllib.request.urlopen(page_url, timeout=60) as response:  # noqa: S310 - the user's own index
+        page = response.read().decode()
+    links = re.findall(r'href="([^"]+/pip-(\d+(?:\.\d+)*)-py3-none-any\.whl)#sha256=([0-9a-f]{64})"', page)
+    if not links:
+        raise BootstrapError("the package index lists no pip wheel with a digest")
+    link, version, digest = max(links, key=lambda found: tuple(int(part) for part in found[1].split(".")))
+    url = urllib.parse.urljoin(page_url, html.unescape(link))
+    with urllib.request.urlopen(url, timeout=120) as response:  # noqa: S310 - as above
+        content = response.read()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BootstrapError("the downloaded pip does not match its digest")
+    wheel = directory / f"pip-{version}-py3-none-any.whl"
+    wheel.write_bytes(content)
+    return wheel
+
+
+_WAYS: dict[str, Callable[[Path, Sequence[str], bool, Run], None]] = {
+    "uv": _with_uv,
+    "venv and ensurepip": _with_ensurepip,
+    "venv and the system's pip": _with_system_pip,
+    "venv and pip's wheel": _with_pip_wheel,
+}

@@ -1,0 +1,354 @@
+"""
+`python3 -m runtime demo`: plugins' calls through the whole stack and a real socket to a platform that misbehaves.
+
+What is shown is drawn from exported spans and metrics, and held against the gateway's own log of what it read.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the first line must not wait for these imports
+    from rich.console import Console
+
+    from middleware import PlatformError, Telemetry
+    from runtime.connectors.base import PlatformHttpClient
+    from runtime.connectors.loader import ConnectorBundle
+    from runtime.gateway import GatewayProcess
+
+    from .trace_view import CallTrace
+
+__all__ = ["main"]
+
+_JWT = "token-ada"
+_SHUTDOWN_S = 3.0
+_WIDTH = 100  # where output is no terminal
+
+
+@dataclass(kw_only=True)
+class Step:
+    """One part of the story: what was checked and what the telemetry shows of it."""
+
+    title: str
+    checks: list[tuple[str, bool]] = field(default_factory=list)
+    traces: "list[CallTrace]" = field(default_factory=list)
+
+    def check(self, what: str, held: bool) -> None:
+        """Note whether *what* held."""
+        self.checks.append((what, bool(held)))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Tell the story; returns 0 only if every check held."""
+    parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    options = parser.parse_args(argv)
+    if not options.json:
+        sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
+        sys.stdout.flush()
+    return _run(as_json=options.json)
+
+
+def _run(*, as_json: bool) -> int:
+    from runtime.gateway import GatewayProcess
+
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # an absent collector is no part of the story
+    recorder = _Recorder()
+    started = time.monotonic()
+    try:
+        with GatewayProcess() as gateway:
+            steps = asyncio.run(_Story(gateway, recorder, show=None if as_json else _printer()).tell())
+            stats, log = gateway.stats(), gateway.requests()
+    finally:
+        recorder.shutdown()
+    return _report(steps, recorder, stats, log, as_json=as_json, elapsed_s=time.monotonic() - started)
+
+
+class _Recorder:
+    """An OpenTelemetry SDK of the demo's own: spans and metrics are kept here, and sent on where OTLP is configured."""
+
+    def __init__(self) -> None:
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "mozaiks-connector-demo")})
+        self.spans: InMemorySpanExporter = InMemorySpanExporter()
+        self.metrics: InMemoryMetricReader = InMemoryMetricReader()
+        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._tracers.add_span_processor(SimpleSpanProcessor(self.spans))
+        self._meters = MeterProvider(resource=resource, metric_readers=[self.metrics], shutdown_on_exit=False)
+        self.endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get(
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+        )
+        if self.endpoint:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=2)))
+
+    @property
+    def telemetry(self) -> "Telemetry":
+        """What the connectors' configuration takes."""
+        from middleware import Telemetry
+
+        return Telemetry(tracer_provider=self._tracers, meter_provider=self._meters)
+
+    def shutdown(self) -> None:
+        """Send what is left, within a bound: the SDK's own shutdown can wait long for an absent collector."""
+        thread = threading.Thread(target=self._tracers.shutdown, daemon=True)
+        thread.start()
+        thread.join(_SHUTDOWN_S)
+
+
+class _Story:
+    """The steps, in order."""
+
+    def __init__(self, gateway: "GatewayProcess", recorder: _Recorder, show: Callable[[Step], None] | None) -> None:
+        self._gateway = gateway
+        self._recorder = recorder
+        self._show = show or (lambda _step: None)
+        self._steps: list[Step] = []
+
+    async def tell(self) -> list[Step]:
+        from middleware.circuit_breaker import CircuitBreakerConfig
+        from middleware.encode import IdempotencyConfig
+        from middleware.stack import StackConfig
+        from runtime.config import Policies
+        from runtime.connectors.base import PlatformHttpClient
+        from runtime.connectors.loader import ConnectorConfig, load_connectors
+        from runtime.gateway import DEFAULT_API_KEY
+
+        await self._step(
+            "Self-hosted mode: mocks answer, nothing is sent", self._self_hosted, load_connectors(ConnectorConfig())
+        )
+        config = ConnectorConfig(
+            managed_mode=True,
+            gateway_base_url=self._gateway.url,
+            api_key=DEFAULT_API_KEY,
+            telemetry=self._recorder.telemetry,
+            # As in production, but the circuit stays open for one second instead of five.
+            policies=Policies(default=StackConfig(circuit_breaker=CircuitBreakerConfig(open_s=1.0))),
+        )
+        hosting = PlatformHttpClient(
+            self._gateway.url,
+            DEFAULT_API_KEY,
+            service="hosting",
+            policies=StackConfig(idempotency=IdempotencyConfig(honors_key=True)),
+            telemetry=self._recorder.telemetry,
+        )
+        async with load_connectors(config) as bundle, hosting:
+            await self._step("Managed mode, a healthy platform", self._healthy, bundle)
+            await self._step("A burst of 503: ridden out by two retries", self._burst, bundle)
+            await self._step("429 with Retry-After: 1: waited for, not guessed", self._throttled, bundle)
+            await self._step("A write with an honoured key; its answer is lost", self._keyed, hosting)
+            await self._step("A write without a key; its answer is lost", self._unkeyed, bundle)
+            await self._step("An outage: the circuit opens, then recovers", self._outage, bundle)
+        return self._steps
+
+    async def _step(self, title: str, act: Callable[[Step, Any], Awaitable[None]], subject: Any) -> None:
+        from .trace_view import call_traces
+
+        step, before = Step(title=title), len(self._recorder.spans.get_finished_spans())
+        await act(step, subject)
+        step.traces = call_traces(self._recorder.spans.get_finished_spans()[before:])
+        self._steps.append(step)
+        self._show(step)
+
+    def _log(self) -> list[dict[str, Any]]:
+        return self._gateway.requests()
+
+    async def _self_hosted(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from runtime.connectors.service import ServiceItemCreate
+
+        user = await bundle.identity.get_current_user()
+        item = await bundle.service.create_item(ServiceItemCreate(name="Local notes"))
+        kept = await bundle.service.get_item(item.id)
+        step.check(f"the local user is {user.username}, the created item is kept", kept == item)
+        step.check("the gateway read nothing", not self._log())
+
+    async def _healthy(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from runtime.connectors.service import ServiceItemCreate
+
+        user = await bundle.identity.get_current_user(user_jwt=_JWT)
+        page = await bundle.identity.list_users(limit=2)
+        allowed = await bundle.identity.check_permission(user.user_id, "read:users")
+        item = await bundle.service.create_item(ServiceItemCreate(name="Release notes"), user_jwt=_JWT)
+        items = await bundle.service.list_items(user_jwt=_JWT)
+        step.check(
+            f"{user.username} may read users, page 1 holds {len(page)} of {page.total}", allowed and len(page) == 2
+        )
+        step.check("the created item is listed", items == [item])
+        step.check("five calls, five requests at the gateway", len(self._log()) == 5)
+
+    async def _burst(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from runtime.gateway import Fault
+
+        before = len(self._log())
+        self._gateway.script(Fault(kind="status", status=503, times=2))
+        user = await bundle.identity.get_user("user_2")
+        statuses = [entry["status"] for entry in self._log()[before:]]
+        step.check(f"the caller got {user.username}", user.username == "grace")
+        step.check(f"the gateway answered {statuses}", statuses == [503, 503, 200])
+
+    async def _throttled(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from runtime.gateway import Fault
+
+        before = len(self._log())
+        self._gateway.script(Fault(kind="status", status=429, retry_after="1", body='{"error":"RateLimited"}'))
+        roles = await bundle.identity.get_user_roles("user_2")
+        first, second = self._log()[before:]
+        waited = second["at_s"] - first["at_s"]
+        step.check(f"the caller got {roles.roles}", roles.roles == ["user"])
+        step.check(f"by the gateway's clock the second try came {waited:.2f} s after the first", waited >= 1.0)
+
+    async def _keyed(self, step: Step, hosting: "PlatformHttpClient") -> None:
+        from runtime.gateway import Fault
+
+        before = len(self._log())
+        self._gateway.script(Fault(kind="reset", applied=True, method="POST"))
+        response = await hosting.request(
+            "POST",
+            "/api/apps/{app_id}/deploy",
+            path_params={"app_id": "app_1"},
+            json_body={"branch": "main"},
+            operation="deploy",
+        )
+        entries = self._log()[before:]
+        applied = sum(entry["applied"] for entry in entries)
+        step.check(
+            f"the caller got job {response.data['jobId'][:8]}…, status {response.status}", response.status == 202
+        )
+        step.check(f"{len(entries)} requests with one key, applied {applied} time", (len(entries), applied) == (2, 1))
+
+    async def _unkeyed(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from middleware import PlatformError
+        from runtime.connectors.service import ServiceItemCreate
+        from runtime.gateway import Fault
+
+        before = len(self._log())
+        self._gateway.script(Fault(kind="reset", applied=True, method="POST"))
+        error = await _failure(
+            bundle.service.create_item(ServiceItemCreate(name="Only once"), user_jwt=_JWT), PlatformError
+        )
+        entries = self._log()[before:]
+        step.check(f"the caller got {type(error).__name__}: outcome unknown", getattr(error, "outcome_unknown", False))
+        step.check(f"{len(entries)} request: it was not sent again", len(entries) == 1)
+
+    async def _outage(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from middleware import CircuitOpenError, PlatformError
+        from runtime.gateway import Fault
+
+        self._gateway.script(Fault(kind="status", status=500, times=0))
+        before = len(self._log())
+        failures: list[PlatformError | None] = []
+        while not isinstance(failures[-1] if failures else None, CircuitOpenError) and len(failures) < 20:
+            failures.append(await _failure(bundle.service.list_items(user_jwt=_JWT), PlatformError))
+        sent = len(self._log()) - before
+        refused = failures[-1]
+        step.check(f"after {sent} requests the circuit opened", isinstance(refused, CircuitOpenError))
+        step.check("the refused call sent nothing", getattr(refused, "attempts", -1) == 0)
+        self._gateway.clear_faults()
+        await asyncio.sleep((getattr(refused, "retry_after_s", None) or 0) + 0.01)
+        items = await bundle.service.list_items(user_jwt=_JWT)
+        step.check(f"after the open time one probe closed it: {len(items)} items", len(items) == 2)
+
+
+async def _failure(call: Awaitable[Any], kind: "type[PlatformError]") -> "PlatformError | None":
+    try:
+        await call
+    except kind as error:
+        return error
+    return None
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def _printer() -> Callable[[Step], None]:
+    from .trace_view import render_trace
+
+    console = _console()
+
+    def show(step: Step) -> None:
+        console.print(f"\n[bold cyan]{step.title}[/]")
+        interesting = [trace for trace in step.traces if len(trace.attempts) != 1 or trace.events or trace.error_type]
+        for trace in interesting[-3:]:
+            console.print(render_trace(trace))
+        for what, held in step.checks:
+            console.print(f"  [{'green]✔' if held else 'red]✘'}[/] {what}", soft_wrap=True)
+
+    return show
+
+
+def _report(
+    steps: list[Step],
+    recorder: _Recorder,
+    stats: dict[str, int],
+    log: list[dict[str, Any]],
+    *,
+    as_json: bool,
+    elapsed_s: float,
+) -> int:
+    """Hold the telemetry against the gateway's log, print the table and the verdict."""
+    from .trace_view import call_traces, operation_rows, render_rows
+
+    traces = call_traces(recorder.spans.get_finished_spans())
+    rows = operation_rows(traces, recorder.metrics.get_metrics_data())
+    proof = Step(title="The telemetry, held against the gateway's own log")
+    sent = {attempt.span_id for trace in traces for attempt in trace.attempts if attempt.request_sent != "no"}
+    read = [dict(entry["headers"]).get("traceparent", "--").split("-")[2] for entry in log]
+    proof.check(
+        f"{len(read)} requests read, {len(sent)} attempts recorded, one to one by traceparent",
+        len(read) == len(set(read)) and set(read) == sent,
+    )
+    ids = {dict(entry["headers"]).get("x-correlation-id") for entry in log}
+    proof.check(
+        "every correlation id at the gateway is on a call span", ids <= {trace.correlation_id for trace in traces}
+    )
+    calls = sum(row.calls for row in rows)
+    proof.check(f"{calls} calls in the metrics, {len(traces)} call spans", calls == len(traces))
+    proof.check(f"at most {stats['peak'] - 1} connections were open at a time", stats["peak"] <= 5)
+    checks = [check for step in (*steps, proof) for check in step.checks]
+    ok = all(held for _, held in checks)
+    if as_json:
+        document = {
+            "ok": ok,
+            "elapsed_s": round(elapsed_s, 3),
+            "steps": [_step_json(step) for step in (*steps, proof)],
+            "operations": [row.__dict__ for row in rows],
+            "gateway": stats,
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        console = _console()
+        console.print("\n[bold cyan]Per operation, from exported spans and metrics[/]")
+        console.print(render_rows(rows))
+        _printer()(proof)
+        failed = [what for what, held in checks if not held]
+        verdict = "[green]all held[/]" if ok else f"[red]{len(failed)} did not hold: {'; '.join(failed)}[/]"
+        console.print(f"\n{len(checks)} checks, {verdict}, {elapsed_s:.1f} s.", soft_wrap=True)
+        if recorder.endpoint:
+            console.print("The spans were also sent to the configured OTLP endpoint.")
+    return 0 if ok else 1
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {
+        "title": step.title,
+        "checks": [{"what": what, "held": held} for what, held in step.checks],
+        "traces": [trace.to_json() for trace in step.traces],
+    }

@@ -1,0 +1,71 @@
+"""The table of commands, and the way into the environment that a command needs."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from runtime._version import __version__
+
+from . import bootstrap
+
+__all__ = ["COMMANDS", "main"]
+
+
+class Command(NamedTuple):
+    """Where a command lives, which extras it needs, and what it does."""
+
+    module: str
+    extras: tuple[str, ...]
+    help: str
+
+
+COMMANDS = {
+    "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
+    "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
+    "test": Command("runtime.cli.test", ("test",), "run the test suite; arguments go to pytest"),
+}
+
+
+def usage() -> str:
+    """Return the help text."""
+    lines = [f"  {name:<10}{command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: python3 -m runtime COMMAND [ARGUMENTS]", "", "commands:", *lines])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run a command; sets up its environment first where needed.
+
+    Returns:
+        Exit code: 0 fine, 1 the command failed, 2 wrong usage.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in {"-h", "--help", "help"}:
+        sys.stdout.write(usage() + "\n")
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"mozaiks-connector-runtime {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        sys.stderr.write(f"no such command: {name}" + (f"; did you mean {close[0]}?" if close else "") + "\n")
+        sys.stderr.write(usage() + "\n")
+        return 2
+    command = COMMANDS[name]
+    try:
+        bootstrap.enter_environment(command.extras, arguments)
+    except bootstrap.BootstrapError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    try:
+        module = importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        extras = ",".join(command.extras)
+        missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{extras}]'\n"
+        sys.stderr.write(missing)
+        return 1
+    code: int = module.main(arguments[1:])
+    return code
