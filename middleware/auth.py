@@ -1,19 +1,10 @@
 """Credentials onto the request: the caller's token, the application's key."""
 
-import re
-
-from .errors import ConfigError, InvalidArgumentError
+from .errors import ConfigError
+from .header_value import MAX_TOKEN, is_token
 from .types import Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["AuthMiddleware", "check_api_key"]
-
-# A token that a header may carry: visible ASCII, no blanks (RFC 6750 section 2.1 allows less still).
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-_MAX_TOKEN = 8192
-
-
-def _is_sendable(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= _MAX_TOKEN and _TOKEN.fullmatch(value) is not None
 
 
 def check_api_key(api_key: str | None) -> str | None:
@@ -25,32 +16,26 @@ def check_api_key(api_key: str | None) -> str | None:
     """
     if api_key is None or (isinstance(api_key, str) and not api_key.strip()):
         return None
-    if not _is_sendable(api_key):
-        raise ConfigError(f"api_key: must be 1 to {_MAX_TOKEN} visible ASCII characters without blanks")
+    if not is_token(api_key):
+        raise ConfigError(f"api_key: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
     return api_key
 
 
 class AuthMiddleware:
-    """Adds `Authorization: Bearer` when the caller passed a token, and `X-Mozaiks-App-Key` when a key is configured."""
+    """
+    Adds `Authorization: Bearer` when the caller passed a token, and `X-Mozaiks-App-Key` when a key is configured.
+
+    Both were checked before: the key at construction, the token with the call's other arguments.
+    """
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """
-        Add the credentials to this attempt.
-
-        Raises:
-            InvalidArgumentError: The token holds characters that no header may carry.
-        """
+        """Add the credentials to this attempt."""
         headers = {}
-        jwt = request.user_jwt
-        if jwt is not None and jwt != "":
-            if not _is_sendable(jwt):
-                raise InvalidArgumentError(
-                    f"user_jwt: must be 1 to {_MAX_TOKEN} visible ASCII characters without blanks"
-                )
-            headers["authorization"] = f"Bearer {jwt}"
+        if request.user_jwt:
+            headers["authorization"] = f"Bearer {request.user_jwt}"
         if self._api_key is not None:
             headers["x-mozaiks-app-key"] = self._api_key
         return await call_next(request.with_headers(**headers))

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlencode
 
 from .errors import InvalidArgumentError
+from .header_value import MAX_TOKEN, is_token
 from .knobs import Knob, Settings
 from .types import IDEMPOTENCY_HEADER, KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
 
@@ -142,6 +143,9 @@ class EncodeMiddleware:
         Raises:
             InvalidArgumentError: An argument cannot be sent.
         """
+        if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
+            # Here and not where it is added: an attempt that can never be sent must not count as one.
+            raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
         content = encode_body(request.json_body)
         headers = dict(request.headers)
         if content is not None:

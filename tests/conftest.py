@@ -1,0 +1,112 @@
+"""What the whole suite shares: a gateway on a real socket, a clock that never really waits, recorded telemetry."""
+
+import time
+from random import Random
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from middleware import StackConfig, Telemetry
+from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.loader import reset_connectors
+from runtime.gateway import Gateway
+
+
+class SkippingClock:
+    """Real time, but sleeping moves the clock instead of waiting; `slept` keeps the delays."""
+
+    def __init__(self):
+        self.slept = []
+
+    def now(self):
+        return time.monotonic() + sum(self.slept)
+
+    def wall(self):
+        return time.time() + sum(self.slept)
+
+    async def sleep(self, delay_s):
+        self.slept.append(delay_s)
+
+
+class Recorder:
+    """Telemetry into memory."""
+
+    def __init__(self):
+        self.exporter = InMemorySpanExporter()
+        self.reader = InMemoryMetricReader()
+        self.events = []
+        tracers = TracerProvider(shutdown_on_exit=False)
+        tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        meters = MeterProvider(metric_readers=[self.reader], shutdown_on_exit=False)
+        self.telemetry = Telemetry(tracer_provider=tracers, meter_provider=meters, listener=self.events.append)
+
+    def spans(self, kind):
+        found = [span for span in self.exporter.get_finished_spans() if span.kind.name == kind]
+        return sorted(found, key=lambda span: span.start_time)
+
+    def points(self, name):
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+
+@pytest.fixture
+async def gateway():
+    async with Gateway() as started:
+        yield started
+
+
+@pytest.fixture
+def clock():
+    return SkippingClock()
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+async def make_client(gateway, clock, recorder):
+    """Make clients of the gateway with given settings; closes them."""
+    made = []
+
+    def make(service="service", **sections):
+        client = PlatformHttpClient(
+            gateway.url,
+            gateway.api_key,
+            service=service,
+            policies=StackConfig(**sections),
+            telemetry=recorder.telemetry,
+            clock=clock,
+            random=Random(7),
+        )
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        await client.aclose()
+
+
+@pytest.fixture
+def no_settings(monkeypatch):
+    """An environment without any of our settings, and no bundle left over."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("MOZAIKS_"):
+            monkeypatch.delenv(name)
+    reset_connectors()
+    yield monkeypatch
+    reset_connectors()
