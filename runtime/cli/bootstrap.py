@@ -155,7 +155,8 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
     failures = []
     for name, way in _WAYS.items():
         try:
-            _say(f"installing with {name} …")
+            if name != "uv" or shutil.which("uv"):
+                _say(f"installing with {name} …")
             way(venv, wanted, fresh, run)
         except (OSError, subprocess.SubprocessError, BootstrapError, ValueError) as error:
             failures.append(f"{name}: {_reason(error)}")
