@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE_TIER = ["knobs", "clock", "redaction", "problem", "types", "errors", "events", "options", "semconv", "retry_after", "header_value"]
+BASE_TIER = [
+    "knobs",
+    "clock",
+    "redaction",
+    "problem",
+    "types",
+    "errors",
+    "events",
+    "options",
+    "semconv",
+    "retry_after",
+    "header_value",
+]
 FACTS = set(BASE_TIER)
 CONNECTOR_BASE = {"base", "decoding", "page", "loader"}
 STDLIB = sys.stdlib_module_names
@@ -89,13 +101,28 @@ def test_the_gateway_imports_nothing_of_ours():
 
 def test_only_the_command_line_imports_the_command_line():
     """Nothing below knows the commands."""
-    for path in [*modules("middleware"), *modules("runtime/connectors"), *modules("runtime/gateway"), *modules("runtime")]:
+    for path in [
+        *modules("middleware"),
+        *modules("runtime/connectors"),
+        *modules("runtime/gateway"),
+        *modules("runtime"),
+    ]:
         if path.stem != "__main__":
             assert not [name for name in imports(path) if name.startswith("runtime.cli")], path
 
 
-@pytest.mark.parametrize("name", ["middleware", "runtime", "runtime.connectors.base", "runtime.connectors.loader",
-                                  "runtime.connectors.identity", "runtime.connectors.service", "runtime.gateway"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "middleware",
+        "runtime",
+        "runtime.connectors.base",
+        "runtime.connectors.loader",
+        "runtime.connectors.identity",
+        "runtime.connectors.service",
+        "runtime.gateway",
+    ],
+)
 def test_public_names_are_sorted_and_exist(name):
     """`__all__` is the public surface: sorted, complete and true."""
     module = __import__(name, fromlist=["_"])
@@ -142,7 +169,11 @@ def test_importing_reads_no_setting_opens_nothing_and_sets_up_no_telemetry():
 def test_a_foreign_middleware_package_is_told_in_one_line(tmp_path):
     """A host's own `middleware` that comes first on the path is named, with its place."""
     (tmp_path / "middleware.py").write_text("")
-    command = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import runtime.connectors"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import runtime.connectors",
+    ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: the connector runtime needs its own top-level package 'middleware'")

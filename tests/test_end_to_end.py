@@ -128,7 +128,9 @@ async def test_an_id_that_is_no_segment_is_refused(make_client, gateway, hostile
     assert gateway.requests == []
 
 
-@pytest.mark.parametrize("path", ["http://evil/x", "//evil/x", "x", "", "/a\r\nb", "/a/../b", "/a/%2e%2e/b", "/a?b=1", "/a\\b", None])
+@pytest.mark.parametrize(
+    "path", ["http://evil/x", "//evil/x", "x", "", "/a\r\nb", "/a/../b", "/a/%2e%2e/b", "/a?b=1", "/a\\b", None]
+)
 async def test_a_path_by_hand_cannot_leave_the_base_url(make_client, gateway, path):
     """Absolute URLs, host paths, traversal and control characters are refused."""
     with pytest.raises(InvalidArgumentError, match="path"):
@@ -497,7 +499,11 @@ async def test_no_secret_reaches_error_log_or_span(make_client, gateway, recorde
     gateway.script(Fault(kind="status", status=400, body=body))
     with pytest.raises(PlatformError) as caught:
         await make_client().post(
-            "/api/service/items", path_params={}, json_body={"name": "body-secret"}, user_jwt=token, params={"q": "query-secret"}
+            "/api/service/items",
+            path_params={},
+            json_body={"name": "body-secret"},
+            user_jwt=token,
+            params={"q": "query-secret"},
         )
     error = caught.value
     shown = [str(error), repr(error), str(error.problem), str(error.outcome), str(recorder.events), caplog.text]

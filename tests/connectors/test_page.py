@@ -1,0 +1,49 @@
+"""Pages of lists."""
+
+import pytest
+
+from runtime.connectors.base import Page
+
+
+def test_a_page_is_a_list():
+    """Whoever does not care for paging sees a list."""
+    page = Page([1, 2], total=5, skip=0, limit=2)
+    assert page == [1, 2]
+    assert isinstance(page, list)
+
+
+@pytest.mark.parametrize(
+    ("page", "more"),
+    [
+        (Page([1, 2], total=5, limit=2), True),
+        (Page([5], total=5, skip=4, limit=2), False),
+        (Page([], total=5, limit=2), False),
+        (Page([1, 2], limit=2), True),
+        (Page([1], limit=2), False),
+        (Page([1]), False),
+    ],
+)
+def test_has_more(page, more):
+    """By the total, else by whether the page is full."""
+    assert page.has_more is more
+
+
+async def test_an_endless_list_is_bounded():
+    """A platform that never ends its list cannot hold the caller."""
+    loads = []
+
+    async def load(skip):
+        loads.append(skip)
+        return Page([1], total=10**9, skip=skip, limit=1, fetch=load)
+
+    pages = [page async for page in (await load(0)).pages(max_pages=3)]
+    assert (len(pages), loads) == (3, [0, 1, 2])
+
+
+async def test_an_empty_page_ends_the_list():
+    """Even where the total promises more."""
+
+    async def load(skip):
+        return Page([], total=9, skip=skip, limit=1, fetch=load)
+
+    assert [list(page) async for page in Page([1], total=9, limit=1, fetch=load).pages()] == [[1]]
