@@ -154,13 +154,15 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
     _say(f"setting up {venv} (once; {len(wanted)} direct dependencies)")
     failures = []
     for name, way in _WAYS.items():
+        if name == "uv" and shutil.which("uv") is None:
+            continue
         try:
-            if name != "uv" or shutil.which("uv"):
-                _say(f"installing with {name} …")
+            _say(f"installing with {name} …")
             way(venv, wanted, fresh, run)
         except (OSError, subprocess.SubprocessError, BootstrapError, ValueError) as error:
             failures.append(f"{name}: {_reason(error)}")
-            fresh = True
+            # Half an installation is none: the next way starts from nothing.
+            wanted, fresh, installed = sorted({*installed, *wanted}), True, set()
             continue
         everything = sorted(installed | set(wanted))
         (venv / _STAMP).write_text(json.dumps({"interpreter": _interpreter(), "requirements": everything}), "utf-8")
@@ -185,12 +187,9 @@ def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:
 
 
 def _with_uv(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
-    uv = shutil.which("uv")
-    if uv is None:
-        raise BootstrapError("not on PATH")
     if fresh:
-        run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(venv)])
-    run([uv, "pip", "install", "--quiet", "--python", str(_python(venv)), *wanted])
+        run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)])
+    run(["uv", "pip", "install", "--quiet", "--python", str(_python(venv)), *wanted])
 
 
 def _with_ensurepip(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:

@@ -50,26 +50,37 @@ def main(argv: Sequence[str]) -> int:
     """Tell the story; returns 0 only if every check held."""
     parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
     options = parser.parse_args(argv)
     if not options.json:
         sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
         sys.stdout.flush()
-    return _run(as_json=options.json)
+    return _run(as_json=options.json, picture=options.svg)
 
 
-def _run(*, as_json: bool) -> int:
+def _run(*, as_json: bool, picture: str | None) -> int:
+    from rich.console import Console
+
     from runtime.gateway import GatewayProcess
+
+    console = Console(
+        highlight=False, quiet=as_json, record=bool(picture), width=None if sys.stdout.isatty() else _WIDTH
+    )
 
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # an absent collector is no part of the story
     recorder = _Recorder()
     started = time.monotonic()
     try:
         with GatewayProcess() as gateway:
-            steps = asyncio.run(_Story(gateway, recorder, show=None if as_json else _printer()).tell())
+            steps = asyncio.run(_Story(gateway, recorder, show=lambda step: _show(console, step)).tell())
             stats, log = gateway.stats(), gateway.requests()
     finally:
         recorder.shutdown()
-    return _report(steps, recorder, stats, log, as_json=as_json, elapsed_s=time.monotonic() - started)
+    elapsed_s = time.monotonic() - started
+    code = _report(steps, recorder, stats, log, console=console, as_json=as_json, elapsed_s=elapsed_s)
+    if picture:
+        console.save_svg(picture, title="python3 -m runtime demo")
+    return code
 
 
 class _Recorder:
@@ -114,10 +125,10 @@ class _Recorder:
 class _Story:
     """The steps, in order."""
 
-    def __init__(self, gateway: "GatewayProcess", recorder: _Recorder, show: Callable[[Step], None] | None) -> None:
+    def __init__(self, gateway: "GatewayProcess", recorder: _Recorder, show: Callable[[Step], None]) -> None:
         self._gateway = gateway
         self._recorder = recorder
-        self._show = show or (lambda _step: None)
+        self._show = show
         self._steps: list[Step] = []
 
     async def tell(self) -> list[Step]:
@@ -272,26 +283,16 @@ async def _failure(call: Awaitable[Any], kind: "type[PlatformError]") -> "Platfo
     return None
 
 
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-
-
-def _printer() -> Callable[[Step], None]:
+def _show(console: "Console", step: Step) -> None:
+    """Print one step: its interesting traces, then what was checked."""
     from .trace_view import render_trace
 
-    console = _console()
-
-    def show(step: Step) -> None:
-        console.print(f"\n[bold cyan]{step.title}[/]")
-        interesting = [trace for trace in step.traces if len(trace.attempts) != 1 or trace.events or trace.error_type]
-        for trace in interesting[-3:]:
-            console.print(render_trace(trace))
-        for what, held in step.checks:
-            console.print(f"  [{'green]✔' if held else 'red]✘'}[/] {what}", soft_wrap=True)
-
-    return show
+    console.print(f"\n[bold cyan]{step.title}[/]")
+    interesting = [trace for trace in step.traces if len(trace.attempts) != 1 or trace.events or trace.error_type]
+    for trace in interesting[-3:]:
+        console.print(render_trace(trace))
+    for what, held in step.checks:
+        console.print(f"  [{'green]✔' if held else 'red]✘'}[/] {what}", soft_wrap=True)
 
 
 def _report(
@@ -300,6 +301,7 @@ def _report(
     stats: dict[str, int],
     log: list[dict[str, Any]],
     *,
+    console: "Console",
     as_json: bool,
     elapsed_s: float,
 ) -> int:
@@ -334,10 +336,9 @@ def _report(
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        console = _console()
         console.print("\n[bold cyan]Per operation, from exported spans and metrics[/]")
         console.print(render_rows(rows))
-        _printer()(proof)
+        _show(console, proof)
         failed = [what for what, held in checks if not held]
         verdict = "[green]all held[/]" if ok else f"[red]{len(failed)} did not hold: {'; '.join(failed)}[/]"
         console.print(f"\n{len(checks)} checks, {verdict}, {elapsed_s:.1f} s.", soft_wrap=True)

@@ -61,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     try:
-        module = importlib.import_module(command.module)
+        # Commands import their extras late, so that their first line comes at once.
+        code: int = importlib.import_module(command.module).main(arguments[1:])
     except ModuleNotFoundError as error:
         extras = ",".join(command.extras)
         missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{extras}]'\n"
         sys.stderr.write(missing)
         return 1
-    code: int = module.main(arguments[1:])
     return code

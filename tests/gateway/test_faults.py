@@ -1,0 +1,116 @@
+"""Scripted trouble, as a client on the wire meets it."""
+
+import asyncio
+import json
+
+import pytest
+
+from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
+
+HEAD = f"GET /api/service/items HTTP/1.1\r\nHost: g\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n\r\n".encode()
+POST = (
+    f"POST /api/service/items HTTP/1.1\r\nHost: g\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n"
+    'Content-Length: 12\r\n\r\n{"name":"a"}'
+).encode()
+
+
+async def exchange(gateway, request=HEAD, *, until_closed=True):
+    """Send raw bytes; what comes back until the gateway closes, or its first bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    try:
+        writer.write(request)
+        return await (reader.read() if until_closed else reader.read(65536))
+    finally:
+        writer.close()
+
+
+async def test_a_status_fault_answers_without_applying(gateway):
+    """With the Retry-After and body it was told."""
+    gateway.script(Fault(kind="status", status=429, retry_after="7", body='{"error":"RateLimited"}'))
+    answer = await exchange(gateway, POST, until_closed=False)
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert b"retry-after: 7\r\n" in answer
+    assert answer.endswith(b'{"error":"RateLimited"}')
+    assert not gateway.requests[0].applied
+
+
+@pytest.mark.parametrize("applied", [False, True])
+async def test_a_reset_is_a_real_one(gateway, applied):
+    """The client's socket sees ECONNRESET; the request may have been applied before."""
+    gateway.script(Fault(kind="reset", applied=applied))
+    with pytest.raises(ConnectionResetError):
+        await exchange(gateway, POST)
+    assert gateway.requests[0].applied is applied
+    assert gateway.requests[0].status is None
+
+
+async def test_a_short_body_is_short(gateway):
+    """Fewer bytes than promised, then the end."""
+    gateway.script(Fault(kind="short_body"))
+    head, _, body = (await exchange(gateway)).partition(b"\r\n\r\n")
+    promised = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    assert 0 < len(body) < promised
+
+
+async def test_a_stall_says_nothing(gateway):
+    """The request is read, the socket stays open."""
+    gateway.script(Fault(kind="stall"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(HEAD)
+    while not gateway.requests:
+        await asyncio.sleep(0.001)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.05)
+    assert gateway.connections_open == 1
+    writer.close()
+
+
+async def test_garbage_is_not_http(gateway):
+    """Then the connection is closed."""
+    gateway.script(Fault(kind="garbage"))
+    assert not (await exchange(gateway)).startswith(b"HTTP/")
+
+
+async def test_close_idle_answers_and_goes(gateway):
+    """Without a word in the headers."""
+    gateway.script(Fault(kind="close_idle"))
+    answer = await exchange(gateway)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" not in answer.lower()
+
+
+async def test_faults_match_and_are_consumed_in_order(gateway):
+    """By method and path, each as often as it says."""
+    gateway.script(
+        Fault(kind="status", status=500, method="POST"), Fault(kind="status", status=502, path="items$", times=2)
+    )
+    statuses = [int((await exchange(gateway, HEAD, until_closed=False)).split()[1]) for _ in range(3)]
+    statuses.append(int((await exchange(gateway, POST, until_closed=False)).split()[1]))
+    assert statuses == [502, 502, 200, 500]
+
+
+@pytest.mark.parametrize(
+    "document", [{"kind": "nonsense"}, {"kind": "stall", "unknown": 1}, [], {"kind": "stall", "times": -1}]
+)
+def test_a_wrong_fault_is_refused(document):
+    """A typo must not test nothing."""
+    with pytest.raises(ValueError, match="fault"):
+        Fault.from_json(document)
+
+
+def test_a_fault_survives_json():
+    """The control client sends it to another process."""
+    fault = Fault(kind="status", status=503, retry_after="1", times=0)
+    assert Fault.from_json(json.loads(json.dumps(fault.to_json()))) == fault
+
+
+async def test_stopping_ends_stalled_connections(gateway):
+    """No task is left behind."""
+    async with Gateway() as other:
+        other.script(Fault(kind="stall"))
+        _, writer = await asyncio.open_connection("127.0.0.1", other.port)
+        writer.write(HEAD)
+        while not other.requests:
+            await asyncio.sleep(0.001)
+    assert other.connections_open == 0
+    writer.close()
