@@ -71,7 +71,7 @@ def test_a_layer_imports_facts_only_and_never_another_layer(path):
 
 @pytest.mark.parametrize("path", modules("middleware"), ids=lambda path: path.stem)
 def test_foreign_libraries_stay_in_their_module(path):
-    """httpx is named by the transport alone, OpenTelemetry by tracing and metrics."""
+    """Httpx is named by the transport alone, OpenTelemetry by tracing and metrics."""
     foreign = {name.split(".")[0] for name in imports(path)} - STDLIB - {"middleware"}
     assert foreign <= ALLOWED_FOREIGN.get(path.stem, set())
 

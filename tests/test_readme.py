@@ -8,7 +8,9 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 async def test_the_plugin_example_runs(no_settings):
     """Self-hosted it greets the local user."""
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "async def execute" in block]
+    (block,) = [
+        block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "async def execute" in block
+    ]
     namespace = {}
     exec(block, namespace)  # noqa: S102 - our own README
     assert await namespace["execute"]({}) == {"hello": "mock_user"}
@@ -19,7 +21,9 @@ async def test_the_plugin_example_tells_errors(no_settings):
     no_settings.setenv("MOZAIKS_MANAGED", "true")
     no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", "http://127.0.0.1:9")
     no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "1")
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "async def execute" in block]
+    (block,) = [
+        block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "async def execute" in block
+    ]
     namespace = {}
     exec(block, namespace)  # noqa: S102 - our own README
     assert (await namespace["execute"]({}))["error_code"] == "RequestNotSentError"

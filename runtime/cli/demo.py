@@ -9,11 +9,13 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the first line must not wait for these imports
@@ -79,7 +81,9 @@ def _run(*, as_json: bool, picture: str | None) -> int:
     elapsed_s = time.monotonic() - started
     code = _report(steps, recorder, stats, log, console=console, as_json=as_json, elapsed_s=elapsed_s)
     if picture:
-        console.save_svg(picture, title="python3 -m runtime demo")
+        drawing = console.export_svg(title="python3 -m runtime demo")
+        # A picture in a document loads nothing: the viewer's own monospace font will do.
+        Path(picture).write_text(re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL), "utf-8")
     return code
 
 

@@ -140,7 +140,7 @@ async def test_batch_permissions_fail_closed(document):
 
 @pytest.mark.parametrize("document", [{"userId": "u", "roles": ["r"]}, {"UserId": "u", "Roles": ["r"], "Extra": 1}])
 async def test_other_spellings_decode(document):
-    """camelCase and PascalCase are the same document."""
+    """CamelCase and PascalCase are the same document."""
     assert await answering(document).get_user("u") == User(user_id="u", roles=["r"])
 
 

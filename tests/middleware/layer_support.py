@@ -1,0 +1,51 @@
+"""What the tests of single layers need: a request, a clock that stands still, a scripted rest of the stack."""
+
+from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
+
+
+class FakeClock:
+    """Time moves only by sleeping."""
+
+    def __init__(self):
+        self.time = 0.0
+        self.slept = []
+
+    def now(self):
+        return self.time
+
+    def wall(self):
+        return 1_800_000_000 + self.time
+
+    async def sleep(self, delay_s):
+        self.slept.append(delay_s)
+        self.time += delay_s
+
+
+class Highest:
+    """Randomness that always gives the upper bound."""
+
+    def uniform(self, _low, high):
+        return high
+
+
+def a_request(*, idempotent=True, method="GET", headers=None, **call):
+    info = CallInfo(
+        service="svc", operation="op", method=method, route="/r", idempotent=idempotent, correlation_id="c-1"
+    )
+    state = Call(info=info, started_at=0.0, **call)
+    return PlatformRequest(call=state, method=method, path="/r", path_params={}, headers=headers or {})
+
+
+class Upstream:
+    """Raises or returns what it was given, one per call; counts the calls."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+        self.calls = 0
+
+    async def __call__(self, _request):
+        self.calls += 1
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, BaseException):
+            raise result
+        return PlatformResponse(status=200, headers={})

@@ -1,0 +1,127 @@
+"""The error tree: by status, with its record, across processes."""
+
+import copy
+import pickle
+
+import pytest
+
+from middleware.errors import (
+    AuthenticationError,
+    CallError,
+    ConfigError,
+    ConflictError,
+    DeadlineExceededError,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlatformError,
+    RateLimitedError,
+    RedirectError,
+    RequestNotSentError,
+    ResponseLostError,
+    ServerError,
+    StatusError,
+    error_type,
+    status_error,
+)
+from middleware.problem import Problem
+from middleware.types import CallInfo, Outcome
+
+
+def ended(error, *, idempotent=False, attempts=1):
+    info = CallInfo(
+        service="svc", operation="op", method="POST", route="/r", idempotent=idempotent, correlation_id="c-1"
+    )
+    error.outcome = Outcome(
+        call=info,
+        attempts=attempts,
+        elapsed_s=1.5,
+        timeline=(),
+        stop_reason="not_retryable",
+        request_sent=error.request_sent,
+        circuit_state="closed",
+    )
+    return error
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, RedirectError),
+        (400, InvalidRequestError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (410, NotFoundError),
+        (418, StatusError),
+        (422, InvalidRequestError),
+        (429, RateLimitedError),
+        (500, ServerError),
+        (599, ServerError),
+        (100, StatusError),
+    ],
+)
+def test_the_status_names_the_class(status, kind):
+    """The exact status first, then its hundred."""
+    assert type(status_error(status, Problem())) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (RequestNotSentError("x"), False),
+        (ResponseLostError("x", request_sent="maybe"), True),
+        (ResponseLostError("x", request_sent="yes"), True),
+        (DeadlineExceededError("x", request_sent="no"), False),
+        (DeadlineExceededError("x", request_sent="maybe"), True),
+        (DecodeError("x", request_sent="yes"), False),
+        *((status_error(code, Problem()), True) for code in (408, 500, 502, 503, 504)),
+        (status_error(503, Problem(), retry_after_s=1.0), False),
+        *((status_error(code, Problem()), False) for code in (400, 401, 404, 409, 429, 501)),
+    ],
+    ids=str,
+)
+def test_a_write_whose_outcome_is_unknown_says_so(error, unknown):
+    """And only a write: repeating a read is harmless."""
+    assert ended(error).outcome_unknown is unknown
+    assert error.is_retry_safe is not unknown
+    assert ended(error, idempotent=True).outcome_unknown is False
+
+
+def test_an_error_survives_pickle_and_copy():
+    """With class, status, problem and record."""
+    error = ended(status_error(429, Problem(code="RateLimited"), retry_after_s=7.0))
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(other), other.status, other.problem, other.retry_after_s) == (
+            RateLimitedError,
+            429,
+            error.problem,
+            7.0,
+        )
+        assert (other.outcome, str(other)) == (error.outcome, str(error))
+    problems = ConfigError(["a: b", "c: d"])
+    assert pickle.loads(pickle.dumps(problems)).problems == ("a: b", "c: d")
+
+
+def test_the_text_tells_where_what_and_how_often():
+    """One line that an engineer can search for."""
+    text = str(ended(status_error(503, Problem(code="Down", message="later")), attempts=3))
+    assert text == (
+        "svc.op (POST /r): answered 503 Down: later [3 attempts; the write may have been applied; correlation id c-1]"
+    )
+
+
+def test_one_except_catches_everything():
+    """And another one everything about calls."""
+    assert issubclass(CallError, PlatformError)
+    assert issubclass(ConfigError, PlatformError)
+
+
+def test_labels_are_bounded():
+    """The status or the class, never a text."""
+    assert (error_type(status_error(503, Problem())), error_type(ResponseLostError("x"))) == (
+        "503",
+        "ResponseLostError",
+    )

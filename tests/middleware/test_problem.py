@@ -1,0 +1,118 @@
+"""What error bodies say, and what of it may be shown."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from middleware.problem import Problem, parse_problem
+from middleware.redaction import redact
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "message"),
+    [
+        ({"error": "NotFound", "message": "no such app"}, "NotFound", "no such app"),
+        ({"error": "Unauthorized", "reason": "expired"}, "Unauthorized", "expired"),
+        ({"error": "this is a sentence"}, "", "this is a sentence"),
+        ({"errorCode": "internal_error", "message": "oops", "detail": None}, "internal_error", "oops"),
+        ({"message": "m", "detail": "d"}, "", "m"),
+        ({"type": "about:blank", "title": "Not Found", "status": 404, "traceId": "t"}, "", "Not Found"),
+        ({"error": "RateLimited", "message": "slow down", "limit": 120}, "RateLimited", "slow down"),
+        ({"detail": "text"}, "", "text"),
+        ({"message": "too large"}, "", "too large"),
+        ({"detail": "d", "error_code": "NOT_FOUND", "status_code": 404}, "NOT_FOUND", "d"),
+        ({"error": {"code": "c", "message": "m", "details": {}}}, "c", "m"),
+        ({"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}}, "c", "m"),
+        ("a JSON string", "", "a JSON string"),
+        ([], "", ""),
+        (None, "", ""),
+    ],
+)
+def test_every_shape_in_use(document, code, message):
+    """One typed Problem, whichever service wrote the body."""
+    problem = parse_problem(json.dumps(document).encode(), "application/json")
+    assert (problem.code, problem.message) == (code, message)
+
+
+def test_field_errors_of_both_frameworks():
+    """.NET's map and FastAPI's list."""
+    dotnet = parse_problem(b'{"title":"Invalid","errors":{"Name":["required","short"]}}', "application/problem+json")
+    assert dotnet.field_errors == {"Name": ("required", "short")}
+    fastapi = parse_problem(
+        b'{"detail":[{"loc":["body","name"],"msg":"required","type":"missing"}]}', "application/json"
+    )
+    assert fastapi.field_errors == {"body.name": ("required",)}
+
+
+def test_correlation_id_and_word_on_retrying():
+    """Kept where the body names them."""
+    body = b'{"success":false,"error":{"code":"c","retryable":true,"correlation_id":"x-1"}}'
+    problem = parse_problem(body, "application/json")
+    assert (problem.correlation_id, problem.retryable) == ("x-1", True)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        (b"", "", ""),
+        (b"plain text", "text/plain", "plain text"),
+        (b"<html>x</html>", "text/html", ""),
+        (b"\xff\xfe{", "", "��{"),
+    ],
+)
+def test_bodies_that_are_no_json(body, kind, message):
+    """Text is a message, a page is nothing."""
+    assert parse_problem(body, kind) == Problem(message=message)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.text() | st.integers(),
+        lambda s: (
+            st.dictionaries(st.sampled_from(["error", "detail", "errors", "message", "details", "loc", "msg"]), s)
+            | st.lists(s)
+        ),
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_no_body_raises(body):
+    """Whatever comes, the status error is what the caller gets."""
+    assert isinstance(parse_problem(body, "application/json"), Problem)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
+        "moz_live_abcdefghijklmnop",
+        "moz_test_abcdefghijklmnop",
+        "sk_c2p_live_abcdefgh",
+        "mps_abcdefgh12",
+        "ada@example.com",
+    ],
+)
+def test_secrets_are_masked_by_their_shape(secret):
+    """Wherever a server echoes them."""
+    assert secret not in redact(f"it said {secret}, sorry")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Bearer hunter2", "password=hunter2", '"token": "hunter2"', "https://me:hunter2@host/x", "api_key: hunter2"],
+)
+def test_secrets_are_masked_by_their_name(text):
+    """A telling name in front."""
+    assert "hunter2" not in redact(text)
+
+
+def test_known_secrets_are_masked_whole():
+    """Also those without a shape, and before the text is cut."""
+    assert redact("x" * 290 + "topsecretvalue", "topsecretvalue") == "x" * 290 + "***"
+
+
+def test_text_is_bounded_and_free_of_control_characters():
+    """A log line stays a line."""
+    assert redact("a\r\nb\x00c") == "a b c"
+    assert len(redact("x" * 10_000)) == 300
