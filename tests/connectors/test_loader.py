@@ -152,42 +152,41 @@ async def test_two_hundred_loads_share_their_connections(no_settings, gateway):
     await load_connectors().aclose()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a loop that is gone cannot close its connections politely
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_one_bundle_works_in_three_loops_in_a_row():
-    """The core re-creates its loop; connections of the old one are not touched."""
+def managed(gateway):
+    return load_connectors(ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY))
+
+
+def in_three_loops(gateway):
+    bundle = managed(gateway)
+
+    async def call():
+        return (await bundle.identity.get_user("user_1")).username
+
+    return [asyncio.run(call()) for _ in range(3)]
+
+
+def in_four_threads(gateway):
+    bundle, found = managed(gateway), []
+
+    async def calls():
+        for _ in range(25):
+            user = await bundle.identity.get_user("user_1")
+            found.append(user.username)
+
+    threads = [threading.Thread(target=lambda: asyncio.run(calls())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+# A loop that is gone cannot close its connections politely: the collector does, here, where it is expected.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("scenario", "calls"), [(in_three_loops, 3), (in_four_threads, 100)])
+def test_one_bundle_works_across_loops_and_threads(scenario, calls):
+    """The core re-creates its loop and uses threads: each loop has connections of its own, the policies are shared."""
     with GatewayProcess() as gateway:
-        config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
-        bundle = load_connectors(config)
-
-        async def call():
-            return (await bundle.identity.get_user("user_1")).username
-
-        assert [asyncio.run(call()) for _ in range(3)] == ["ada"] * 3
-        assert gateway.stats()["requests"] == 3
-    del bundle, call
-    gc.collect()  # here, where the warning about the old loops' sockets is expected
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_one_bundle_works_in_four_threads():
-    """Each thread's loop has connections of its own; the policies are shared."""
-    with GatewayProcess() as gateway:
-        config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
-        bundle = load_connectors(config)
-        found = []
-
-        async def calls():
-            for _ in range(25):
-                found.append((await bundle.identity.get_user("user_1")).username)
-
-        threads = [threading.Thread(target=lambda: asyncio.run(calls())) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert found == ["ada"] * 100
-        assert gateway.stats()["requests"] == 100
-    del bundle, calls, threads
-    gc.collect()  # as above
+        assert scenario(gateway) == ["ada"] * calls
+        assert gateway.stats()["requests"] == calls
+        gc.collect()
