@@ -63,10 +63,9 @@ class DeadlineMiddleware:
         total_s = self._total_s if call.deadline_s is None else min(self._total_s, call.deadline_s)
         call.deadline_at = call.started_at + total_s
         # anyio scopes, never asyncio.timeout: native cancellation damages httpcore's connections.
-        with anyio.move_on_after(call.deadline_at - self._clock.now()) as scope:
+        with anyio.move_on_after(call.deadline_at - self._clock.now()):
             return await call_next(request)
-        if scope.cancelled_caught:
-            call.stop_reason = "deadline"
+        call.stop_reason = "deadline"
         raise DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
 
 

@@ -20,6 +20,7 @@ from .types import IDEMPOTENCY_HEADER, KEYED_METHODS, Handler, PlatformRequest, 
 __all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_METHOD = re.compile(r"[A-Z]{1,20}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_TARGET = 8192  # what common servers accept as a request line
 
@@ -67,6 +68,8 @@ def _by_hand(path: str) -> str:
 
 
 def _fill(template: str, values: Mapping[str, Any]) -> str:
+    if not isinstance(values, Mapping):
+        raise InvalidArgumentError(f"path_params: must be a mapping, got {type(values).__name__}")
     unused = set(values) - set(_PLACEHOLDER.findall(template))
     if unused:
         raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
@@ -87,8 +90,12 @@ def _fill(template: str, values: Mapping[str, Any]) -> str:
 
 
 def _query(params: Mapping[str, Any] | None) -> str:
+    if params is None:
+        return ""
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise InvalidArgumentError("params: must be a mapping with names of type str")
     pairs = []
-    for name, value in (params or {}).items():
+    for name, value in params.items():
         for item in value if isinstance(value, list | tuple) else (value,):
             if item is None:
                 continue
@@ -143,6 +150,8 @@ class EncodeMiddleware:
         Raises:
             InvalidArgumentError: An argument cannot be sent.
         """
+        if _METHOD.fullmatch(request.method) is None:
+            raise InvalidArgumentError("method: must be an HTTP method")
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Here and not where it is added: an attempt that can never be sent must not count as one.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")

@@ -138,6 +138,42 @@ async def test_a_path_by_hand_cannot_leave_the_base_url(make_client, gateway, pa
     assert gateway.requests == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"path_params": ["a"]}, "path_params"),
+        ({"path_params": {"nope": "a"}}, "path_params"),
+        ({"params": "a=b"}, "params"),
+        ({"params": {1: "a"}}, "params"),
+        ({"params": {"q": object()}}, r"params\.q"),
+        ({"params": {"q": "\ud800"}}, "params"),
+        ({"json_body": object()}, "json_body"),
+        ({"json_body": float("nan")}, "json_body"),
+        ({"json_body": {"x": "\ud800"}}, "json_body"),
+    ],
+)
+async def test_arguments_that_cannot_be_sent_are_named(make_client, gateway, arguments, place):
+    """Each is a typed error that names the argument; nothing is sent."""
+    with pytest.raises(InvalidArgumentError, match=place):
+        await make_client().post("/api/service/items", **arguments)
+    assert gateway.requests == []
+
+
+async def test_a_method_and_an_argument_that_do_not_exist_are_told(make_client, gateway):
+    """A misspelt keyword is a mistake of the program, like with any function."""
+    with pytest.raises(InvalidArgumentError, match="method"):
+        await make_client().request("GE T\r\n", "/x")
+    with pytest.raises(TypeError, match="corelation_id"):
+        await make_client().get("/x", corelation_id="c")
+    assert gateway.requests == []
+
+
+async def test_query_values_are_encoded(make_client, gateway):
+    """None is left out, lists repeat, flags are lower case."""
+    await make_client().get("/api/service/items", params={"a": None, "b": [1, "x y"], "c": True, "d": "&=ü"})
+    assert gateway.requests[0].query == "b=1&b=x%20y&c=true&d=%26%3D%C3%BC"
+
+
 async def test_a_path_by_hand_has_the_route_other(make_client, gateway, recorder):
     """A path with an id in it never becomes a label."""
     with pytest.raises(NotFoundError) as caught:

@@ -183,8 +183,11 @@ class PlatformHttpClient:
 
         Raises:
             CallError: The call failed; its class tells what became of the request.
+            TypeError: There is no such argument.
         """
-        method = method.upper()
+        if unknown := arguments.keys() - _ARGUMENTS:
+            raise TypeError(f"request() got an unexpected keyword argument {sorted(unknown)[0]!r}")
+        method = str(method).upper()
         path_params = arguments.get("path_params")
         chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
         options = current_options()
@@ -235,6 +238,7 @@ class PlatformHttpClient:
         await self.aclose()
 
 
+_ARGUMENTS = frozenset(CallArguments.__annotations__)
 _HEADERS = {
     "accept": "application/json",
     "accept-encoding": "gzip",
