@@ -186,7 +186,7 @@ class PlatformHttpClient:
             TypeError: There is no such argument.
         """
         if unknown := arguments.keys() - _ARGUMENTS:
-            raise TypeError(f"request() got an unexpected keyword argument {sorted(unknown)[0]!r}")
+            raise TypeError(f"request() got an unexpected keyword argument {min(unknown)!r}")
         method = str(method).upper()
         path_params = arguments.get("path_params")
         chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
