@@ -14,10 +14,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from .clock import Clock
 from .errors import (
-    BulkheadFullError,
     CircuitOpenError,
-    ClientClosedError,
-    RateLimitExceededError,
+    RefusedError,
     RequestNotSentError,
     ResponseLostError,
     StatusError,
@@ -184,7 +182,7 @@ def verdict_of(error: BaseException | None) -> Verdict:
             return "neutral"
         failed = error.status >= 500 and error.status not in {501, 505}  # noqa: PLR2004
         return "failure" if failed else "success"
-    if isinstance(error, BulkheadFullError | CircuitOpenError | RateLimitExceededError | ClientClosedError):
+    if isinstance(error, RefusedError):
         return "neutral"
     return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"
 

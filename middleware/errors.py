@@ -6,10 +6,11 @@ The whole error tree. The class tells what became of the request, and so whether
     └── CallError                          one call failed; carries the outcome record
         ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
         ├── RequestNotSentError            no byte left us: safe to repeat for any method
-        │   ├── CircuitOpenError           refused: the service has been failing
-        │   ├── BulkheadFullError          refused: too many attempts or calls in flight already
-        │   ├── RateLimitExceededError     refused: the client's own rate limit
-        │   └── ClientClosedError          refused: the client was closed
+        │   └── RefusedError               a guard of our own refused it; never retried by the stack
+        │       ├── CircuitOpenError       the service has been failing
+        │       ├── BulkheadFullError      too many attempts or calls in flight already
+        │       ├── RateLimitExceededError the client's own rate limit
+        │       └── ClientClosedError      the client was closed
         ├── ResponseLostError              sent, no complete answer: safe to repeat only if idempotent
         ├── DeadlineExceededError          the call's time is up
         ├── DecodeError                    a 2xx, but not the shape that was promised
@@ -53,6 +54,7 @@ __all__ = [
     "RateLimitExceededError",
     "RateLimitedError",
     "RedirectError",
+    "RefusedError",
     "RequestNotSentError",
     "ResponseLostError",
     "ResponseTooLargeError",
@@ -189,19 +191,23 @@ class RequestNotSentError(CallError):
     """No byte of the request left us: the name did not resolve, the connection was refused, TLS failed."""
 
 
-class CircuitOpenError(RequestNotSentError):
+class RefusedError(RequestNotSentError):
+    """A guard of our own refused the call or an attempt; nothing was sent."""
+
+
+class CircuitOpenError(RefusedError):
     """The circuit breaker refuses attempts because the service has been failing; `retry_after_s` tells for how long."""
 
 
-class BulkheadFullError(RequestNotSentError):
+class BulkheadFullError(RefusedError):
     """Too many calls or attempts are in flight already, and the queue is full."""
 
 
-class RateLimitExceededError(RequestNotSentError):
+class RateLimitExceededError(RefusedError):
     """The client's own rate limit would make this attempt wait past its deadline."""
 
 
-class ClientClosedError(RequestNotSentError):
+class ClientClosedError(RefusedError):
     """The client was closed before this call."""
 
 

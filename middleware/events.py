@@ -58,6 +58,15 @@ class CallFinished(Event):
     error: Exception | None
     cancelled: bool = False
 
+    @property
+    def result(self) -> str:
+        """`success`, `failure`, `cancelled`, or `unknown` for a write that may have been applied."""
+        if self.cancelled:
+            return "cancelled"
+        if self.error is None:
+            return "success"
+        return "unknown" if isinstance(self.error, CallError) and self.error.outcome_unknown else "failure"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationIdReplaced(Event):

@@ -82,8 +82,7 @@ class MetricsListener:
                 attributes[semconv.ERROR_TYPE] = error_type(event.error)
             self._requests.record(record.ended_s - record.started_s, attributes)
         elif isinstance(event, CallFinished):
-            outcome = "cancelled" if event.cancelled else "success" if event.error is None else "failure"
-            labels[semconv.OUTCOME] = outcome
+            labels[semconv.OUTCOME] = event.result
             if event.error is not None:
                 labels[semconv.ERROR_TYPE] = error_type(event.error)
             self._calls.record(event.outcome.elapsed_s, labels)

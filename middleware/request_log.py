@@ -52,14 +52,13 @@ class LogListener:
             if event.error is None:
                 self._log.debug("call.cancelled" if event.cancelled else "call.succeeded", **fields)
             else:
-                unknown = getattr(event.error, "outcome_unknown", False)
                 self._log.warning(
                     "call.failed",
                     **fields,
                     error_type=error_type(event.error),
                     reason=getattr(event.error, "reason", ""),
                     stop_reason=event.outcome.stop_reason,
-                    outcome_unknown=unknown,
+                    outcome=event.result,
                 )
         elif isinstance(event, AttemptFinished):
             record = event.record

@@ -16,11 +16,9 @@ import tenacity
 
 from .clock import Clock
 from .errors import (
-    BulkheadFullError,
     CallError,
     CircuitOpenError,
-    ClientClosedError,
-    RateLimitExceededError,
+    RefusedError,
     RequestNotSentError,
     ResponseLostError,
     StatusError,
@@ -156,8 +154,7 @@ class RetryPolicy:
                 return keyed
             return idempotent and status in {408, 500, 502, 503, 504}
         if isinstance(error, RequestNotSentError):
-            local = CircuitOpenError, BulkheadFullError, RateLimitExceededError, ClientClosedError
-            return not isinstance(error, local)
+            return not isinstance(error, RefusedError)
         return idempotent and isinstance(error, ResponseLostError)
 
     def delay_s(self, error: BaseException, attempt: int) -> float:

@@ -167,8 +167,7 @@ def _end_call(span: Span, event: CallFinished) -> None:
             span.set_attribute(semconv.STOP_REASON, outcome.stop_reason)
         span.set_status(Status(StatusCode.ERROR))
     # A recovered call is no error, and a cancelled one is nobody's fault: both stay unset.
-    unknown = getattr(event.error, "outcome_unknown", False)
-    span.set_attribute(semconv.OUTCOME, "unknown" if unknown else outcome_name(event))
+    span.set_attribute(semconv.OUTCOME, event.result)
 
 
 def _end_attempt(span: Span, event: AttemptFinished) -> None:
@@ -178,10 +177,3 @@ def _end_attempt(span: Span, event: AttemptFinished) -> None:
     if event.error is not None:
         span.set_attribute(semconv.ERROR_TYPE, error_type(event.error))
         span.set_status(Status(StatusCode.ERROR))
-
-
-def outcome_name(event: CallFinished) -> str:
-    """`success`, `failure` or `cancelled`."""
-    if event.cancelled:
-        return "cancelled"
-    return "success" if event.error is None else "failure"

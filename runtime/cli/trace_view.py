@@ -182,7 +182,7 @@ def operation_rows(traces: Sequence[CallTrace], metrics: Any) -> list[OperationR
         for point in metric.data.data_points:
             if metric.name == semconv.METRIC_CALL_DURATION:
                 row(point.attributes).calls += point.count
-                if point.attributes[semconv.OUTCOME] == "failure":
+                if point.attributes[semconv.OUTCOME] in {"failure", "unknown"}:
                     row(point.attributes).failures += point.count
             elif metric.name == semconv.METRIC_RETRIES:
                 row(point.attributes).retries += point.value

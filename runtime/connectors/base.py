@@ -28,6 +28,7 @@ __all__ = [
     "DecodeError",
     "Page",
     "PlatformHttpClient",
+    "any_key",
     "call_options",
     "check_base_url",
     "decode_page",
@@ -92,6 +93,11 @@ class CallArguments(TypedDict, total=False):
     idempotent: bool | None
     user_jwt: str | None
     correlation_id: str
+
+
+def any_key(value: Any) -> str:
+    """Return a text for any input at all, for mocks: they raise for none."""
+    return value if isinstance(value, str) else object.__repr__(value)
 
 
 class PlatformHttpClient:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .base import DecodeError, Page, PlatformHttpClient, decode_page, decoder, succeeded
+from .base import DecodeError, Page, PlatformHttpClient, any_key, decode_page, decoder, succeeded
 
 __all__ = [
     "IdentityConnector",
@@ -320,8 +320,8 @@ class MockIdentityConnector:
         """Make up the user that was asked for."""
         if user_id == "mock_user":
             return await self.get_current_user()
-        roles = list(self._roles.get(_key(user_id), ("user",)))
-        name = _key(user_id)
+        roles = list(self._roles.get(any_key(user_id), ("user",)))
+        name = any_key(user_id)
         return User(user_id=name, username=f"user_{name}", email=f"{name}@example.com", roles=roles)
 
     async def list_users(
@@ -357,7 +357,7 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
         """Keep *roles* and succeed."""
-        self._roles[_key(user_id)] = _listed(roles)
+        self._roles[any_key(user_id)] = _listed(roles)
         return True
 
     async def check_permission(
@@ -383,11 +383,6 @@ class MockIdentityConnector:
         return dict.fromkeys(_listed(permissions), True)
 
 
-def _key(value: Any) -> str:
-    """Any input is a key: a mock raises for none."""
-    return value if isinstance(value, str) else object.__repr__(value)
-
-
 def _listed(values: Any) -> list[str]:
     """Any input is a list of texts: a mock raises for none."""
-    return [_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
+    return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []

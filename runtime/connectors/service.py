@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Page, PlatformHttpClient, decode_page, decoder, succeeded
+from .base import Page, PlatformHttpClient, any_key, decode_page, decoder, succeeded
 
 __all__ = [
     "ManagedServiceConnector",
@@ -223,8 +223,8 @@ class MockServiceConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> ServiceItem:
         """Get the item created here, else a made-up `Mock Item`."""
-        item = self._items.get(_key(item_id))
-        return _copy(item) if item else ServiceItem(id=_key(item_id), name="Mock Item", status="active")
+        item = self._items.get(any_key(item_id))
+        return _copy(item) if item else ServiceItem(id=any_key(item_id), name="Mock Item", status="active")
 
     async def create_item(
         self,
@@ -254,7 +254,7 @@ class MockServiceConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> ServiceItem:
         """Change an item; one that is not known here is kept from now on, as `Unknown`."""
-        key = _key(item_id)
+        key = any_key(item_id)
         item = self._items.setdefault(key, ServiceItem(id=key, name="Unknown", status="active"))
         name, status = getattr(request, "name", None), getattr(request, "status", None)
         item.name = item.name if name is None else name
@@ -269,13 +269,8 @@ class MockServiceConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
         """Forget an item and succeed."""
-        self._items.pop(_key(item_id), None)
+        self._items.pop(any_key(item_id), None)
         return True
-
-
-def _key(value: Any) -> str:
-    """Any input is a key: a mock raises for none."""
-    return value if isinstance(value, str) else object.__repr__(value)
 
 
 def _copy(item: ServiceItem) -> ServiceItem:
