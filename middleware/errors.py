@@ -14,6 +14,7 @@ The whole error tree. The class tells what became of the request, and so whether
         ├── ResponseLostError              sent, no complete answer: safe to repeat only if idempotent
         ├── DeadlineExceededError          the call's time is up
         ├── DecodeError                    a 2xx, but not the shape that was promised
+        ├── RejectedError                  a 2xx whose body says that the operation failed
         ├── ResponseTooLargeError          a response beyond the size limit; the rest was not read
         ├── StatusError                    any status but 2xx
         │   ├── RedirectError              3xx: redirects are never followed
@@ -55,6 +56,7 @@ __all__ = [
     "RateLimitedError",
     "RedirectError",
     "RefusedError",
+    "RejectedError",
     "RequestNotSentError",
     "ResponseLostError",
     "ResponseTooLargeError",
@@ -225,6 +227,30 @@ class DecodeError(CallError):
     @property
     def _is_ambiguous(self) -> bool:
         return False  # 2xx: it was applied
+
+
+class RejectedError(CallError):
+    """
+    A 2xx answer whose body says `success: false`, as the platform's second generation does.
+
+    Args:
+        problem: What the body said.
+    """
+
+    def __init__(self, problem: Problem | str = "", **options: Any) -> None:
+        # A text is what pickle and copy hand back; the problem comes with the state.
+        self._problem = problem if isinstance(problem, Problem) else Problem()
+        said = ": ".join(text for text in (self._problem.code, self._problem.message) if text)
+        super().__init__(problem if isinstance(problem, str) else f"answered that it failed: {said}", **options)
+
+    @property
+    def problem(self) -> Problem:
+        """What the body said about the failure."""
+        return self._problem
+
+    @property
+    def _is_ambiguous(self) -> bool:
+        return False  # the platform itself says that it was not done
 
 
 class ResponseTooLargeError(CallError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from .redaction import redact
 
-__all__ = ["Problem", "parse_problem"]
+__all__ = ["Problem", "parse_problem", "problem_of"]
 
 _MAX_FIELDS = 50
 
@@ -59,10 +59,12 @@ def parse_problem(body: bytes, content_type: str, *secrets: str | None) -> Probl
         return Problem(message=redact(document, *secrets))
     if not isinstance(document, dict):
         return Problem()
-    return _from_object(document, secrets)
+    return problem_of(document, *secrets)
 
 
-def _from_object(document: dict[str, Any], secrets: tuple[str | None, ...]) -> Problem:
+def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:
+    """Read the parsed object of an error body; see `parse_problem`."""
+
     def clean(value: Any) -> str:
         return redact(value, *secrets) if isinstance(value, str) else ""
 

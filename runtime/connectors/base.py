@@ -4,37 +4,45 @@ The HTTP client that every connector speaks through, and all that a connector fi
 One middleware stack per client, composed once. Clients of several services are light: they share one transport.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from random import Random
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from middleware.auth import check_api_key
 from middleware.clock import Clock, SystemClock
 from middleware.correlation import choose_correlation_id
-from middleware.errors import ConfigError, DecodeError
+from middleware.errors import ConfigError, DecodeError, InvalidArgumentError
 from middleware.options import call_options, current_options
 from middleware.stack import StackConfig, Telemetry, build_stack
 from middleware.transport import as_transport
 from middleware.types import KEYED_METHODS, Call, CallInfo, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
-from .decoding import decode_page, decoder, succeeded
+from .decoding import Spellings, decode_page, decoder, refuse_failure, succeeded
 from .page import Page
 
 __all__ = [
     "CallArguments",
     "DecodeError",
+    "InvalidArgumentError",
     "Page",
     "PlatformHttpClient",
+    "Spellings",
+    "any_copy",
     "any_key",
+    "any_texts",
     "call_options",
     "check_base_url",
     "decode_page",
     "decoder",
+    "refuse_failure",
     "succeeded",
 ]
+
+_V = TypeVar("_V")
 
 # RFC 9110 section 9.2.2
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
@@ -95,9 +103,22 @@ class CallArguments(TypedDict, total=False):
     correlation_id: str
 
 
+def any_copy(value: _V) -> _V:
+    """Return a deep copy, for mocks; what cannot be copied is shared."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - deepcopy runs foreign code
+        return value
+
+
 def any_key(value: Any) -> str:
     """Return a text for any input at all, for mocks: they raise for none."""
     return value if isinstance(value, str) else object.__repr__(value)
+
+
+def any_texts(values: Any) -> list[str]:
+    """Return a list of texts for any input at all, for mocks."""
+    return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
 
 
 class PlatformHttpClient:

@@ -12,13 +12,14 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from middleware.errors import DecodeError
+from middleware.errors import DecodeError, RejectedError
+from middleware.problem import problem_of
 
-__all__ = ["decode_page", "decoder", "succeeded"]
+__all__ = ["Spellings", "decode_page", "decoder", "refuse_failure", "succeeded"]
 
 T = TypeVar("T")
 
@@ -29,9 +30,17 @@ _ISO = re.compile(
 _SHOWN_PROBLEMS = 5
 
 
-def decoder(kind: type[T]) -> Callable[[Any], T]:
+Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
+"""Other names that the platform's services give to a field, per dataclass: `{App: {"id": ("app_id",)}}`."""
+
+
+def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
     """
     Make the function that turns a document into *kind*, a dataclass or a typing form over dataclasses.
+
+    Args:
+        kind: What to make.
+        also: Further names of fields, each in snake, camel and Pascal case too; the field's own name wins.
 
     The function raises `DecodeError`; its reason names each wrong field's path and never quotes a value.
     """
@@ -39,7 +48,7 @@ def decoder(kind: type[T]) -> Callable[[Any], T]:
 
     def decode(document: Any) -> T:
         try:
-            return adapter.validate_python(_shape(document, kind, ""))
+            return adapter.validate_python(_shape(refuse_failure(document), kind, "", also or {}))
         except ValidationError as error:
             found = [f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
         shown = "; ".join(found[:_SHOWN_PROBLEMS])
@@ -58,20 +67,20 @@ def _path(parts: tuple[int | str, ...]) -> str:
     return text.lstrip(".") or "$"
 
 
-def _shape(value: Any, kind: Any, path: str) -> Any:  # noqa: PLR0911 - one return per kind of type
+def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: PLR0911 - one return per kind of type
     """Rename the keys of *value* to the fields of *kind* and read its times; pydantic judges the rest."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         options = [option for option in get_args(kind) if option is not type(None)]
-        return None if value is None else _shape(value, options[0], path) if len(options) == 1 else value
+        return None if value is None else _shape(value, options[0], path, also) if len(options) == 1 else value
     if origin is list and isinstance(value, list):
         (item,) = get_args(kind)
-        return [_shape(entry, item, f"{path}[{index}]") for index, entry in enumerate(value)]
+        return [_shape(entry, item, f"{path}[{index}]", also) for index, entry in enumerate(value)]
     if origin is dict and isinstance(value, dict):
         _, item = get_args(kind)
-        return {key: _shape(entry, item, f"{path}.{key}") for key, entry in value.items()}
+        return {key: _shape(entry, item, f"{path}.{key}", also) for key, entry in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return _fields(value, kind, path)
+        return _fields(value, kind, path, also)
     if kind is datetime:
         return _time(value, path)
     if kind in (bool, int, float):
@@ -79,29 +88,37 @@ def _shape(value: Any, kind: Any, path: str) -> Any:  # noqa: PLR0911 - one retu
     return value
 
 
-def _fields(document: Mapping[str, Any], kind: Any, path: str) -> dict[str, Any]:
+def _fields(document: Mapping[str, Any], kind: Any, path: str, also: Spellings) -> dict[str, Any]:
     shaped = {}
-    for name, spellings, hint, has_default in _plan(kind):
+    for name, spellings, hint, has_default in _plan(kind, tuple(also.get(kind, {}).items())):
         given = [document[spelling] for spelling in spellings if spelling in document]
         value = next((entry for entry in given if entry is not None), None)
         if not given or (value is None and has_default):
             continue  # the platform writes null for what it does not know: the model's default says so too
-        shaped[name] = _shape(value, hint, f"{path}.{name}")
+        shaped[name] = _shape(value, hint, f"{path}.{name}", also)
     return shaped
 
 
 @cache
-def _plan(kind: Any) -> tuple[tuple[str, tuple[str, ...], Any, bool], ...]:
+def _plan(
+    kind: Any, also: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[tuple[str, tuple[str, ...], Any, bool], ...]:
     """Name, accepted spellings, type and has-a-default of each field of the dataclass *kind*."""
-    hints = get_type_hints(kind)
+    hints, others = get_type_hints(kind), dict(also)
     plan = []
     for field in dataclasses.fields(kind):
-        head, *tail = field.name.split("_")
-        camel = head + "".join(word[:1].upper() + word[1:] for word in tail)
-        pascal = camel[:1].upper() + camel[1:]
+        names = (field.name, *others.get(field.name, ()))
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        plan.append((field.name, tuple(dict.fromkeys((field.name, camel, pascal))), hints[field.name], has_default))
+        spellings = tuple(dict.fromkeys(spelling for name in names for spelling in _spellings(name)))
+        plan.append((field.name, spellings, hints[field.name], has_default))
     return tuple(plan)
+
+
+def _spellings(name: str) -> tuple[str, str, str]:
+    """*name* in snake, camel and Pascal case."""
+    head, *tail = name.split("_")
+    camel = head + "".join(word[:1].upper() + word[1:] for word in tail)
+    return name, camel, camel[:1].upper() + camel[1:]
 
 
 def _time(value: Any, path: str) -> datetime | None:
@@ -135,6 +152,18 @@ def _plain(value: Any, kind: type, path: str) -> Any:
     return value
 
 
+def refuse_failure(document: Any) -> Any:
+    """
+    Return *document*, unless it is a failure in a success's clothes: `{"success": false, "error": …}` in a 2xx.
+
+    Raises:
+        RejectedError: It is; carries what the body says.
+    """
+    if isinstance(document, Mapping) and document.get("success") is False and document.get("error"):
+        raise RejectedError(problem_of(dict(document)))
+    return document
+
+
 def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[list[T], int | None]:
     """
     Read a list of items and its total from a bare array, or from an object that holds it under one of *keys*.
@@ -142,12 +171,15 @@ def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[li
     Raises:
         DecodeError: No list there, or an item is wrong; names the item's place.
     """
-    entries, total = document, None
+    entries, total = refuse_failure(document), None
     place = "$"
     if isinstance(document, Mapping):
         place = next((key for key in keys if key in document), keys[0])
         entries = document.get(place)
-        found = next((document[key] for key in ("total", "totalCount", "Total") if key in document), None)
+        found = next(
+            (document[key] for key in ("total", "totalCount", "totalDeployments", "count", "Total") if key in document),
+            None,
+        )
         total = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
     if not isinstance(entries, list):
         raise DecodeError(f"{place}: must be a list")
@@ -170,7 +202,7 @@ def succeeded(document: Any) -> bool:
     Raises:
         DecodeError: `success` is there and is no flag.
     """
-    if not isinstance(document, Mapping):
+    if not isinstance(refuse_failure(document), Mapping):
         return True
     said = document.get("success", document.get("Success", True))
     if not isinstance(said, bool):

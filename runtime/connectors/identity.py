@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .base import DecodeError, Page, PlatformHttpClient, any_key, decode_page, decoder, succeeded
+from .base import DecodeError, Page, PlatformHttpClient, any_key, any_texts, decode_page, decoder, succeeded
 
 __all__ = [
     "IdentityConnector",
@@ -357,7 +357,7 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
         """Keep *roles* and succeed."""
-        self._roles[any_key(user_id)] = _listed(roles)
+        self._roles[any_key(user_id)] = any_texts(roles)
         return True
 
     async def check_permission(
@@ -380,9 +380,4 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> dict[str, bool]:
         """Allow everything that is asked for."""
-        return dict.fromkeys(_listed(permissions), True)
-
-
-def _listed(values: Any) -> list[str]:
-    """Any input is a list of texts: a mock raises for none."""
-    return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
+        return dict.fromkeys(any_texts(permissions), True)

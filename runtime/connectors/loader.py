@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from middleware.clock import SystemClock
 from middleware.stack import Telemetry
@@ -17,7 +17,11 @@ from middleware.transport import HttpxTransport
 from runtime.config import PREFIX, Policies, policies_from_env
 
 from .base import PlatformHttpClient, check_base_url
+from .billing import BillingConnector, ManagedBillingConnector, MockBillingConnector
+from .discovery import DiscoveryConnector, ManagedDiscoveryConnector, MockDiscoveryConnector
+from .hosting import HostingConnector, ManagedHostingConnector, MockHostingConnector
 from .identity import IdentityConnector, ManagedIdentityConnector, MockIdentityConnector
+from .payment import ManagedPaymentConnector, MockPaymentConnector, PaymentConnector
 from .service import ManagedServiceConnector, MockServiceConnector, ServiceConnector
 
 __all__ = [
@@ -115,12 +119,12 @@ class ConnectorBundle:
         mode: `managed` or `self_hosted`.
     """
 
-    hosting: Any = None
-    discovery: Any = None
+    hosting: HostingConnector
+    discovery: DiscoveryConnector
     identity: IdentityConnector
-    billing: Any = None
+    billing: BillingConnector
     service: ServiceConnector
-    payment: Any = None
+    payment: PaymentConnector
     mode: Literal["managed", "self_hosted"]
     _transport: HttpxTransport | None = field(default=None, repr=False, compare=False)
 
@@ -157,8 +161,12 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         )
 
     return ConnectorBundle(
+        hosting=ManagedHostingConnector(http("hosting")),
+        discovery=ManagedDiscoveryConnector(http("discovery")),
         identity=ManagedIdentityConnector(http("identity", config.core_base_url)),
+        billing=ManagedBillingConnector(http("billing", config.core_base_url)),
         service=ManagedServiceConnector(http("service")),
+        payment=ManagedPaymentConnector(http("payment")),
         mode="managed",
         _transport=transport,
     )
@@ -166,8 +174,12 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
 
 def _mock() -> ConnectorBundle:
     return ConnectorBundle(
+        hosting=MockHostingConnector(),
+        discovery=MockDiscoveryConnector(),
         identity=MockIdentityConnector(),
+        billing=MockBillingConnector(),
         service=MockServiceConnector(),
+        payment=MockPaymentConnector(),
         mode="self_hosted",
     )
 

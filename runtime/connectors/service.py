@@ -14,13 +14,12 @@ Endpoints:
 
 from __future__ import annotations
 
-import copy
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Page, PlatformHttpClient, any_key, decode_page, decoder, succeeded
+from .base import Page, PlatformHttpClient, any_copy, any_key, decode_page, decoder, succeeded
 
 __all__ = [
     "ManagedServiceConnector",
@@ -213,7 +212,7 @@ class MockServiceConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> Page[ServiceItem]:
         """List the items created here."""
-        return Page([_copy(item) for item in self._items.values()], total=len(self._items))
+        return Page([any_copy(item) for item in self._items.values()], total=len(self._items))
 
     async def get_item(
         self,
@@ -224,7 +223,7 @@ class MockServiceConnector:
     ) -> ServiceItem:
         """Get the item created here, else a made-up `Mock Item`."""
         item = self._items.get(any_key(item_id))
-        return _copy(item) if item else ServiceItem(id=any_key(item_id), name="Mock Item", status="active")
+        return any_copy(item) if item else ServiceItem(id=any_key(item_id), name="Mock Item", status="active")
 
     async def create_item(
         self,
@@ -240,10 +239,10 @@ class MockServiceConnector:
             name=getattr(request, "name", ""),
             status="active",
             created_at=datetime.now(UTC),
-            metadata=_copied(config) if isinstance(config, dict) else {},
+            metadata=any_copy(config) if isinstance(config, dict) else {},
         )
         self._items[item.id] = item
-        return _copy(item)
+        return any_copy(item)
 
     async def update_item(
         self,
@@ -259,7 +258,7 @@ class MockServiceConnector:
         name, status = getattr(request, "name", None), getattr(request, "status", None)
         item.name = item.name if name is None else name
         item.status = item.status if status is None else status
-        return _copy(item)
+        return any_copy(item)
 
     async def delete_item(
         self,
@@ -271,15 +270,3 @@ class MockServiceConnector:
         """Forget an item and succeed."""
         self._items.pop(any_key(item_id), None)
         return True
-
-
-def _copy(item: ServiceItem) -> ServiceItem:
-    return replace(item, metadata=_copied(item.metadata))
-
-
-def _copied(value: Any) -> Any:
-    """Deep copy; what cannot be copied is shared: a mock raises for no input."""
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - deepcopy runs foreign code
-        return value

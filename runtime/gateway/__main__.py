@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .app import DEFAULT_API_KEY, DEFAULT_TOKENS, Gateway
+from .dialects import DIALECTS
 
 __all__ = ["main"]
 
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port; 0 picks a free one (default: %(default)s)")
     parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the accepted application key")
+    parser.add_argument("--dialect", choices=DIALECTS, default="docs", help="how answers are written")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     options = parser.parse_args(argv)
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"--port: must be between 0 and 65535, got {options.port}")
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(Gateway(options.api_key, host=host, port=options.port), options))
+            asyncio.run(_run(Gateway(options.api_key, host=host, port=options.port, dialect=options.dialect), options))
     except OSError as error:
         return _refuse(f"cannot listen on {host}:{options.port}: {error.strerror or error}")
     return 0

@@ -14,12 +14,13 @@ import struct
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
 import h11
 
+from .dialects import DIALECTS, speak
 from .faults import Fault, FaultScript
 from .routes import Answer, Platform, Request
 
@@ -91,6 +92,7 @@ class Gateway:
         tokens: Accepted user tokens and whose they are.
         host: Loopback address to listen on.
         port: Port to listen on; 0 picks a free one.
+        dialect: How answers are written; one of `DIALECTS`.
 
     Attributes:
         requests: Every request read so far.
@@ -106,7 +108,11 @@ class Gateway:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        dialect: str = "docs",
     ) -> None:
+        if dialect not in DIALECTS:
+            raise ValueError(f"dialect: must be one of {', '.join(DIALECTS)}, got {dialect!r}")
+        self.dialect = dialect
         self.api_key = api_key
         self._tokens = dict(DEFAULT_TOKENS if tokens is None else tokens)
         self._host = host
@@ -246,7 +252,8 @@ class Gateway:
             return Answer(status=413, document={"message": "Request body too large."})
         answer = self.platform.answer(request)
         record.applied = answer.changed
-        return answer
+        status, document = speak(self.dialect, request.path, answer.status, answer.document)
+        return replace(answer, status=status, document=document)
 
     async def _answer(self, connection: "_Connection", record: RequestRecord, request: Request) -> None:
         answer = self._apply(record, request)

@@ -126,7 +126,34 @@ class Platform:
                 ("PUT", r"/api/users/([^/]+)/roles", self._put_roles),
                 ("GET", r"/api/users/([^/]+)/permissions/([^/]+)", self._permission),
                 ("POST", r"/api/users/([^/]+)/permissions/check", self._permissions),
+                ("GET", r"/api/billing/subscription", self._subscription),
+                ("GET", r"/api/billing/features/([^/]+)", self._feature),
+                ("POST", r"/api/billing/features/check", self._features),
+                ("GET", r"/api/billing/usage", self._usage),
+                ("POST", r"/api/billing/checkout", self._checkout),
+                ("POST", r"/api/billing/cancel", self._cancel),
+                ("GET", r"/api/billing/invoices", self._invoices),
+                ("POST", r"/api/mozaiks/pay/checkout", self._pay_checkout),
+                ("GET", r"/api/mozaiks/pay/subscription-status", self._pay_status),
+                ("POST", r"/api/mozaiks/pay/cancel", self._pay_cancel),
+                ("GET", r"/api/apps", self._list_apps),
+                ("POST", r"/api/apps", self._create_app),
+                ("GET", r"/api/apps/([^/]+)", self._get_app),
+                ("PUT", r"/api/apps/([^/]+)", self._put_app),
+                ("DELETE", r"/api/apps/([^/]+)", self._delete_app),
+                ("POST", r"/api/apps/([^/]+)/(pause|resume)", self._app_state),
                 ("POST", r"/api/apps/([^/]+)/deploy", self._deploy),
+                ("GET", r"/api/apps/([^/]+)/deployments/([^/]+)", self._deployment),
+                ("GET", r"/api/apps/([^/]+)/domains", self._list_domains),
+                ("POST", r"/api/apps/([^/]+)/domains", self._add_domain),
+                ("GET", r"/api/apps/([^/]+)/domains/([^/]+)", self._get_domain),
+                ("DELETE", r"/api/apps/([^/]+)/domains/([^/]+)", self._delete_domain),
+                ("POST", r"/api/apps/([^/]+)/domains/([^/]+)/verify", self._verify_domain),
+                ("GET", r"/api/hosting/subscriptions/([^/]+)/summary", self._summary),
+                ("POST", r"/api/discovery/listings", self._create_listing),
+                ("GET", r"/api/discovery/featured", self._featured),
+                ("POST", r"/api/discovery/quests/([^/]+)/join", self._join_quest),
+                ("POST", r"/api/discovery/quests/([^/]+)/steps/([^/]+)", self._submit_step),
                 ("GET", r"/api/apps/([^/]+)/deployments", self._deployments),
                 ("POST", r"/api/mozaiks-cloud/v1/deployments", self._cloud_deploy),
                 ("GET", r"/api/mozaiks-cloud/v1/operations/([^/]+)", self._cloud_operation),
@@ -277,6 +304,184 @@ class Platform:
             error = {"code": "not_found", "message": "no such operation", "kind": "not_found", "retryable": False}
             return Answer(status=404, document={"success": False, "error": error})
         return Answer(document={"success": True, "operation": operation})
+
+    def _deployment(self, request: Request, caller: Caller, app_id: str, deployment_id: str) -> Answer:  # noqa: ARG002
+        for entry in self.store.deployments.get(app_id, []):
+            if entry["deploymentId"] == deployment_id:
+                job = {"jobId": deployment_id, "appId": app_id, "errorMessage": None, "completedAt": None}
+                return Answer(document={**job, "status": entry["status"], "startedAt": entry["startedAt"]})
+        return _not_found("deployment")
+
+    def _apps(self, caller: Caller) -> dict[str, dict[str, Any]]:
+        return self.store.collection(caller.owner, "hosting", "apps")
+
+    def _app(self, caller: Caller, app_id: str) -> dict[str, Any]:
+        return self._item(caller, "hosting", "apps", app_id)
+
+    def _list_apps(self, request: Request, caller: Caller) -> Answer:
+        return self._list_items(request, caller, "hosting", "apps")
+
+    def _create_app(self, request: Request, caller: Caller) -> Answer:
+        answer = self._create_item(request, caller, "hosting", "apps")
+        if answer.status == 201:  # noqa: PLR2004
+            answer.document.update(status="draft", owner_id=caller.owner, updated_at=answer.document["created_at"])
+        return answer
+
+    def _get_app(self, request: Request, caller: Caller, app_id: str) -> Answer:  # noqa: ARG002
+        return Answer(document=self._app(caller, app_id))
+
+    def _put_app(self, request: Request, caller: Caller, app_id: str) -> Answer:
+        return self._put_item(request, caller, "hosting", "apps", app_id)
+
+    def _delete_app(self, request: Request, caller: Caller, app_id: str) -> Answer:
+        return self._delete_item(request, caller, "hosting", "apps", app_id)
+
+    def _app_state(self, request: Request, caller: Caller, app_id: str, action: str) -> Answer:  # noqa: ARG002
+        app = self._app(caller, app_id)
+        app["status"] = "paused" if action == "pause" else "running"
+        stamp = {"paused_at" if action == "pause" else "resumed_at": now()}
+        return Answer(document={"app_id": app_id, "status": app["status"], **stamp}, changed=True)
+
+    def _list_domains(self, request: Request, caller: Caller, app_id: str) -> Answer:
+        return self._list_items(request, caller, "domains", app_id)
+
+    def _add_domain(self, request: Request, caller: Caller, app_id: str) -> Answer:
+        domain = _json_object(request).get("domain")
+        if not isinstance(domain, str) or "." not in domain:
+            return _problem(400, "One or more validation errors occurred.", {"Domain": ["Not a domain."]})
+        entry: dict[str, Any] = {"binding_id": new_id(), "domain": domain, "status": "pending", "dns_status": "pending"}
+        record = {"type": "CNAME", "name": domain, "value": "apps.mozaiks.test"}
+        entry |= {"tls_status": "pending", "records": [record], "created_at": now()}
+        self.store.collection(caller.owner, "domains", app_id)[entry["binding_id"]] = entry
+        return Answer(status=201, document=entry, changed=True)
+
+    def _get_domain(self, request: Request, caller: Caller, app_id: str, domain_id: str) -> Answer:  # noqa: ARG002
+        return Answer(document=self._item(caller, "domains", app_id, domain_id))
+
+    def _delete_domain(self, request: Request, caller: Caller, app_id: str, domain_id: str) -> Answer:
+        self._delete_item(request, caller, "domains", app_id, domain_id)
+        return Answer(status=204, changed=True)
+
+    def _verify_domain(self, request: Request, caller: Caller, app_id: str, domain_id: str) -> Answer:  # noqa: ARG002
+        entry = self._item(caller, "domains", app_id, domain_id)
+        entry |= {"status": "active", "dns_status": "verified", "tls_status": "issued"}
+        return Answer(document=entry, changed=True)
+
+    def _summary(self, request: Request, caller: Caller, app_id: str) -> Answer:  # noqa: ARG002
+        return Answer(document={"app_id": app_id, "status": "active", "plan": "starter", "hosting_level": "shared"})
+
+    # -- billing and payment --------------------------------------------------------------------------------------
+
+    def _plan_of(self, caller: Caller) -> dict[str, Any]:
+        fresh = {"status": "active", "tier": "premium", "features": ["export", "custom_domain"], "canceled": False}
+        return self.store.subscriptions.setdefault(caller.owner, fresh)
+
+    def _subscription(self, request: Request, caller: Caller) -> Answer:
+        plan, query = self._plan_of(caller), _query(request)
+        if query.get("scope") == "app" and not query.get("app_id"):
+            return Answer(status=400, document={"error": "app_id is required"})
+        period = {"current_period_start": "2026-11-01T00:00:00Z", "current_period_end": "2026-12-01T00:00:00.0000000Z"}
+        document = {"user_id": caller.owner, "scope": query.get("scope", "platform"), **plan, **period}
+        return Answer(document={**document, "cancel_at_period_end": plan["canceled"]})
+
+    def _access(self, caller: Caller, feature: str) -> dict[str, Any]:
+        if feature in self._plan_of(caller)["features"]:
+            return {"allowed": True, "limit": 100, "usage": 7, "reset_at": "2026-12-01T00:00:00Z"}
+        return {"allowed": False, "limit": None, "usage": None, "reason": "not_in_plan"}
+
+    def _feature(self, request: Request, caller: Caller, feature: str) -> Answer:  # noqa: ARG002
+        return Answer(document={"feature": feature, **self._access(caller, feature)})
+
+    def _features(self, request: Request, caller: Caller) -> Answer:
+        asked = _texts(_json_object(request), "features")
+        return Answer(document={"results": {name: self._access(caller, name) for name in asked}})
+
+    def _usage(self, request: Request, caller: Caller) -> Answer:
+        period = _query(request).get("period", "current")
+        span = {"period_start": "2026-11-01T00:00:00Z", "period_end": "2026-12-01T00:00:00Z"}
+        metrics = {"tokens": {"used": 41_000, "limit": 100_000, "percentage": 41}}
+        return Answer(document={"user_id": caller.owner, "period": period, **span, "metrics": metrics})
+
+    def _checkout(self, request: Request, caller: Caller) -> Answer:
+        document = _json_object(request)
+        if not document.get("plan"):
+            return _problem(400, "One or more validation errors occurred.", {"Plan": ["The Plan field is required."]})
+        session = {"session_id": f"cs_{new_id()}", "checkout_url": f"https://pay.example.com/{new_id()}"}
+        self.store.collection(caller.owner, "billing", "sessions")[session["session_id"]] = session
+        return Answer(document=session, changed=True)
+
+    def _cancel(self, request: Request, caller: Caller) -> Answer:
+        _json_object(request)
+        plan = self._plan_of(caller)
+        if plan["canceled"]:  # as on the platform: the payment provider refuses, and it surfaces as this
+            return Answer(status=500, document={"errorCode": "internal_error", "message": "An error occurred."})
+        plan["canceled"] = True
+        told = {"success": True, "cancel_at": "2026-12-01T00:00:00Z", "message": "Canceled at period end."}
+        return Answer(document=told, changed=True)
+
+    def _invoices(self, request: Request, caller: Caller) -> Answer:  # noqa: ARG002
+        invoice = {
+            "id": "in_1",
+            "amount": 1999,
+            "currency": "usd",
+            "status": "paid",
+            "created_at": "2026-11-01T00:00:00Z",
+        }
+        return Answer(document={"invoices": [{**invoice, "pdf_url": None}]})
+
+    def _pay_checkout(self, request: Request, caller: Caller) -> Answer:
+        if not _json_object(request).get("planId"):
+            return _problem(
+                400, "One or more validation errors occurred.", {"PlanId": ["The PlanId field is required."]}
+            )
+        session = {"sessionId": f"cs_{new_id()}", "clientSecret": f"secret_{new_id()}", "mode": "subscription"}
+        self.store.collection(caller.owner, "payment", "sessions")[session["sessionId"]] = session
+        return Answer(document={**session, "status": "pending"}, changed=True)
+
+    def _pay_status(self, request: Request, caller: Caller) -> Answer:
+        plan, query = self._plan_of(caller), _query(request)
+        if query.get("scope") == "app" and not query.get("appId"):
+            return Answer(status=500, document={"errorCode": "internal_error", "message": "An error occurred."})
+        end = {"expiresAtUtc": None, "subscriptionId": "sub_1", "currentPeriodEndUtc": "2026-12-01T00:00:00Z"}
+        active = not plan["canceled"]
+        return Answer(document={"isActive": active, "planId": plan["tier"], **end, "features": plan["features"]})
+
+    def _pay_cancel(self, request: Request, caller: Caller) -> Answer:
+        """Answer 204, also when there is nothing to cancel."""
+        _json_object(request)
+        self._plan_of(caller)["canceled"] = True
+        return Answer(status=204, changed=True)
+
+    # -- discovery -------------------------------------------------------------------------------------------------
+
+    def _create_listing(self, request: Request, caller: Caller) -> Answer:
+        document = _json_object(request)
+        if not document.get("title") or not document.get("app_id"):
+            return _problem(400, "One or more validation errors occurred.", {"Title": ["The Title field is required."]})
+        listing = {"metadata": {}, "tags": [], **document, "id": new_id(), "status": "draft", "created_at": now()}
+        self.store.collection(caller.owner, "discovery", "listings")[listing["id"]] = listing
+        return Answer(status=201, document=listing, changed=True)
+
+    def _featured(self, request: Request, caller: Caller) -> Answer:  # noqa: ARG002
+        return Answer(document=[{"id": "l_1", "app_id": "app_1", "title": "Featured", "status": "published"}])
+
+    def _progress(self, caller: Caller, quest_id: str) -> dict[str, Any]:
+        fresh = {"quest_id": quest_id, "user_id": caller.owner, "completed_steps": 0, "progress": 0}
+        return self.store.progress.setdefault((caller.owner, quest_id), {**fresh, "status": "in_progress"})
+
+    def _join_quest(self, request: Request, caller: Caller, quest_id: str) -> Answer:  # noqa: ARG002
+        return Answer(document=self._progress(caller, quest_id), changed=True)
+
+    def _submit_step(self, request: Request, caller: Caller, quest_id: str, step: str) -> Answer:  # noqa: ARG002
+        _json_object(request)
+
+        def apply() -> Answer:
+            progress = self._progress(caller, quest_id)
+            progress["completed_steps"] += 1
+            progress["updated_at"] = now()
+            return Answer(document=dict(progress), changed=True)
+
+        return self._once(request, caller, apply)
 
     # -- any other service: plain collections ----------------------------------------------------------------------
 

@@ -70,6 +70,8 @@ class Store:
     def __init__(self) -> None:
         self.users: dict[str, dict[str, Any]] = {user["user_id"]: deepcopy(user) for user in _USERS}
         self.collections: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+        self.subscriptions: dict[str, dict[str, Any]] = {}
+        self.progress: dict[tuple[str, str], dict[str, Any]] = {}
         self.deployments: dict[str, list[dict[str, Any]]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
         self.replays: dict[tuple[str, str, str], tuple[bytes, int, Any]] = {}

@@ -1,0 +1,723 @@
+"""
+Hosting Connector
+=================
+
+Connects to Hosting.API for apps, deployments, domains and hosting subscriptions.
+
+Endpoints:
+- GET, POST /api/apps
+- GET, PUT, DELETE /api/apps/{app_id}
+- POST /api/apps/{app_id}/pause, /resume, /deploy
+- GET /api/apps/{app_id}/deployments, /deployments/{deployment_id}
+- GET, POST /api/apps/{app_id}/domains
+- GET, DELETE /api/apps/{app_id}/domains/{domain_id}; POST …/verify
+- GET /api/hosting/subscriptions/{app_id}/summary
+"""
+
+# ruff: noqa: ARG002 - the mock's signatures are the protocol's
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from .base import Page, PlatformHttpClient, any_copy, any_key, decode_page, decoder, refuse_failure, succeeded
+
+__all__ = [
+    "App",
+    "AppCreate",
+    "AppState",
+    "AppUpdate",
+    "DeployRequest",
+    "Deployment",
+    "DnsRecord",
+    "Domain",
+    "HostingConnector",
+    "HostingSummary",
+    "ManagedHostingConnector",
+    "MockHostingConnector",
+]
+
+
+# ============================================================================
+# DATA MODELS
+# ============================================================================
+
+
+@dataclass
+class App:
+    """
+    A hosted app: `{"id", "name", "status", "description"?, "owner_id"?, "visibility"?, "url"?, "created_at"?,
+    "updated_at"?, "metadata": {...}}`; an unknown status is kept as given.
+    """
+
+    id: str
+    name: str
+    status: str = "unknown"
+    description: str | None = None
+    owner_id: str | None = None
+    visibility: str | None = None
+    url: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class AppCreate:
+    """Request to create an app."""
+
+    name: str
+    description: str | None = None
+    visibility: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class AppUpdate:
+    """Request to change an app; a field that is None stays as it is."""
+
+    name: str | None = None
+    description: str | None = None
+    visibility: str | None = None
+
+
+@dataclass
+class AppState:
+    """Where an app stands after pause or resume: `{"app_id", "status", "paused_at"?, "resumed_at"?}`."""
+
+    app_id: str
+    status: str
+    paused_at: datetime | None = None
+    resumed_at: datetime | None = None
+
+
+@dataclass
+class DeployRequest:
+    """Request to deploy an app; a field that is None is left out."""
+
+    build_id: str | None = None
+    branch: str | None = None
+    commit_message: str | None = None
+
+
+@dataclass
+class Deployment:
+    """A deployment: `{"id", "status", "app_id"?, "started_at"?, "completed_at"?, "error"?}`."""
+
+    id: str
+    status: str
+    app_id: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass
+class DnsRecord:
+    """A record that a domain's owner has to set: `{"type", "name", "value"}`."""
+
+    type: str
+    name: str
+    value: str
+
+
+@dataclass
+class Domain:
+    """A domain: `{"id", "domain", "status", "dns_status"?, "tls_status"?, "records": [...], "created_at"?}`."""
+
+    id: str
+    domain: str
+    status: str
+    dns_status: str | None = None
+    tls_status: str | None = None
+    records: list[DnsRecord] = field(default_factory=list)
+    created_at: datetime | None = None
+
+
+@dataclass
+class HostingSummary:
+    """What an app's hosting costs: `{"app_id", "status", "plan"?, "hosting_level"?, "current_period_end"?}`."""
+
+    app_id: str
+    status: str
+    plan: str | None = None
+    hosting_level: str | None = None
+    current_period_end: datetime | None = None
+
+
+# ============================================================================
+# CONNECTOR INTERFACE (Protocol)
+# ============================================================================
+
+
+class HostingConnector(Protocol):
+    """Apps, deployments and domains; implemented for managed (real API) and mock (self-hosted) mode."""
+
+    async def list_apps(
+        self, *, skip: int = 0, limit: int = 50, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Page[App]:
+        """List the caller's apps."""
+        ...
+
+    async def get_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
+        """Get an app by id."""
+        ...
+
+    async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
+        """Create an app."""
+        ...
+
+    async def update_app(
+        self, app_id: str, request: AppUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> App:
+        """Change an app; only the fields that are not None are sent."""
+        ...
+
+    async def delete_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
+        """Delete an app. Returns True if successful."""
+        ...
+
+    async def pause_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
+        """Pause an app."""
+        ...
+
+    async def resume_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
+        """Resume a paused app."""
+        ...
+
+    async def deploy(
+        self,
+        app_id: str,
+        request: DeployRequest | None = None,
+        *,
+        user_jwt: str | None = None,
+        correlation_id: str = "",
+    ) -> Deployment:
+        """Queue a deployment of an app."""
+        ...
+
+    async def list_deployments(
+        self, app_id: str, *, skip: int = 0, limit: int = 20, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Page[Deployment]:
+        """List the deployments of an app; *skip* counts whole pages of *limit*."""
+        ...
+
+    async def get_deployment(
+        self, app_id: str, deployment_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Deployment:
+        """Get a deployment by id."""
+        ...
+
+    async def list_domains(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Domain]:
+        """List the domains of an app."""
+        ...
+
+    async def add_domain(
+        self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Add a domain to an app."""
+        ...
+
+    async def get_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Get a domain by id."""
+        ...
+
+    async def verify_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Ask the platform to verify a domain now."""
+        ...
+
+    async def remove_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Remove a domain. Returns True if successful."""
+        ...
+
+    async def get_subscription_summary(
+        self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> HostingSummary:
+        """Get what hosting an app costs."""
+        ...
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
+
+_APP_NAMES = {App: {"id": ("app_id",), "owner_id": ("owner_user_id",), "url": ("hosting_url", "hosted_url")}}
+_app_document = decoder(App, _APP_NAMES)
+_app_state = decoder(AppState, {AppState: {"app_id": ("id",)}})
+_deployment_document = decoder(
+    Deployment,
+    {
+        Deployment: {
+            "id": ("job_id", "deployment_id", "operation_id"),
+            "error": ("error_message",),
+            "started_at": ("created_at",),
+        }
+    },
+)
+_domain_document = decoder(Domain, {Domain: {"id": ("binding_id",)}})
+_summary = decoder(HostingSummary)
+
+
+def _inner(document: Any, name: str) -> Any:
+    """The second generation wraps what it answers: `{"success": true, "operation": {...}}`."""
+    wrapped = refuse_failure(document).get(name) if isinstance(document, Mapping) else None
+    return wrapped if isinstance(wrapped, Mapping) else document
+
+
+def _app(document: Any) -> App:
+    document = _inner(document, "app")
+    app = _app_document(document)
+    # .NET says whether an app is active instead of how it stands.
+    if app.status == "unknown" and isinstance(document.get("isActive"), bool):
+        app.status = "running" if document["isActive"] else "stopped"
+    return app
+
+
+def _apps(document: Any) -> tuple[list[App], int | None]:
+    """Apps in `items`, a bare array, or .NET's two lists of owned and member apps."""
+    if isinstance(document, Mapping) and "ownedApps" in document:
+        both = [*(document["ownedApps"] or ()), *(document.get("memberApps") or ())]
+        return decode_page(both, _app, "ownedApps")
+    return decode_page(document, _app, "items", "apps")
+
+
+def _updated(document: Any) -> App | None:
+    return _app(document) if document else None
+
+
+def _deployment(document: Any) -> Deployment:
+    return _deployment_document(_inner(document, "operation"))
+
+
+def _deployments(document: Any) -> tuple[list[Deployment], int | None]:
+    return decode_page(document, _deployment, "deployments", "items")
+
+
+def _domain(document: Any) -> Domain:
+    return _domain_document(_inner(document, "domain"))
+
+
+def _domains(document: Any) -> tuple[list[Domain], int | None]:
+    return decode_page(document, _domain, "domains", "items")
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class ManagedHostingConnector:
+    """
+    Production connector that calls the real Hosting.API; every method raises `CallError` on failure.
+
+    Used when MOZAIKS_MANAGED=true.
+    """
+
+    def __init__(self, http: PlatformHttpClient) -> None:
+        self._http = http
+
+    async def list_apps(
+        self, *, skip: int = 0, limit: int = 50, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Page[App]:
+        """List the caller's apps."""
+
+        async def load(start: int) -> Page[App]:
+            items, total = await self._http.get(
+                "/api/apps",
+                path_params={},
+                params={"skip": start, "limit": limit},
+                decode=_apps,
+                operation="list_apps",
+                user_jwt=user_jwt,
+                correlation_id=correlation_id,
+            )
+            return Page(items, total=total, skip=start, limit=limit, fetch=load)
+
+        return await load(skip)
+
+    async def get_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
+        """Get an app by id."""
+        result: App = await self._http.get(
+            "/api/apps/{app_id}",
+            path_params={"app_id": app_id},
+            decode=_app,
+            operation="get_app",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
+        """Create an app; not repeated when its answer is lost, since the platform would create two."""
+        result: App = await self._http.post(
+            "/api/apps",
+            path_params={},
+            json_body=_given(
+                name=request.name,
+                description=request.description,
+                visibility=request.visibility,
+                config=request.config or None,
+            ),
+            decode=_app,
+            operation="create_app",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def update_app(
+        self, app_id: str, request: AppUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> App:
+        """Change an app; only the fields that are not None are sent."""
+        result: App | None = await self._http.put(
+            "/api/apps/{app_id}",
+            path_params={"app_id": app_id},
+            json_body=_given(name=request.name, description=request.description, visibility=request.visibility),
+            decode=_updated,
+            operation="update_app",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        # An empty answer says that the change was taken: what the app looks like now is the platform's to tell.
+        return result or await self.get_app(app_id, user_jwt=user_jwt, correlation_id=correlation_id)
+
+    async def delete_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
+        """Delete an app. Returns True if successful."""
+        result: bool = await self._http.delete(
+            "/api/apps/{app_id}",
+            path_params={"app_id": app_id},
+            decode=succeeded,
+            operation="delete_app",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def pause_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
+        """Pause an app."""
+        result: AppState = await self._http.post(
+            "/api/apps/{app_id}/pause",
+            path_params={"app_id": app_id},
+            decode=_app_state,
+            operation="pause_app",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def resume_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
+        """Resume a paused app."""
+        result: AppState = await self._http.post(
+            "/api/apps/{app_id}/resume",
+            path_params={"app_id": app_id},
+            decode=_app_state,
+            operation="resume_app",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def deploy(
+        self,
+        app_id: str,
+        request: DeployRequest | None = None,
+        *,
+        user_jwt: str | None = None,
+        correlation_id: str = "",
+    ) -> Deployment:
+        """Queue a deployment; repeated only where the idempotency key is honoured, else each queues another job."""
+        result: Deployment = await self._http.post(
+            "/api/apps/{app_id}/deploy",
+            path_params={"app_id": app_id},
+            json_body=_given(
+                build_id=request.build_id if request else None,
+                branch=request.branch if request else None,
+                commit_message=request.commit_message if request else None,
+            ),
+            decode=_deployment,
+            operation="deploy",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def list_deployments(
+        self, app_id: str, *, skip: int = 0, limit: int = 20, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Page[Deployment]:
+        """List the deployments of an app; *skip* counts whole pages of *limit*."""
+
+        async def load(start: int) -> Page[Deployment]:
+            items, total = await self._http.get(
+                "/api/apps/{app_id}/deployments",
+                path_params={"app_id": app_id},
+                params={"page": start // max(limit, 1) + 1, "page_size": limit},
+                decode=_deployments,
+                operation="list_deployments",
+                user_jwt=user_jwt,
+                correlation_id=correlation_id,
+            )
+            return Page(items, total=total, skip=start, limit=limit, fetch=load)
+
+        return await load(skip)
+
+    async def get_deployment(
+        self, app_id: str, deployment_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Deployment:
+        """Get a deployment by id."""
+        result: Deployment = await self._http.get(
+            "/api/apps/{app_id}/deployments/{deployment_id}",
+            path_params={"app_id": app_id, "deployment_id": deployment_id},
+            decode=_deployment,
+            operation="get_deployment",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def list_domains(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Domain]:
+        """List the domains of an app."""
+        items, total = await self._http.get(
+            "/api/apps/{app_id}/domains",
+            path_params={"app_id": app_id},
+            decode=_domains,
+            operation="list_domains",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return Page(items, total=total)
+
+    async def add_domain(
+        self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Add a domain to an app."""
+        result: Domain = await self._http.post(
+            "/api/apps/{app_id}/domains",
+            path_params={"app_id": app_id},
+            json_body={"domain": domain},
+            decode=_domain,
+            operation="add_domain",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def get_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Get a domain by id."""
+        result: Domain = await self._http.get(
+            "/api/apps/{app_id}/domains/{domain_id}",
+            path_params={"app_id": app_id, "domain_id": domain_id},
+            decode=_domain,
+            operation="get_domain",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def verify_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Ask the platform to verify a domain now."""
+        result: Domain = await self._http.post(
+            "/api/apps/{app_id}/domains/{domain_id}/verify",
+            path_params={"app_id": app_id, "domain_id": domain_id},
+            decode=_domain,
+            operation="verify_domain",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def remove_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Remove a domain. Returns True if successful."""
+        result: bool = await self._http.delete(
+            "/api/apps/{app_id}/domains/{domain_id}",
+            path_params={"app_id": app_id, "domain_id": domain_id},
+            decode=succeeded,
+            operation="remove_domain",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+    async def get_subscription_summary(
+        self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> HostingSummary:
+        """Get what hosting an app costs."""
+        result: HostingSummary = await self._http.get(
+            "/api/hosting/subscriptions/{app_id}/summary",
+            path_params={"app_id": app_id},
+            decode=_summary,
+            operation="get_subscription_summary",
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
+        return result
+
+
+# ============================================================================
+# MOCK IMPLEMENTATION (Self-hosted mode)
+# ============================================================================
+
+
+class MockHostingConnector:
+    """
+    Mock connector for self-hosted mode: keeps state in memory and returns copies of it. Never raises.
+
+    Used when MOZAIKS_MANAGED=false.
+    """
+
+    def __init__(self) -> None:
+        self._apps: dict[str, App] = {}
+        self._deployments: dict[str, list[Deployment]] = {}
+        self._domains: dict[str, dict[str, Domain]] = {}
+
+    async def list_apps(
+        self, *, skip: int = 0, limit: int = 50, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Page[App]:
+        """List the apps created here."""
+        apps = [any_copy(app) for app in self._apps.values()]
+        return Page(apps[skip : skip + limit], total=len(apps), skip=skip, limit=limit)
+
+    async def get_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
+        """Get the app created here, else a made-up `Mock App`."""
+        app = self._apps.get(any_key(app_id))
+        return any_copy(app) if app else App(id=any_key(app_id), name="Mock App", status="running")
+
+    async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
+        """Keep a new app."""
+        config = getattr(request, "config", None)
+        stamp = datetime.now(UTC)
+        app = App(
+            id=str(uuid.uuid4()),
+            name=getattr(request, "name", ""),
+            status="draft",
+            description=getattr(request, "description", None),
+            visibility=getattr(request, "visibility", None),
+            created_at=stamp,
+            updated_at=stamp,
+            metadata=any_copy(config) if isinstance(config, dict) else {},
+        )
+        self._apps[app.id] = app
+        return any_copy(app)
+
+    async def update_app(
+        self, app_id: str, request: AppUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> App:
+        """Change an app; one that is not known here is kept from now on, as `Unknown`."""
+        key = any_key(app_id)
+        app = self._apps.setdefault(key, App(id=key, name="Unknown", status="running"))
+        for name in ("name", "description", "visibility"):
+            value = getattr(request, name, None)
+            if value is not None:
+                setattr(app, name, value)
+        return any_copy(app)
+
+    async def delete_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
+        """Forget an app and succeed."""
+        self._apps.pop(any_key(app_id), None)
+        return True
+
+    async def pause_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
+        """Mark an app as paused."""
+        return self._set_status(app_id, "paused")
+
+    async def resume_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
+        """Mark an app as running."""
+        return self._set_status(app_id, "running")
+
+    async def deploy(
+        self,
+        app_id: str,
+        request: DeployRequest | None = None,
+        *,
+        user_jwt: str | None = None,
+        correlation_id: str = "",
+    ) -> Deployment:
+        """Queue a deployment that stays queued."""
+        deployment = Deployment(
+            id=str(uuid.uuid4()), status="queued", app_id=any_key(app_id), started_at=datetime.now(UTC)
+        )
+        self._deployments.setdefault(any_key(app_id), []).append(deployment)
+        return any_copy(deployment)
+
+    async def list_deployments(
+        self, app_id: str, *, skip: int = 0, limit: int = 20, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Page[Deployment]:
+        """List the deployments queued here."""
+        found = [any_copy(entry) for entry in self._deployments.get(any_key(app_id), [])]
+        return Page(found[skip : skip + limit], total=len(found), skip=skip, limit=limit)
+
+    async def get_deployment(
+        self, app_id: str, deployment_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Deployment:
+        """Get the deployment queued here, else a made-up completed one."""
+        for entry in self._deployments.get(any_key(app_id), []):
+            if entry.id == deployment_id:
+                return any_copy(entry)
+        return Deployment(id=any_key(deployment_id), status="completed", app_id=any_key(app_id))
+
+    async def list_domains(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Domain]:
+        """List the domains added here."""
+        found = [any_copy(entry) for entry in self._domains.get(any_key(app_id), {}).values()]
+        return Page(found, total=len(found))
+
+    async def add_domain(
+        self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Keep a new domain."""
+        entry = Domain(id=str(uuid.uuid4()), domain=any_key(domain), status="pending", created_at=datetime.now(UTC))
+        self._domains.setdefault(any_key(app_id), {})[entry.id] = entry
+        return any_copy(entry)
+
+    async def get_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Get the domain added here, else a made-up active one."""
+        return any_copy(self._domain(app_id, domain_id))
+
+    async def verify_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> Domain:
+        """Mark a domain as active."""
+        entry = self._domain(app_id, domain_id)
+        entry.status = "active"
+        return any_copy(entry)
+
+    async def remove_domain(
+        self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> bool:
+        """Forget a domain and succeed."""
+        self._domains.get(any_key(app_id), {}).pop(any_key(domain_id), None)
+        return True
+
+    async def get_subscription_summary(
+        self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> HostingSummary:
+        """Tell that hosting is free here."""
+        return HostingSummary(app_id=any_key(app_id), status="active", plan="self_hosted")
+
+    def _set_status(self, app_id: Any, status: str) -> AppState:
+        key = any_key(app_id)
+        app = self._apps.setdefault(key, App(id=key, name="Unknown"))
+        app.status = status
+        stamp = datetime.now(UTC)
+        paused = status == "paused"
+        return AppState(
+            app_id=key, status=status, paused_at=stamp if paused else None, resumed_at=None if paused else stamp
+        )
+
+    def _domain(self, app_id: Any, domain_id: Any) -> Domain:
+        key = any_key(domain_id)
+        return self._domains.get(any_key(app_id), {}).get(key) or Domain(id=key, domain="example.com", status="active")

@@ -1,0 +1,444 @@
+"""One scenario suite for every implementation: the mocks, and the managed connectors in each dialect."""
+
+import dataclasses
+import inspect
+from datetime import datetime
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from middleware import DecodeError, InvalidArgumentError, NotFoundError, PlatformError, RejectedError
+from middleware.encode import IdempotencyConfig
+from middleware.stack import StackConfig
+from runtime.config import Policies
+from runtime.connectors import billing, discovery, hosting, identity, payment, service
+from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.loader import ConnectorConfig, load_connectors
+from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
+
+JWT = "token-ada"
+
+
+@pytest.fixture(params=["mock", "docs", "dotnet", "cloud"])
+async def connectors(request):
+    if request.param == "mock":
+        yield load_connectors(ConnectorConfig())
+        return
+    async with Gateway(dialect=request.param) as gateway:
+        config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+        async with load_connectors(config) as bundle:
+            yield bundle
+
+
+def typed(value, kind):
+    """Check that *value* is a *kind* whose times are aware."""
+    assert type(value) is kind
+    for field in dataclasses.fields(value):
+        found = getattr(value, field.name)
+        assert not isinstance(found, datetime) or found.tzinfo is not None, field.name
+    return value
+
+
+async def test_apps(connectors):
+    """Create, get, list, update, pause, resume, delete."""
+    apps = connectors.hosting
+    created = typed(
+        await apps.create_app(hosting.AppCreate("Shop", config={"aKey": {"b_c": 1}}), user_jwt=JWT), hosting.App
+    )
+    assert (created.name, created.status, created.metadata) == ("Shop", "draft", {"aKey": {"b_c": 1}})
+    assert await apps.get_app(created.id, user_jwt=JWT) == created
+    page = await apps.list_apps(user_jwt=JWT)
+    assert page == [created]
+    updated = await apps.update_app(created.id, hosting.AppUpdate(description="All of it"), user_jwt=JWT)
+    assert (updated.name, updated.description) == ("Shop", "All of it")
+    assert typed(await apps.pause_app(created.id, user_jwt=JWT), hosting.AppState).status == "paused"
+    assert (await apps.get_app(created.id, user_jwt=JWT)).status == "paused"
+    assert (await apps.resume_app(created.id, user_jwt=JWT)).status == "running"
+    assert await apps.delete_app(created.id, user_jwt=JWT) is True
+    assert await apps.list_apps(user_jwt=JWT) == []
+
+
+async def test_deployments(connectors):
+    """Queue, list, get."""
+    apps = connectors.hosting
+    queued = typed(await apps.deploy("app_1", hosting.DeployRequest(branch="main"), user_jwt=JWT), hosting.Deployment)
+    assert queued.status == "queued"
+    (listed,) = await apps.list_deployments("app_1", user_jwt=JWT)
+    assert (listed.id, listed.status) == (queued.id, "queued")
+    assert (await apps.get_deployment("app_1", queued.id, user_jwt=JWT)).status == "queued"
+
+
+async def test_domains(connectors):
+    """Add, get, list, verify, remove."""
+    apps = connectors.hosting
+    added = typed(await apps.add_domain("app_1", "shop.example.com", user_jwt=JWT), hosting.Domain)
+    assert (added.domain, added.status) == ("shop.example.com", "pending")
+    assert await apps.get_domain("app_1", added.id, user_jwt=JWT) == added
+    assert await apps.list_domains("app_1", user_jwt=JWT) == [added]
+    assert (await apps.verify_domain("app_1", added.id, user_jwt=JWT)).status == "active"
+    assert await apps.remove_domain("app_1", added.id, user_jwt=JWT) is True
+    assert await apps.list_domains("app_1", user_jwt=JWT) == []
+    assert typed(await apps.get_subscription_summary("app_1", user_jwt=JWT), hosting.HostingSummary).status == "active"
+
+
+async def test_listings(connectors):
+    """Create, get, list, update, delete; money is a whole number."""
+    market = connectors.discovery
+    request = discovery.ListingCreate("app_1", "Shop", tags=["a"], price=1999, metadata={"aKey": 1})
+    created = typed(await market.create_listing(request, user_jwt=JWT), discovery.Listing)
+    assert (created.title, created.status, created.tags, created.price) == ("Shop", "draft", ["a"], 1999)
+    assert type(created.price) is int
+    assert await market.get_listing(created.id, user_jwt=JWT) == created
+    assert await market.list_listings(user_jwt=JWT) == [created]
+    updated = await market.update_listing(created.id, discovery.ListingUpdate(title="Store"), user_jwt=JWT)
+    assert (updated.title, updated.price) == ("Store", 1999)
+    assert await market.delete_listing(created.id, user_jwt=JWT) is True
+    assert await market.list_listings(user_jwt=JWT) == []
+    assert all(type(entry) is discovery.Listing for entry in await market.list_featured(user_jwt=JWT))
+
+
+async def test_quests(connectors):
+    """Join, then hand in a step."""
+    quests = connectors.discovery
+    assert await quests.list_quests(user_jwt=JWT) == []
+    joined = typed(await quests.join_quest("q1", user_jwt=JWT), discovery.QuestProgress)
+    assert (joined.quest_id, joined.completed_steps, joined.status) == ("q1", 0, "in_progress")
+    step = await quests.submit_quest_step("q1", 1, {"url": "x"}, user_jwt=JWT)
+    assert step.completed_steps == 1
+
+
+async def test_items(connectors):
+    """The contract's template."""
+    created = typed(
+        await connectors.service.create_item(service.ServiceItemCreate("One", {"aKey": 1}), user_jwt=JWT),
+        service.ServiceItem,
+    )
+    assert await connectors.service.list_items(user_jwt=JWT) == [created]
+    assert await connectors.service.delete_item(created.id, user_jwt=JWT) is True
+
+
+async def test_identity(connectors):
+    """Roles are replaced; permissions are flags."""
+    people = connectors.identity
+    assert await people.update_user_roles("user_3", ["moderator"]) is True
+    assert (await people.get_user("user_3")).roles == ["moderator"]
+    assert typed(await people.get_user_roles("user_3"), identity.UserRoles).roles == ["moderator"]
+    assert typed(await people.get_current_user(user_jwt=JWT), identity.User).roles == ["user", "admin"]
+    assert await people.check_permission("user_1", "read:users") is True
+    assert await people.check_permissions("user_1", ["read:users"]) == {"read:users": True}
+
+
+async def test_billing(connectors):
+    """Subscription, features, usage, checkout, cancellation, invoices."""
+    bills = connectors.billing
+    assert typed(await bills.get_subscription_status(user_jwt=JWT), billing.Subscription).is_active
+    assert typed(await bills.check_feature_access("export", user_jwt=JWT), billing.FeatureAccess).allowed is True
+    checked = await bills.check_features(["export"], user_jwt=JWT)
+    assert (list(checked), checked["export"].allowed) == (["export"], True)
+    usage = typed(await bills.get_usage(user_jwt=JWT), billing.Usage)
+    assert all(type(metric.used) is int for metric in usage.metrics.values())
+    checkout = await bills.create_checkout(
+        scope="platform", plan="pro", success_url="https://a.example", cancel_url="https://b.example", user_jwt=JWT
+    )
+    assert typed(checkout, billing.Checkout).session_id
+    assert typed(await bills.cancel_subscription(scope="platform", user_jwt=JWT), billing.Cancellation).success is True
+    assert all(type(invoice.amount) is int for invoice in await bills.list_invoices(user_jwt=JWT))
+
+
+async def test_payment(connectors):
+    """Checkout, status, cancel."""
+    pay = connectors.payment
+    assert typed(await pay.checkout(scope="platform", plan="pro", user_jwt=JWT), payment.PaymentCheckout).session_id
+    assert typed(await pay.subscription_status(scope="platform", user_jwt=JWT), payment.PaymentStatus).active is True
+    assert await pay.cancel(scope="platform", user_jwt=JWT) is True
+
+
+@pytest.mark.parametrize(
+    ("dialect", "kind"), [("docs", NotFoundError), ("dotnet", NotFoundError), ("cloud", RejectedError)]
+)
+async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
+    """A failure in a 200 is a failure."""
+    async with Gateway(dialect=dialect) as gateway:
+        config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+        async with load_connectors(config) as bundle:
+            with pytest.raises(kind) as caught:
+                await bundle.hosting.get_app("nope")
+            assert caught.value.problem.code == "NotFound"
+
+
+async def test_a_deploy_with_an_honoured_key_is_applied_once(gateway):
+    """By configuration alone, the connector's write becomes repeatable."""
+    gateway.script(Fault(kind="reset", applied=True))
+    policies = Policies(services={"hosting": StackConfig(idempotency=IdempotencyConfig(honors_key=True))})
+    config = ConnectorConfig(
+        managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY, policies=policies
+    )
+    async with load_connectors(config) as bundle:
+        await bundle.hosting.deploy("app_1")
+    assert [request.applied for request in gateway.requests] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "operation", ["create_checkout", "cancel_subscription", "deploy", "join_quest", "checkout", "cancel"]
+)
+async def test_writes_are_not_repeated(gateway, operation):
+    """Each would be applied a second time."""
+    gateway.script(Fault(kind="status", times=0))
+    arguments = {
+        "create_checkout": {"scope": "platform", "plan": "p", "success_url": "s", "cancel_url": "c"},
+        "cancel_subscription": {"scope": "platform"},
+        "deploy": {"app_id": "a"},
+        "join_quest": {"quest_id": "q"},
+        "checkout": {},
+        "cancel": {"scope": "platform"},
+    }[operation]
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+    async with load_connectors(config) as bundle:
+        owner = next(
+            c for c in (bundle.billing, bundle.hosting, bundle.discovery, bundle.payment) if hasattr(c, operation)
+        )
+        with pytest.raises(PlatformError):
+            await getattr(owner, operation)(**arguments)
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "app_id", "place"), [("app", None, "app_id"), ("app", "", "app_id"), ("team", None, "scope")]
+)
+async def test_scope_rules_are_checked_before_sending(gateway, scope, app_id, place):
+    """The platform would answer 500 to a permanent mistake."""
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+    async with load_connectors(config) as bundle:
+        for call in (bundle.billing.get_subscription_status, bundle.payment.subscription_status, bundle.payment.cancel):
+            arguments = {"scope": scope, "app_id": app_id}
+            with pytest.raises(InvalidArgumentError, match=place):
+                await call(**arguments)
+    assert gateway.requests == []
+
+
+def answering(kind, document, status=200):
+    """Make a managed connector whose platform always answers *document*."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=document))
+    return kind(PlatformHttpClient("http://platform", transport=transport))
+
+
+@pytest.mark.parametrize(
+    ("document", "active"),
+    [
+        ({"active": True, "status": "active"}, True),
+        ({"isActive": True, "planId": "pro"}, True),
+        ({"isActive": False}, False),
+        ({"active": True, "isActive": False}, False),
+        ({"active": True, "status": "canceled"}, False),
+        ({"active": True, "status": "surprising"}, False),
+        ({"success": True, "found": False}, False),
+        ({"success": True, "found": True, "status": "active", "plan_id": "pro"}, True),
+        ({"success": True, "found": True, "status": "expired"}, False),
+    ],
+)
+async def test_a_payment_status_fails_closed(document, active):
+    """Contradictions and unknown words do not activate."""
+    connector = answering(payment.ManagedPaymentConnector, document)
+    assert (await connector.subscription_status(scope="platform")).active is active
+
+
+@pytest.mark.parametrize("document", [{}, [], "ok", {"active": "true"}, {"active": 1}, {"isActive": None}, None])
+async def test_an_unclear_payment_status_is_an_error(document):
+    """What the incumbent read as active."""
+    with pytest.raises(DecodeError):
+        await answering(payment.ManagedPaymentConnector, document).subscription_status(scope="platform")
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "tier", "features"),
+    [
+        ({"status": "active", "tier": "pro", "features": ["a"]}, "active", "pro", ["a"]),
+        (
+            {"state": "trialing", "plan": {"tier": "pro"}, "features": {"a": True, "b": False, "c": "true"}},
+            "trialing",
+            "pro",
+            ["a"],
+        ),
+        ({"success": True, "found": False}, "inactive", None, []),
+        ({"status": "surprising"}, "surprising", None, []),
+    ],
+)
+async def test_two_subscription_shapes_on_one_path(document, status, tier, features):
+    """Both decode; features that are no clear grant are left out."""
+    found = await answering(billing.ManagedBillingConnector, document).get_subscription_status()
+    assert (found.status, found.tier, found.features) == (status, tier, features)
+    assert found.is_active is (status in {"active", "trialing"})
+
+
+async def test_features_fail_closed():
+    """What the platform leaves out is not allowed; what is no flag is an error."""
+    left_out = await answering(billing.ManagedBillingConnector, {"results": {}}).check_features(["a"])
+    assert left_out["a"].allowed is False
+    for unclear in ({"results": {"a": {"allowed": "true"}}}, {"results": {"a": True}}, {"results": {"a": {}}}, {}):
+        with pytest.raises(DecodeError):
+            await answering(billing.ManagedBillingConnector, unclear).check_features(["a"])
+
+
+async def test_a_client_secret_is_not_shown():
+    """Neither in the object's repr nor in anything made from it."""
+    connector = answering(payment.ManagedPaymentConnector, {"sessionId": "s", "clientSecret": "hush"})
+    checkout = await connector.checkout(plan="pro")
+    assert checkout.client_secret == "hush"
+    assert "hush" not in repr(checkout)
+
+
+async def test_an_update_answered_204_is_read_again(gateway):
+    """Taken, and what the app looks like now is the platform's to tell."""
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+    async with load_connectors(config) as bundle:
+        app = await bundle.hosting.create_app(hosting.AppCreate("Shop"))
+        gateway.script(Fault(kind="status", status=204, applied=True, method="PUT"))
+        updated = await bundle.hosting.update_app(app.id, hosting.AppUpdate(name="Store"))
+    assert updated.name == "Store"
+
+
+MODULES = [billing, discovery, hosting, identity, payment, service]
+
+
+def implementations(module):
+    """Protocol, managed and mock of a connector module."""
+    by_name = {name: kind for name, kind in vars(module).items() if name.endswith("Connector")}
+    managed = next(kind for name, kind in by_name.items() if name.startswith("Managed"))
+    mock = next(kind for name, kind in by_name.items() if name.startswith("Mock"))
+    return by_name[managed.__name__.removeprefix("Managed")], managed, mock
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_each_module_keeps_the_contract(module):
+    """Same methods and signatures three times, documented, options keyword-only with the contract's defaults."""
+    protocol, managed, mock = implementations(module)
+    names = [name for name, _ in inspect.getmembers(protocol, inspect.isfunction) if not name.startswith("_")]
+    for name in names:
+        signature = inspect.signature(getattr(protocol, name))
+        for kind in (managed, mock):
+            assert inspect.signature(getattr(kind, name)) == signature, name
+            assert getattr(kind, name).__doc__
+        for option, default in (("user_jwt", None), ("correlation_id", "")):
+            assert signature.parameters[option].kind is inspect.Parameter.KEYWORD_ONLY
+            assert signature.parameters[option].default == default
+
+
+HOSTILE = [None, "", "\ud800", "x" * 10_000, object(), [], {}, 7]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+async def test_every_mock_raises_for_no_input(module, value):
+    """Any argument at all gets an answer."""
+    mock = implementations(module)[2]()
+    for name, method in inspect.getmembers(mock, inspect.iscoroutinefunction):
+        if not name.startswith("_"):
+            arguments = {
+                parameter.name: value
+                for parameter in inspect.signature(method).parameters.values()
+                if parameter.default is parameter.empty or parameter.name in {"user_jwt", "correlation_id"}
+            }
+            await method(**arguments)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**40) | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+SAMPLES = {
+    (hosting.ManagedHostingConnector, "get_app", ("a",)): {
+        "id": "a",
+        "name": "n",
+        "status": "s",
+        "createdAt": "2026-01-01",
+        "metadata": {},
+    },
+    (hosting.ManagedHostingConnector, "deploy", ("a",)): {
+        "jobId": "j",
+        "status": "queued",
+        "createdAt": "2026-01-01T00:00:00Z",
+    },
+    (hosting.ManagedHostingConnector, "list_domains", ("a",)): {
+        "domains": [
+            {"binding_id": "b", "domain": "d", "status": "s", "records": [{"type": "A", "name": "n", "value": "v"}]}
+        ]
+    },
+    (discovery.ManagedDiscoveryConnector, "get_listing", ("l",)): {
+        "id": "l",
+        "app_id": "a",
+        "title": "t",
+        "tags": ["x"],
+        "price": 5,
+    },
+    (discovery.ManagedDiscoveryConnector, "join_quest", ("q",)): {
+        "quest_id": "q",
+        "user_id": "u",
+        "completed_steps": 1,
+        "progress": 5,
+    },
+    (billing.ManagedBillingConnector, "get_subscription_status", ()): {
+        "status": "active",
+        "plan": {"tier": "t"},
+        "features": {"a": True},
+    },
+    (billing.ManagedBillingConnector, "get_usage", ()): {
+        "user_id": "u",
+        "period": "current",
+        "metrics": {"m": {"used": 1, "limit": 2}},
+    },
+    (billing.ManagedBillingConnector, "list_invoices", ()): {
+        "invoices": [{"id": "i", "amount": 5, "currency": "usd", "status": "paid"}]
+    },
+    (payment.ManagedPaymentConnector, "cancel", ()): {"success": True},
+    (identity.ManagedIdentityConnector, "get_current_user", ()): {
+        "user_id": "u",
+        "roles": [],
+        "profile": {"bio": "b"},
+        "subscription": {"tier": "t", "expires_at": "2026-01-01"},
+    },
+    (service.ManagedServiceConnector, "get_item", ("i",)): {
+        "id": "i",
+        "name": "n",
+        "status": "s",
+        "created_at": "2026-01-01",
+    },
+}
+
+
+def mutate(document, path, value):
+    """Put *value* where the numbers of *path* lead in *document*."""
+    if not path or not isinstance(document, dict | list) or not document:
+        return value
+    keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+    key = keys[path[0] % len(keys)]
+    copied = document.copy()
+    copied[key] = mutate(document[key], path[1:], value)
+    return copied
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample[1])
+async def test_mutated_documents_give_an_object_or_a_typed_error(sample):
+    """Nothing foreign escapes, whatever a field becomes."""
+    kind, operation, arguments = sample
+    current = {}
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=current["document"]))
+    method = getattr(kind(PlatformHttpClient("http://platform", transport=transport)), operation)
+    options = {"scope": "platform"} if operation == "cancel" else {}
+
+    examples = []
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @given(st.lists(st.integers(0, 5), min_size=1, max_size=4), VALUES)
+    def collect(path, value):
+        examples.append((path, value))
+
+    collect()
+    for path, value in examples:
+        current["document"] = mutate(SAMPLES[sample], path, value)
+        try:
+            await method(*arguments, **options)
+        except (DecodeError, RejectedError) as error:
+            assert error.reason
