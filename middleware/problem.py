@@ -73,9 +73,9 @@ def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:
     message = _first(nested, document, keys=("message",))
     detail, title = document.get("detail"), document.get("title")
     code = _first(nested, document, keys=("code", "errorCode", "error_code"))
-    if not code and isinstance(error, str):
-        # `error` is sometimes a code, sometimes a sentence: a code has no blanks.
-        if " " in error.strip():
+    if isinstance(error, str):
+        # `error` is sometimes a code, sometimes a sentence: a code has no blanks, and there is but one.
+        if code or " " in error.strip():
             message = message or error
         else:
             code = error

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # the first line must not wait for these imports
     from rich.console import Console
 
     from middleware import PlatformError, Telemetry
-    from runtime.connectors.base import PlatformHttpClient
     from runtime.connectors.loader import ConnectorBundle
     from runtime.gateway import GatewayProcess
 
@@ -140,7 +139,6 @@ class _Story:
         from middleware.encode import IdempotencyConfig
         from middleware.stack import StackConfig
         from runtime.config import Policies
-        from runtime.connectors.base import PlatformHttpClient
         from runtime.connectors.loader import ConnectorConfig, load_connectors
         from runtime.gateway import DEFAULT_API_KEY
 
@@ -153,20 +151,17 @@ class _Story:
             api_key=DEFAULT_API_KEY,
             telemetry=self._recorder.telemetry,
             # As in production, but the circuit stays open for one second instead of five.
-            policies=Policies(default=StackConfig(circuit_breaker=CircuitBreakerConfig(open_s=1.0))),
+            policies=Policies(
+                default=StackConfig(circuit_breaker=CircuitBreakerConfig(open_s=1.0)),
+                services={"hosting": StackConfig(idempotency=IdempotencyConfig(honors_key=True))},
+            ),
         )
-        hosting = PlatformHttpClient(
-            self._gateway.url,
-            DEFAULT_API_KEY,
-            service="hosting",
-            policies=StackConfig(idempotency=IdempotencyConfig(honors_key=True)),
-            telemetry=self._recorder.telemetry,
-        )
-        async with load_connectors(config) as bundle, hosting:
+        async with load_connectors(config) as bundle:
             await self._step("Managed mode, a healthy platform", self._healthy, bundle)
+            await self._step("All services, as plugins use them", self._services, bundle)
             await self._step("A burst of 503: ridden out by two retries", self._burst, bundle)
             await self._step("429 with Retry-After: 1: waited for, not guessed", self._throttled, bundle)
-            await self._step("A write with an honoured key; its answer is lost", self._keyed, hosting)
+            await self._step("A write with an honoured key; its answer is lost", self._keyed, bundle)
             await self._step("A write without a key; its answer is lost", self._unkeyed, bundle)
             await self._step("An outage: the circuit opens, then recovers", self._outage, bundle)
         return self._steps
@@ -227,23 +222,33 @@ class _Story:
         step.check(f"the caller got {roles.roles}", roles.roles == ["user"])
         step.check(f"by the gateway's clock the second try came {waited:.2f} s after the first", waited >= 1.0)
 
-    async def _keyed(self, step: Step, hosting: "PlatformHttpClient") -> None:
+    async def _services(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from runtime.connectors.discovery import ListingCreate
+        from runtime.connectors.hosting import AppCreate
+
+        app = await bundle.hosting.create_app(AppCreate(name="Shop"), user_jwt=_JWT)
+        domain = await bundle.hosting.add_domain(app.id, "shop.example.com", user_jwt=_JWT)
+        domain = await bundle.hosting.verify_domain(app.id, domain.id, user_jwt=_JWT)
+        listing = await bundle.discovery.create_listing(ListingCreate(app.id, "Shop", price=1999), user_jwt=_JWT)
+        quests = await bundle.discovery.list_quests(user_jwt=_JWT)
+        features = await bundle.billing.check_features(["export", "teleport"], user_jwt=_JWT)
+        status = await bundle.payment.subscription_status(scope="platform", user_jwt=_JWT)
+        step.check(f"hosting: {app.name} at {domain.domain}, {domain.status}", domain.status == "active")
+        step.check(f"discovery: listed for {listing.price} cents, {len(quests)} quest", listing.price == 1999)
+        allowed = [name for name, access in features.items() if access.allowed]
+        step.check(f"billing: allowed {allowed} of {list(features)}", allowed == ["export"])
+        step.check(f"payment: plan {status.plan}, active", status.active)
+
+    async def _keyed(self, step: Step, bundle: "ConnectorBundle") -> None:
+        from runtime.connectors.hosting import DeployRequest
         from runtime.gateway import Fault
 
         before = len(self._log())
         self._gateway.script(Fault(kind="reset", applied=True, method="POST"))
-        response = await hosting.request(
-            "POST",
-            "/api/apps/{app_id}/deploy",
-            path_params={"app_id": "app_1"},
-            json_body={"branch": "main"},
-            operation="deploy",
-        )
+        job = await bundle.hosting.deploy("app_1", DeployRequest(branch="main"), user_jwt=_JWT)
         entries = self._log()[before:]
         applied = sum(entry["applied"] for entry in entries)
-        step.check(
-            f"the caller got job {response.data['jobId'][:8]}…, status {response.status}", response.status == 202
-        )
+        step.check(f"the caller got job {job.id[:8]}…, {job.status}", job.status == "queued")
         step.check(f"{len(entries)} requests with one key, applied {applied} time", (len(entries), applied) == (2, 1))
 
     async def _unkeyed(self, step: Step, bundle: "ConnectorBundle") -> None:
@@ -327,7 +332,7 @@ def _report(
     )
     calls = sum(row.calls for row in rows)
     proof.check(f"{calls} calls in the metrics, {len(traces)} call spans", calls == len(traces))
-    proof.check(f"at most {stats['peak'] - 1} connections were open at a time", stats["peak"] <= 5)
+    proof.check(f"connections open at a time, at most: {stats['peak'] - 1}", stats["peak"] <= 5)
     checks = [check for step in (*steps, proof) for check in step.checks]
     ok = all(held for _, held in checks)
     if as_json:

@@ -140,7 +140,19 @@ class IdentityConnector(Protocol):
 # MANAGED IMPLEMENTATION (Real API calls)
 # ============================================================================
 
-_user = decoder(User)
+_user_document = decoder(User, {User: {"user_id": ("id",)}})
+
+# .NET writes roles as numbers of an enumeration, in `userRoles`; its `roles` are objects about apps.
+_DOTNET_ROLES = {0: "superadmin", 1: "admin", 2: "app", 3: "developer", 4: "user"}
+
+
+def _user(document: Any) -> User:
+    if isinstance(document, Mapping) and isinstance(document.get("userRoles"), list):
+        numbers = [number for number in document["userRoles"] if isinstance(number, int)]
+        document = {**document, "roles": [_DOTNET_ROLES.get(number, str(number)) for number in numbers]}
+    return _user_document(document)
+
+
 _user_roles = decoder(UserRoles)
 
 

@@ -152,6 +152,8 @@ class Platform:
                 ("GET", r"/api/hosting/subscriptions/([^/]+)/summary", self._summary),
                 ("POST", r"/api/discovery/listings", self._create_listing),
                 ("GET", r"/api/discovery/featured", self._featured),
+                ("GET", r"/api/discovery/quests", self._list_quests),
+                ("GET", r"/api/discovery/quests/([^/]+)", self._get_quest),
                 ("POST", r"/api/discovery/quests/([^/]+)/join", self._join_quest),
                 ("POST", r"/api/discovery/quests/([^/]+)/steps/([^/]+)", self._submit_step),
                 ("GET", r"/api/apps/([^/]+)/deployments", self._deployments),
@@ -461,6 +463,16 @@ class Platform:
         listing = {"metadata": {}, "tags": [], **document, "id": new_id(), "status": "draft", "created_at": now()}
         self.store.collection(caller.owner, "discovery", "listings")[listing["id"]] = listing
         return Answer(status=201, document=listing, changed=True)
+
+    def _list_quests(self, request: Request, caller: Caller) -> Answer:  # noqa: ARG002
+        skip, limit = _window(_query(request), 50)
+        quests = list(self.store.quests.values())
+        page = quests[skip : skip + limit]
+        return Answer(document={"items": page, "total": len(quests), "skip": skip, "limit": limit})
+
+    def _get_quest(self, request: Request, caller: Caller, quest_id: str) -> Answer:  # noqa: ARG002
+        quest = self.store.quests.get(quest_id)
+        return _not_found("quest") if quest is None else Answer(document=quest)
 
     def _featured(self, request: Request, caller: Caller) -> Answer:  # noqa: ARG002
         return Answer(document=[{"id": "l_1", "app_id": "app_1", "title": "Featured", "status": "published"}])

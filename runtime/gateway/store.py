@@ -54,6 +54,21 @@ _USERS: list[dict[str, Any]] = [
 ]
 
 
+_QUESTS: list[dict[str, Any]] = [
+    {
+        "id": "quest_1",
+        "title": "First deployment",
+        "description": "Put an app on the web.",
+        "status": "active",
+        "reward": "100 credits",
+        "total_steps": 3,
+        "starts_at": "2026-11-01T00:00:00Z",
+        "deadline": None,
+        "metadata": {"level": "beginner"},
+    }
+]
+
+
 def new_id() -> str:
     """24 hexadecimal digits, as the platform's ids are."""
     return uuid.uuid4().hex[:24]
@@ -69,6 +84,7 @@ class Store:
 
     def __init__(self) -> None:
         self.users: dict[str, dict[str, Any]] = {user["user_id"]: deepcopy(user) for user in _USERS}
+        self.quests: dict[str, dict[str, Any]] = {quest["id"]: deepcopy(quest) for quest in _QUESTS}
         self.collections: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
         self.subscriptions: dict[str, dict[str, Any]] = {}
         self.progress: dict[tuple[str, str], dict[str, Any]] = {}

@@ -33,7 +33,7 @@ def document():
 def test_all_of_the_story_holds(document):
     """Every check, and the telemetry matches the gateway's log."""
     assert document["ok"]
-    assert len(document["steps"]) == 8
+    assert len(document["steps"]) == 9
     assert all(check["held"] for step in document["steps"] for check in step["checks"])
 
 

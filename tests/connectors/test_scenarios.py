@@ -1,5 +1,6 @@
 """One scenario suite for every implementation: the mocks, and the managed connectors in each dialect."""
 
+import asyncio
 import dataclasses
 import inspect
 from datetime import datetime
@@ -9,7 +10,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from middleware import DecodeError, InvalidArgumentError, NotFoundError, PlatformError, RejectedError
+from middleware import (
+    AuthenticationError,
+    ConflictError,
+    DecodeError,
+    InvalidArgumentError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlatformError,
+    RateLimitedError,
+    RejectedError,
+    ServerError,
+    StatusError,
+    call_options,
+)
 from middleware.encode import IdempotencyConfig
 from middleware.stack import StackConfig
 from runtime.config import Policies
@@ -102,7 +117,8 @@ async def test_listings(connectors):
 async def test_quests(connectors):
     """Join, then hand in a step."""
     quests = connectors.discovery
-    assert await quests.list_quests(user_jwt=JWT) == []
+    assert all(type(quest) is discovery.Quest for quest in await quests.list_quests(user_jwt=JWT))
+    assert typed(await quests.get_quest("quest_1", user_jwt=JWT), discovery.Quest).status == "active"
     joined = typed(await quests.join_quest("q1", user_jwt=JWT), discovery.QuestProgress)
     assert (joined.quest_id, joined.completed_steps, joined.status) == ("q1", 0, "in_progress")
     step = await quests.submit_quest_step("q1", 1, {"url": "x"}, user_jwt=JWT)
@@ -218,6 +234,17 @@ async def test_scope_rules_are_checked_before_sending(gateway, scope, app_id, pl
     assert gateway.requests == []
 
 
+FIRST_CALLS = {
+    "billing": (billing.ManagedBillingConnector, "get_subscription_status", ()),
+    "discovery": (discovery.ManagedDiscoveryConnector, "get_listing", ("l",)),
+    "hosting": (hosting.ManagedHostingConnector, "get_app", ("a",)),
+    "identity": (identity.ManagedIdentityConnector, "get_user", ("u",)),
+    "payment": (payment.ManagedPaymentConnector, "checkout", ()),
+    "service": (service.ManagedServiceConnector, "get_item", ("i",)),
+}
+MODULE_NAMES = list(FIRST_CALLS)
+
+
 def answering(kind, document, status=200):
     """Make a managed connector whose platform always answers *document*."""
     transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=document))
@@ -297,6 +324,87 @@ async def test_an_update_answered_204_is_read_again(gateway):
         gateway.script(Fault(kind="status", status=204, applied=True, method="PUT"))
         updated = await bundle.hosting.update_app(app.id, hosting.AppUpdate(name="Store"))
     assert updated.name == "Store"
+
+
+ERROR_BODIES = [
+    (404, {"error": "NotFound"}, NotFoundError, "NotFound", ""),
+    (400, {"error": "InvalidPagination", "page": 0}, InvalidRequestError, "InvalidPagination", ""),
+    (500, {"errorCode": "internal_error", "message": "m", "detail": None}, ServerError, "internal_error", "m"),
+    (500, {"message": "m", "detail": "d"}, ServerError, "", "m"),
+    (400, {"title": "Invalid", "status": 400, "errors": {"Name": ["required"]}}, InvalidRequestError, "", "Invalid"),
+    (401, None, AuthenticationError, "", ""),
+    (403, None, PermissionDeniedError, "", ""),
+    (400, "plain words", InvalidRequestError, "", "plain words"),
+    (429, {"error": "RateLimited", "message": "m", "limit": 120}, RateLimitedError, "RateLimited", "m"),
+    (409, {"error": "invalid_state", "message": "m", "upstreamStatusCode": 409}, ConflictError, "invalid_state", "m"),
+    (422, {"detail": [{"loc": ["body", "name"], "msg": "required", "type": "x"}]}, InvalidRequestError, "", ""),
+    (413, {"message": "too large"}, StatusError, "", "too large"),
+    (404, {"detail": "d", "error_code": "NOT_FOUND", "status_code": 404}, NotFoundError, "NOT_FOUND", "d"),
+    (400, {"error": {"code": "c", "message": "m", "details": {"f": ["bad"]}}}, InvalidRequestError, "c", "m"),
+    (409, {"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}}, ConflictError, "c", "m"),
+    (200, {"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}}, RejectedError, "c", "m"),
+    (200, {"success": False, "error": "It failed.", "error_code": "c"}, RejectedError, "c", "It failed."),
+]
+
+
+@pytest.mark.parametrize(("status", "document", "kind", "code", "message"), ERROR_BODIES)
+@pytest.mark.parametrize("module", MODULE_NAMES)
+async def test_each_error_body_in_each_connector(module, status, document, kind, code, message):
+    """Right class, code, message and field errors, whichever service answers."""
+    managed, operation, arguments = FIRST_CALLS[module]
+    transport = httpx.MockTransport(
+        lambda _request: httpx.Response(status) if document is None else httpx.Response(status, json=document)
+    )
+    connector = managed(PlatformHttpClient("http://platform", transport=transport))
+    with call_options(max_attempts=1), pytest.raises(kind) as caught:
+        await getattr(connector, operation)(*arguments)
+    assert type(caught.value) is kind
+    assert (caught.value.problem.code, caught.value.problem.message) == (code, message)
+    fields = {"errors": ("Name", "required"), "detail": ("body.name", "required")}
+    for key, (name, text) in fields.items():
+        if isinstance(document, dict) and isinstance(document.get(key), dict | list):
+            assert caught.value.problem.field_errors == {name: (text,)}
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>login</html>", b"plain", b'{"id": "a", "na', b"\xff\xfe", b"[", b"nul", b"NaN", b"[" * 100_000]
+)
+@pytest.mark.parametrize("module", MODULE_NAMES)
+async def test_a_200_that_is_no_document_is_a_decode_error(module, body):
+    """HTML, text, truncated and broken bodies."""
+    managed, operation, arguments = FIRST_CALLS[module]
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
+    with pytest.raises(DecodeError):
+        await getattr(managed(PlatformHttpClient("http://platform", transport=transport)), operation)(*arguments)
+
+
+async def test_five_hundred_callers_keep_apart():
+    """Each user, token and correlation id arrives intact, and each caller gets their own answer."""
+    tokens = {f"token-{number}": f"user_{number % 5 + 1}" for number in range(500)}
+    async with Gateway(tokens=tokens) as gateway:
+        config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+        async with load_connectors(config) as bundle:
+
+            async def caller(number):
+                user = await bundle.identity.get_current_user(user_jwt=f"token-{number}", correlation_id=f"c-{number}")
+                return user.user_id
+
+            found = await asyncio.gather(*(caller(number) for number in range(500)))
+    assert found == [tokens[f"token-{number}"] for number in range(500)]
+    seen = {(request.header("authorization"), request.header("x-correlation-id")) for request in gateway.requests}
+    assert seen == {(f"Bearer token-{number}", f"c-{number}") for number in range(500)}
+
+
+async def test_dotnets_user_decodes():
+    """Other names, numbers for roles, objects where roles would be."""
+    document = {
+        "id": "u1", "firstName": "Ada", "email": "a@b.c", "userRoles": [1, 4, 9], "dob": None,
+        "roles": [{"roleId": "r", "appId": "a"}], "createdAt": "2026-01-02T03:04:05.1234567Z", "updatedAt": None,
+    }  # fmt: skip
+    user = await answering(identity.ManagedIdentityConnector, document).get_user("u1")
+    assert (user.user_id, user.roles, user.created_at.microsecond) == ("u1", ["admin", "user", "9"], 123456)
+    users = await answering(identity.ManagedIdentityConnector, [document]).list_users()
+    assert ([entry.user_id for entry in users], users.total) == (["u1"], None)
 
 
 MODULES = [billing, discovery, hosting, identity, payment, service]
