@@ -7,7 +7,7 @@ To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one i
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import Literal, Self
 
@@ -32,8 +32,6 @@ __all__ = [
     "load_connectors",
     "reset_connectors",
 ]
-
-SERVICES = ("hosting", "discovery", "identity", "billing", "service", "payment")
 
 _TRUTHY = frozenset({"1", "true", "yes", "y", "on"})
 _MODE = "MOZAIKS_HOSTING_MODE"
@@ -90,7 +88,7 @@ class ConnectorConfig:
         """
         env = os.environ if environ is None else environ
         values = {name: env.get(name, "").strip() for name in _READ}
-        policies = policies_from_env(env, SERVICES)
+        policies = policies_from_env(env, _services())
         managed = _is_managed(values)
         if managed:
             check_base_url(values[_GATEWAY_URL], name=_GATEWAY_URL)
@@ -145,6 +143,12 @@ class ConnectorBundle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _services() -> tuple[str, ...]:
+    """Names of all services: the bundle's fields but those about itself."""
+    about = {"mode", "_transport"}
+    return tuple(known.name for known in fields(ConnectorBundle) if known.name not in about)
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
