@@ -28,6 +28,7 @@ _ISO = re.compile(
     r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?)?"
 )
 _SHOWN_PROBLEMS = 5
+_TOTALS = ("total", "totalCount", "totalDeployments", "count", "Total", "TotalCount")
 
 
 Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
@@ -174,10 +175,10 @@ def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[li
     entries, total = refuse_failure(document), None
     place = "$"
     if isinstance(document, Mapping):
-        place = next((key for key in keys if key in document), keys[0])
+        place = next((name for key in keys for name in _spellings(key) if name in document), keys[0])
         entries = document.get(place)
         found = next(
-            (document[key] for key in ("total", "totalCount", "totalDeployments", "count", "Total") if key in document),
+            (document[key] for key in _TOTALS if key in document),
             None,
         )
         total = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None

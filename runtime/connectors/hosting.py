@@ -285,8 +285,9 @@ def _app(document: Any) -> App:
 def _apps(document: Any) -> tuple[list[App], int | None]:
     """Apps in `items`, a bare array, or .NET's two lists of owned and member apps."""
     if isinstance(document, Mapping) and "ownedApps" in document:
-        both = [*(document["ownedApps"] or ()), *(document.get("memberApps") or ())]
-        return decode_page(both, _app, "ownedApps")
+        owned, _ = decode_page(document, _app, "ownedApps")
+        member, _ = decode_page({"memberApps": [], **document}, _app, "memberApps")
+        return [*owned, *member], None
     return decode_page(document, _app, "items", "apps")
 
 
