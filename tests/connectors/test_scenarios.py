@@ -130,7 +130,10 @@ async def test_items(connectors):
         await connectors.service.create_item(service.ServiceItemCreate("One", {"aKey": 1}), user_jwt=JWT),
         service.ServiceItem,
     )
+    assert await connectors.service.get_item(created.id, user_jwt=JWT) == created
     assert await connectors.service.list_items(user_jwt=JWT) == [created]
+    change = service.ServiceItemUpdate(status="paused")
+    assert (await connectors.service.update_item(created.id, change, user_jwt=JWT)).status == "paused"
     assert await connectors.service.delete_item(created.id, user_jwt=JWT) is True
 
 
@@ -141,6 +144,7 @@ async def test_identity(connectors):
     assert (await people.get_user("user_3")).roles == ["moderator"]
     assert typed(await people.get_user_roles("user_3"), identity.UserRoles).roles == ["moderator"]
     assert typed(await people.get_current_user(user_jwt=JWT), identity.User).roles == ["user", "admin"]
+    assert all(type(user) is identity.User for user in await people.list_users(role="user"))
     assert await people.check_permission("user_1", "read:users") is True
     assert await people.check_permissions("user_1", ["read:users"]) == {"read:users": True}
 
