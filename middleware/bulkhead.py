@@ -36,6 +36,7 @@ class Bulkhead:
     """
 
     def __init__(self, permits: int, queue: int) -> None:
+        self._permits = permits
         self._free = permits
         self._queue_limit = queue
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -46,6 +47,16 @@ class Bulkhead:
             self._free -= 1
             return True
         return False
+
+    @property
+    def in_flight(self) -> int:
+        """Permits that are held."""
+        return self._permits - self._free
+
+    @property
+    def queued(self) -> int:
+        """Attempts that wait for a permit."""
+        return len(self._waiters)
 
     @property
     def queue_is_full(self) -> bool:
@@ -100,6 +111,11 @@ class BulkheadMiddleware:
         if bulkhead is None:
             bulkhead = self._per_loop[loop] = Bulkhead(self._config.permits, self._config.queue)
         return bulkhead
+
+    def load(self) -> tuple[int, int]:
+        """Attempts in flight and attempts that wait, all event loops together."""
+        bulkheads = list(self._per_loop.values())
+        return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """

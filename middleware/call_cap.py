@@ -33,7 +33,7 @@ class CallCapMiddleware:
     def __init__(self, config: CallCapConfig, emit: Listener) -> None:
         self._limit = config.max_in_flight
         self._emit = emit
-        self._in_flight = 0
+        self.in_flight = 0
         self._lock = threading.Lock()  # several loops, in several threads, may share one client
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
@@ -44,9 +44,9 @@ class CallCapMiddleware:
             BulkheadFullError: No place is free.
         """
         with self._lock:
-            admitted = self._in_flight < self._limit
+            admitted = self.in_flight < self._limit
             if admitted:
-                self._in_flight += 1
+                self.in_flight += 1
         if not admitted:
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"{self._limit} calls in flight already")
@@ -54,4 +54,4 @@ class CallCapMiddleware:
             return await call_next(request)
         finally:
             with self._lock:
-                self._in_flight -= 1
+                self.in_flight -= 1

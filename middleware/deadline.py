@@ -90,6 +90,6 @@ class AttemptTimeoutMiddleware:
         with anyio.move_on_after(self._timeout_s):
             return await call_next(request)
         reason = f"attempt timed out after {self._timeout_s:g} s"
-        if call.request_sent == "no":
+        if request.attempt.request_sent == "no":
             raise RequestNotSentError(reason)
-        raise ResponseLostError(reason, request_sent=call.request_sent)
+        raise ResponseLostError(reason, request_sent=request.attempt.request_sent)

@@ -9,20 +9,29 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .errors import CallError
-from .types import AttemptRecord, CallInfo, Outcome
+from .types import AttemptRecord, CallInfo, Outcome, StopReason
 
 __all__ = [
     "AttemptFinished",
+    "AttemptQueued",
     "AttemptRejected",
     "AttemptStarted",
     "CallFinished",
     "CallStarted",
     "CircuitStateChanged",
     "CorrelationIdReplaced",
+    "DeadlineReached",
     "Event",
     "FanOut",
+    "HedgeRefused",
+    "HedgeStarted",
+    "HedgeWon",
     "Listener",
+    "RetryAbandoned",
+    "RetryBudgetExhausted",
     "RetryScheduled",
+    "SettingsRejected",
+    "SettingsReloaded",
 ]
 
 
@@ -122,11 +131,105 @@ class RetryScheduled(Event):
         attempt: Number of the attempt that failed.
         delay_s: Seconds until the next one.
         error: Why the attempt failed.
+        budget_balance: Retries that the service's budget still allows after this one; None when it is off.
     """
 
     attempt: int
     delay_s: float
     error: CallError
+    budget_balance: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryAbandoned(Event):
+    """
+    An attempt failed in a way that may be retried, and no other one follows.
+
+    Attributes:
+        attempt: Number of the attempt that failed.
+        stop_reason: Why none follows.
+        error: Why the attempt failed.
+    """
+
+    attempt: int
+    stop_reason: StopReason
+    error: CallError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudgetExhausted(Event):
+    """
+    The budget of the call's service refused a retry or a hedge.
+
+    Attributes:
+        balance: What is left; below one.
+        first: True once per length of the budget's window: what an engineer should be told, not every refusal.
+    """
+
+    balance: float
+    first: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptQueued(Event):
+    """
+    An attempt waited for a permit of the bulkhead and got one.
+
+    Attributes:
+        waited_s: How long.
+    """
+
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeStarted(Event):
+    """
+    A further try was started beside one still in flight.
+
+    Attributes:
+        hedge: 1 for the first hedge of this round.
+        delay_s: How long the round had been running.
+    """
+
+    hedge: int
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeRefused(Event):
+    """
+    A hedge was due and not started; the try in flight goes on.
+
+    Attributes:
+        reason: `circuit_open`, `budget`, `bulkhead` or `max_attempts`.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeWon(Event):
+    """
+    A hedge answered first; the other tries of its round were cancelled.
+
+    Attributes:
+        hedge: Which one; 1 for the first of its round.
+    """
+
+    hedge: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineReached(Event):
+    """
+    The time for the whole call ran out, and what it was waiting for was cut.
+
+    Attributes:
+        total_s: The time it had.
+    """
+
+    total_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +246,30 @@ class CircuitStateChanged(Event):
     breaker: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsReloaded(Event):
+    """
+    Changed settings came into force, with this call as the first.
+
+    Attributes:
+        changes: One line per changed value: its name, old and new value.
+    """
+
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsRejected(Event):
+    """
+    A changed settings file cannot be used; the last good settings stay in force.
+
+    Attributes:
+        problems: Every problem, each naming its place.
+    """
+
+    problems: tuple[str, ...]
 
 
 Listener: TypeAlias = Callable[[Event], None]

@@ -71,9 +71,8 @@ class AttemptRecordMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Emit `AttemptStarted`, then `AttemptFinished` whatever happens in between."""
-        call = request.call
+        call, attempt = request.call, request.attempt
         call.attempts += 1
-        call.request_sent = "no"
         number, started = call.attempts, self._clock.now()
         self._emit(AttemptStarted(call=call.info, number=number))
         outcome, status = "cancelled", None
@@ -84,7 +83,7 @@ class AttemptRecordMiddleware:
             return response
         except CallError as raised:
             outcome, status, error = type(raised).__name__, raised.status, raised
-            call.request_sent = raised.request_sent
+            attempt.request_sent = raised.request_sent
             raise
         except Exception as raised:
             outcome, error = type(raised).__name__, raised
@@ -96,9 +95,9 @@ class AttemptRecordMiddleware:
                 ended_s=self._clock.now() - call.started_at,
                 outcome=outcome,
                 status=status,
-                request_sent=call.request_sent,
-                delay_s=call.pending_delay_s,
+                request_sent=attempt.request_sent,
+                delay_s=attempt.delay_s,
+                is_hedge=attempt.is_hedge,
             )
             call.timeline.append(record)
-            call.pending_delay_s = 0.0
             self._emit(AttemptFinished(call=call.info, record=record, error=error))

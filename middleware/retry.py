@@ -8,7 +8,7 @@ the engine: a fresh instance per call, entered only once an attempt has failed i
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from .errors import (
 )
 from .events import Listener, RetryScheduled
 from .knobs import Knob, Settings
-from .types import IDEMPOTENCY_HEADER, Call, Handler, PlatformRequest, PlatformResponse, StopReason
+from .types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, PlatformResponse, StopReason
 
 __all__ = ["RetryBudget", "RetryBudgetConfig", "RetryConfig", "RetryMiddleware", "RetryPolicy"]
 
@@ -239,13 +239,14 @@ class RetryMiddleware:
         """Run tenacity over the attempts; its first round replays *first*, which already happened."""
         call = request.call
         failed: list[CallError] = []
+        waited: list[float] = []
 
         async def attempt() -> PlatformResponse:
             if not failed:
                 failed.append(first)
                 raise first
             try:
-                return await call_next(request)
+                return await call_next(replace(request, attempt=Attempt(delay_s=waited[-1])))
             except CircuitOpenError:
                 # The circuit opened while this call waited: what the caller needs is the upstream's own error.
                 call.stop_reason = "circuit_open"
@@ -271,7 +272,7 @@ class RetryMiddleware:
             return bool(call.stop_reason)
 
         def before_sleep(state: tenacity.RetryCallState) -> None:
-            call.pending_delay_s = state.upcoming_sleep
+            waited.append(state.upcoming_sleep)
             self._emit(
                 RetryScheduled(
                     call=call.info, attempt=state.attempt_number, delay_s=state.upcoming_sleep, error=failed[-1]

@@ -25,7 +25,7 @@ from .request_log import LogListener
 from .retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
 from .tracing import AttemptTracingMiddleware, CallTracingMiddleware, SpanListener
 from .transport import TransportConfig
-from .types import Handler, Middleware, PlatformRequest, PlatformResponse, Transport
+from .types import Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
 
 __all__ = ["Stack", "StackConfig", "Telemetry", "build_stack", "compose"]
 
@@ -71,11 +71,13 @@ class Stack:
         handle: The outermost handler.
         layers: Outermost first.
         events: Counts what listeners lost.
+        state: Tells what the stack holds now; cheap enough to be asked at every export of metrics.
     """
 
     handle: Handler
     layers: tuple[Middleware, ...]
     events: FanOut
+    state: Callable[[], StackState]
 
     def describe(self) -> list[str]:
         """Names of the layers, outermost first."""
@@ -120,16 +122,16 @@ def build_stack(
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
     emit = FanOut(listeners)
-    breaker = CircuitBreakerMiddleware(
-        CircuitBreaker(
-            service,
-            config.circuit_breaker,
-            random,
-            probe_timeout_s=max(1.5 * config.attempt.timeout_s, config.circuit_breaker.open_s),
-        ),
-        clock,
-        emit,
+    circuit = CircuitBreaker(
+        service,
+        config.circuit_breaker,
+        random,
+        probe_timeout_s=max(1.5 * config.attempt.timeout_s, config.circuit_breaker.open_s),
     )
+    breaker = CircuitBreakerMiddleware(circuit, clock, emit)
+    budget = RetryBudget(config.budget)
+    call_cap = CallCapMiddleware(config.calls, emit)
+    bulkhead = BulkheadMiddleware(config.bulkhead, emit, breaker.refuse_if_open)
     tracers = telemetry.tracer_provider
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
@@ -137,12 +139,12 @@ def build_stack(
         CallTracingMiddleware(tracers, version),  # one INTERNAL span: sees the final result
         CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
         DeadlineMiddleware(config.deadline, clock),  # cuts queue waits, backoff and attempts alike
-        CallCapMiddleware(config.calls, emit),  # bounds memory when everything waits in backoff
+        call_cap,  # bounds memory when everything waits in backoff
         EncodeMiddleware(config.idempotency),  # above the retry: same bytes and same key on every attempt
         RetryMiddleware(  # everything below runs once per attempt
-            RetryPolicy(config.retry, random), RetryBudget(config.budget), clock, emit, breaker.is_open
+            RetryPolicy(config.retry, random), budget, clock, emit, breaker.is_open
         ),
-        BulkheadMiddleware(config.bulkhead, emit, breaker.refuse_if_open),  # a call in backoff holds no permit
+        bulkhead,  # a call in backoff holds no permit
         *_rate_limit(config.rate_limit, clock, emit),  # retries are paid for too
         breaker,  # inside the retry: sees, and may refuse, every attempt; after the queue: a wait ages no permit
         AttemptTracingMiddleware(tracers, version, base_url),  # one CLIENT span per try that is really sent
@@ -155,7 +157,17 @@ def build_stack(
     def terminal(request: PlatformRequest) -> Awaitable[PlatformResponse]:
         return transport.send(request, base_url + request.target)
 
-    return Stack(compose(layers, terminal), tuple(layers), emit)
+    def state() -> StackState:
+        attempts_in_flight, attempts_queued = bulkhead.load()
+        return StackState(
+            calls_in_flight=call_cap.in_flight,
+            attempts_in_flight=attempts_in_flight,
+            attempts_queued=attempts_queued,
+            breakers={circuit.name: circuit.state},
+            budget_balance=budget.balance(clock.now()) if config.budget.enabled else None,
+        )
+
+    return Stack(compose(layers, terminal), tuple(layers), emit, state)
 
 
 def _rate_limit(config: RateLimitConfig, clock: Clock, emit: Listener) -> list[Middleware]:

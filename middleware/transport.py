@@ -37,7 +37,7 @@ from .knobs import Knob, Settings
 from .problem import parse_problem
 from .redaction import redact
 from .retry_after import parse_retry_after
-from .types import Call, PlatformRequest, PlatformResponse, Transport
+from .types import Attempt, PlatformRequest, PlatformResponse, Transport
 
 __all__ = ["HttpxTransport", "TransportConfig", "as_transport"]
 
@@ -111,7 +111,6 @@ class HttpxTransport:
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
-        call = request.call
         if self._inner is not None:
             return await self._exchange(self._inner, request, url)
         idle, origin = self._idle_here(), _origin(url)
@@ -129,7 +128,7 @@ class HttpxTransport:
             await _drop(connection)
             raise
         await self._give_back(idle, origin, connection)
-        call.request_sent = "yes"
+        request.attempt.request_sent = "yes"
         return response
 
     async def aclose(self) -> None:
@@ -205,7 +204,7 @@ class HttpxTransport:
         self, transport: httpx.AsyncBaseTransport, request: PlatformRequest, url: str
     ) -> PlatformResponse:
         """One request and its whole answer over *transport*, every foreign exception translated."""
-        progress = _Progress(request.call)
+        progress = _Progress(request.attempt)
         try:
             wire_request = httpx.Request(
                 request.method,
@@ -218,7 +217,7 @@ class HttpxTransport:
                 },
             )
             response = await transport.handle_async_request(wire_request)
-            request.call.request_sent = "yes"
+            request.attempt.request_sent = "yes"
             try:
                 body = await self._read(response)
             finally:
@@ -278,26 +277,26 @@ def as_transport(
 class _Progress:
     """How far the attempt got, told by httpcore's trace events: the exception's name cannot tell (RST on accept)."""
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
         self._traced = False
 
     async def trace(self, event: str, _info: dict[str, Any]) -> None:
         self._traced = True
         if event.endswith(".send_request_headers.started"):
-            self._call.request_sent = "maybe"
+            self._attempt.request_sent = "maybe"
 
     def failure(self, error: BaseException, request: PlatformRequest) -> CallError:
         """Translate *error* by the phase it happened in; a transport that tells no phase is judged by its error."""
-        call = self._call
-        if not self._traced and call.request_sent == "no" and not isinstance(error, _NOT_SENT):
-            call.request_sent = "maybe"
+        attempt = self._attempt
+        if not self._traced and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
+            attempt.request_sent = "maybe"
         name = type(error).__name__
-        if call.request_sent == "no":
+        if attempt.request_sent == "no":
             # The operating system's or TLS's own words. Later ones may quote what the peer sent.
             text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
             return RequestNotSentError(f"{name}: {text}" if text else name)
-        return ResponseLostError(f"{name} after the request was sent", request_sent=call.request_sent)
+        return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)
 
 
 async def _raw_pieces(response: httpx.Response) -> Any:

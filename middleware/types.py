@@ -8,11 +8,15 @@ The one interface of a layer is `async (request, call_next) -> response`: call `
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+from .knobs import Settings
 
 __all__ = [
     "IDEMPOTENCY_HEADER",
     "KEYED_METHODS",
+    "Attempt",
     "AttemptRecord",
     "Call",
     "CallInfo",
@@ -22,6 +26,7 @@ __all__ = [
     "PlatformRequest",
     "PlatformResponse",
     "RequestSent",
+    "StackState",
     "StopReason",
     "Transport",
 ]
@@ -42,6 +47,8 @@ StopReason: TypeAlias = Literal[
 
 _RANK: dict[RequestSent, int] = {"no": 0, "maybe": 1, "yes": 2}
 
+_S = TypeVar("_S", bound=Settings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
@@ -56,6 +63,7 @@ class AttemptRecord:
         status: HTTP status; None when no answer came.
         request_sent: Whether the server got this try.
         delay_s: Backoff slept before this try.
+        is_hedge: True for a try that was started beside one still in flight.
     """
 
     number: int
@@ -65,6 +73,7 @@ class AttemptRecord:
     status: int | None
     request_sent: RequestSent
     delay_s: float
+    is_hedge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +111,7 @@ class Outcome:
         stop_reason: Why no further attempt was made.
         request_sent: The most that any attempt reached.
         circuit_state: State of the circuit breaker when it was last asked; empty when it never was.
+        already_deleted: True for a DELETE that was answered "not found" after an earlier attempt may have done it.
     """
 
     call: CallInfo
@@ -111,6 +121,43 @@ class Outcome:
     stop_reason: StopReason
     request_sent: RequestSent
     circuit_state: str
+    already_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackState:
+    """
+    What one service's stack holds at a moment; read by whoever asks, kept by nobody.
+
+    Attributes:
+        calls_in_flight: Calls begun and not ended, waiting ones included.
+        attempts_in_flight: Attempts that hold a permit of the bulkhead, all event loops together.
+        attempts_queued: Attempts that wait for one.
+        breakers: State of each circuit breaker by its name.
+        budget_balance: Retries that may still be decided; None when the budget is off.
+    """
+
+    calls_in_flight: int
+    attempts_in_flight: int
+    attempts_queued: int
+    breakers: Mapping[str, str]
+    budget_balance: float | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Attempt:
+    """
+    State of one try, which concurrent tries of one call do not share.
+
+    Attributes:
+        delay_s: Backoff slept before it.
+        is_hedge: Started beside a try still in flight; it never queues.
+        request_sent: How far it got; the transport keeps it current.
+    """
+
+    delay_s: float = 0.0
+    is_hedge: bool = False
+    request_sent: RequestSent = "no"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -121,36 +168,40 @@ class Call:
     Attributes:
         info: What the call is.
         started_at: Clock reading at the start.
+        policy: Settings in force for this call, by their class: one snapshot, whatever is reloaded meanwhile.
         correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
         max_attempts: Cap on the tries asked for by the caller; None leaves it to the policy.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts: Tries begun so far.
         timeline: Records of the tries that ended.
-        pending_delay_s: Backoff just slept, for the next attempt's record.
         stop_reason: Why no further attempt is made; set by the retry layer.
-        request_sent: What is known about the attempt in flight; the transport keeps it current.
         circuit_state: State of the breaker when it was last asked.
+        already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
     """
 
     info: CallInfo
     started_at: float
+    policy: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int | None = None
     deadline_at: float = float("inf")
     attempts: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
-    pending_delay_s: float = 0.0
     stop_reason: StopReason = ""
-    request_sent: RequestSent = "no"
     circuit_state: str = ""
+    already_deleted: bool = False
+
+    def settings(self, kind: type[_S]) -> _S:
+        """Settings of one policy in force for this call; its defaults where nothing is set."""
+        found = self.policy.get(kind)
+        return found if isinstance(found, kind) else kind()
 
     @property
     def most_sent(self) -> RequestSent:
-        """The most that any attempt of this call reached, the one in flight included."""
-        reached = [record.request_sent for record in self.timeline]
-        return max([self.request_sent, *reached], key=_RANK.__getitem__)
+        """The most that any ended attempt of this call reached."""
+        return max((record.request_sent for record in self.timeline), key=_RANK.__getitem__, default="no")
 
     def outcome(self, now: float) -> Outcome:
         """Freeze the record of this call as it stands at clock reading *now*."""
@@ -162,6 +213,7 @@ class Call:
             stop_reason=self.stop_reason,
             request_sent=self.most_sent,
             circuit_state=self.circuit_state,
+            already_deleted=self.already_deleted,
         )
 
 
@@ -172,6 +224,7 @@ class PlatformRequest:
 
     Attributes:
         call: The call this request belongs to.
+        attempt: The try this request is; above the retry, one that is never sent.
         method: HTTP method, upper case.
         path: Path template, or a path filled by hand.
         path_params: Values for the template's placeholders.
@@ -185,6 +238,7 @@ class PlatformRequest:
     """
 
     call: Call
+    attempt: Attempt = field(default_factory=Attempt)
     method: str
     path: str
     path_params: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -245,7 +299,7 @@ class Transport(Protocol):
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
-        Send *request* to *url* once and read the whole answer.
+        Send *request* to *url* once and read the whole answer, keeping `request.attempt.request_sent` current.
 
         Raises:
             CallError: Any failure, translated, with the phase it happened in.

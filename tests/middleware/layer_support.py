@@ -41,10 +41,14 @@ class Upstream:
 
     def __init__(self, *results):
         self.results = list(results)
-        self.calls = 0
+        self.requests = []
 
-    async def __call__(self, _request):
-        self.calls += 1
+    @property
+    def calls(self):
+        return len(self.requests)
+
+    async def __call__(self, request):
+        self.requests.append(request)
         result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
         if isinstance(result, BaseException):
             raise result

@@ -94,12 +94,12 @@ async def test_success_enters_no_engine(monkeypatch):
 
 async def test_attempts_waits_and_events_go_together():
     """Two failures, two waits, two facts; the next attempt's record knows its wait."""
-    clock, events, request = FakeClock(), [], a_request()
+    clock, events = FakeClock(), []
     upstream = Upstream(status(503), status(503), None)
-    await a_layer(clock, events=events)(request, upstream)
+    await a_layer(clock, events=events)(a_request(), upstream)
     assert (upstream.calls, clock.slept) == (3, [0.1, 0.2])
     assert [(e.attempt, e.delay_s) for e in events if isinstance(e, RetryScheduled)] == [(1, 0.1), (2, 0.2)]
-    assert request.call.pending_delay_s == 0.2
+    assert [request.attempt.delay_s for request in upstream.requests] == [0.0, 0.1, 0.2]
 
 
 @pytest.mark.parametrize(("asked", "made"), [(None, 3), (1, 1), (2, 2), (9, 3)])
