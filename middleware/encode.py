@@ -140,9 +140,6 @@ def encode_body(json_body: Any) -> bytes | None:
 class EncodeMiddleware:
     """Encodes path, query and body once per call and sets the idempotency key."""
 
-    def __init__(self, config: IdempotencyConfig) -> None:
-        self._honors_key = config.honors_key
-
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
         Hand on the encoded request.
@@ -159,7 +156,7 @@ class EncodeMiddleware:
         headers = dict(request.headers)
         if content is not None:
             headers["content-type"] = "application/json"
-        if self._honors_key and request.method in KEYED_METHODS:
+        if request.call.settings(IdempotencyConfig).honors_key and request.method in KEYED_METHODS:
             headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())
         target = encode_target(request.path, request.path_params, request.params)
         return await call_next(replace(request, target=target, content=content, headers=headers))

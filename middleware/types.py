@@ -153,11 +153,13 @@ class Attempt:
         delay_s: Backoff slept before it.
         is_hedge: Started beside a try still in flight; it never queues.
         request_sent: How far it got; the transport keeps it current.
+        timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
     """
 
     delay_s: float = 0.0
     is_hedge: bool = False
     request_sent: RequestSent = "no"
+    timeout_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -171,7 +173,7 @@ class Call:
         policy: Settings in force for this call, by their class: one snapshot, whatever is reloaded meanwhile.
         correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
-        max_attempts: Cap on the tries asked for by the caller; None leaves it to the policy.
+        max_attempts: Tries that the call may make, hedges included.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts: Tries begun so far.
         timeline: Records of the tries that ended.
@@ -185,7 +187,7 @@ class Call:
     policy: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
-    max_attempts: int | None = None
+    max_attempts: int = 1
     deadline_at: float = float("inf")
     attempts: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)

@@ -7,29 +7,35 @@ import pytest
 
 from middleware import ConfigError, StackConfig
 from middleware.retry import RetryConfig
-from runtime.config import policies_from_env, settings, settings_table
+from runtime.config import Policies, settings, settings_table
 
-SERVICES = ("identity", "service")
+SERVICES = {"identity": ("get_user",), "service": ("list_items", "create_item")}
 
 
 def read(**variables):
-    return policies_from_env({f"MOZAIKS_CONNECTORS_{name}": value for name, value in variables.items()}, SERVICES)
+    environ = {f"MOZAIKS_CONNECTORS_{name}": value for name, value in variables.items()}
+    return Policies(environ=environ, services=SERVICES)
 
 
 def test_every_setting_can_be_set_from_the_environment():
     """Names are derived; nothing is left out."""
     for row in settings():
-        kind, default = row.setting.type, row.setting.default
-        text = {bool: str(not default), int: str(default + 1), float: str(default * 1.01 or 0.5)}[kind]
-        if row.setting.knob.le is not None and kind is not bool and float(text) > row.setting.knob.le:
+        kind, default, choices = row.setting.type, row.setting.default, row.setting.knob.choices
+        text = {
+            bool: lambda value: str(not value),
+            int: lambda value: str(value + 1),
+            float: lambda value: str(value * 1.01 or 0.5),
+            str: lambda _value, choices=choices: choices[-1] if choices else "other",
+        }[kind](default)
+        if row.setting.knob.le is not None and float(text) > row.setting.knob.le:
             text = str(default)
-        found = getattr(getattr(read(**{row.name: text}).default, row.section), row.setting.name)
+        found = getattr(getattr(read(**{row.name: text}).of("service"), row.section), row.setting.name)
         assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
 
 
 def test_each_section_is_listed():
     """A policy without a setting would be out of the user's reach."""
-    assert {row.section for row in settings()} == {field.name for field in fields(StackConfig)}
+    assert {row.section for row in settings()} == {field.name for field in fields(StackConfig) if field.init}
 
 
 def test_a_services_own_setting_wins():
@@ -42,12 +48,12 @@ def test_a_services_own_setting_wins():
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("YES", True), ("0", False), ("off", False)])
 def test_switches_read_the_usual_words(text, value):
     """As the core's own switches do."""
-    assert read(BUDGET_ENABLED=text).default.budget.enabled is value
+    assert read(BUDGET_ENABLED=text).of("service").budget.enabled is value
 
 
 def test_a_blank_value_is_unset():
     """An empty variable of a compose file changes nothing."""
-    assert read(RETRY_MAX_ATTEMPTS=" ").default == StackConfig()
+    assert read(RETRY_MAX_ATTEMPTS=" ").of("service") == StackConfig()
 
 
 def test_every_problem_is_told_at_once():
