@@ -67,6 +67,7 @@ __all__ = [
     "ResponseTooLargeError",
     "ServerError",
     "StatusError",
+    "codes_table",
     "error_type",
     "forget_locals",
     "status_error",
@@ -485,6 +486,17 @@ def status_error(status: int, problem: Problem, *, retry_after_s: float | None =
     said = ": ".join(text for text in (problem.code, problem.message) if text)
     reason = f"answered {status}" + (f" {said}" if said else "")
     return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s)
+
+
+def codes_table() -> str:
+    """Markdown table of every error's code, as docs/resilience.md shows it."""
+    lines = ["| error | code | meaning |", "| --- | --- | --- |"]
+    classes: list[type[PlatformError]] = [PlatformError]
+    for kind in classes:  # grows while it is read: the whole tree, level by level
+        classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
+        meaning = next(line.strip() for line in (kind.__doc__ or "").splitlines() if line.strip())
+        lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
+    return "\n".join(lines)
 
 
 def forget_locals(error: BaseException) -> None:

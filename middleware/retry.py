@@ -32,6 +32,7 @@ from .types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, 
 __all__ = ["RetryBudget", "RetryBudgetConfig", "RetryConfig", "RetryMiddleware", "RetryPolicy"]
 
 _JITTER_SHARE, _JITTER_CAP_S = 0.1, 1.0
+_GRAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,9 @@ class RetryBudget:
         with self._lock:
             if self._balance(now, config) < 1:  # R18
                 return False
-            _count(self._retries, now)  # R18: paid when decided, not when it succeeds
+            # R18: paid when decided, not when it succeeds. An entry leaves as late as its latest retry would: the bound
+            # is never exceeded for the sake of a coarse window.
+            _count(self._retries, now, lasts_s=_GRAIN_S)
             return True
 
     def is_first_refusal(self, now: float, config: RetryBudgetConfig) -> bool:
@@ -135,12 +138,12 @@ class RetryBudget:
             return True
 
 
-def _count(window: deque[tuple[float, int]], now: float) -> None:
+def _count(window: deque[tuple[float, int]], now: float, *, lasts_s: float = 0.0) -> None:
     # One entry per tenth of a second bounds memory at any call rate.
-    if window and now - window[-1][0] < 0.1:  # noqa: PLR2004
+    if window and now - window[-1][0] + lasts_s < _GRAIN_S:
         window[-1] = (window[-1][0], window[-1][1] + 1)
     else:
-        window.append((now, 1))
+        window.append((now + lasts_s, 1))
 
 
 def _sum(window: deque[tuple[float, int]], since: float) -> int:

@@ -299,7 +299,7 @@ def _from_file(file: Path, text: str, services: Services | None, found: list[str
     lines = _lines_of(text)
 
     def origin(path: str) -> str:
-        line = lines.get(path)
+        line = lines.get(path) or next((at for known, at in lines.items() if known.startswith(f"{path}.")), None)
         return f"{file}:{line}: {path}" if line else f"{file}: {path}"
 
     return _from_mapping(document, services, found, origin)
