@@ -147,6 +147,8 @@ class EncodeMiddleware:
         Raises:
             InvalidArgumentError: An argument cannot be sent.
         """
+        if request.problem:
+            raise InvalidArgumentError(request.problem)
         if _METHOD.fullmatch(request.method) is None:
             raise InvalidArgumentError("method: must be an HTTP method")
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):

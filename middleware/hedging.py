@@ -63,7 +63,7 @@ class HedgingMiddleware:
             CallError: All tries of the round failed; the error of the last one.
         """
         config = request.call.settings(HedgingConfig)
-        if config.max_hedges == 0 or not request.call.info.idempotent:  # R19
+        if config.max_hedges == 0 or not request.is_repeatable:  # R19
             return await call_next(request)
         race = _Race(request, call_next, self._emit)
         started_at = self._clock.now()

@@ -163,13 +163,13 @@ class RetryPolicy:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def is_retryable(self, error: BaseException, *, idempotent: bool, keyed: bool) -> bool:
+    def is_retryable(self, error: BaseException, *, repeatable: bool, keyed: bool) -> bool:
         """
         Tell whether the failure of an attempt allows another one.
 
         Args:
             error: Why the attempt failed.
-            idempotent: Repeating the request is harmless.
+            repeatable: Repeating the request is harmless.
             keyed: The request carries an idempotency key that the service honours.
         """
         if isinstance(error, StatusError):
@@ -178,10 +178,10 @@ class RetryPolicy:
                 return True  # R11: the answer itself says that the request was not processed
             if status == 409:  # noqa: PLR2004 # R11: "request in progress", Idempotency-Key draft
                 return keyed
-            return idempotent and status in {408, 500, 502, 503, 504}  # R11
+            return repeatable and status in {408, 500, 502, 503, 504}  # R11
         if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
             return not isinstance(error, RefusedError)  # R11, R37
-        return idempotent and isinstance(error, ResponseLostError)  # R11
+        return repeatable and isinstance(error, ResponseLostError)  # R11
 
     def delay_s(self, error: BaseException, attempt: int, config: RetryConfig) -> float:
         """
@@ -275,7 +275,7 @@ class RetryMiddleware:
     def _may_retry(self, error: BaseException, request: PlatformRequest) -> bool:
         # isinstance first: tenacity's own predicates would swallow a CancelledError.
         return isinstance(error, CallError) and self._policy.is_retryable(
-            error, idempotent=request.call.info.idempotent, keyed=IDEMPOTENCY_HEADER in request.headers
+            error, repeatable=request.is_repeatable, keyed=IDEMPOTENCY_HEADER in request.headers
         )
 
     def _deleted(self, request: PlatformRequest, error: NotFoundError) -> PlatformResponse:

@@ -86,7 +86,8 @@ class CallInfo:
         operation: Operation name, for example `get_user`.
         method: HTTP method, upper case.
         route: Path template; `other` when the path was filled by hand.
-        idempotent: Whether repeating the request is harmless (RFC 9110 section 9.2.2, or declared by the connector).
+        idempotent: Whether making the call again is harmless (RFC 9110 section 9.2.2, or declared by the connector). An
+            idempotency key makes attempts of one call repeatable, not the call: the next one has a key of its own.
         correlation_id: Id sent on every attempt.
     """
 
@@ -234,6 +235,7 @@ class PlatformRequest:
         json_body: JSON-ready body; None sends none.
         user_jwt: The caller's token, sent as Bearer.
         decode: Turns the parsed document into the result; runs inside the attempt.
+        problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
         headers: Headers set so far, names in lower case.
@@ -248,9 +250,15 @@ class PlatformRequest:
     json_body: Any = field(default=None, repr=False)
     user_jwt: str | None = field(default=None, repr=False)
     decode: Callable[[Any], Any] | None = field(default=None, repr=False)
+    problem: str = ""
     target: str = field(default="", repr=False)
     content: bytes | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """May this request be sent again: is it idempotent, or does it carry a key that the service honours?"""
+        return self.call.info.idempotent or IDEMPOTENCY_HEADER in self.headers  # R11
 
     def with_headers(self, **headers: str) -> "PlatformRequest":
         """Copy with *headers* added; `_` in a name stands for `-`."""

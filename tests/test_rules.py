@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gc
 import json
 import re
 import threading
@@ -33,6 +34,7 @@ from middleware.events import CircuitStateChanged, HedgeRefused, HedgeStarted, H
 from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import services_and_operations
+from runtime.connectors.payment import ManagedPaymentConnector
 from runtime.connectors.service import ManagedServiceConnector
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual, virtual_time
 
@@ -166,6 +168,15 @@ async def test_an_honoured_key_makes_a_write_repeatable():
     with pytest.raises(ResponseLostError):
         await post(upstream.client(**OFF))  # another service, which honours none
     assert "idempotency-key" not in upstream.requests[-1].headers
+
+
+@virtual_time
+async def test_a_key_makes_attempts_repeatable_and_not_the_call():
+    """R11, R52: the next call would have a key of its own, so an unknown outcome is told as what it is."""
+    upstream = ScriptedUpstream([], then="lost")
+    with pytest.raises(ResponseLostError) as caught:
+        await post(upstream.client(**OFF, idempotency={"honors_key": True}))
+    assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, True, False)
 
 
 class Traced(httpx.AsyncBaseTransport):
@@ -497,15 +508,18 @@ async def test_a_call_that_has_sent_nothing_gets_the_breakers_error_and_another_
 
 
 @virtual_time
-async def test_ten_thousand_rejections_keep_their_tracebacks_short_and_send_nothing():
-    """R36: each is a new object with as many frames as the first."""
+async def test_ten_thousand_rejections_keep_tracebacks_and_memory_flat_and_send_nothing():
+    """R36: each is a new object with as many frames as the first, and none leaves an object behind."""
     upstream = ScriptedUpstream([], then=500)
     client = upstream.client(retry={"max_attempts": 1})
     for _ in range(10):
         with pytest.raises(ServerError):
             await get(client)
-    lengths = set()
-    for _ in range(10_000):
+    lengths, kept = set(), []
+    for number in range(10_000):
+        if number in {1000, 9999}:
+            gc.collect()
+            kept.append(len(gc.get_objects()))
         try:
             await get(client)
         except CircuitOpenError as error:
@@ -515,6 +529,7 @@ async def test_ten_thousand_rejections_keep_their_tracebacks_short_and_send_noth
             lengths.add(length)
             assert error.retry_after_s == 6.0
     assert len(lengths) == 1
+    assert kept[1] - kept[0] < 100
     upstream.assert_count(10)
 
 
@@ -728,6 +743,9 @@ async def test_mistakes_of_the_caller_carry_the_record_too():
     with pytest.raises(InvalidArgumentError) as caught:
         await ManagedServiceConnector(upstream.client()).get_item("")
     assert (caught.value.operation, caught.value.attempts, caught.value.request_sent) == ("get_item", 0, "no")
+    with pytest.raises(InvalidArgumentError, match="app_id: required when scope is 'app'") as caught:
+        await ManagedPaymentConnector(upstream.client()).cancel(scope="app", correlation_id="c-5")
+    assert (caught.value.operation, caught.value.correlation_id) == ("cancel", "c-5")
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

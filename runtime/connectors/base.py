@@ -14,13 +14,12 @@ from urllib.parse import urlsplit
 from middleware.auth import check_api_key
 from middleware.clock import Clock, SystemClock
 from middleware.correlation import choose_correlation_id
-from middleware.encode import IdempotencyConfig
-from middleware.errors import ConfigError, DecodeError, InvalidArgumentError, forget_locals
+from middleware.errors import ConfigError, DecodeError, forget_locals
 from middleware.events import SettingsRejected, SettingsReloaded
 from middleware.options import call_options, current_options
 from middleware.stack import FixedPolicy, PolicySource, SettingsChange, StackConfig, Telemetry, build_stack
 from middleware.transport import as_transport
-from middleware.types import KEYED_METHODS, Call, CallInfo, PlatformRequest, PlatformResponse
+from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
 from .decoding import Spellings, decode_page, decoder, refuse_failure, succeeded
@@ -29,7 +28,6 @@ from .page import Page
 __all__ = [
     "CallArguments",
     "DecodeError",
-    "InvalidArgumentError",
     "Page",
     "PlatformHttpClient",
     "Spellings",
@@ -90,6 +88,7 @@ class CallArguments(TypedDict, total=False):
         json_body: JSON-ready body; None sends none.
         decode: Turns the parsed document into the result; its failure is the call's.
         operation: Name of the operation; defaults to the method in lower case.
+        problem: What is wrong with the caller's arguments, `name: what`; the call is then refused, nothing sent.
         idempotent: Whether repeating the request is harmless; None goes by the method.
         user_jwt: The caller's token, sent as Bearer.
         correlation_id: Sent on every attempt; a blank or unusable one is replaced by a UUID.
@@ -100,6 +99,7 @@ class CallArguments(TypedDict, total=False):
     json_body: Any
     decode: Callable[[Any], Any] | None
     operation: str | None
+    problem: str
     idempotent: bool | None
     user_jwt: str | None
     correlation_id: str
@@ -250,7 +250,7 @@ class PlatformHttpClient:
             operation=operation,
             method=method,
             route=_OTHER_ROUTE if path_params is None else path,
-            idempotent=_is_idempotent(method, arguments.get("idempotent"), policy.idempotency),
+            idempotent=_is_idempotent(method, arguments.get("idempotent")),
             correlation_id=chosen,
         )
         if change is not None:
@@ -273,6 +273,7 @@ class PlatformHttpClient:
             json_body=arguments.get("json_body"),
             user_jwt=arguments.get("user_jwt"),
             decode=arguments.get("decode"),
+            problem=arguments.get("problem", ""),
             headers=_HEADERS,
         )
 
@@ -296,9 +297,7 @@ class PlatformHttpClient:
         await self.aclose()
 
 
-def _is_idempotent(method: str, declared: bool | None, config: IdempotencyConfig) -> bool:
-    if config.honors_key and method in KEYED_METHODS:
-        return True  # R11: a key that the service honours makes any request repeatable
+def _is_idempotent(method: str, declared: bool | None) -> bool:
     return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11
 
 

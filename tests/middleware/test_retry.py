@@ -65,13 +65,13 @@ MATRIX = [
 
 
 @pytest.mark.parametrize(("error", "when"), MATRIX, ids=lambda value: str(value)[:40])
-@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("repeatable", [True, False])
 @pytest.mark.parametrize("keyed", [True, False])
-def test_the_matrix(error, when, idempotent, keyed):
+def test_the_matrix(error, when, repeatable, keyed):
     """R11: by what became of the request, and whether repeating it is harmless."""
     policy = RetryPolicy(Random(1))
-    expected = {ALWAYS: True, IDEMPOTENT: idempotent, KEYED: keyed, NEVER: False}[when]
-    assert policy.is_retryable(error, idempotent=idempotent, keyed=keyed) is expected
+    expected = {ALWAYS: True, IDEMPOTENT: repeatable, KEYED: keyed, NEVER: False}[when]
+    assert policy.is_retryable(error, repeatable=repeatable, keyed=keyed) is expected
 
 
 @given(st.integers(1, 10), st.integers(0, 2**32))
