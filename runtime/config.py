@@ -101,6 +101,8 @@ def _parse(text: str, kind: type) -> Any:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("must be true or false")
         return text.lower() in _TRUE
+    if kind is str:
+        return text
     try:
         return kind(text)
     except ValueError:
@@ -123,9 +125,9 @@ def settings_table() -> str:
     lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for row in settings():
         knob = row.setting.knob
-        default = str(row.setting.default).lower() if row.setting.type is bool else f"{row.setting.default:g}"
-        if row.setting.type is int:
-            default = str(row.setting.default)
+        default = f"{row.setting.default:g}" if row.setting.type is float else str(row.setting.default)
+        if row.setting.type is bool:
+            default = default.lower()
         unit = f" {knob.unit}" if knob.unit else ""
         lines.append(f"| `{PREFIX}{row.name}` | {default}{unit} | {knob.doc} |")
     return "\n".join(lines)
