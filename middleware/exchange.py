@@ -1,32 +1,25 @@
 """
-The terminal of the stack and the only module that knows the HTTP library.
+One exchange, whatever the HTTP library: its settings, its bounds, its answer, and how its failure becomes ours.
 
-It sends one attempt, reads the whole answer within bounds and turns every foreign exception into our error tree with
-the phase it happened in, so that all layers decide on our types.
-
-Connections: httpx's own pool loses slots for ever when a call is cancelled while its connection is set up, and its
-cost grows with the square of open connections. So each event loop keeps a last-in-first-out stack of one-connection
-`httpx.AsyncHTTPTransport`s per origin; one whose attempt failed or was cancelled is closed and dropped.
-How many are open at once is the bulkhead's matter.
+A transport sends one attempt, reads the whole answer within bounds and keeps `request.attempt.request_sent` current.
+Everything that no library should decide differently stands here.
 """
 
 import asyncio
 import ssl
 import threading
-import weakref
+import urllib.request
 import zlib
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-import anyio
 import httpx
 
-from .clock import Clock
 from .errors import (
     CallError,
-    ClientClosedError,
+    ConfigError,
     DecodeError,
     RequestNotSentError,
     ResponseLostError,
@@ -37,287 +30,224 @@ from .knobs import Knob, Settings
 from .problem import parse_problem
 from .redaction import redact
 from .retry_after import parse_retry_after
-from .types import Attempt, PlatformRequest, PlatformResponse, Transport
+from .types import PlatformRequest, PlatformResponse
 
-__all__ = ["HttpxTransport", "TransportConfig", "as_transport"]
+__all__ = [
+    "BODY_METHODS",
+    "FRESH_S",
+    "TlsContext",
+    "TransportConfig",
+    "answer",
+    "check_headers",
+    "env_proxies",
+    "failure",
+    "head_too_large",
+    "proxy_for",
+    "read_body",
+]
+
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+"""Methods that send `Content-Length: 0` where they have no body (RFC 9110 section 8.6)."""
+
+FRESH_S = 1.0
+"""
+Longest idle time, in seconds, after which a connection may carry a request that must not be repeated.
+
+Servers close idle connections after whole seconds (uvicorn 5, nginx 75, Kestrel 130), and one that closes while a
+request is under way loses it without a word. A read is then simply sent again; a write could not be.
+"""
 
 _CHUNK = 65536
 _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol
-# Everything that a broken network, peer or request can raise from below: httpx translates most of it, but lets OS,
-# TLS and grouped errors of anyio through (a connect to port 99999, say).
-_FOREIGN = httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ssl.SSLError, ExceptionGroup, UnicodeError
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "authorization"})
+_LIBRARIES = ("httpcore", "aiohttp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportConfig(Settings):
     """The wire."""
 
+    library: Annotated[
+        str, Knob(doc="HTTP library under the stack; aiohttp needs the extra of its name.", choices=_LIBRARIES)
+    ] = "httpcore"
     connect_timeout_s: Annotated[
         float, Knob(doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx")
     ] = 5.0
     max_response_bytes: Annotated[
         int, Knob(doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
     ] = 8 * 1024 * 1024
+    max_header_bytes: Annotated[
+        int,
+        Knob(
+            doc="Largest head of a response: status line and headers.",
+            unit="bytes",
+            ge=1024,
+            le=96 * 1024,  # h11 gives up at 100 kB
+            source=".NET HttpClient: MaxResponseHeadersLength",
+        ),
+    ] = 64 * 1024
     keepalive_expiry_s: Annotated[
         float, Knob(doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx")
     ] = 5.0
+    ca_file: Annotated[str, Knob(doc="PEM file of the authorities to trust instead of the public ones.")] = ""
+    client_certificate_file: Annotated[
+        str, Knob(doc="PEM file of the certificate to show to servers; may hold its key too.")
+    ] = ""
+    client_key_file: Annotated[str, Knob(doc="PEM file of that certificate's key, without a passphrase.")] = ""
+    trust_env: Annotated[
+        bool, Knob(doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")
+    ] = False
 
 
-class _Connection:
-    """One httpx transport limited to one connection, and since when it has been idle."""
-
-    __slots__ = ("idle_since", "transport")
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self.transport = transport
-        self.idle_since = 0.0
-
-
-class HttpxTransport:
+class TlsContext:
     """
-    Sends attempts over connections of its own, or over any `httpx.AsyncBaseTransport`.
-
-    Works for many tasks and across event loops and threads: what is bound to a loop is kept per loop.
+    The one TLS context that all connections of a transport share.
 
     Args:
         config: The settings.
-        clock: Source of time.
-        inner: Use this httpx transport instead of own connections, for example `httpx.MockTransport`. It is not
-            closed by `aclose`: whoever made it closes it.
+
+    Raises:
+        ConfigError: A file of the settings cannot be used; names the setting.
     """
 
-    def __init__(self, config: TransportConfig, clock: Clock, *, inner: httpx.AsyncBaseTransport | None = None) -> None:
-        self._config = config
-        self._clock = clock
-        self._inner = inner
-        self._closed = False
-        self._tls: ssl.SSLContext | None = None
+    def __init__(self, config: TransportConfig) -> None:
         self._lock = threading.Lock()
-        self._idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, list[_Connection]]] = (
-            weakref.WeakKeyDictionary()
-        )
+        private = config.ca_file or config.client_certificate_file or config.client_key_file
+        # Early where it can fail; late where it costs 35 ms that plain HTTP need not spend.
+        self._context = _private_context(config) if private else None
 
-    async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
-        """
-        Send *request* to *url* once and read the whole answer.
+    async def get(self) -> ssl.SSLContext:
+        """Return it; the public authorities are loaded when they are first asked for, beside the event loop."""
+        return await asyncio.to_thread(self._load) if self._context is None else self._context
 
-        Raises:
-            StatusError: Any status but 2xx, redirects included.
-            RequestNotSentError: No byte left us.
-            ResponseLostError: The request was sent, or may have been; no complete answer came.
-            ResponseTooLargeError: The answer is beyond the limit.
-            ClientClosedError: `aclose` was called before.
-        """
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        if self._inner is not None:
-            return await self._exchange(self._inner, request, url)
-        idle, origin = self._idle_here(), _origin(url)
-        connection = await self._take(idle, origin)
-        try:
-            response = await self._exchange(connection.transport, request, url)
-        except CallError as error:
-            # An answer with a complete body leaves the connection usable; anything else does not.
-            if error.status is None:
-                await _drop(connection)
-            else:
-                await self._give_back(idle, origin, connection)
-            raise
-        except BaseException:
-            await _drop(connection)
-            raise
-        await self._give_back(idle, origin, connection)
-        request.attempt.request_sent = "yes"
-        return response
-
-    async def aclose(self) -> None:
-        """Close idle connections now and busy ones when their attempt ends; idempotent."""
-        here = asyncio.get_running_loop()
-        for loop, connections in self._detach():
-            if loop is here:
-                await _drop_all(connections)
-            else:
-                _drop_elsewhere(loop, connections)
-
-    def close_soon(self) -> None:
-        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
-        for loop, connections in self._detach():
-            _drop_elsewhere(loop, connections)
-
-    def _detach(self) -> list[tuple[asyncio.AbstractEventLoop, list[_Connection]]]:
-        """Refuse further attempts and take all idle connections away."""
-        self._closed = True
+    def _load(self) -> ssl.SSLContext:
         with self._lock:
-            idle = list(self._idle.items())
-            self._idle.clear()
-        found = []
-        for loop, stacks in idle:
-            found.append((loop, [connection for stack in stacks.values() for connection in stack]))
-            stacks.clear()
-        return found
+            if self._context is None:
+                self._context = httpx.create_ssl_context(trust_env=False)
+            return self._context
 
-    def _idle_here(self) -> dict[str, list[_Connection]]:
-        loop = asyncio.get_running_loop()
-        idle = self._idle.get(loop)
-        if idle is None:
-            with self._lock:
-                for gone in [known for known in self._idle if known.is_closed()]:
-                    del self._idle[gone]
-                idle = self._idle[loop] = {}
-        return idle
 
-    async def _take(self, idle: dict[str, list[_Connection]], origin: str) -> _Connection:
-        stack = idle.setdefault(origin, [])
-        oldest = self._clock.now() - self._config.keepalive_expiry_s
-        expired = []
-        while stack and stack[0].idle_since < oldest:
-            expired.append(stack.pop(0))
-        connection = stack.pop() if stack else _Connection(self._new_transport(origin))
-        for stale in expired:
-            await _drop(stale)
-        return connection
-
-    async def _give_back(self, idle: dict[str, list[_Connection]], origin: str, connection: _Connection) -> None:
-        if self._closed:
-            await _drop(connection)
-        else:
-            connection.idle_since = self._clock.now()
-            idle.setdefault(origin, []).append(connection)
-
-    def _new_transport(self, origin: str) -> httpx.AsyncHTTPTransport:
-        verify: ssl.SSLContext | bool = False  # plain http: no context is ever used
-        if origin.startswith("https"):
-            # Made once: loading the CA bundle costs some 35 ms.
-            if self._tls is None:
-                self._tls = httpx.create_ssl_context(trust_env=False)
-            verify = self._tls
-        return httpx.AsyncHTTPTransport(
-            verify=verify,
-            trust_env=False,  # proxies and CA files of the environment are not ours to follow
-            limits=httpx.Limits(
-                max_connections=1, max_keepalive_connections=1, keepalive_expiry=self._config.keepalive_expiry_s
-            ),
+def _private_context(config: TransportConfig) -> ssl.SSLContext:
+    try:
+        public = not config.ca_file
+        context = (
+            httpx.create_ssl_context(trust_env=False) if public else ssl.create_default_context(cafile=config.ca_file)
         )
-
-    async def _exchange(
-        self, transport: httpx.AsyncBaseTransport, request: PlatformRequest, url: str
-    ) -> PlatformResponse:
-        """One request and its whole answer over *transport*, every foreign exception translated."""
-        progress = _Progress(request.attempt)
+    except OSError as error:
+        raise ConfigError(f"TransportConfig.ca_file: cannot be used: {error}") from None
+    if config.client_key_file and not config.client_certificate_file:
+        raise ConfigError("TransportConfig.client_key_file: needs client_certificate_file")
+    if config.client_certificate_file:
+        key_file = config.client_key_file or None
         try:
-            wire_request = httpx.Request(
-                request.method,
-                url,
-                headers=list(request.headers.items()),
-                content=request.content,
-                extensions={
-                    "timeout": {"connect": self._config.connect_timeout_s, "read": None, "write": None, "pool": None},
-                    "trace": progress.trace,
-                },
-            )
-            response = await transport.handle_async_request(wire_request)
-            request.attempt.request_sent = "yes"
-            try:
-                body = await self._read(response)
-            finally:
-                # Shielded: a connection half given back is a lost one.
-                with anyio.CancelScope(shield=True):
-                    await response.aclose()
-        except _FOREIGN as error:
-            failure = progress.failure(error, request)
-        else:
-            return self._answer(request, response, body)
-        # Raised here, outside the handler: httpx's exception holds the request and so the credentials.
-        raise failure
+            context.load_cert_chain(config.client_certificate_file, key_file, password=_no_passphrase)
+        except (OSError, ValueError) as error:
+            names = "TransportConfig.client_certificate_file, client_key_file"
+            raise ConfigError(f"{names}: cannot be used: {error}") from None
+    return context
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        """Read the raw body and inflate it in bounded pieces."""
-        limit = self._config.max_response_bytes
-        inflate = _inflater(response.headers.get("content-encoding", ""))
-        pieces: list[bytes] = []
-        size = 0
-        async for raw in _raw_pieces(response):
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase")  # else OpenSSL would ask for it on the terminal
+
+
+def env_proxies(config: TransportConfig) -> dict[str, str]:
+    """
+    Proxies of the environment by scheme; none when the settings do not ask for them.
+
+    Raises:
+        ConfigError: One is not an HTTP proxy. The text does not show it: it may hold a password.
+    """
+    if not config.trust_env:
+        return {}
+    found = urllib.request.getproxies()
+    proxies = {scheme: found.get(scheme) or found.get("all", "") for scheme in ("http", "https")}
+    proxies = {scheme: url if "://" in url else f"http://{url}" for scheme, url in proxies.items() if url}
+    for scheme, url in proxies.items():
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:  # what urlsplit says of a port or an IPv6 address
+            usable = False
+        if not usable:
+            raise ConfigError(f"TransportConfig.trust_env: the environment's proxy for {scheme} is not an http(s) URL")
+    return proxies
+
+
+def proxy_for(proxies: Mapping[str, str], origin: str) -> str | None:
+    """Tell which of *proxies* leads to *origin*; None for a direct connection."""
+    parts = urlsplit(origin)
+    proxy = proxies.get(parts.scheme)
+    return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
+
+
+def check_headers(raw: Iterable[tuple[bytes, bytes]], config: TransportConfig) -> dict[str, str]:
+    """
+    Return headers by their names in lower case, repeated ones joined, secrets left out.
+
+    Raises:
+        ResponseTooLargeError: They are beyond the limit.
+    """
+    headers: dict[str, str] = {}
+    size = 0
+    for name, value in raw:
+        size += len(name) + len(value) + 4  # ": " and the line's end
+        key = name.decode("latin-1").lower()
+        if key not in _HIDDEN_HEADERS:
+            text = value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    if size > config.max_header_bytes:
+        raise head_too_large(config)
+    return headers
+
+
+def head_too_large(config: TransportConfig) -> ResponseTooLargeError:
+    """Make the error for a head beyond the limit."""
+    return ResponseTooLargeError(f"response head larger than {config.max_header_bytes} bytes", request_sent="yes")
+
+
+async def read_body(pieces: AsyncIterable[bytes], headers: Mapping[str, str], config: TransportConfig) -> bytes:
+    """
+    Read a raw body and inflate it in bounded pieces.
+
+    Raises:
+        ResponseTooLargeError: It is beyond the limit, counted decompressed.
+        DecodeError: Its encoding is broken, cut short or one that was not asked for.
+    """
+    limit = config.max_response_bytes
+    inflate, ended = _inflater(headers.get("content-encoding", ""))
+    found: list[bytes] = []
+    size = 0
+    source = aiter(pieces)
+    try:
+        async for raw in source:
             for piece in inflate(raw):
                 size += len(piece)
                 if size > limit:
                     raise ResponseTooLargeError(f"response larger than {limit} bytes", request_sent="yes")
-                pieces.append(piece)
-        return b"".join(pieces)
-
-    def _answer(self, request: PlatformRequest, response: httpx.Response, body: bytes) -> PlatformResponse:
-        headers: dict[str, str] = {}
-        for name, value in response.headers.multi_items():
-            key = name.lower()
-            if key not in _HIDDEN_HEADERS:
-                headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        status = response.status_code
-        if not 200 <= status < 300:  # noqa: PLR2004
-            after = parse_retry_after(headers.get("retry-after"), headers.get("date"), self._clock.wall())
-            app_key = request.headers.get("x-mozaiks-app-key")
-            problem = parse_problem(body, headers.get("content-type", ""), request.user_jwt, app_key)
-            raise status_error(status, problem, retry_after_s=after)
-        return PlatformResponse(
-            status=status,
-            headers=headers,
-            body=body,
-            correlation_id=headers.get("x-correlation-id") or request.call.info.correlation_id,
-        )
+                found.append(piece)
+    except CallError:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()  # now, and not in a task that the garbage collector starts
+        raise
+    if not ended():
+        raise DecodeError("content encoding is cut short", request_sent="yes")
+    return found[0] if len(found) == 1 else b"".join(found)
 
 
-def as_transport(
-    given: Transport | httpx.AsyncBaseTransport | None, config: TransportConfig, clock: Clock
-) -> Transport:
-    """Take a transport as it is, wrap an httpx one, or make the default one."""
-    if given is None or isinstance(given, httpx.AsyncBaseTransport):
-        return HttpxTransport(config, clock, inner=given)
-    return given
-
-
-class _Progress:
-    """How far the attempt got, told by httpcore's trace events: the exception's name cannot tell (RST on accept)."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._traced = False
-
-    async def trace(self, event: str, _info: dict[str, Any]) -> None:
-        self._traced = True
-        if event.endswith(".send_request_headers.started"):
-            self._attempt.request_sent = "maybe"
-
-    def failure(self, error: BaseException, request: PlatformRequest) -> CallError:
-        """Translate *error* by the phase it happened in; a transport that tells no phase is judged by its error."""
-        attempt = self._attempt
-        if not self._traced and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
-            attempt.request_sent = "maybe"
-        name = type(error).__name__
-        if attempt.request_sent == "no":
-            # The operating system's or TLS's own words. Later ones may quote what the peer sent.
-            text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-            return RequestNotSentError(f"{name}: {text}" if text else name)
-        return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)
-
-
-async def _raw_pieces(response: httpx.Response) -> Any:
-    stream = response.stream
-    if isinstance(stream, httpx.AsyncByteStream):
-        async for raw in stream:
-            yield raw
-    else:
-        yield response.content  # a ready-made response of a mock transport
-
-
-def _inflater(encoding: str) -> Any:
-    """Return a function that inflates raw pieces, each call giving pieces of at most 64 kB."""
+def _inflater(encoding: str) -> tuple[Callable[[bytes], Iterable[bytes]], Callable[[], bool]]:
+    """Return a function that inflates raw pieces, at most 64 kB at a time, and one that tells if all is there."""
     names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     if names in ([], ["identity"]):
-        return lambda raw: (raw,)
+        return lambda raw: (raw,), lambda: True
     if names not in (["gzip"], ["x-gzip"], ["deflate"]):
         raise DecodeError(f"content encoding {redact(encoding, limit=40)} was not asked for", request_sent="yes")
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by the header
+    begun = False
 
-    def inflate(raw: bytes) -> Any:
+    def inflate(raw: bytes) -> Iterator[bytes]:
+        nonlocal begun
+        begun = begun or bool(raw)
         try:
             yield inflater.decompress(raw, _CHUNK)
             while inflater.unconsumed_tail:
@@ -327,26 +257,48 @@ def _inflater(encoding: str) -> Any:
             pass
         raise DecodeError("content encoding is broken", request_sent="yes")
 
-    return inflate
+    return inflate, lambda: inflater.eof or not begun
 
 
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def answer(
+    request: PlatformRequest, status: int, headers: Mapping[str, str], body: bytes, wall: Callable[[], float]
+) -> PlatformResponse:
+    """
+    Make the response of a complete 2xx answer.
+
+    Args:
+        request: What was asked.
+        status: HTTP status.
+        headers: As `check_headers` gives them.
+        body: Whole and decompressed.
+        wall: Seconds since the Unix epoch, for Retry-After as a date.
+
+    Raises:
+        StatusError: Any other status, redirects included.
+    """
+    if 200 <= status < 300:  # noqa: PLR2004
+        correlation_id = headers.get("x-correlation-id") or request.call.info.correlation_id
+        return PlatformResponse(status=status, headers=headers, body=body, correlation_id=correlation_id)
+    after = parse_retry_after(headers.get("retry-after"), headers.get("date"), wall())
+    app_key = request.headers.get("x-mozaiks-app-key")
+    problem = parse_problem(body, headers.get("content-type", ""), request.user_jwt, app_key)
+    raise status_error(status, problem, retry_after_s=after)
 
 
-async def _drop_all(connections: list[_Connection]) -> None:
-    for connection in connections:
-        await _drop(connection)
+def failure(request: PlatformRequest, error: BaseException, *, traced: bool) -> CallError:
+    """
+    Translate what a library raised by how far the attempt got; the exception's name cannot tell (RST on accept).
 
-
-def _drop_elsewhere(loop: asyncio.AbstractEventLoop, connections: list[_Connection]) -> None:
-    # A connection is closed by its own loop; one of a loop that is gone goes with its last reference.
-    if connections and not loop.is_closed():
-        asyncio.run_coroutine_threadsafe(_drop_all(connections), loop)
-
-
-async def _drop(connection: _Connection) -> None:
-    """Close without waiting for the network and whatever happens; the caller may be cancelled already."""
-    with anyio.CancelScope(shield=True), suppress(Exception):
-        await connection.transport.aclose()
+    Args:
+        request: What was asked.
+        error: What was raised.
+        traced: The library told the phase; else the error's class has to do.
+    """
+    attempt, name = request.attempt, type(error).__name__
+    if not traced and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
+        attempt.request_sent = "maybe"
+    if attempt.request_sent == "no":
+        # The operating system's or TLS's own words. Later ones may quote what the peer sent.
+        text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
+        return RequestNotSentError(f"{name}: {text}" if text else name)
+    return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)

@@ -20,11 +20,21 @@ def test_every_setting_can_be_set_from_the_environment():
     """Names are derived; nothing is left out."""
     for row in settings():
         kind, default = row.setting.type, row.setting.default
-        text = {bool: str(not default), int: str(default + 1), float: str(default * 1.01 or 0.5)}[kind]
+        if kind is str:
+            text = row.setting.knob.choices[-1] if row.setting.knob.choices else "/some/file.pem"
+        else:
+            text = {bool: lambda: not default, int: lambda: default + 1, float: lambda: default * 1.01 or 0.5}[kind]()
+            text = str(text)
         if row.setting.knob.le is not None and kind is not bool and float(text) > row.setting.knob.le:
             text = str(default)
         found = getattr(getattr(read(**{row.name: text}).default, row.section), row.setting.name)
         assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
+
+
+def test_a_text_is_one_of_its_choices():
+    """Anything else is told with what may be chosen."""
+    with pytest.raises(ConfigError, match=r"TRANSPORT_LIBRARY: must be one of httpcore, aiohttp, got 'curl'"):
+        read(TRANSPORT_LIBRARY="curl")
 
 
 def test_each_section_is_listed():

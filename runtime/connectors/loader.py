@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from middleware.clock import SystemClock
 from middleware.stack import Telemetry
-from middleware.transport import HttpxTransport
+from middleware.transport import OwnTransport, make_transport
 from runtime.config import PREFIX, Policies, policies_from_env
 
 from .base import PlatformHttpClient, check_base_url
@@ -124,7 +124,7 @@ class ConnectorBundle:
     service: ServiceConnector
     payment: PaymentConnector
     mode: Literal["managed", "self_hosted"]
-    _transport: HttpxTransport | None = field(default=None, repr=False, compare=False)
+    _transport: OwnTransport | None = field(default=None, repr=False, compare=False)
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
@@ -152,7 +152,7 @@ def _services() -> tuple[str, ...]:
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
-    transport = HttpxTransport(config.policies.default.transport, SystemClock())
+    transport = make_transport(config.policies.default.transport, SystemClock())
 
     def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
         return PlatformHttpClient(

@@ -1,0 +1,40 @@
+"""The terminal of the stack: which transport sends the attempts."""
+
+from typing import TypeAlias
+
+import httpx
+
+from .clock import Clock
+from .connections import HttpcoreTransport
+from .exchange import TransportConfig
+from .httpx_transport import HttpxTransport
+from .types import Transport
+
+__all__ = ["OwnTransport", "TransportConfig", "as_transport", "make_transport"]
+
+OwnTransport: TypeAlias = HttpcoreTransport
+"""A transport whose connections are ours to close."""
+
+
+def make_transport(config: TransportConfig, clock: Clock) -> OwnTransport:
+    """
+    Make the transport that the settings ask for.
+
+    Raises:
+        ConfigError: A file, a proxy or the library that the settings ask for cannot be used.
+    """
+    return HttpcoreTransport(config, clock)
+
+
+def as_transport(
+    given: Transport | httpx.AsyncBaseTransport | None, config: TransportConfig, clock: Clock
+) -> Transport:
+    """
+    Take a transport as it is, wrap an httpx one, or make the one that the settings ask for.
+
+    Raises:
+        ConfigError: As for `make_transport`.
+    """
+    if given is None:
+        return make_transport(config, clock)
+    return HttpxTransport(config, clock, given) if isinstance(given, httpx.AsyncBaseTransport) else given
