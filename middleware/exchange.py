@@ -285,7 +285,7 @@ def answer(
     raise status_error(status, problem, retry_after_s=after)
 
 
-def failure(request: PlatformRequest, error: BaseException, *, traced: bool) -> CallError:
+def failure(request: PlatformRequest, error: BaseException, *, traced: bool, text: str | None = None) -> CallError:
     """
     Translate what a library raised by how far the attempt got; the exception's name cannot tell (RST on accept).
 
@@ -293,12 +293,13 @@ def failure(request: PlatformRequest, error: BaseException, *, traced: bool) -> 
         request: What was asked.
         error: What was raised.
         traced: The library told the phase; else the error's class has to do.
+        text: What may be shown of an error in the time before the request was sent; None takes the error's own text.
     """
     attempt, name = request.attempt, type(error).__name__
     if not traced and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
         attempt.request_sent = "maybe"
     if attempt.request_sent == "no":
         # The operating system's or TLS's own words. Later ones may quote what the peer sent.
-        text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-        return RequestNotSentError(f"{name}: {text}" if text else name)
+        said = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
+        return RequestNotSentError(f"{name}: {said}" if said else name)
     return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)

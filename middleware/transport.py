@@ -1,18 +1,22 @@
 """The terminal of the stack: which transport sends the attempts."""
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import httpx
 
 from .clock import Clock
 from .connections import HttpcoreTransport
+from .errors import ConfigError
 from .exchange import TransportConfig
 from .httpx_transport import HttpxTransport
 from .types import Transport
 
+if TYPE_CHECKING:
+    from .aiohttp_transport import AiohttpTransport
+
 __all__ = ["OwnTransport", "TransportConfig", "as_transport", "make_transport"]
 
-OwnTransport: TypeAlias = HttpcoreTransport
+OwnTransport: TypeAlias = Union[HttpcoreTransport, "AiohttpTransport"]
 """A transport whose connections are ours to close."""
 
 
@@ -23,7 +27,14 @@ def make_transport(config: TransportConfig, clock: Clock) -> OwnTransport:
     Raises:
         ConfigError: A file, a proxy or the library that the settings ask for cannot be used.
     """
-    return HttpcoreTransport(config, clock)
+    if config.library == "httpcore":
+        return HttpcoreTransport(config, clock)
+    try:
+        from .aiohttp_transport import AiohttpTransport
+    except ImportError:
+        extra = "mozaiks-connector-runtime[aiohttp]"
+        raise ConfigError(f"TransportConfig.library: aiohttp is not installed; install {extra}") from None
+    return AiohttpTransport(config, clock)
 
 
 def as_transport(

@@ -33,6 +33,7 @@ ALLOWED_FOREIGN = {
     "httpx_transport": {"httpx", "anyio"},
     "connections": {"httpcore", "httpx"},
     "network": {"httpcore", "anyio"},
+    "aiohttp_transport": {"aiohttp", "yarl"},
     "tracing": {"opentelemetry"},
     "metrics": {"opentelemetry"},
     "stack": {"opentelemetry"},  # types of the injected providers alone
