@@ -7,6 +7,7 @@ the httpx family do not intercept what is sent here.
 """
 
 import asyncio
+import io
 import select
 import weakref
 from contextvars import ContextVar
@@ -35,6 +36,7 @@ from .types import Attempt, PlatformRequest, PlatformResponse
 
 __all__ = ["AiohttpTransport"]
 
+_IN_ONE_GO = 2**20
 _FOREIGN = aiohttp.ClientError, OSError, UnicodeError
 
 
@@ -154,6 +156,11 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _LostError from error
 
 
+def _body(content: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp copies bytes to the socket in one go; a large body goes in pieces, so that the loop stays free.
+    return content if content is None or len(content) <= _IN_ONE_GO else io.BytesIO(content)
+
+
 class AiohttpTransport:
     """
     Sends attempts over aiohttp.
@@ -185,7 +192,7 @@ class AiohttpTransport:
         token = _current.set(exchange)
         session = sessions.begin(idempotent=request.call.info.idempotent)
         try:
-            status, headers, body = await self._exchange(session, request, url)
+            status, headers, body = await self._exchange(session, exchange, request, url)
         except (*_FOREIGN, _LostError) as error:
             exchange.abort()
             lost = self._failure(request, error)
@@ -216,7 +223,7 @@ class AiohttpTransport:
             asyncio.run_coroutine_threadsafe(sessions.close(), loop)
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, request: PlatformRequest, url: str
+        self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
     ) -> tuple[int, dict[str, str], bytes]:
         cut = url.find("/", len("https://"))
         proxy = proxy_for(self._proxies, url[:cut]) if self._proxies else None
@@ -225,14 +232,19 @@ class AiohttpTransport:
             request.method,
             yarl.URL(url, encoded=True),
             headers=request.headers,
-            data=request.content,
+            data=_body(request.content),
             allow_redirects=False,
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,
         )
         request.attempt.request_sent = "yes"
-        headers = check_headers(response.raw_headers, self._config)
-        body = await read_body(response.content.iter_any(), headers, self._config)
+        try:
+            headers = check_headers(response.raw_headers, self._config)
+            body = await read_body(response.content.iter_any(), headers, self._config)
+        except BaseException:
+            exchange.abort()  # first: the response would close politely
+            response.close()
+            raise
         return response.status, headers, body
 
     def _failure(self, request: PlatformRequest, error: BaseException) -> CallError:
