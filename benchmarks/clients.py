@@ -98,7 +98,9 @@ def sdk(*, sampled: bool = True) -> Telemetry:
     return Telemetry(tracer_provider=tracers, meter_provider=meters)
 
 
-def stack(url: str, telemetry: Telemetry | None, *, library: str = "httpcore", transport: Any = None) -> PlatformHttpClient:
+def stack(
+    url: str, telemetry: Telemetry | None, *, library: str = "httpcore", transport: Any = None
+) -> PlatformHttpClient:
     """Make a client with all layers at their defaults, but room for any concurrency."""
     policies = StackConfig(
         transport=TransportConfig(library=library),
@@ -114,7 +116,9 @@ def getter(client: PlatformHttpClient) -> Get:
     async def get(n: int, path: str) -> Any:
         if path:
             return await client.get(path, user_jwt=token(n))
-        return await client.get("/api/items/{item_id}", path_params={"item_id": n}, operation="get_item", user_jwt=token(n))
+        return await client.get(
+            "/api/items/{item_id}", path_params={"item_id": n}, operation="get_item", user_jwt=token(n)
+        )
 
     return get
 
@@ -162,7 +166,9 @@ async def all_clients(url: str, telemetry: Telemetry) -> AsyncIterator[dict[str,
 
 async def _httpx(url: str, _telemetry: Telemetry, opened: AsyncExitStack) -> Get:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    client = await opened.enter_async_context(httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False))
+    client = await opened.enter_async_context(
+        httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False)
+    )
 
     async def get(n: int, path: str) -> Any:
         return (await client.get(path or f"/api/items/{n}", headers=headers(n))).json()
@@ -202,7 +208,9 @@ async def _naive(url: str, telemetry: Telemetry, opened: AsyncExitStack) -> Get:
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    client = await opened.enter_async_context(httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False))
+    client = await opened.enter_async_context(
+        httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False)
+    )
     HTTPXClientInstrumentor.instrument_client(
         client, tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
     )

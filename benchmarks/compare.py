@@ -244,7 +244,9 @@ def document_of(found: Any, connections: Any, flat: Any, held: Any, alone: Any) 
         "memory_per_call_bytes": held,
         "no_io_cpu_us": {name: statistics.median(values) for name, values in alone.items()},
         "no_io_ratios": {
-            name: ratio(values, alone["httpx.AsyncClient"]) for name, values in alone.items() if name != "httpx.AsyncClient"
+            name: ratio(values, alone["httpx.AsyncClient"])
+            for name, values in alone.items()
+            if name != "httpx.AsyncClient"
         },
     }
 
@@ -288,7 +290,8 @@ def markdown(document: dict[str, Any]) -> str:
         share = document["no_io_ratios"].get(name)
         lines.append(f"| {name} | {value:.0f} | {f'{share:.2f}' if share else ''} |")
     opened = "; ".join(
-        f"{concurrency}: {min(by.values())} to {max(by.values())}" for concurrency, by in document["connections"].items()
+        f"{concurrency}: {min(by.values())} to {max(by.values())}"
+        for concurrency, by in document["connections"].items()
     )
     lines += ["", f"Connections held open by each client at each concurrency, as the server counted them: {opened}."]
     return "\n".join(lines)
@@ -300,7 +303,18 @@ def chart(document: dict[str, Any]) -> str:
 
     columns = list(document["table"])
     names = list(document["table"][columns[0]])
-    colours = ["#0b6e4f", "#4caf50", "#a5d6a7", "#1565c0", "#64b5f6", "#b0bec5", "#ef6c00", "#8e24aa", "#c62828", "#f9a825"]
+    colours = [
+        "#0b6e4f",
+        "#4caf50",
+        "#a5d6a7",
+        "#1565c0",
+        "#64b5f6",
+        "#b0bec5",
+        "#ef6c00",
+        "#8e24aa",
+        "#c62828",
+        "#f9a825",
+    ]
     high = max(document["table"][c][n]["cpu_us"] for c in columns for n in names)
     low, width, height, left = 50.0, 960, 420, 60
 

@@ -8,9 +8,11 @@ follow a complete response, so that they never become the answer to somebody els
 
 import asyncio
 import select
+import socket
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeAlias
 
 import anyio
 import httpcore
@@ -19,6 +21,8 @@ from .errors import ResponseTooLargeError
 from .types import Attempt
 
 __all__ = ["Socket"]
+
+_Address: TypeAlias = tuple[int, Any]  # family, and what a socket of that family connects to
 
 _PAUSE_ABOVE = 128 * 1024
 _UNBOUNDED = 2**62
@@ -95,7 +99,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._connect_by = loop.time() + (3600 if timeout is None else timeout)
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
-                await loop.create_connection(lambda: self, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS_S)
+                await loop.create_connection(lambda: self, sock=await _open(host, port))
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket takes
@@ -233,3 +237,63 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+async def _open(host: str, port: int) -> socket.socket:
+    """
+    Connect a socket to the first address of *host* that answers, the next one tried after 250 ms (RFC 8305).
+
+    asyncio and anyio do this too, and leave sockets open when they are cancelled at the wrong moment. Here every
+    socket stands in a list from its first moment on, and all but the one that is returned are closed.
+    """
+    addresses = await _resolve(host, port)
+    opened: list[socket.socket] = []
+    chosen: socket.socket | None = None
+    try:
+        chosen = await (_connect(addresses[0], opened) if len(addresses) == 1 else _race(addresses, opened))
+    finally:
+        for sock in opened:
+            if sock is not chosen:
+                sock.close()
+    return chosen
+
+
+async def _resolve(host: str, port: int) -> list[_Address]:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return [(family, (host, port))]  # an address needs no resolver and so no thread
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+async def _connect(address: _Address, opened: list[socket.socket]) -> socket.socket:
+    sock = socket.socket(address[0], socket.SOCK_STREAM)
+    opened.append(sock)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, address[1])
+    return sock
+
+
+async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socket.socket:
+    connected: list[socket.socket] = []
+    errors: list[str] = []
+
+    async def attempt(address: _Address, ended: anyio.Event) -> None:
+        try:
+            connected.append(await _connect(address, opened))
+            group.cancel_scope.cancel()
+        except OSError as error:
+            errors.append(str(error))
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group:
+        for address in addresses:
+            ended = anyio.Event()
+            group.start_soon(attempt, address, ended)
+            with anyio.move_on_after(_HAPPY_EYEBALLS_S):
+                await ended.wait()
+    if not connected:
+        raise OSError("; ".join(errors))
+    return connected[0]
