@@ -180,11 +180,11 @@ def operation_rows(traces: Sequence[CallTrace], metrics: Any) -> list[OperationR
 
     for metric in _metrics(metrics):
         for point in metric.data.data_points:
-            if metric.name == semconv.METRIC_CALL_DURATION:
+            if metric.name == semconv.METRIC_CALL_DURATION.name:
                 row(point.attributes).calls += point.count
                 if point.attributes[semconv.OUTCOME] in {"failure", "unknown"}:
                     row(point.attributes).failures += point.count
-            elif metric.name == semconv.METRIC_RETRIES:
+            elif metric.name == semconv.METRIC_RETRIES.name:
                 row(point.attributes).retries += point.value
     durations: dict[str, list[float]] = defaultdict(list)
     for trace in traces:
