@@ -59,10 +59,9 @@ class MetricsListener:
         self._state: Callable[[], StackState] | None = None
         self._dropped: Callable[[], Mapping[str, int]] = dict
         try:
-            meter = _meter(provider, version)
+            self._make_instruments(_meter(provider, version))
         except Exception:  # noqa: BLE001 - a provider that cannot give instruments costs the metrics alone
-            meter = NoOpMeter(semconv.SCOPE)
-        self._make_instruments(meter)
+            self._make_instruments(NoOpMeter(semconv.SCOPE))
         self._gauges = _gauges_of(provider, version)
         self._recorders: dict[type[Event], Callable[[Any], None]] = {
             AttemptFinished: self._attempt_finished,
