@@ -1,11 +1,14 @@
 """What foreign text and a request's target pass through before they may stand in an error, span or log."""
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["redact", "redact_target"]
+__all__ = ["query_values", "redact", "redact_target"]
 
 _MASK = "***"
+_SHORTEST_VALUE = 6
 
 # Shapes of the platform's secrets: JSON Web Tokens, bearer values, app keys (moz_live_…), service keys
 # (sk_c2p_live_…), payment secrets (mps_…), credentials in URLs, and anything assigned to a telling name.
@@ -55,3 +58,11 @@ def redact_target(target: str) -> str:
     if not mark:
         return path
     return path + "?" + "&".join(f"{pair.partition('=')[0]}=REDACTED" for pair in query.split("&"))
+
+
+def query_values(params: Mapping[str, Any] | None) -> Iterator[str]:
+    """Texts of a call's query that are masked where a server repeats them; short ones would mask common words."""
+    for value in (params or {}).values():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, str) and len(item) >= _SHORTEST_VALUE:
+                yield item

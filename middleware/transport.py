@@ -35,7 +35,7 @@ from .errors import (
 )
 from .knobs import Knob, Settings
 from .problem import parse_problem
-from .redaction import redact
+from .redaction import query_values, redact
 from .retry_after import parse_retry_after
 from .types import Attempt, PlatformRequest, PlatformResponse, Transport
 
@@ -254,8 +254,8 @@ class HttpxTransport:
         status = response.status_code
         if not 200 <= status < 300:  # noqa: PLR2004
             after = parse_retry_after(headers.get("retry-after"), headers.get("date"), self._clock.wall())
-            app_key = request.headers.get("x-mozaiks-app-key")
-            problem = parse_problem(body, headers.get("content-type", ""), request.user_jwt, app_key)
+            hidden = request.user_jwt, request.headers.get("x-mozaiks-app-key"), *query_values(request.params)
+            problem = parse_problem(body, headers.get("content-type", ""), *hidden)
             raise status_error(status, problem, retry_after_s=after)
         return PlatformResponse(
             status=status,
