@@ -35,20 +35,27 @@ class BoundedExport(SpanProcessor):
         name: What the exporter is called in the counters, for example `otlp`.
         exporter: Where spans go; what it raises counts as a failed export.
         max_queue: Spans that may wait.
-        delay_s: Longest wait of a span before its batch is handed on; None goes by `OTEL_BSP_SCHEDULE_DELAY`.
+        max_batch: Spans that are handed on at a time.
+        delay_s: Longest wait of a span before its batch is handed on.
+
+    Attributes:
+        name: As given.
+        ending: The last spans are being handed on.
     """
 
-    def __init__(self, name: str, exporter: SpanExporter, *, max_queue: int, delay_s: float | None = None) -> None:
+    def __init__(self, name: str, exporter: SpanExporter, max_queue: int, max_batch: int, delay_s: float) -> None:
         self.name = name
         self._max_queue = max_queue
         self._lock = threading.Lock()
         self._waiting = self._handing = self._lost = 0
         self._closed = False
+        self.ending = False
         self._exporter = _Counted(self, exporter)
         self._batches = BatchSpanProcessor(
             self._exporter,
             max_queue_size=max_queue,
-            schedule_delay_millis=None if delay_s is None else delay_s * 1000,
+            max_export_batch_size=min(max_batch, max_queue),
+            schedule_delay_millis=delay_s * 1000,
         )
 
     @property
@@ -73,6 +80,7 @@ class BoundedExport(SpanProcessor):
 
     def shutdown(self) -> None:
         """Hand on what waits; may take as long as the exporter likes, so do not wait for it without a bound."""
+        self.ending = True
         self._batches.shutdown()  # type: ignore[no-untyped-call] # the SDK leaves it without types
 
     def close(self) -> None:
@@ -103,10 +111,14 @@ class _Counted(SpanExporter):
     def __init__(self, owner: BoundedExport, inner: SpanExporter) -> None:
         self._owner = owner
         self._inner = inner
-        self._failing = False
+        self._failing = self._tried_at_end = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._owner.taken(len(spans))
+        if self._failing and self._tried_at_end:
+            self._owner.handed(len(spans), arrived=False)
+            return SpanExportResult.FAILURE
+        self._tried_at_end = self._owner.ending  # one more try at the end; a process that exits waits for no second
         try:
             result = self._inner.export(spans)
         except Exception:  # noqa: BLE001 - an exporter is foreign code, and its failure one more lost batch

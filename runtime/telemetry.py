@@ -36,7 +36,7 @@ _EXPORT_TIMEOUT_S = 2.0
 """Longest time of one export. Below `shutdown`'s bound, so that a slow collector still gets what waits."""
 _FILE_DELAY_S = 0.2
 """How long a span waits for the trace file: short, for those who follow it."""
-_DEFAULT_QUEUE = 2048
+_DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S = 2048, 512, 5.0  # the specification's
 
 # Their warnings come once per failed export, and more often; ours come when something changes.
 _NOISY = "opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "opentelemetry.sdk.trace.export"
@@ -92,7 +92,7 @@ class _Settings:
         self.disabled = False
         self.traces_to = self.metrics_to = ""
         self.timeout_s = _EXPORT_TIMEOUT_S
-        self.max_queue = _DEFAULT_QUEUE
+        self.max_queue, self.max_batch, self.delay_s = _DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S
 
     @classmethod
     def read(cls, environ: Mapping[str, str], service_name: str, trace_file: Any) -> Self:
@@ -107,6 +107,8 @@ class _Settings:
         # The specification says milliseconds, Python's exporters read seconds: longer than ours is neither.
         found.timeout_s = min(_EXPORT_TIMEOUT_S, _number(environ, "OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, problems))
         found.max_queue = int(_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", _DEFAULT_QUEUE, problems))
+        found.max_batch = int(_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _DEFAULT_BATCH, problems))
+        found.delay_s = _number(environ, "OTEL_BSP_SCHEDULE_DELAY", _DEFAULT_DELAY_S * 1000, problems) / 1000
         if problems:
             raise ConfigError(problems)
         return found
@@ -143,8 +145,8 @@ def _number(environ: Mapping[str, str], name: str, default: float, problems: lis
         value = float(text) if text else default
     except ValueError:
         value = -1
-    if not 0 < value < float("inf"):
-        problems.append(f"{name}: must be a number above 0, got {text!r}")
+    if not 1 <= value < float("inf"):
+        problems.append(f"{name}: must be a number of at least 1, got {text!r}")
     return value
 
 
@@ -190,6 +192,7 @@ class TelemetryHandle:
         self._undo_httpx = _instrument_httpx(self) if instrument_httpx else None
         if set_global:
             _set_global(self)
+        self._enders = [_Ender(self.meter_provider.shutdown), *(_Ender(export.shutdown) for export in self._exports)]
         atexit.register(self.shutdown)
 
     @property
@@ -225,13 +228,11 @@ class TelemetryHandle:
         if self._undo_httpx is not None:
             self._undo_httpx()
         ends = time.monotonic() + timeout_s
-        # A last reading of the metrics comes first: it tells of the spans' state too.
-        threads = [_in_thread(self.meter_provider.shutdown), *(_in_thread(export.shutdown) for export in self._exports)]
-        for thread in threads:
-            thread.join(max(0.0, ends - time.monotonic()))
+        for ender in self._enders:
+            ender.begin()
+        in_time = all(ender.ended_within(ends - time.monotonic()) for ender in self._enders)
         for export in self._exports:
             export.close()
-        in_time = not any(thread.is_alive() for thread in threads)
         if in_time:  # else whoever still works on it goes on making noise for nobody
             for logger in self._quietened:
                 logger.setLevel(logging.NOTSET)
@@ -246,10 +247,25 @@ class TelemetryHandle:
         self.shutdown()
 
 
-def _in_thread(act: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    return thread
+class _Ender:
+    """A thread that waits to end one signal: made early, since a process that exits can start none any more."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self._begin = threading.Event()
+        self._act = act
+        self._thread = threading.Thread(target=self._run, name="telemetry-shutdown", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._begin.wait()
+        self._act()
+
+    def begin(self) -> None:
+        self._begin.set()
+
+    def ended_within(self, timeout_s: float) -> bool:
+        self._thread.join(max(0.0, timeout_s))
+        return not self._thread.is_alive()
 
 
 def _resource(settings: _Settings) -> "Resource":
@@ -266,14 +282,12 @@ def _exports(settings: _Settings) -> "Iterable[BoundedExport]":
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             otlp = OTLPSpanExporter(timeout=settings.timeout_s)
-            yield BoundedExport("otlp", otlp, max_queue=settings.max_queue)
+            yield BoundedExport("otlp", otlp, settings.max_queue, settings.max_batch, settings.delay_s)
         if settings.trace_file is not None:
             file = FileSpanExporter(settings.trace_file)
-            yield BoundedExport("file", file, max_queue=settings.max_queue, delay_s=_FILE_DELAY_S)
+            yield BoundedExport("file", file, settings.max_queue, settings.max_batch, _FILE_DELAY_S)
     except OSError as error:
         raise ConfigError(f"trace_file: cannot write {settings.trace_file}: {error.strerror or error}") from None
-    except ValueError as error:  # the SDK's word on a batch size, say
-        raise ConfigError(f"OTEL_BSP_*: {error}") from None
 
 
 def _meter_provider(settings: _Settings, resource: "Resource", readers: "Sequence[MetricReader]") -> "MeterProvider":

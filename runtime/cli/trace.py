@@ -156,11 +156,12 @@ def _lines(path: Path) -> Iterator[bytes | None]:
     """Yield the whole lines of *path* as they come; None whenever there is no more for now. Waits for the file."""
     while not path.exists():
         yield None
-    position, rest = 0, b""
+    position, rest, known = 0, b"", 0
     while True:
         with path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < position:  # cut or replaced: it is another file now
-                position, rest = 0, b""
+            found = os.fstat(file.fileno())
+            if found.st_ino != known or found.st_size < position:  # replaced or cut: it is another file now
+                position, rest, known = 0, b"", found.st_ino
             file.seek(position)
             added = file.read()
             position = file.tell()
