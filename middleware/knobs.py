@@ -23,6 +23,9 @@ class Knob:
         unit: Unit of the value, for example `s` or `bytes`; empty for counts and switches.
         ge: Smallest accepted value.
         le: Largest accepted value.
+        choices: The only texts accepted; empty for any.
+        shared: True where all operations of a service share what the value governs, so that one operation cannot have
+            its own.
         source: Where the default comes from.
     """
 
@@ -30,6 +33,8 @@ class Knob:
     unit: str = ""
     ge: float | None = None
     le: float | None = None
+    choices: tuple[str, ...] = ()
+    shared: bool = False
     source: str = ""
 
 
@@ -72,6 +77,8 @@ def _complaint(setting: Setting, value: Any) -> str:
     if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
         return f"must be {setting.type.__name__}"
     knob = setting.knob
+    if knob.choices and value not in knob.choices:
+        return f"must be one of {', '.join(knob.choices)}"
     if knob.ge is not None and not number >= knob.ge:  # `not >=` also refuses NaN
         return f"must be >= {knob.ge:g}"
     if knob.le is not None and not number <= knob.le:

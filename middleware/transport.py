@@ -28,6 +28,7 @@ from .errors import (
     CallError,
     ClientClosedError,
     DecodeError,
+    PoolTimeoutError,
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
@@ -54,13 +55,14 @@ class TransportConfig(Settings):
     """The wire."""
 
     connect_timeout_s: Annotated[
-        float, Knob(doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx")
+        float, Knob(doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, shared=True, source="httpx")
     ] = 5.0
     max_response_bytes: Annotated[
-        int, Knob(doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
+        int, Knob(doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31, shared=True)
     ] = 8 * 1024 * 1024
     keepalive_expiry_s: Annotated[
-        float, Knob(doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx")
+        float,
+        Knob(doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, shared=True, source="httpx"),
     ] = 5.0
 
 
@@ -212,7 +214,7 @@ class HttpxTransport:
                 headers=list(request.headers.items()),
                 content=request.content,
                 extensions={
-                    "timeout": {"connect": self._config.connect_timeout_s, "read": None, "write": None, "pool": None},
+                    "timeout": self._timeouts(request.attempt),
                     "trace": progress.trace,
                 },
             )
@@ -230,6 +232,11 @@ class HttpxTransport:
             return self._answer(request, response, body)
         # Raised here, outside the handler: httpx's exception holds the request and so the credentials.
         raise failure
+
+    def _timeouts(self, attempt: Attempt) -> dict[str, float | None]:
+        """The library's own timeouts, behind the attempt's: each step has at most the time of all of them."""
+        left = attempt.timeout_s  # R2
+        return {"connect": self._config.connect_timeout_s, "read": left, "write": left, "pool": left}
 
     async def _read(self, response: httpx.Response) -> bytes:
         """Read the raw body and inflate it in bounded pieces."""
@@ -294,8 +301,9 @@ class _Progress:
         name = type(error).__name__
         if attempt.request_sent == "no":
             # The operating system's or TLS's own words. Later ones may quote what the peer sent.
+            kind = PoolTimeoutError if isinstance(error, httpx.PoolTimeout) else RequestNotSentError
             text = redact(str(error), request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-            return RequestNotSentError(f"{name}: {text}" if text else name)
+            return kind(f"{name}: {text}" if text else name)
         return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)
 
 
