@@ -171,7 +171,8 @@ class AttemptTracingMiddleware:
         if request.attempt.is_hedge:
             attributes[semconv.IS_HEDGE] = True
         with self._tracer.span(name, SpanKind.CLIENT, attributes, *_SUPPRESS):
-            return await call_next(request.with_headers(**self._tracer.headers()))
+            request.headers.update(self._tracer.headers())
+            return await call_next(request)
 
 
 class SpanListener:

@@ -19,6 +19,7 @@ from middleware import (
 )
 from middleware.circuit_breaker import CircuitBreakerConfig
 from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
+from middleware.hedging import HedgingConfig
 from middleware.retry import RetryConfig
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
@@ -109,7 +110,12 @@ async def test_story_exhausted(make_client, gateway, recorder):
     assert call.attributes["error.type"] == "502"
     assert call.attributes["mozaiks.outcome"] == "failure"
     assert call.attributes["mozaiks.stop_reason"] == "max_attempts"
-    assert [name for name, _ in told(call) if name == "retry.scheduled"] == ["retry.scheduled"] * 2
+    assert [name for name, _ in told(call)] == ["retry.scheduled", "retry.scheduled", "retry.abandoned"]
+    assert told(call)[2][1] == {
+        "mozaiks.retry.attempt": 3,
+        "mozaiks.stop_reason": "max_attempts",
+        "error.type": "502",
+    }
 
 
 async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder):
@@ -119,7 +125,7 @@ async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder)
     with pytest.raises(ServerError):
         await client.get(ITEMS, path_params={})
     opening = recorder.spans("INTERNAL")[0]
-    assert told(opening)[-1] == (
+    assert told(opening)[0] == (
         "circuit_breaker.state_changed",
         {
             "mozaiks.circuit_breaker.name": "service",
@@ -143,6 +149,31 @@ async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder)
     assert attributes["mozaiks.retry.retry_after"] > 0
 
 
+async def test_story_hedged(make_client, gateway, recorder):
+    """A late try gets company; the winner is marked, the loser cancelled and no error; both below the one call."""
+    gateway.script(Fault(kind="stall"))
+    await make_client(hedging=HedgingConfig(max_hedges=1, delay_s=0.05)).get(ITEMS, path_params={})
+    call, (late, hedge) = shape(recorder)
+    assert [status(span) for span in (call, late, hedge)] == ["UNSET"] * 3
+    assert (call.attributes["mozaiks.outcome"], call.attributes["mozaiks.retry.attempts"]) == ("success", 2)
+    assert ["mozaiks.attempt.is_hedge" in span.attributes for span in (late, hedge)] == [False, True]
+    assert [span.attributes["mozaiks.attempt.outcome"] for span in (late, hedge)] == ["cancelled", "ok"]
+    assert hedge.attributes["http.request.resend_count"] == 1
+    assert hedge.start_time < late.end_time
+    (started, why), (won, which) = told(call)
+    assert (started, why["mozaiks.hedge.number"], won, which) == (
+        "hedge.started",
+        1,
+        "hedge.won",
+        {"mozaiks.hedge.number": 1},
+    )
+    assert why["mozaiks.hedge.delay"] >= 0.05
+    parents = {request.header("traceparent").split("-")[2] for request in gateway.requests}
+    assert parents == {f"{span.context.span_id:016x}" for span in (late, hedge)}
+    assert sum(point.count for point in recorder.points("http.client.request.duration")) == 2
+    assert [point.value for point in recorder.points("mozaiks.connector.hedges.won")] == [1]
+
+
 async def test_story_deadline_cut(make_client, gateway, recorder):
     """The call's time is up: an error of the call and of the attempt that was cut, in the duration metric too."""
     gateway.script(Fault(kind="stall", times=0))
@@ -152,6 +183,7 @@ async def test_story_deadline_cut(make_client, gateway, recorder):
     assert (status(call), call.status.description) == ("ERROR", "deadline of 0.1 s exceeded")
     assert call.attributes["error.type"] == "DeadlineExceededError"
     assert call.attributes["mozaiks.stop_reason"] == "deadline"
+    assert told(call) == [("deadline.reached", {"mozaiks.deadline": 0.1})]
     assert call.attributes["mozaiks.request_sent"] == "maybe"
     assert (status(attempt), attempt.attributes["error.type"]) == ("ERROR", "DeadlineExceededError")
     (point,) = recorder.points("http.client.request.duration")
@@ -195,7 +227,7 @@ async def test_story_write_with_unknown_outcome(make_client, gateway, recorder):
 async def test_every_fault_is_one_span_and_one_sample_per_attempt(make_client, gateway, recorder, kind, method):
     """Whatever happens on the wire: as many spans and samples as attempts, one call, its outcome right."""
     client = make_client(
-        attempt=AttemptTimeoutConfig(timeout_s=0.15), circuit_breaker=CircuitBreakerConfig(enabled=False)
+        attempt=AttemptTimeoutConfig(timeout_s=0.15), circuit_breaker=CircuitBreakerConfig(mode="disabled")
     )
     if kind == "refused":
         await gateway.stop()

@@ -266,7 +266,8 @@ def _look(span: Span) -> tuple[str, str, str, str]:
 def _event_rows(trace: Trace, span: Span, depth: int) -> Iterator[Row]:
     for event in span.events:
         yield _event_row(trace, event, depth)
-    if semconv.STOP_REASON in span.attributes:
+    abandoned = any(event.name == semconv.EVENT_RETRY_ABANDONED for event in span.events)  # which says the same
+    if semconv.STOP_REASON in span.attributes and not abandoned:
         end_s = _after(trace, span.end_ns)
         yield Row(
             depth=depth,

@@ -218,7 +218,7 @@ async def test_a_meter_that_raises_never_changes_a_call(gateway, clock, broken):
 
 async def test_a_thousand_users_make_no_new_series(make_client, recorder):
     """Ids are never labels: the number of series is that of the operations."""
-    connector = ManagedIdentityConnector(make_client("identity", circuit_breaker=CircuitBreakerConfig(enabled=False)))
+    connector = ManagedIdentityConnector(make_client("identity", circuit_breaker=CircuitBreakerConfig(mode="disabled")))
 
     def series():
         points = [*recorder.points("http.client.request.duration"), *recorder.points("mozaiks.connector.call.duration")]
