@@ -23,7 +23,7 @@ PACKAGES = (
     "opentelemetry-sdk", "opentelemetry-instrumentation-httpx", "azure-core", "azure-core-tracing-opentelemetry",
     "microsoft-kiota-http", "httpware",
 )  # fmt: skip
-TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 398  # with the call's number: 430 characters  # noqa: S105 - not a token
+TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 398  # with the call's number: 430 characters
 
 
 def versions() -> dict[str, str]:

@@ -22,8 +22,6 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 

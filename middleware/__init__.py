@@ -21,6 +21,7 @@ from .errors import (
     NotFoundError,
     PermissionDeniedError,
     PlatformError,
+    PoolTimeoutError,
     RateLimitedError,
     RateLimitExceededError,
     RedirectError,
@@ -32,9 +33,9 @@ from .errors import (
     ServerError,
     StatusError,
 )
-from .options import call_options
+from .options import call_options, incoming_deadline
 from .problem import Problem
-from .stack import StackConfig, Telemetry
+from .stack import PolicySource, SettingsChange, StackConfig, Telemetry
 from .types import AttemptRecord, CallInfo, Handler, Middleware, Outcome, PlatformRequest, PlatformResponse, Transport
 
 __all__ = [
@@ -61,6 +62,8 @@ __all__ = [
     "PlatformError",
     "PlatformRequest",
     "PlatformResponse",
+    "PolicySource",
+    "PoolTimeoutError",
     "Problem",
     "RateLimitExceededError",
     "RateLimitedError",
@@ -71,10 +74,12 @@ __all__ = [
     "ResponseLostError",
     "ResponseTooLargeError",
     "ServerError",
+    "SettingsChange",
     "StackConfig",
     "StatusError",
     "SystemClock",
     "Telemetry",
     "Transport",
     "call_options",
+    "incoming_deadline",
 ]

@@ -190,7 +190,7 @@ class AiohttpTransport:
         sessions = self._sessions.here()
         exchange = _Exchange(request.attempt)
         token = _current.set(exchange)
-        session = sessions.begin(idempotent=request.call.info.idempotent)
+        session = sessions.begin(idempotent=request.is_repeatable)
         try:
             status, headers, body = await self._exchange(session, exchange, request, url)
         except (*_FOREIGN, _LostError) as error:

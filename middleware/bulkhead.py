@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+from .clock import Clock
 from .errors import BulkheadFullError
-from .events import AttemptRejected, Listener
+from .events import AttemptQueued, AttemptRejected, Listener
 from .knobs import Knob, Settings
 from .types import Handler, PlatformRequest, PlatformResponse
 
@@ -20,10 +21,18 @@ class BulkheadConfig(Settings):
     """Attempts of one service at a time, per event loop."""
 
     permits: Annotated[
-        int, Knob(doc="Attempts of one service on the wire at a time, per event loop.", ge=1, le=100_000)
+        int,
+        Knob(
+            doc="Attempts of one service on the wire at a time, per event loop.",
+            ge=1,
+            le=100_000,
+            shared=True,
+            source="httpx: 100 connections",
+        ),
     ] = 100
     queue: Annotated[
-        int, Knob(doc="Attempts that may wait for a permit; more are refused at once.", ge=0, le=1_000_000)
+        int,
+        Knob(doc="Attempts that may wait for a permit; more are refused at once.", ge=0, le=1_000_000, shared=True),
     ] = 900
 
 
@@ -33,35 +42,33 @@ class Bulkhead:
 
     Waiters are served first in, first out. A cancelled waiter gives its place back, and passes on a permit that was
     handed to it in the same moment.
+
+    Attributes:
+        permits: How many may be held; can be changed at any time, and waiters profit from a higher number at once.
+        in_flight: Permits that are held.
     """
 
-    def __init__(self, permits: int, queue: int) -> None:
-        self._permits = permits
-        self._free = permits
-        self._queue_limit = queue
+    def __init__(self, permits: int) -> None:
+        self.permits = permits
+        self.in_flight = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
-
-    def try_acquire(self) -> bool:
-        """Take a permit if one is free and nobody waits."""
-        if self._free > 0 and not self._waiters:
-            self._free -= 1
-            return True
-        return False
-
-    @property
-    def in_flight(self) -> int:
-        """Permits that are held."""
-        return self._permits - self._free
 
     @property
     def queued(self) -> int:
         """Attempts that wait for a permit."""
         return len(self._waiters)
 
-    @property
-    def queue_is_full(self) -> bool:
-        """True when nobody else may wait."""
-        return len(self._waiters) >= self._queue_limit
+    def resize(self, permits: int) -> None:
+        """Allow *permits* from now on; those held beyond a lower number are given back in their own time."""
+        self.permits = permits
+        self._hand_over()
+
+    def try_acquire(self) -> bool:
+        """Take a permit if one is free and nobody waits."""
+        if self._waiters or self.in_flight >= self.permits:  # R41: nobody overtakes the queue
+            return False
+        self.in_flight += 1
+        return True
 
     async def wait(self) -> None:
         """Wait for a permit; returns holding it."""
@@ -71,19 +78,23 @@ class Bulkhead:
             await waiter
         except BaseException:
             if waiter.done() and not waiter.cancelled():
-                self.release()  # handed over, but its owner is gone
+                self.release()  # R41: handed over, but its owner is gone
             else:
                 self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:
-        """Give a permit back: to the first waiter, else to the pool."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        """Give a permit back."""
+        self.in_flight -= 1
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give free permits to those who wait, first come, first served."""
+        while self.in_flight < self.permits and self._waiters:
+            waiter = self._waiters.popleft()  # R41: first in, first out
             if not waiter.done():
+                self.in_flight += 1
                 waiter.set_result(None)
-                return
-        self._free += 1
 
 
 class BulkheadMiddleware:
@@ -91,25 +102,25 @@ class BulkheadMiddleware:
     Lets a bounded number of attempts through at a time.
 
     Args:
-        config: The settings.
-        emit: Listener for refusals.
+        clock: Source of time, for how long an attempt waited.
+        emit: Listener for waits and refusals.
         before_waiting: Asked before an attempt queues; raises when queueing would be for nothing.
     """
 
-    def __init__(
-        self, config: BulkheadConfig, emit: Listener, before_waiting: Callable[[PlatformRequest], None]
-    ) -> None:
-        self._config = config
+    def __init__(self, clock: Clock, emit: Listener, before_waiting: Callable[[PlatformRequest], None]) -> None:
+        self._clock = clock
         self._emit = emit
         self._before_waiting = before_waiting
         # Futures belong to one loop; the core re-creates loops and uses several threads.
         self._per_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bulkhead] = weakref.WeakKeyDictionary()
 
-    def _bulkhead(self) -> Bulkhead:
+    def _bulkhead(self, config: BulkheadConfig) -> Bulkhead:
         loop = asyncio.get_running_loop()
         bulkhead = self._per_loop.get(loop)
         if bulkhead is None:
-            bulkhead = self._per_loop[loop] = Bulkhead(self._config.permits, self._config.queue)
+            bulkhead = self._per_loop[loop] = Bulkhead(config.permits)
+        elif bulkhead.permits != config.permits:
+            bulkhead.resize(config.permits)  # R61: the settings were reloaded; who holds a permit keeps it
         return bulkhead
 
     def load(self) -> tuple[int, int]:
@@ -117,23 +128,36 @@ class BulkheadMiddleware:
         bulkheads = list(self._per_loop.values())
         return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
 
+    def has_room(self, request: PlatformRequest) -> bool:
+        """Could an attempt of *request* start now, without waiting?"""
+        bulkhead = self._bulkhead(request.call.settings(BulkheadConfig))
+        return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
+
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
         Hold one permit for the duration of the attempt.
 
         Raises:
-            BulkheadFullError: No permit is free and the queue is full.
+            BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
         """
-        bulkhead = self._bulkhead()
+        config = request.call.settings(BulkheadConfig)
+        bulkhead = self._bulkhead(config)
         if not bulkhead.try_acquire():
-            self._before_waiting(request)
-            if bulkhead.queue_is_full:
-                self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
-                raise BulkheadFullError(
-                    f"{self._config.permits} attempts in flight and {self._config.queue} waiting already"
-                )
-            await bulkhead.wait()
+            await self._queue(request, bulkhead, config)
         try:
             return await call_next(request)
         finally:
             bulkhead.release()
+
+    async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadConfig) -> None:
+        self._before_waiting(request)
+        if request.attempt.is_hedge or bulkhead.queued >= config.queue:  # R19, R41
+            self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
+            raise BulkheadFullError(f"{config.permits} attempts in flight and {bulkhead.queued} waiting already")
+        started = self._clock.now()
+        await bulkhead.wait()
+        try:
+            self._emit(AttemptQueued(call=request.call.info, waited_s=self._clock.now() - started))
+        except BaseException:
+            bulkhead.release()  # the permit is held already, and nobody above knows
+            raise

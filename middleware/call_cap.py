@@ -22,6 +22,7 @@ class CallCapConfig(Settings):
             doc="Calls of one service in flight, waiting ones included; more are refused at once.",
             ge=1,
             le=1_000_000,
+            shared=True,
             source=".NET standard resilience handler",
         ),
     ] = 1000
@@ -30,8 +31,7 @@ class CallCapConfig(Settings):
 class CallCapMiddleware:
     """Refuses a call at once when too many are in flight."""
 
-    def __init__(self, config: CallCapConfig, emit: Listener) -> None:
-        self._limit = config.max_in_flight
+    def __init__(self, emit: Listener) -> None:
         self._emit = emit
         self.in_flight = 0
         self._lock = threading.Lock()  # several loops, in several threads, may share one client
@@ -43,13 +43,14 @@ class CallCapMiddleware:
         Raises:
             BulkheadFullError: No place is free.
         """
+        limit = request.call.settings(CallCapConfig).max_in_flight
         with self._lock:
-            admitted = self.in_flight < self._limit
+            admitted = self.in_flight < limit
             if admitted:
                 self.in_flight += 1
         if not admitted:
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
-            raise BulkheadFullError(f"{self._limit} calls in flight already")
+            raise BulkheadFullError(f"{limit} calls in flight already")
         try:
             return await call_next(request)
         finally:

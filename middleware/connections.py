@@ -172,7 +172,7 @@ class HttpcoreTransport:
         cut = url.find("/", len("https://"))
         origin, target = self._origin(url[:cut]), url[cut:]
         idle = self._idle.here()
-        longest_s = self._config.keepalive_expiry_s if request.call.info.idempotent else FRESH_S
+        longest_s = self._config.keepalive_expiry_s if request.is_repeatable else FRESH_S
         connection = idle.take(origin, longest_s)
         if connection is not None:
             with suppress(RequestNotSentError):  # it died after it was looked at, and before the first byte

@@ -7,10 +7,20 @@ import anyio
 
 from .clock import Clock
 from .errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
+from .events import DeadlineReached, Listener
 from .knobs import Knob, Settings
 from .types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["AttemptTimeoutConfig", "AttemptTimeoutMiddleware", "DeadlineConfig", "DeadlineMiddleware"]
+__all__ = [
+    "TIME_LEFT_HEADER",
+    "AttemptTimeoutConfig",
+    "AttemptTimeoutMiddleware",
+    "DeadlineConfig",
+    "DeadlineMiddleware",
+]
+
+TIME_LEFT_HEADER = "x-request-timeout-ms"
+"""Milliseconds that a request is waited for; sent with `announce`, read from the core's callers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +53,17 @@ class AttemptTimeoutConfig(Settings):
             source=".NET standard resilience handler",
         ),
     ] = 10.0
+    announce: Annotated[
+        bool, Knob(doc="Tell the server with each attempt how long it is waited for: X-Request-Timeout-Ms.")
+    ] = False
 
 
 class DeadlineMiddleware:
     """Ends the call when its time is up, wherever it is waiting."""
 
-    def __init__(self, config: DeadlineConfig, clock: Clock) -> None:
-        self._total_s = config.total_s
+    def __init__(self, clock: Clock, emit: Listener) -> None:
         self._clock = clock
+        self._emit = emit
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
@@ -60,20 +73,24 @@ class DeadlineMiddleware:
             DeadlineExceededError: The time is up.
         """
         call = request.call
-        total_s = self._total_s if call.deadline_s is None else min(self._total_s, call.deadline_s)
+        total_s = call.settings(DeadlineConfig).total_s
+        if call.deadline_s is not None:
+            total_s = min(total_s, call.deadline_s)  # R40: a caller, or a deadline from outside, only shortens
         call.deadline_at = call.started_at + total_s
-        # anyio scopes, never asyncio.timeout: native cancellation damages httpcore's connections.
-        with anyio.move_on_after(call.deadline_at - self._clock.now()):
-            return await call_next(request)
+        left_s = call.deadline_at - self._clock.now()
+        if left_s > 0:  # else not a byte may leave: a scope cuts no earlier than the first wait
+            # R44: anyio's scopes, never asyncio.timeout or wait_for.
+            with anyio.move_on_after(left_s):
+                return await call_next(request)
         call.stop_reason = "deadline"
+        self._emit(DeadlineReached(call=call.info, total_s=total_s))
         raise DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
 
 
 class AttemptTimeoutMiddleware:
     """Ends an attempt that takes too long, so that another one can still be made."""
 
-    def __init__(self, config: AttemptTimeoutConfig, clock: Clock) -> None:
-        self._timeout_s = config.timeout_s
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
@@ -84,12 +101,18 @@ class AttemptTimeoutMiddleware:
             RequestNotSentError: Time ran out before the first byte of the request was sent.
             ResponseLostError: Time ran out later.
         """
-        call = request.call
-        if call.deadline_at - self._clock.now() <= self._timeout_s:
-            return await call_next(request)  # the deadline cuts first, and its error is the honest one
-        with anyio.move_on_after(self._timeout_s):
+        call, attempt = request.call, request.attempt
+        config = call.settings(AttemptTimeoutConfig)
+        left_s = call.deadline_at - self._clock.now()
+        attempt.timeout_s = timeout_s = config.timeout_s
+        if config.announce:
+            left_ms = max(1, int(min(left_s, timeout_s) * 1000))
+            request.headers[TIME_LEFT_HEADER] = str(left_ms)
+        if left_s <= timeout_s:  # R40: the deadline cuts first, and its error is the honest one
             return await call_next(request)
-        reason = f"attempt timed out after {self._timeout_s:g} s"
-        if request.attempt.request_sent == "no":
+        with anyio.move_on_after(timeout_s):  # R44
+            return await call_next(request)
+        reason = f"attempt timed out after {timeout_s:g} s"
+        if attempt.request_sent == "no":
             raise RequestNotSentError(reason)
-        raise ResponseLostError(reason, request_sent=request.attempt.request_sent)
+        raise ResponseLostError(reason, request_sent=attempt.request_sent)

@@ -6,7 +6,8 @@ The whole error tree. The class tells what became of the request, and so whether
     └── CallError                          one call failed; carries the outcome record
         ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
         ├── RequestNotSentError            no byte left us: safe to repeat for any method
-        │   └── RefusedError               a guard of our own refused it; never retried by the stack
+        │   ├── PoolTimeoutError           the transport's own pool had no connection to give
+    │   └── RefusedError               a guard of our own refused it; never retried by the stack
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
@@ -25,16 +26,19 @@ The whole error tree. The class tells what became of the request, and so whether
         │   ├── ConflictError              409
         │   ├── RateLimitedError           429
         │   └── ServerError                5xx
-        └── InternalError                  a defect of this library or of a hook; the cause is chained
+        └── InternalError                  a defect of this library or of a hook; `origin` tells where
 
-No text of these classes carries a token, a key, a query value or a body.
+No text of these classes carries a token, a key, a query value or a body. Each class has a stable `code`, and
+`to_plugin_error()` gives what a plugin returns instead of raising.
 """
 
+import math
+import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from .problem import Problem
-from .types import Outcome, RequestSent
+from .types import AttemptRecord, Outcome, RequestSent, StopReason
 
 __all__ = [
     "AuthenticationError",
@@ -52,6 +56,7 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "PlatformError",
+    "PoolTimeoutError",
     "RateLimitExceededError",
     "RateLimitedError",
     "RedirectError",
@@ -62,13 +67,34 @@ __all__ = [
     "ResponseTooLargeError",
     "ServerError",
     "StatusError",
+    "codes_table",
     "error_type",
+    "forget_locals",
     "status_error",
 ]
 
 
 class PlatformError(Exception):
-    """Base of every error this library raises."""
+    """
+    Base of every error this library raises.
+
+    Attributes:
+        code: Stable name of the class of failure, for programs.
+    """
+
+    code: ClassVar[str] = "PLATFORM_ERROR"
+
+    def to_plugin_error(self) -> dict[str, Any]:
+        """
+        Return what a plugin gives back instead of raising, JSON-ready and free of secrets.
+
+        `{"error": text, "error_code": code, "details": {...}}`, the core's shape of a plugin's failure; the details are
+        those of the class.
+        """
+        return {"error": str(self), "error_code": self.code, "details": self._details()}
+
+    def _details(self) -> dict[str, Any]:
+        return {}
 
 
 class ConfigError(PlatformError, ValueError):
@@ -79,12 +105,17 @@ class ConfigError(PlatformError, ValueError):
         problems: Every problem found, each naming its setting.
     """
 
+    code = "CONFIGURATION_ERROR"
+
     def __init__(self, problems: Sequence[str] | str) -> None:
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__(self.problems)
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
+
+    def _details(self) -> dict[str, Any]:
+        return {"problems": list(self.problems)}
 
 
 class CallError(PlatformError):
@@ -99,6 +130,8 @@ class CallError(PlatformError):
     Attributes:
         outcome: Record of the whole call; None only until the call has ended.
     """
+
+    code = "CALL_FAILED"
 
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
@@ -146,6 +179,21 @@ class CallError(PlatformError):
         return self.outcome.elapsed_s if self.outcome else 0.0
 
     @property
+    def timeline(self) -> tuple[AttemptRecord, ...]:
+        """One record per attempt: start, end, outcome and the wait before it."""
+        return self.outcome.timeline if self.outcome else ()
+
+    @property
+    def stop_reason(self) -> StopReason:
+        """Why no further attempt was made."""
+        return self.outcome.stop_reason if self.outcome else ""
+
+    @property
+    def circuit_state(self) -> str:
+        """State of the circuit breaker when it was last asked; empty when it never was."""
+        return self.outcome.circuit_state if self.outcome else ""
+
+    @property
     def status(self) -> int | None:
         """HTTP status of the last answer; None when the failure was not an answer."""
         return None
@@ -172,6 +220,27 @@ class CallError(PlatformError):
         """Does this failure leave open whether the request was applied?"""
         return self.request_sent != "no"
 
+    def _details(self) -> dict[str, Any]:
+        wait_s, problem = self.retry_after_s, self.problem
+        return {
+            "service": self.service,
+            "operation": self.operation,
+            "status": self.status,
+            "attempts": self.attempts,
+            "correlation_id": self.correlation_id,
+            "request_sent": self.outcome.request_sent if self.outcome else self.request_sent,
+            "outcome_unknown": self.outcome_unknown,
+            "is_retry_safe": self.is_retry_safe,
+            "retry_after_s": wait_s if wait_s is not None and math.isfinite(wait_s) else None,
+            "stop_reason": self.stop_reason,
+            "problem": problem
+            and {
+                "code": problem.code,
+                "message": problem.message,
+                "field_errors": {name: list(texts) for name, texts in problem.field_errors.items()},
+            },
+        }
+
     def __str__(self) -> str:
         if self.outcome is None:
             return self.reason
@@ -188,41 +257,67 @@ class CallError(PlatformError):
 class InvalidArgumentError(CallError, ValueError):
     """A value given by the caller cannot be sent; nothing was."""
 
+    code = "VALIDATION_ERROR"
+
 
 class RequestNotSentError(CallError):
     """No byte of the request left us: the name did not resolve, the connection was refused, TLS failed."""
+
+    code = "REQUEST_NOT_SENT"
 
 
 class RefusedError(RequestNotSentError):
     """A guard of our own refused the call or an attempt; nothing was sent."""
 
+    code = "REFUSED"
+
 
 class CircuitOpenError(RefusedError):
     """The circuit breaker refuses attempts because the service has been failing; `retry_after_s` tells for how long."""
+
+    code = "CIRCUIT_OPEN"
 
 
 class BulkheadFullError(RefusedError):
     """Too many calls or attempts are in flight already, and the queue is full."""
 
+    code = "BULKHEAD_FULL"
+
 
 class RateLimitExceededError(RefusedError):
     """The client's own rate limit would make this attempt wait past its deadline."""
+
+    code = "CLIENT_RATE_LIMITED"
 
 
 class ClientClosedError(RefusedError):
     """The client was closed before this call."""
 
+    code = "CLIENT_CLOSED"
+
+
+class PoolTimeoutError(RequestNotSentError):
+    """A transport that was passed in had no free connection in time; says nothing about the service."""
+
+    code = "POOL_TIMEOUT"
+
 
 class ResponseLostError(CallError):
     """The request was sent, or may have been, and no complete answer came back."""
+
+    code = "RESPONSE_LOST"
 
 
 class DeadlineExceededError(CallError):
     """The time for the whole call, all attempts together, is up."""
 
+    code = "DEADLINE_EXCEEDED"
+
 
 class DecodeError(CallError):
     """A 2xx answer that is not what the operation promises; the reason names the field's path."""
+
+    code = "INVALID_RESPONSE"
 
     @property
     def _is_ambiguous(self) -> bool:
@@ -236,6 +331,8 @@ class RejectedError(CallError):
     Args:
         problem: What the body said.
     """
+
+    code = "REJECTED"
 
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text is what pickle and copy hand back; the problem comes with the state.
@@ -256,9 +353,25 @@ class RejectedError(CallError):
 class ResponseTooLargeError(CallError):
     """The response is larger than the limit; the rest was not read."""
 
+    code = "RESPONSE_TOO_LARGE"
+
 
 class InternalError(CallError):
-    """Something failed that should not be able to: a defect of this library or of a hook. The cause is chained."""
+    """
+    Something failed that should not be able to: a defect of this library or of a hook.
+
+    The foreign exception is not chained, since it may hold the request and so the credentials.
+
+    Args:
+        reason: What happened, for people; free of secrets.
+        origin: Where: `file:line in function`, innermost last.
+    """
+
+    code = "INTERNAL_ERROR"
+
+    def __init__(self, reason: str = "", *, origin: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(reason, **options)
+        self.origin = tuple(origin)
 
 
 class StatusError(CallError):
@@ -272,6 +385,8 @@ class StatusError(CallError):
         headers: Response headers that may be shown: content type, retry-after, location, correlation id.
         retry_after_s: The server's Retry-After in seconds.
     """
+
+    code = "UNEXPECTED_STATUS"
 
     def __init__(
         self,
@@ -307,33 +422,49 @@ class StatusError(CallError):
 class RedirectError(StatusError):
     """3xx: redirects are never followed, since they would carry credentials elsewhere."""
 
+    code = "UNEXPECTED_REDIRECT"
+
 
 class InvalidRequestError(StatusError):
     """400 or 422: the platform refused the request's content; see `problem.field_errors`."""
+
+    code = "VALIDATION_ERROR"
 
 
 class AuthenticationError(StatusError):
     """401: the credentials are missing, expired or wrong."""
 
+    code = "UNAUTHENTICATED"
+
 
 class PermissionDeniedError(StatusError):
     """403: the credentials are fine and do not allow this."""
+
+    code = "PERMISSION_DENIED"
 
 
 class NotFoundError(StatusError):
     """404 or 410."""
 
+    code = "NOT_FOUND"
+
 
 class ConflictError(StatusError):
     """409: the state of the resource does not allow this now."""
+
+    code = "CONFLICT"
 
 
 class RateLimitedError(StatusError):
     """429: too many requests; `retry_after_s` tells when to come back."""
 
+    code = "RATE_LIMITED"
+
 
 class ServerError(StatusError):
     """5xx."""
+
+    code = "SERVER_ERROR"
 
 
 _BY_STATUS: dict[int, type[StatusError]] = {
@@ -355,6 +486,34 @@ def status_error(status: int, problem: Problem, *, retry_after_s: float | None =
     said = ": ".join(text for text in (problem.code, problem.message) if text)
     reason = f"answered {status}" + (f" {said}" if said else "")
     return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s)
+
+
+def codes_table() -> str:
+    """Markdown table of every error's code, as docs/resilience.md shows it."""
+    lines = ["| error | code | meaning |", "| --- | --- | --- |"]
+    classes: list[type[PlatformError]] = [PlatformError]
+    for kind in classes:  # grows while it is read: the whole tree, level by level
+        classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
+        meaning = next(line.strip() for line in (kind.__doc__ or "").splitlines() if line.strip())
+        lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
+    return "\n".join(lines)
+
+
+def forget_locals(error: BaseException) -> None:
+    """
+    Clear the local variables of all ended frames that the traceback of *error*, or of what it is chained to, refers to.
+
+    They hold the request, and so the credentials, for as long as somebody keeps the error. File, line and function of
+    each frame stay.
+    """
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            traceback.clear_frames(link.__traceback__)
+            chain += [link.__cause__, link.__context__]
 
 
 def error_type(error: Any) -> str:

@@ -21,6 +21,7 @@ from .errors import (
     CallError,
     ConfigError,
     DecodeError,
+    PoolTimeoutError,
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
@@ -68,17 +69,19 @@ class TransportConfig(Settings):
     """The wire."""
 
     library: Annotated[
-        str, Knob(doc="HTTP library under the stack; aiohttp needs the extra of its name.", choices=_LIBRARIES)
+        str,
+        Knob(shared=True, doc="HTTP library under the stack; aiohttp needs the extra of its name.", choices=_LIBRARIES),
     ] = "httpcore"
     connect_timeout_s: Annotated[
-        float, Knob(doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx")
+        float, Knob(shared=True, doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx")
     ] = 5.0
     max_response_bytes: Annotated[
-        int, Knob(doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
+        int, Knob(shared=True, doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
     ] = 8 * 1024 * 1024
     max_header_bytes: Annotated[
         int,
         Knob(
+            shared=True,
             doc="Largest head of a response: status line and headers.",
             unit="bytes",
             ge=1024,
@@ -87,15 +90,20 @@ class TransportConfig(Settings):
         ),
     ] = 64 * 1024
     keepalive_expiry_s: Annotated[
-        float, Knob(doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx")
+        float,
+        Knob(shared=True, doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx"),
     ] = 5.0
-    ca_file: Annotated[str, Knob(doc="PEM file of the authorities to trust instead of the public ones.")] = ""
-    client_certificate_file: Annotated[
-        str, Knob(doc="PEM file of the certificate to show to servers; may hold its key too.")
+    ca_file: Annotated[
+        str, Knob(shared=True, doc="PEM file of the authorities to trust instead of the public ones.")
     ] = ""
-    client_key_file: Annotated[str, Knob(doc="PEM file of that certificate's key, without a passphrase.")] = ""
+    client_certificate_file: Annotated[
+        str, Knob(shared=True, doc="PEM file of the certificate to show to servers; may hold its key too.")
+    ] = ""
+    client_key_file: Annotated[
+        str, Knob(shared=True, doc="PEM file of that certificate's key, without a passphrase.")
+    ] = ""
     trust_env: Annotated[
-        bool, Knob(doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")
+        bool, Knob(shared=True, doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")
     ] = False
 
 
@@ -301,5 +309,6 @@ def failure(request: PlatformRequest, error: BaseException, *, traced: bool, tex
     if attempt.request_sent == "no":
         # The operating system's or TLS's own words. Later ones may quote what the peer sent.
         said = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-        return RequestNotSentError(f"{name}: {said}" if said else name)
+        kind = PoolTimeoutError if isinstance(error, httpx.PoolTimeout) else RequestNotSentError
+        return kind(f"{name}: {said}" if said else name)
     return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)

@@ -51,7 +51,7 @@ class HttpxTransport:
                 headers=list(request.headers.items()),
                 content=request.content,
                 extensions={
-                    "timeout": {"connect": self._config.connect_timeout_s, "read": None, "write": None, "pool": None},
+                    "timeout": self._timeouts(request.attempt),
                     "trace": progress.trace,
                 },
             )
@@ -69,6 +69,11 @@ class HttpxTransport:
         else:
             return answer(request, response.status_code, headers, body, self._clock.wall)
         raise lost  # outside the handler: httpx's exception holds the request and so the credentials
+
+    def _timeouts(self, attempt: Attempt) -> dict[str, float | None]:
+        """The inner transport's own timeouts, behind the attempt's: each step has at most the time of all of them."""
+        left = attempt.timeout_s  # R2
+        return {"connect": self._config.connect_timeout_s, "read": left, "write": left, "pool": left}
 
     async def aclose(self) -> None:
         """Refuse further attempts; idempotent."""

@@ -23,7 +23,9 @@ class Knob:
         unit: Unit of the value, for example `s` or `bytes`; empty for counts and switches.
         ge: Smallest accepted value.
         le: Largest accepted value.
-        choices: The accepted texts; empty accepts any.
+        choices: The only texts accepted; empty for any.
+        shared: True where all operations of a service share what the value governs, so that one operation cannot have
+            its own.
         source: Where the default comes from.
     """
 
@@ -32,6 +34,7 @@ class Knob:
     ge: float | None = None
     le: float | None = None
     choices: tuple[str, ...] = ()
+    shared: bool = False
     source: str = ""
 
 

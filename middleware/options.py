@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from .clock import Clock, SystemClock
 from .errors import ConfigError
 
-__all__ = ["CallOptions", "call_options", "current_options"]
+__all__ = ["CallOptions", "call_options", "current_options", "incoming_deadline"]
 
 
 _N = TypeVar("_N", int, float)
@@ -22,10 +23,17 @@ class CallOptions:
     Attributes:
         deadline_s: Total seconds per call; only shortens the policy's deadline.
         max_attempts: Total tries per call; only lowers the policy's.
+        ends_at: Reading of the monotonic clock at which whoever waits for the calls goes away.
     """
 
     deadline_s: float | None = None
     max_attempts: int | None = None
+    ends_at: float | None = None
+
+    def seconds_at(self, now: float) -> float | None:
+        """Total seconds that a call starting at clock reading *now* may take; None where nothing bounds it."""
+        left_s = None if self.ends_at is None else self.ends_at - now
+        return _smaller(self.deadline_s, left_s)
 
 
 _options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=CallOptions())  # noqa: B039 - frozen
@@ -61,11 +69,33 @@ def call_options(*, deadline_s: float | None = None, max_attempts: int | None = 
         raise ConfigError(found)
     outer = _options.get()
     token = _options.set(
-        CallOptions(
+        replace(
+            outer,
             deadline_s=_smaller(outer.deadline_s, deadline_s),
             max_attempts=_smaller(outer.max_attempts, max_attempts),
         )
     )
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+@contextmanager
+def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator[None]:
+    """
+    End every connector call inside the `with` block at one point in time, however many there are.
+
+    For what serves a request on behalf of somebody who waits only so long, as `runtime.asgi` does. An inner block never
+    extends an outer one.
+
+    Args:
+        seconds: Time from now; zero or less refuses the calls.
+        clock: Source of time, the connectors' own.
+    """
+    outer = _options.get()
+    ends_at = (clock or SystemClock()).now() + seconds
+    token = _options.set(replace(outer, ends_at=_smaller(outer.ends_at, ends_at)))
     try:
         yield
     finally:

@@ -5,10 +5,12 @@ The record of a call: the outermost layer, which no exception but ours passes, a
 `CallFinished` (log line, metric exemplar) sees the span; `AttemptRecordMiddleware` just inside the attempt span.
 """
 
+import traceback
+
 from .clock import Clock
 from .errors import CallError, InternalError
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
-from .types import AttemptRecord, Handler, PlatformRequest, PlatformResponse
+from .types import AttemptRecord, Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["AttemptRecordMiddleware", "CallRecordMiddleware", "OutcomeMiddleware"]
 
@@ -27,12 +29,19 @@ class OutcomeMiddleware:
         except CallError as error:
             error.outcome = call.outcome(self._clock.now())
             raise
-        except Exception as error:
-            wrapped = InternalError(f"unexpected {type(error).__name__}", request_sent=call.most_sent)
-            wrapped.outcome = call.outcome(self._clock.now())
-            raise wrapped from error
-        response.outcome = call.outcome(self._clock.now())
-        return response
+        except Exception as error:  # noqa: BLE001 - that is what this layer is for
+            wrapped = _internal_error(error, call)
+        else:
+            response.outcome = call.outcome(self._clock.now())
+            return response
+        wrapped.outcome = call.outcome(self._clock.now())
+        raise wrapped  # outside the handler: chained, the foreign exception would keep what it holds reachable
+
+
+def _internal_error(error: Exception, call: Call) -> InternalError:
+    frames = traceback.walk_tb(error.__traceback__)
+    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
+    return InternalError(f"unexpected {type(error).__name__}", origin=origin, request_sent=call.most_sent)
 
 
 class CallRecordMiddleware:
@@ -63,7 +72,7 @@ class CallRecordMiddleware:
 
 
 class AttemptRecordMiddleware:
-    """Numbers the attempts and writes each one into the call's timeline."""
+    """Numbers the attempts, for the server too, and writes each one into the call's timeline."""
 
     def __init__(self, clock: Clock, emit: Listener) -> None:
         self._clock = clock
@@ -74,6 +83,7 @@ class AttemptRecordMiddleware:
         call, attempt = request.call, request.attempt
         call.attempts += 1
         number, started = call.attempts, self._clock.now()
+        request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
         self._emit(AttemptStarted(call=call.info, number=number))
         outcome, status = "cancelled", None
         error: Exception | None = None

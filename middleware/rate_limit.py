@@ -18,40 +18,48 @@ class RateLimitConfig(Settings):
     """Attempts per second of one service; 0 switches the limit off."""
 
     per_second: Annotated[
-        float, Knob(doc="Attempts per second of one service; 0 means no limit.", unit="1/s", ge=0, le=1_000_000)
+        float,
+        Knob(doc="Attempts per second of one service; 0 means no limit.", unit="1/s", ge=0, le=1_000_000, shared=True),
     ] = 0.0
-    burst: Annotated[int, Knob(doc="Attempts that may leave at once after a quiet time.", ge=1, le=1_000_000)] = 10
+    burst: Annotated[
+        int, Knob(doc="Attempts that may leave at once after a quiet time.", ge=1, le=1_000_000, shared=True)
+    ] = 10
 
 
 class RateLimiter:
     """
     Decide when the next attempt may leave; pure arithmetic.
 
-    Generic cell rate algorithm (ITU-T I.371): each attempt moves the theoretical arrival time one interval on.
+    Generic cell rate algorithm (ITU-T I.371): each attempt moves the theoretical arrival time one interval on. The
+    settings come with each question, so that a reload keeps what was counted.
     """
 
-    def __init__(self, config: RateLimitConfig) -> None:
-        self._interval_s = 1.0 / config.per_second
-        self._tolerance_s = self._interval_s * (config.burst - 1)
+    def __init__(self) -> None:
         self._arrival_at = float("-inf")
         self._lock = threading.Lock()
 
-    def reserve(self, now: float, latest: float) -> float | None:
-        """Reserve a place; seconds to wait for it, or None, and nothing reserved, if that ends after *latest*."""
+    def reserve(self, now: float, latest: float, config: RateLimitConfig) -> float | None:
+        """Reserve a turn; seconds to wait for it, or None, and nothing reserved, if it comes after *latest*."""
+        interval_s = 1.0 / config.per_second
         with self._lock:
             arrival = max(self._arrival_at, now)
-            wait = max(0.0, arrival - self._tolerance_s - now)
+            wait = max(0.0, arrival - interval_s * (config.burst - 1) - now)
             if now + wait >= latest:
                 return None
-            self._arrival_at = arrival + self._interval_s
+            self._arrival_at = arrival + interval_s
             return wait
+
+    def give_back(self, config: RateLimitConfig) -> None:
+        """Return a turn that was reserved and not used."""
+        with self._lock:
+            self._arrival_at -= 1.0 / config.per_second
 
 
 class RateLimitMiddleware:
     """Delays attempts so that they keep to the rate."""
 
-    def __init__(self, config: RateLimitConfig, clock: Clock, emit: Listener) -> None:
-        self._limiter = RateLimiter(config)
+    def __init__(self, clock: Clock, emit: Listener) -> None:
+        self._limiter = RateLimiter()
         self._clock = clock
         self._emit = emit
 
@@ -62,10 +70,19 @@ class RateLimitMiddleware:
         Raises:
             RateLimitExceededError: Its turn comes after the deadline.
         """
-        wait = self._limiter.reserve(self._clock.now(), request.call.deadline_at)
+        config = request.call.settings(RateLimitConfig)
+        if config.per_second > 0:
+            await self._take_turn(request, config)
+        return await call_next(request)
+
+    async def _take_turn(self, request: PlatformRequest, config: RateLimitConfig) -> None:
+        wait = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
         if wait is None:
             self._emit(AttemptRejected(call=request.call.info, guard="rate_limit"))
             raise RateLimitExceededError("the client's rate limit leaves no turn before the deadline")
         if wait > 0:
-            await self._clock.sleep(wait)
-        return await call_next(request)
+            try:
+                await self._clock.sleep(wait)
+            except BaseException:
+                self._limiter.give_back(config)
+                raise

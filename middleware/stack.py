@@ -1,9 +1,10 @@
 """The stack: which layers, in which order, and why. Composed once per client, at construction."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from random import Random
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -11,13 +12,15 @@ from opentelemetry.trace import TracerProvider
 from .auth import AuthMiddleware
 from .bulkhead import BulkheadConfig, BulkheadMiddleware
 from .call_cap import CallCapConfig, CallCapMiddleware
-from .circuit_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMiddleware
+from .circuit_breaker import CircuitBreakerConfig, CircuitBreakerMiddleware, CircuitBreakers
 from .clock import Clock
 from .correlation import CorrelationMiddleware
 from .deadline import AttemptTimeoutConfig, AttemptTimeoutMiddleware, DeadlineConfig, DeadlineMiddleware
 from .decode import DecodeMiddleware
 from .encode import EncodeMiddleware, IdempotencyConfig
 from .events import FanOut, Listener
+from .hedging import HedgingConfig, HedgingMiddleware
+from .knobs import Settings
 from .metrics import MetricsListener
 from .outcome import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
 from .rate_limit import RateLimitConfig, RateLimitMiddleware
@@ -25,9 +28,18 @@ from .request_log import LogListener
 from .retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
 from .tracing import AttemptTracingMiddleware, CallTracingMiddleware, SpanListener
 from .transport import TransportConfig
-from .types import Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
+from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
 
-__all__ = ["Stack", "StackConfig", "Telemetry", "build_stack", "compose"]
+__all__ = [
+    "FixedPolicy",
+    "PolicySource",
+    "SettingsChange",
+    "Stack",
+    "StackConfig",
+    "Telemetry",
+    "build_stack",
+    "compose",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +50,59 @@ class StackConfig:
     calls: CallCapConfig = field(default_factory=CallCapConfig)
     idempotency: IdempotencyConfig = field(default_factory=IdempotencyConfig)
     retry: RetryConfig = field(default_factory=RetryConfig)
+    hedging: HedgingConfig = field(default_factory=HedgingConfig)
     budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
     bulkhead: BulkheadConfig = field(default_factory=BulkheadConfig)
     rate_limit: RateLimitConfig = field(default_factory=RateLimitConfig)
     circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
     attempt: AttemptTimeoutConfig = field(default_factory=AttemptTimeoutConfig)
     transport: TransportConfig = field(default_factory=TransportConfig)
+    by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sections = [getattr(self, section.name) for section in fields(self) if section.init]
+        object.__setattr__(self, "by_type", MappingProxyType({type(section): section for section in sections}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChange:
+    """
+    What a look at changed settings gave; each change is told once.
+
+    Attributes:
+        changes: One line per changed value; empty when they were refused.
+        problems: Why they were refused; empty when they are in force.
+    """
+
+    changes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class PolicySource(Protocol):
+    """Where a client gets the settings in force from; asked at the start of every call."""
+
+    def of(self, service: str, operation: str = "") -> StackConfig:
+        """Return the settings in force for an operation, or for the service at large: always a whole snapshot."""
+        ...
+
+    def poll(self, now: float) -> SettingsChange | None:
+        """Look for changed settings at clock reading *now*; cheap, and None as long as nothing changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPolicy:
+    """One set of settings for everything, for ever."""
+
+    config: StackConfig
+
+    def of(self, _service: str, _operation: str = "") -> StackConfig:
+        """Return the settings."""
+        return self.config
+
+    def poll(self, _now: float) -> SettingsChange | None:
+        """Never change."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +165,7 @@ def build_stack(
     service: str,
     base_url: str,
     api_key: str | None,
-    config: StackConfig,
+    policies: PolicySource,
     transport: Transport,
     clock: Clock,
     random: Random,
@@ -122,34 +181,39 @@ def build_stack(
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
     emit = FanOut(listeners)
-    circuit = CircuitBreaker(
-        service,
-        config.circuit_breaker,
-        random,
-        probe_timeout_s=max(1.5 * config.attempt.timeout_s, config.circuit_breaker.open_s),
-    )
-    breaker = CircuitBreakerMiddleware(circuit, clock, emit)
-    budget = RetryBudget(config.budget)
-    call_cap = CallCapMiddleware(config.calls, emit)
-    bulkhead = BulkheadMiddleware(config.bulkhead, emit, breaker.refuse_if_open)
+    breakers, budget = CircuitBreakers(service, random), RetryBudget()
+    breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
+    bulkhead = BulkheadMiddleware(clock, emit, breaker.refuse_if_open)
+    call_cap = CallCapMiddleware(emit)
+
+    def hedge_refusal(request: PlatformRequest) -> str:
+        call, now = request.call, clock.now()
+        if call.attempts >= call.max_attempts:  # R19
+            return "max_attempts"
+        if not breaker.is_closed(request):  # R19
+            return "circuit_open"
+        if not bulkhead.has_room(request):  # R19
+            return "bulkhead"
+        paid = budget.withdraw(now, call.settings(RetryBudgetConfig))  # R19: last, because asking it withdraws
+        return "" if paid else "budget"
+
     tracers = telemetry.tracer_provider
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
         CorrelationMiddleware(emit),  # one id for everything that follows
         CallTracingMiddleware(tracers, version),  # one INTERNAL span: sees the final result
         CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
-        DeadlineMiddleware(config.deadline, clock),  # cuts queue waits, backoff and attempts alike
+        DeadlineMiddleware(clock, emit),  # cuts queue waits, backoff and attempts alike
         call_cap,  # bounds memory when everything waits in backoff
-        EncodeMiddleware(config.idempotency),  # above the retry: same bytes and same key on every attempt
-        RetryMiddleware(  # everything below runs once per attempt
-            RetryPolicy(config.retry, random), budget, clock, emit, breaker.is_open
-        ),
+        EncodeMiddleware(),  # above the retry: same bytes and same key on every attempt
+        RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open),  # what follows is once per attempt
+        HedgingMiddleware(clock, emit, hedge_refusal),  # inside the retry: a round of tries fails or succeeds as one
         bulkhead,  # a call in backoff holds no permit
-        *_rate_limit(config.rate_limit, clock, emit),  # retries are paid for too
+        RateLimitMiddleware(clock, emit),  # retries are paid for too
         breaker,  # inside the retry: sees, and may refuse, every attempt; after the queue: a wait ages no permit
         AttemptTracingMiddleware(tracers, version, base_url),  # one CLIENT span per try that is really sent
         AttemptRecordMiddleware(clock, emit),  # the timeline; inside the span, as above
-        AttemptTimeoutMiddleware(config.attempt, clock),  # starts after the queue; covers body and decoding
+        AttemptTimeoutMiddleware(clock),  # starts after the queue; covers body and decoding
         AuthMiddleware(api_key),  # per attempt: a credential may be rotated during backoff
         DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded is its outcome
     ]
@@ -159,17 +223,17 @@ def build_stack(
 
     def state() -> StackState:
         attempts_in_flight, attempts_queued = bulkhead.load()
+        config = policies.of(service)
         return StackState(
             calls_in_flight=call_cap.in_flight,
             attempts_in_flight=attempts_in_flight,
             attempts_queued=attempts_queued,
-            breakers={circuit.name: circuit.state},
-            budget_balance=budget.balance(clock.now()) if config.budget.enabled else None,
+            breakers={one.name: one.shown_state(config.circuit_breaker) for one in breakers.all()},
+            budget_balance=budget.balance(clock.now(), config.budget),
         )
 
     return Stack(compose(layers, terminal), tuple(layers), emit, state)
 
 
-def _rate_limit(config: RateLimitConfig, clock: Clock, emit: Listener) -> list[Middleware]:
-    """Opt-in: no layer at all when off."""
-    return [RateLimitMiddleware(config, clock, emit)] if config.per_second > 0 else []
+def _attempt_timeout_s(call: Call) -> float:
+    return call.settings(AttemptTimeoutConfig).timeout_s

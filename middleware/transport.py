@@ -1,6 +1,6 @@
 """The terminal of the stack: which transport sends the attempts."""
 
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import Protocol
 
 import httpx
 
@@ -11,13 +11,15 @@ from .exchange import TransportConfig
 from .httpx_transport import HttpxTransport
 from .types import Transport
 
-if TYPE_CHECKING:
-    from .aiohttp_transport import AiohttpTransport
-
 __all__ = ["OwnTransport", "TransportConfig", "as_transport", "make_transport"]
 
-OwnTransport: TypeAlias = Union[HttpcoreTransport, "AiohttpTransport"]
-"""A transport whose connections are ours to close."""
+
+class OwnTransport(Transport, Protocol):
+    """A transport whose connections are ours to close."""
+
+    def close_soon(self) -> None:
+        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
+        ...
 
 
 def make_transport(config: TransportConfig, clock: Clock) -> OwnTransport:

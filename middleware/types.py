@@ -7,7 +7,7 @@ The one interface of a layer is `async (request, call_next) -> response`: call `
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -86,7 +86,8 @@ class CallInfo:
         operation: Operation name, for example `get_user`.
         method: HTTP method, upper case.
         route: Path template; `other` when the path was filled by hand.
-        idempotent: Whether repeating the request is harmless (RFC 9110 section 9.2.2, or declared by the connector).
+        idempotent: Whether making the call again is harmless (RFC 9110 section 9.2.2, or declared by the connector). An
+            idempotency key makes attempts of one call repeatable, not the call: the next one has a key of its own.
         correlation_id: Id sent on every attempt.
     """
 
@@ -153,11 +154,13 @@ class Attempt:
         delay_s: Backoff slept before it.
         is_hedge: Started beside a try still in flight; it never queues.
         request_sent: How far it got; the transport keeps it current.
+        timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
     """
 
     delay_s: float = 0.0
     is_hedge: bool = False
     request_sent: RequestSent = "no"
+    timeout_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -171,7 +174,7 @@ class Call:
         policy: Settings in force for this call, by their class: one snapshot, whatever is reloaded meanwhile.
         correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
-        max_attempts: Cap on the tries asked for by the caller; None leaves it to the policy.
+        max_attempts: Tries that the call may make, hedges included.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts: Tries begun so far.
         timeline: Records of the tries that ended.
@@ -185,7 +188,7 @@ class Call:
     policy: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
-    max_attempts: int | None = None
+    max_attempts: int = 1
     deadline_at: float = float("inf")
     attempts: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
@@ -217,10 +220,10 @@ class Call:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class PlatformRequest:
     """
-    One request on its way down; layers hand on changed copies.
+    One request on its way down. Layers set what is theirs in place; the retry makes a copy for each attempt.
 
     Attributes:
         call: The call this request belongs to.
@@ -232,6 +235,7 @@ class PlatformRequest:
         json_body: JSON-ready body; None sends none.
         user_jwt: The caller's token, sent as Bearer.
         decode: Turns the parsed document into the result; runs inside the attempt.
+        problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
         headers: Headers set so far, names in lower case.
@@ -246,14 +250,33 @@ class PlatformRequest:
     json_body: Any = field(default=None, repr=False)
     user_jwt: str | None = field(default=None, repr=False)
     decode: Callable[[Any], Any] | None = field(default=None, repr=False)
+    problem: str = ""
     target: str = field(default="", repr=False)
     content: bytes | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def with_headers(self, **headers: str) -> "PlatformRequest":
-        """Copy with *headers* added; `_` in a name stands for `-`."""
-        added = {name.replace("_", "-"): value for name, value in headers.items()}
-        return replace(self, headers={**self.headers, **added})
+    @property
+    def is_repeatable(self) -> bool:
+        """May this request be sent again: is it idempotent, or does it carry a key that the service honours?"""
+        return self.call.info.idempotent or IDEMPOTENCY_HEADER in self.headers  # R11
+
+    def for_attempt(self, attempt: Attempt) -> "PlatformRequest":
+        """Copy for one try, with headers of its own."""
+        return PlatformRequest(
+            call=self.call,
+            attempt=attempt,
+            method=self.method,
+            path=self.path,
+            path_params=self.path_params,
+            params=self.params,
+            json_body=self.json_body,
+            user_jwt=self.user_jwt,
+            decode=self.decode,
+            problem=self.problem,
+            target=self.target,
+            content=self.content,
+            headers=dict(self.headers),
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -40,6 +40,7 @@ ALLOWED_FOREIGN = {
     "request_log": {"structlog"},
     "retry": {"tenacity"},
     "deadline": {"anyio"},
+    "hedging": {"anyio"},
     "clock": {"anyio"},
 }
 

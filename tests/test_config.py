@@ -1,34 +1,41 @@
 """Settings from the environment."""
 
+import asyncio
+import json
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from middleware import ConfigError, StackConfig
+from middleware import CircuitOpenError, ConfigError, ServerError, StackConfig, Telemetry
+from middleware.events import SettingsRejected, SettingsReloaded
 from middleware.retry import RetryConfig
-from runtime.config import policies_from_env, settings, settings_table
+from runtime.cli.config import main
+from runtime.config import LivePolicies, Policies, settings, settings_table
+from runtime.connectors.loader import ConnectorConfig, load_connectors
+from runtime.testing import ScriptedUpstream, UpperBound, run_virtual
 
-SERVICES = ("identity", "service")
+SERVICES = {"identity": ("get_user",), "service": ("list_items", "create_item")}
 
 
 def read(**variables):
-    return policies_from_env({f"MOZAIKS_CONNECTORS_{name}": value for name, value in variables.items()}, SERVICES)
+    environ = {f"MOZAIKS_CONNECTORS_{name}": value for name, value in variables.items()}
+    return Policies(environ=environ, services=SERVICES)
 
 
 def test_every_setting_can_be_set_from_the_environment():
     """Names are derived; nothing is left out."""
     for row in settings():
-        kind, default = row.setting.type, row.setting.default
-        if kind is str:
-            text = row.setting.knob.choices[-1] if row.setting.knob.choices else "/some/file.pem"
-        elif kind is bool:
-            text = str(not default)
-        else:
-            text = str(default + 1 if kind is int else default * 1.01 or 0.5)
+        kind, default, choices = row.setting.type, row.setting.default, row.setting.knob.choices
+        text = {
+            bool: lambda value: str(not value),
+            int: lambda value: str(value + 1),
+            float: lambda value: str(value * 1.01 or 0.5),
+            str: lambda _value, choices=choices: choices[-1] if choices else "other",
+        }[kind](default)
         if row.setting.knob.le is not None and float(text) > row.setting.knob.le:
             text = str(default)
-        found = getattr(getattr(read(**{row.name: text}).default, row.section), row.setting.name)
+        found = getattr(getattr(read(**{row.name: text}).of("service"), row.section), row.setting.name)
         assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
 
 
@@ -40,7 +47,7 @@ def test_a_text_is_one_of_its_choices():
 
 def test_each_section_is_listed():
     """A policy without a setting would be out of the user's reach."""
-    assert {row.section for row in settings()} == {field.name for field in fields(StackConfig)}
+    assert {row.section for row in settings()} == {field.name for field in fields(StackConfig) if field.init}
 
 
 def test_a_services_own_setting_wins():
@@ -53,12 +60,12 @@ def test_a_services_own_setting_wins():
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("YES", True), ("0", False), ("off", False)])
 def test_switches_read_the_usual_words(text, value):
     """As the core's own switches do."""
-    assert read(BUDGET_ENABLED=text).default.budget.enabled is value
+    assert read(BUDGET_ENABLED=text).of("service").budget.enabled is value
 
 
 def test_a_blank_value_is_unset():
     """An empty variable of a compose file changes nothing."""
-    assert read(RETRY_MAX_ATTEMPTS=" ").default == StackConfig()
+    assert read(RETRY_MAX_ATTEMPTS=" ").of("service") == StackConfig()
 
 
 def test_every_problem_is_told_at_once():
@@ -92,3 +99,270 @@ def test_a_settings_dataclass_checks_itself(value):
 def test_the_readmes_table_is_derived():
     """The table that users read is the one the code makes."""
     assert settings_table() in (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def toml(tmp_path, text):
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+LEVELS = {
+    "retry": {"max_attempts": 2, "base_delay_s": 0.2, "max_delay_s": 2},
+    "services": {
+        "service": {
+            "retry": {"base_delay_s": 0.3, "max_delay_s": 3.0},
+            "operations": {"list_items": {"retry": {"max_delay_s": 4.0}}},
+        }
+    },
+}
+
+
+def test_the_most_specific_level_wins_value_by_value():
+    """R60: operation over service over all services over default."""
+    policies = Policies(LEVELS, services=SERVICES)
+
+    def retry(*names):
+        found = policies.of(*names).retry
+        return found.max_attempts, found.base_delay_s, found.max_delay_s
+
+    assert retry("service", "list_items") == (2, 0.3, 4.0)
+    assert retry("service", "create_item") == retry("service") == (2, 0.3, 3.0)
+    assert retry("identity", "get_user") == (2, 0.2, 2)
+    assert policies.of("service").deadline.total_s == 25.0
+
+
+def test_sources_are_merged_before_levels(tmp_path):
+    """R60: constructor over environment over file, on each level; then a file's operation beats a constructor's default."""
+    file = toml(
+        tmp_path,
+        """
+        [retry]
+        max_attempts = 2
+        base_delay_s = 0.2
+        max_delay_s = 2.0
+        [services.service.operations.list_items.retry]
+        max_attempts = 5
+        """,
+    )
+    environ = {"MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S": "0.3", "MOZAIKS_CONNECTORS_RETRY_MAX_DELAY_S": "3"}
+    policies = Policies({"retry": {"max_delay_s": 4.0}}, environ=environ, file=file, services=SERVICES)
+    retry = policies.of("service", "list_items").retry
+    assert (retry.max_attempts, retry.base_delay_s, retry.max_delay_s) == (5, 0.3, 4.0)
+    origins = {row.name: row.origin for row in policies.effective("service", "list_items")}
+    assert origins["retry.max_attempts"] == f"{file}:7: services.service.operations.list_items.retry.max_attempts"
+    assert origins["retry.base_delay_s"] == "MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S"
+    assert origins["retry.max_delay_s"] == "constructor: retry.max_delay_s"
+    assert origins["deadline.total_s"] == "default"
+    assert {row.name: row.shown for row in policies.effective("service")}["budget.enabled"] == "true"
+    assert [row.name for row in policies.effective("service")] == [row.path for row in settings()]
+
+
+def test_an_operations_variable():
+    """R60: with two double underscores."""
+    policies = read(RETRY_MAX_ATTEMPTS="2", SERVICE__LIST_ITEMS__RETRY_MAX_ATTEMPTS="7")
+    assert policies.of("service", "list_items").retry.max_attempts == 7
+    assert policies.of("service", "create_item").retry.max_attempts == 2
+
+
+def test_every_problem_of_a_file_is_told_with_its_line(tmp_path):
+    """R60: unknown names with a suggestion, wrong values, values that an operation cannot have of its own."""
+    file = toml(
+        tmp_path,
+        """[retry]
+max_attempts = 0
+max_atempts = 3
+[bulkheed]
+permits = 3
+[services.service.operations.list_items.bulkhead]
+permits = 3
+[services.servise.retry]
+max_attempts = 3
+[services.service.operations.list_itens.retry]
+max_attempts = 3
+""",
+    )
+    with pytest.raises(ConfigError) as caught:
+        Policies({"budget": 7, "circuit_breaker": {"mode": "offf"}}, file=file, services=SERVICES)
+    shared = "all operations of a service share this; set it for the service"
+    wrong = "services.service.operations.list_itens"
+    assert sorted(caught.value.problems) == sorted(
+        [
+            f"{file}:2: retry.max_attempts: must be >= 1, got 0",
+            f"{file}:3: retry.max_atempts: no such setting; did you mean retry.max_attempts?",
+            f"{file}:5: bulkheed.permits: no such setting; did you mean bulkhead.permits?",
+            f"{file}:7: services.service.operations.list_items.bulkhead.permits: " + shared,
+            f"{file}:8: services.servise: no such setting; did you mean services.service?",
+            f"{file}:10: {wrong}: no such setting; did you mean services.service.operations.list_items?",
+            "constructor: budget: must be a table",
+            "constructor: circuit_breaker.mode: must be one of normal, shadow, disabled, forced_open, got 'offf'",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[retry\n", "not TOML: Expected"),
+        (b"\xff", "not UTF-8 at byte 0"),
+        (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_settings_file(tmp_path, content, said):
+    """A typed error that names the file."""
+    file = tmp_path / "settings.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        Policies(file=file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_shared_setting_in_a_variable_of_an_operation_is_refused():
+    """R60: one operation cannot have permits of its own."""
+    with pytest.raises(ConfigError, match="SERVICE__LIST_ITEMS__BULKHEAD_PERMITS: all operations of a service share"):
+        read(SERVICE__LIST_ITEMS__BULKHEAD_PERMITS="3")
+    with pytest.raises(
+        ConfigError, match="no such setting; did you mean MOZAIKS_CONNECTORS_SERVICE__LIST_ITEMS__RETRY"
+    ):
+        read(SERVICE__LIST_ITEM__RETRY_MAX_ATTEMPTS="3")
+    with pytest.raises(ConfigError, match="no such setting"):
+        read(SERVICE__LIST_ITEMS__MORE__RETRY_MAX_ATTEMPTS="3")
+
+
+class Live:
+    """Settings that follow a file, and a clock that is moved by hand."""
+
+    def __init__(self, tmp_path, text):
+        self.path = toml(tmp_path, text)
+        self.policies = LivePolicies(file=self.path, services=SERVICES)
+        self.now = 0.0
+        assert self.policies.poll(0.0) is None
+
+    def write(self, text):
+        """Replace the file as editors do."""
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.path)
+
+    def poll(self):
+        self.now += 1.0
+        return self.policies.poll(self.now)
+
+    @property
+    def attempts(self):
+        return self.policies.of("service", "list_items").retry.max_attempts
+
+
+def test_a_changed_file_is_in_force_from_the_next_look_on(tmp_path):
+    """R61: told once, value by value."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    before = live.policies.of("service", "list_items")
+    live.write("[retry]\nmax_attempts = 4\n[services.service.budget]\nenabled = false\n")
+    assert live.poll().changes == ("retry.max_attempts: 2 -> 4", "service.budget.enabled: not set -> false")
+    assert (live.attempts, before.retry.max_attempts) == (4, 2)
+    assert live.poll() is None
+    assert live.policies.effective("service")[3].origin == f"{live.path}:2: retry.max_attempts"
+
+
+def test_a_broken_file_keeps_the_last_good_settings_and_the_watching_goes_on(tmp_path):
+    """R61: also one that is gone."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("[retry]\nmax_attempts = 99\n")
+    assert live.poll().problems == (f"{live.path}:2: retry.max_attempts: must be <= 10, got 99",)
+    assert (live.attempts, live.poll()) == (2, None)
+    live.path.unlink()
+    assert "cannot be read" in live.poll().problems[0]
+    assert live.attempts == 2
+    live.write("[retry]\nmax_attempts = 5\n")
+    assert live.poll().changes == ("retry.max_attempts: 2 -> 5",)
+
+
+def test_the_file_is_looked_at_once_a_second_at_most(tmp_path):
+    """R61: a busy service does not stat a file per call."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("[retry]\nmax_attempts = 4\n")
+    assert live.policies.poll(0.9) is None
+    assert live.policies.poll(1.0) is not None
+
+
+def test_a_touched_file_without_a_change_tells_nothing(tmp_path):
+    """R61: nothing changed."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("# a comment\n[retry]\nmax_attempts = 2\n")
+    assert live.poll() is None
+    assert live.policies.effective("service")[3].origin == f"{live.path}:3: retry.max_attempts"
+
+
+def test_calls_in_flight_end_with_the_settings_they_began_with(tmp_path):
+    """R61: the new ones are the next call's; what the breaker has seen stays; both facts are told to the log."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\nbase_delay_s = 5.0\n")
+    events = []
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=500)
+        client = upstream.client(
+            policies=live.policies, random=UpperBound(), telemetry=Telemetry(listener=events.append)
+        )
+        first = asyncio.create_task(client.get("/r", path_params={}))
+        await asyncio.sleep(1.5)
+        live.write("[retry]\nmax_attempts = 1\n[circuit_breaker]\nmin_calls = 2\n")
+        with pytest.raises(ServerError):
+            await client.get("/r", path_params={})
+        live.write("[retry]\nmax_attempts = 0\n")
+        await asyncio.sleep(1.5)
+        with pytest.raises(CircuitOpenError):
+            await client.get("/r", path_params={})
+        (error,) = await asyncio.gather(first, return_exceptions=True)
+        upstream.assert_times(0, 1.5)
+        assert error.stop_reason == "circuit_open"
+
+    run_virtual(scenario())
+    told = [event for event in events if isinstance(event, SettingsReloaded | SettingsRejected)]
+    assert [type(event).__name__ for event in told] == ["SettingsReloaded", "SettingsRejected"]
+    assert "retry.max_attempts: 2 -> 1" in told[0].changes
+
+
+def test_the_environment_may_name_a_file(tmp_path, no_settings):
+    """The loader's way: the bundle's settings follow it."""
+    path = toml(tmp_path, "[services.identity.retry]\nmax_attempts = 6\n")
+    config = ConnectorConfig.from_env(
+        {"MOZAIKS_CONNECTORS_FILE": str(path)}, settings={"services": {"service": {"retry": {"max_attempts": 4}}}}
+    )
+    assert config.policies.of("identity").retry.max_attempts == 6
+    assert config.policies.of("service").retry.max_attempts == 4
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ConnectorConfig.from_env({"MOZAIKS_CONNECTORS_FILE": str(path) + "x"})
+
+
+def test_services_with_a_wire_of_their_own_get_one(no_settings):
+    """A service's own size limit holds for it alone; the others share connections."""
+    environ = {
+        "MOZAIKS_MANAGED": "true",
+        "MOZAIKS_GATEWAY_BASE_URL": "http://platform.test",
+        "MOZAIKS_CONNECTORS_HOSTING__TRANSPORT_MAX_RESPONSE_BYTES": "2048",
+    }
+    bundle = load_connectors(ConnectorConfig.from_env(environ))
+    transports = {name: getattr(bundle, name)._http._transport for name in ("hosting", "identity", "billing")}
+    assert transports["identity"] is transports["billing"]
+    assert transports["hosting"] is not transports["identity"]
+    assert transports["hosting"]._config.max_response_bytes == 2048
+
+
+def test_the_command_prints_what_is_in_force(no_settings, capsys):
+    """R60: value and origin; wrong settings are exit code 3, unknown names 2."""
+    no_settings.setenv("MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS", "1")
+    assert main(["hosting", "deploy"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["retry.max_attempts", "1", "MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS"] in lines
+    assert ["deadline.total_s", "25.0", "default"] in lines
+    assert main(["hosting", "--json"]) == 0
+    assert {"name": "retry.max_attempts", "value": 3, "origin": "default"} in json.loads(capsys.readouterr().out)
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "99")
+    assert main(["hosting"]) == 3
+    assert capsys.readouterr().err == "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS: must be <= 10, got 99\n"
+    for wrong in (["nothing"], ["hosting", "nothing"]):
+        with pytest.raises(SystemExit) as caught:
+            main(wrong)
+        assert caught.value.code == 2

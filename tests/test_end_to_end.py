@@ -29,18 +29,19 @@ from middleware.circuit_breaker import CircuitBreakerConfig
 from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
 from middleware.encode import IdempotencyConfig
 from middleware.events import AttemptRejected, CircuitStateChanged, CorrelationIdReplaced
+from middleware.hedging import HedgingConfig
 from middleware.rate_limit import RateLimitConfig
 from middleware.retry import RetryConfig
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 
-NEVER_OPENS = CircuitBreakerConfig(enabled=False)
+NEVER_OPENS = CircuitBreakerConfig(mode="disabled")
 ITEM = {"name": "Item"}
 
 
 async def test_the_layers_stand_in_the_documented_order(make_client):
-    """The order is data, and this is it."""
-    assert make_client(rate_limit=RateLimitConfig(per_second=1000)).describe() == [
+    """R1: the order is data, and this is it."""
+    assert make_client().describe() == [
         "OutcomeMiddleware",
         "CorrelationMiddleware",
         "CallTracingMiddleware",
@@ -49,6 +50,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
         "CallCapMiddleware",
         "EncodeMiddleware",
         "RetryMiddleware",
+        "HedgingMiddleware",
         "BulkheadMiddleware",
         "RateLimitMiddleware",
         "CircuitBreakerMiddleware",
@@ -370,6 +372,28 @@ async def test_the_attempt_timeout_covers_the_body(make_client, gateway):
         await client.get("/api/service/items", path_params={})
 
 
+async def test_a_late_read_gets_company_and_the_first_answer_wins(make_client, gateway, recorder):
+    """R19: two requests on the wire, one result; the loser's connection is closed, its span is no error."""
+    gateway.script(Fault(kind="stall"))
+    client = make_client(hedging=HedgingConfig(max_hedges=1, delay_s=0.05))
+    response = await client.request("GET", "/api/service/items", path_params={})
+    assert response.data["items"] == []
+    assert len(gateway.requests) == 2
+    assert sorted((record.outcome, record.is_hedge) for record in response.outcome.timeline) == [
+        ("cancelled", False),
+        ("ok", True),
+    ]
+    assert [type(event).__name__ for event in recorder.events if "Hedge" in type(event).__name__] == [
+        "HedgeStarted",
+        "HedgeWon",
+    ]
+    while gateway.connections_open > 1:
+        await asyncio.sleep(0.001)
+    assert {span.parent.span_id for span in recorder.spans("CLIENT")} == {
+        span.context.span_id for span in recorder.spans("INTERNAL")
+    }
+
+
 async def test_the_bulkhead_bounds_attempts_on_the_wire(make_client, gateway):
     """Twenty calls over two permits never use more than two connections."""
     client = make_client(bulkhead=BulkheadConfig(permits=2))
@@ -448,7 +472,7 @@ async def test_html_in_a_200_is_a_decode_error(make_client, gateway):
 
 
 async def test_the_unexpected_becomes_an_internal_error(gateway):
-    """No foreign exception escapes; its cause is chained, the record attached."""
+    """No foreign exception escapes, and none stays reachable: the error tells where it came from."""
 
     class Broken:
         async def send(self, request, url):
@@ -460,7 +484,8 @@ async def test_the_unexpected_becomes_an_internal_error(gateway):
     client = PlatformHttpClient(gateway.url, transport=Broken())
     with pytest.raises(InternalError) as caught:
         await client.get("/x")
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert caught.value.origin[-1].endswith("in test_the_unexpected_becomes_an_internal_error.<locals>.Broken.send")
     assert caught.value.outcome.attempts == 1
 
 

@@ -26,7 +26,7 @@ async def test_the_plugin_example_tells_errors(no_settings):
     ]
     namespace = {}
     exec(block, namespace)  # noqa: S102 - our own README
-    assert (await namespace["execute"]({}))["error_code"] == "RequestNotSentError"
+    assert (await namespace["execute"]({}))["error_code"] == "REQUEST_NOT_SENT"
 
 
 def test_the_files_it_names_exist():

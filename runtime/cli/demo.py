@@ -135,9 +135,6 @@ class _Story:
         self._steps: list[Step] = []
 
     async def tell(self) -> list[Step]:
-        from middleware.circuit_breaker import CircuitBreakerConfig
-        from middleware.encode import IdempotencyConfig
-        from middleware.stack import StackConfig
         from runtime.config import Policies
         from runtime.connectors.loader import ConnectorConfig, load_connectors
         from runtime.gateway import DEFAULT_API_KEY
@@ -152,8 +149,7 @@ class _Story:
             telemetry=self._recorder.telemetry,
             # As in production, but the circuit stays open for one second instead of five.
             policies=Policies(
-                default=StackConfig(circuit_breaker=CircuitBreakerConfig(open_s=1.0)),
-                services={"hosting": StackConfig(idempotency=IdempotencyConfig(honors_key=True))},
+                {"circuit_breaker": {"open_s": 1.0}, "services": {"hosting": {"idempotency": {"honors_key": True}}}}
             ),
         )
         async with load_connectors(config) as bundle:

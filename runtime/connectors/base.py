@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 from middleware.auth import check_api_key
 from middleware.clock import Clock, SystemClock
 from middleware.correlation import choose_correlation_id
-from middleware.errors import ConfigError, DecodeError, InvalidArgumentError
+from middleware.errors import ConfigError, DecodeError, forget_locals
+from middleware.events import SettingsRejected, SettingsReloaded
 from middleware.options import call_options, current_options
-from middleware.stack import StackConfig, Telemetry, build_stack
+from middleware.stack import FixedPolicy, PolicySource, SettingsChange, StackConfig, Telemetry, build_stack
 from middleware.transport import as_transport
-from middleware.types import KEYED_METHODS, Call, CallInfo, PlatformRequest, PlatformResponse
+from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
 from .decoding import Spellings, decode_page, decoder, refuse_failure, succeeded
@@ -27,7 +28,6 @@ from .page import Page
 __all__ = [
     "CallArguments",
     "DecodeError",
-    "InvalidArgumentError",
     "Page",
     "PlatformHttpClient",
     "Spellings",
@@ -88,6 +88,7 @@ class CallArguments(TypedDict, total=False):
         json_body: JSON-ready body; None sends none.
         decode: Turns the parsed document into the result; its failure is the call's.
         operation: Name of the operation; defaults to the method in lower case.
+        problem: What is wrong with the caller's arguments, `name: what`; the call is then refused, nothing sent.
         idempotent: Whether repeating the request is harmless; None goes by the method.
         user_jwt: The caller's token, sent as Bearer.
         correlation_id: Sent on every attempt; a blank or unusable one is replaced by a UUID.
@@ -98,6 +99,7 @@ class CallArguments(TypedDict, total=False):
     json_body: Any
     decode: Callable[[Any], Any] | None
     operation: str | None
+    problem: str
     idempotent: bool | None
     user_jwt: str | None
     correlation_id: str
@@ -131,7 +133,7 @@ class PlatformHttpClient:
         base_url: Absolute URL; its path is kept in front of every call's path.
         api_key: Sent as `X-Mozaiks-App-Key`; None or blank sends none.
         service: Name of the service, in spans, metrics, settings and errors.
-        policies: Settings of the stack; None takes the defaults.
+        policies: Settings of the stack, or where to get them from; None takes the defaults.
         transport: A `Transport` to share with other clients, or any `httpx.AsyncBaseTransport`; None makes one.
         telemetry: Where spans, metrics and events go.
         clock: Source of time.
@@ -147,7 +149,7 @@ class PlatformHttpClient:
         api_key: str | None = None,
         *,
         service: str = "platform",
-        policies: StackConfig | None = None,
+        policies: StackConfig | PolicySource | None = None,
         transport: Any = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -155,15 +157,16 @@ class PlatformHttpClient:
     ) -> None:
         self.base_url = check_base_url(base_url)
         self.service = service
-        self.policies = policies or StackConfig()
+        given = StackConfig() if policies is None else policies
+        self._policies: PolicySource = FixedPolicy(given) if isinstance(given, StackConfig) else given
         self._clock = clock or SystemClock()
         self._owns_transport = transport is None
-        self._transport = as_transport(transport, self.policies.transport, self._clock)
+        self._transport = as_transport(transport, self.policy().transport, self._clock)
         self._stack = build_stack(
             service=service,
             base_url=self.base_url,
             api_key=check_api_key(api_key),
-            config=self.policies,
+            policies=self._policies,
             transport=self._transport,
             clock=self._clock,
             random=random or Random(),  # noqa: S311 - jitter, not cryptography
@@ -178,25 +181,29 @@ class PlatformHttpClient:
         """Names of the stack's layers, outermost first."""
         return self._stack.describe()
 
+    def policy(self, operation: str = "") -> StackConfig:
+        """Settings in force for *operation* now; without it, those of the service at large."""
+        return self._policies.of(self.service, operation)
+
     async def get(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
         """GET *path* and return the decoded document; arguments and errors as for `request`."""
-        return (await self.request("GET", path, **arguments)).data
+        return (await self._call("GET", path, arguments)).data
 
     async def post(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
         """POST to *path* and return the decoded document; arguments and errors as for `request`."""
-        return (await self.request("POST", path, **arguments)).data
+        return (await self._call("POST", path, arguments)).data
 
     async def put(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
         """PUT *path* and return the decoded document; arguments and errors as for `request`."""
-        return (await self.request("PUT", path, **arguments)).data
+        return (await self._call("PUT", path, arguments)).data
 
     async def patch(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
         """PATCH *path* and return the decoded document; arguments and errors as for `request`."""
-        return (await self.request("PATCH", path, **arguments)).data
+        return (await self._call("PATCH", path, arguments)).data
 
     async def delete(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
         """DELETE *path* and return the decoded document; arguments and errors as for `request`."""
-        return (await self.request("DELETE", path, **arguments)).data
+        return (await self._call("DELETE", path, arguments)).data
 
     async def request(self, method: str, path: str, **arguments: Unpack[CallArguments]) -> PlatformResponse:
         """
@@ -212,44 +219,69 @@ class PlatformHttpClient:
             CallError: The call failed; its class tells what became of the request.
             TypeError: There is no such argument.
         """
+        return await self._call(method, path, arguments)
+
+    async def _call(self, method: str, path: str, arguments: CallArguments) -> PlatformResponse:
+        """Make the call and empty *arguments*: no frame of an error's traceback keeps what a call carried."""
+        try:
+            request = self._request(method, path, arguments)
+        finally:
+            arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
+        try:
+            return await self._stack.handle(request)
+        except Exception as error:
+            forget_locals(error)
+            raise
+        finally:
+            del request
+
+    def _request(self, method: str, path: str, arguments: CallArguments) -> PlatformRequest:
         if unknown := arguments.keys() - _ARGUMENTS:
             raise TypeError(f"request() got an unexpected keyword argument {min(unknown)!r}")
         method = str(method).upper()
+        operation = arguments.get("operation") or method.lower()
         path_params = arguments.get("path_params")
         chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
-        options = current_options()
-        call = Call(
-            info=CallInfo(
-                service=self.service,
-                operation=arguments.get("operation") or method.lower(),
-                method=method,
-                route=_OTHER_ROUTE if path_params is None else path,
-                idempotent=self._is_idempotent(method, arguments.get("idempotent")),
-                correlation_id=chosen,
-            ),
-            started_at=self._clock.now(),
-            correlation_id_replaced=replaced,
-            deadline_s=options.deadline_s,
-            max_attempts=options.max_attempts,
+        options, now = current_options(), self._clock.now()
+        change = self._policies.poll(now)
+        policy = self._policies.of(self.service, operation)
+        info = CallInfo(
+            service=self.service,
+            operation=operation,
+            method=method,
+            route=_OTHER_ROUTE if path_params is None else path,
+            idempotent=_is_idempotent(method, arguments.get("idempotent")),
+            correlation_id=chosen,
         )
-        return await self._stack.handle(
-            PlatformRequest(
-                call=call,
-                method=method,
-                path=path,
-                path_params=path_params,
-                params=arguments.get("params"),
-                json_body=arguments.get("json_body"),
-                user_jwt=arguments.get("user_jwt"),
-                decode=arguments.get("decode"),
-                headers=_HEADERS,
-            )
+        if change is not None:
+            self._tell(info, change)
+        allowed = policy.retry.max_attempts
+        call = Call(
+            info=info,
+            started_at=now,
+            policy=policy.by_type,  # R61: this call's until it ends
+            correlation_id_replaced=replaced,
+            deadline_s=options.seconds_at(now),
+            max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
+        )
+        return PlatformRequest(
+            call=call,
+            method=method,
+            path=path,
+            path_params=path_params,
+            params=arguments.get("params"),
+            json_body=arguments.get("json_body"),
+            user_jwt=arguments.get("user_jwt"),
+            decode=arguments.get("decode"),
+            problem=arguments.get("problem", ""),
+            headers=dict(_HEADERS),
         )
 
-    def _is_idempotent(self, method: str, declared: bool | None) -> bool:
-        if self.policies.idempotency.honors_key and method in KEYED_METHODS:
-            return True  # a key that the service honours makes any request repeatable
-        return method in _IDEMPOTENT_METHODS if declared is None else declared
+    def _tell(self, info: CallInfo, change: SettingsChange) -> None:
+        if change.problems:
+            self._stack.events(SettingsRejected(call=info, problems=change.problems))
+        else:
+            self._stack.events(SettingsReloaded(call=info, changes=change.changes))
 
     async def aclose(self) -> None:
         """Close the connections, unless the transport is shared; idempotent."""
@@ -263,6 +295,10 @@ class PlatformHttpClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _is_idempotent(method: str, declared: bool | None) -> bool:
+    return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11
 
 
 _ARGUMENTS = frozenset(CallArguments.__annotations__)

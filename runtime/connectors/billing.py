@@ -23,7 +23,6 @@ from typing import Any, Protocol
 
 from .base import (
     DecodeError,
-    InvalidArgumentError,
     Page,
     PlatformHttpClient,
     any_key,
@@ -250,11 +249,10 @@ def _invoices(document: Any) -> tuple[list[Invoice], int | None]:
     return decode_page(document, _invoice, "invoices", "items")
 
 
-def _check_scope(scope: str, app_id: str | None) -> None:
+def _scope_problem(scope: str, app_id: str | None) -> str:
     if scope not in {"platform", "app"}:
-        raise InvalidArgumentError("scope: must be 'platform' or 'app'")
-    if scope == "app" and not app_id:
-        raise InvalidArgumentError("app_id: required when scope is 'app'")
+        return "scope: must be 'platform' or 'app'"
+    return "app_id: required when scope is 'app'" if scope == "app" and not app_id else ""
 
 
 class ManagedBillingConnector:
@@ -276,10 +274,10 @@ class ManagedBillingConnector:
         correlation_id: str = "",
     ) -> Subscription:
         """Get the caller's subscription; *scope* is `platform`, or `app` with an *app_id*."""
-        _check_scope(scope, app_id)
         subscription: Subscription = await self._http.get(
             "/api/billing/subscription",
             path_params={},
+            problem=_scope_problem(scope, app_id),
             params={"scope": scope, "app_id": app_id},
             decode=_subscription,
             operation="get_subscription_status",

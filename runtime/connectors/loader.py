@@ -8,13 +8,14 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self, get_type_hints
 
 from middleware.clock import SystemClock
 from middleware.stack import Telemetry
-from middleware.transport import OwnTransport, make_transport
-from runtime.config import PREFIX, Policies, policies_from_env
+from middleware.transport import OwnTransport, TransportConfig, make_transport
+from runtime.config import FILE_VARIABLE, PREFIX, LivePolicies, Policies
 
 from .base import PlatformHttpClient, check_base_url
 from .billing import BillingConnector, ManagedBillingConnector, MockBillingConnector
@@ -31,6 +32,7 @@ __all__ = [
     "is_managed_mode",
     "load_connectors",
     "reset_connectors",
+    "services_and_operations",
 ]
 
 _TRUTHY = frozenset({"1", "true", "yes", "y", "on"})
@@ -52,7 +54,7 @@ class ConnectorConfig:
         gateway_base_url: Base URL of the platform's gateway; required in managed mode.
         api_key: The application's key at the gateway; None or blank sends none.
         core_base_url: Base URL for identity and billing; None or blank takes the gateway's.
-        policies: Settings of the services' stacks.
+        policies: Settings of the services' stacks: a fixed snapshot, or one that follows a file.
         telemetry: Where spans, metrics and events go.
 
     Raises:
@@ -63,7 +65,7 @@ class ConnectorConfig:
     gateway_base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
     core_base_url: str | None = None
-    policies: Policies = field(default_factory=Policies)
+    policies: Policies | LivePolicies = field(default_factory=Policies, compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,22 +75,30 @@ class ConnectorConfig:
                 check_base_url(self.core_base_url, name="core_base_url")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, settings: Mapping[str, Any] | None = None) -> Self:
         """
         Read the configuration from the environment; nothing else in this library reads `MOZAIKS_*`.
 
         Managed mode needs a switch, `MOZAIKS_HOSTING_MODE=hosted` or a truthy `MOZAIKS_MANAGED`, and
-        `MOZAIKS_GATEWAY_BASE_URL`; anything less is self-hosted mode.
+        `MOZAIKS_GATEWAY_BASE_URL`; anything less is self-hosted mode. Where `MOZAIKS_CONNECTORS_FILE` names a TOML file
+        of settings, they follow it while the program runs.
 
         Args:
             environ: Variables to read instead of the process's own.
+            settings: Settings of the stacks as nested mappings, as in the file; stronger than both other sources.
 
         Raises:
             ConfigError: Lists every unusable setting by its variable.
         """
         env = os.environ if environ is None else environ
         values = {name: env.get(name, "").strip() for name in _READ}
-        policies = policies_from_env(env, _services())
+        file = env.get(FILE_VARIABLE, "").strip()
+        services = services_and_operations()
+        policies: Policies | LivePolicies = (
+            LivePolicies(settings, environ=env, file=Path(file), services=services)
+            if file
+            else Policies(settings, environ=env, services=services)
+        )
         managed = _is_managed(values)
         if managed:
             check_base_url(values[_GATEWAY_URL], name=_GATEWAY_URL)
@@ -124,17 +134,17 @@ class ConnectorBundle:
     service: ServiceConnector
     payment: PaymentConnector
     mode: Literal["managed", "self_hosted"]
-    _transport: OwnTransport | None = field(default=None, repr=False, compare=False)
+    _transports: tuple[OwnTransport, ...] = field(default=(), repr=False, compare=False)
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
-        if self._transport is not None:
-            await self._transport.aclose()
+        for transport in self._transports:
+            await transport.aclose()
 
     def close_soon(self) -> None:
         """As `aclose`, from code that cannot wait."""
-        if self._transport is not None:
-            self._transport.close_soon()
+        for transport in self._transports:
+            transport.close_soon()
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,22 +155,29 @@ class ConnectorBundle:
         await self.aclose()
 
 
-def _services() -> tuple[str, ...]:
-    """Names of all services: the bundle's fields but those about itself."""
-    about = {"mode", "_transport"}
-    return tuple(known.name for known in fields(ConnectorBundle) if known.name not in about)
+def services_and_operations() -> dict[str, tuple[str, ...]]:
+    """Operations by service: the public methods of what stands in the bundle's fields, but those about itself."""
+    hints = get_type_hints(ConnectorBundle)
+    return {
+        known.name: tuple(name for name in vars(hints[known.name]) if not name.startswith("_"))
+        for known in fields(ConnectorBundle)
+        if known.name not in {"mode", "_transports"}
+    }
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
-    transport = make_transport(config.policies.default.transport, SystemClock())
+    transports: dict[TransportConfig, OwnTransport] = {}  # services with the same settings share connections
 
     def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
+        wire = config.policies.of(service).transport
+        if wire not in transports:
+            transports[wire] = make_transport(wire, SystemClock())
         return PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,
             service=service,
-            policies=config.policies.of(service),
-            transport=transport,
+            policies=config.policies,
+            transport=transports[wire],
             telemetry=config.telemetry,
         )
 
@@ -172,7 +189,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         service=ManagedServiceConnector(http("service")),
         payment=ManagedPaymentConnector(http("payment")),
         mode="managed",
-        _transport=transport,
+        _transports=tuple(transports.values()),
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .base import InvalidArgumentError, PlatformHttpClient, any_key, decoder, refuse_failure, succeeded
+from .base import PlatformHttpClient, any_key, decoder, refuse_failure, succeeded
 
 __all__ = ["ManagedPaymentConnector", "MockPaymentConnector", "PaymentCheckout", "PaymentConnector", "PaymentStatus"]
 
@@ -131,12 +131,11 @@ def _status(document: Any) -> PaymentStatus:
     return status
 
 
-def _check_scope(scope: str | None, app_id: str | None) -> None:
+def _scope_problem(scope: str | None, app_id: str | None) -> str:
     # The platform answers 500 to this: a permanent mistake that would look like trouble of its own.
     if scope is not None and scope not in {"platform", "app"}:
-        raise InvalidArgumentError("scope: must be 'platform' or 'app'")
-    if scope == "app" and not app_id:
-        raise InvalidArgumentError("app_id: required when scope is 'app'")
+        return "scope: must be 'platform' or 'app'"
+    return "app_id: required when scope is 'app'" if scope == "app" and not app_id else ""
 
 
 class ManagedPaymentConnector:
@@ -160,11 +159,11 @@ class ManagedPaymentConnector:
         correlation_id: str = "",
     ) -> PaymentCheckout:
         """Begin a payment of *plan*; never repeated, since each begins another session."""
-        _check_scope(scope, app_id)
         body = {"scope": scope, "appId": app_id, "plan": plan, "planId": plan}
         checkout: PaymentCheckout = await self._http.post(
             "/api/mozaiks/pay/checkout",
             path_params={},
+            problem=_scope_problem(scope, app_id),
             json_body={
                 **{name: value for name, value in body.items() if value is not None},
                 "metadata": dict(metadata or {}),
@@ -180,10 +179,10 @@ class ManagedPaymentConnector:
         self, *, scope: str, app_id: str | None = None, user_jwt: str | None = None, correlation_id: str = ""
     ) -> PaymentStatus:
         """Tell whether the caller's subscription of *scope* is active; missing scope and app id are the request's."""
-        _check_scope(scope, app_id)
         status: PaymentStatus = await self._http.get(
             "/api/mozaiks/pay/subscription-status",
             path_params={},
+            problem=_scope_problem(scope, app_id),
             params={"scope": scope, "appId": app_id},
             decode=_status,
             operation="subscription_status",
@@ -197,11 +196,11 @@ class ManagedPaymentConnector:
         self, *, scope: str, app_id: str | None = None, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
         """Cancel the caller's subscription of *scope*; an empty answer is success; never repeated."""
-        _check_scope(scope, app_id)
         body = {"scope": scope, "appId": app_id}
         cancelled: bool = await self._http.post(
             "/api/mozaiks/pay/cancel",
             path_params={},
+            problem=_scope_problem(scope, app_id),
             json_body={name: value for name, value in body.items() if value is not None},
             decode=succeeded,
             operation="cancel",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from random import Random
 from typing import Any
 
 __all__ = ["KINDS", "Fault", "FaultScript"]
@@ -27,6 +28,7 @@ class Fault:
     Args:
         kind: One of `KINDS`.
         times: Requests it applies to; 0 means until cleared.
+        share: Share of the matching requests that it applies to, by chance, the same in each run.
         method: Only requests with this method; empty for any.
         path: Only requests whose path matches this regular expression; empty for any.
         applied: True applies the request first, so that only its answer is lost or replaced.
@@ -39,6 +41,7 @@ class Fault:
 
     kind: str
     times: int = 1
+    share: float = 1.0
     method: str = ""
     path: str = ""
     applied: bool = False
@@ -53,6 +56,8 @@ class Fault:
             raise ValueError(f"fault.kind: must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.times < 0:
             raise ValueError(f"fault.times: must be >= 0, got {self.times}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"fault.share: must be in (0, 1], got {self.share}")
         re.compile(self.path)
 
     @classmethod
@@ -85,6 +90,7 @@ class FaultScript:
 
     def __init__(self) -> None:
         self._pending: list[list[Any]] = []  # [fault, requests left or None]
+        self._random = Random(0)  # noqa: S311 - chance that a test can repeat
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Append *faults*."""
@@ -98,7 +104,7 @@ class FaultScript:
         """Consume the fault for this request, if any."""
         for entry in self._pending:
             fault: Fault = entry[0]
-            if fault.matches(method, path):
+            if fault.matches(method, path) and (fault.share == 1 or self._random.random() < fault.share):
                 if entry[1] is not None:
                     entry[1] -= 1
                     if entry[1] == 0:

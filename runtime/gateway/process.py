@@ -72,6 +72,10 @@ class GatewayProcess:
         """Answer normally from now on."""
         self._ask("DELETE", "faults")
 
+    def reset(self) -> None:
+        """Forget log, faults and state."""
+        self._ask("POST", "reset")
+
     def requests(self) -> list[dict[str, Any]]:
         """Every request the gateway read, as JSON objects of `RequestRecord`."""
         found: list[dict[str, Any]] = self._ask("GET", "requests")

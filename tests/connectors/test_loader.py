@@ -74,7 +74,7 @@ def test_the_same_settings_give_the_same_bundle(no_settings):
     no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "2")
     second = load_connectors()
     assert second is not first
-    assert second.identity._http.policies.retry.max_attempts == 2
+    assert second.identity._http.policy().retry.max_attempts == 2
 
 
 def test_get_connectors_keeps_the_first_bundle_until_reset(no_settings):

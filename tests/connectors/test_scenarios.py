@@ -24,8 +24,6 @@ from middleware import (
     StatusError,
     call_options,
 )
-from middleware.encode import IdempotencyConfig
-from middleware.stack import StackConfig
 from runtime.config import Policies
 from runtime.connectors import billing, discovery, hosting, identity, payment, service
 from runtime.connectors.base import PlatformHttpClient
@@ -190,7 +188,7 @@ async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
 async def test_a_deploy_with_an_honoured_key_is_applied_once(gateway):
     """By configuration alone, the connector's write becomes repeatable."""
     gateway.script(Fault(kind="reset", applied=True))
-    policies = Policies(services={"hosting": StackConfig(idempotency=IdempotencyConfig(honors_key=True))})
+    policies = Policies({"services": {"hosting": {"idempotency": {"honors_key": True}}}})
     config = ConnectorConfig(
         managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY, policies=policies
     )

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
+from runtime.gateway.faults import FaultScript
 
 HEAD = f"GET /api/service/items HTTP/1.1\r\nHost: g\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n\r\n".encode()
 POST = (
@@ -114,3 +115,22 @@ async def test_stopping_ends_stalled_connections(gateway):
             await asyncio.sleep(0.001)
     assert other.connections_open == 0
     writer.close()
+
+
+def test_a_share_of_the_requests_is_hit_by_chance_and_the_same_ones_each_time():
+    """Half of them, and the others go on to the next fault that matches."""
+    hit = []
+    for _ in range(2):
+        script = FaultScript()
+        script.add([Fault(kind="reset", times=0, share=0.5), Fault(kind="stall", times=0)])
+        hit.append([script.take("GET", "/").kind for _ in range(1000)])
+    assert hit[0] == hit[1]
+    assert 400 < hit[0].count("reset") < 600
+    assert hit[0].count("stall") == 1000 - hit[0].count("reset")
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5])
+def test_a_share_is_a_share(share):
+    """Named, with its bounds."""
+    with pytest.raises(ValueError, match=r"fault\.share"):
+        Fault(kind="reset", share=share)

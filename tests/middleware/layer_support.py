@@ -28,12 +28,15 @@ class Highest:
         return high
 
 
-def a_request(*, idempotent=True, method="GET", headers=None, **call):
+def a_request(*, idempotent=True, method="GET", headers=None, settings=(), decode=None, **call):
+    """A request of a call with *settings*; what is left out has its default."""
+    call.setdefault("max_attempts", 3)
     info = CallInfo(
         service="svc", operation="op", method=method, route="/r", idempotent=idempotent, correlation_id="c-1"
     )
-    state = Call(info=info, started_at=0.0, **call)
-    return PlatformRequest(call=state, method=method, path="/r", path_params={}, headers=headers or {})
+    policy = {type(section): section for section in settings}
+    state = Call(info=info, started_at=0.0, policy=policy, **call)
+    return PlatformRequest(call=state, method=method, path="/r", path_params={}, headers=headers or {}, decode=decode)
 
 
 class Upstream:
@@ -49,6 +52,7 @@ class Upstream:
 
     async def __call__(self, request):
         self.requests.append(request)
+        request.call.attempts += 1
         result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
         if isinstance(result, BaseException):
             raise result

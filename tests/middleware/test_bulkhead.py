@@ -1,17 +1,19 @@
 """Permits and the queue before them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from layer_support import a_request
+from layer_support import FakeClock, a_request
 
 from middleware.bulkhead import Bulkhead, BulkheadConfig, BulkheadMiddleware
-from middleware.errors import CircuitOpenError
+from middleware.errors import BulkheadFullError, CircuitOpenError
+from middleware.types import Attempt
 
 
 async def test_waiters_are_served_in_order():
     """R41: first in, first out; nobody overtakes the queue."""
-    bulkhead, order = Bulkhead(1, 10), []
+    bulkhead, order = Bulkhead(1), []
     assert bulkhead.try_acquire()
 
     async def wait(name):
@@ -29,21 +31,21 @@ async def test_waiters_are_served_in_order():
 
 async def test_a_cancelled_waiter_gives_its_place_back():
     """R41: the queue has room again."""
-    bulkhead = Bulkhead(1, 1)
+    bulkhead = Bulkhead(1)
     bulkhead.try_acquire()
     task = asyncio.create_task(bulkhead.wait())
     await asyncio.sleep(0)
-    assert bulkhead.queue_is_full
+    assert bulkhead.queued == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert not bulkhead.queue_is_full
+    assert bulkhead.queued == 0
     bulkhead.release()
     assert bulkhead.try_acquire()
 
 
 async def test_a_permit_handed_to_a_cancelled_waiter_is_passed_on():
     """R41: it would be lost for ever."""
-    bulkhead = Bulkhead(1, 5)
+    bulkhead = Bulkhead(1)
     bulkhead.try_acquire()
     first, second = asyncio.create_task(bulkhead.wait()), asyncio.create_task(bulkhead.wait())
     await asyncio.sleep(0)
@@ -51,6 +53,55 @@ async def test_a_permit_handed_to_a_cancelled_waiter_is_passed_on():
     first.cancel()  # … which goes in the same moment
     await second
     assert first.cancelled() or (await asyncio.gather(first, return_exceptions=True))
+
+
+async def test_more_permits_reach_those_who_wait_at_once():
+    """R61: a reload widens it without a release; a narrower one takes nothing away."""
+    bulkhead, through = Bulkhead(1), []
+    assert bulkhead.try_acquire()
+
+    async def wait(name):
+        await bulkhead.wait()
+        through.append(name)
+
+    tasks = [asyncio.create_task(wait(name)) for name in "abc"]
+    await asyncio.sleep(0)
+    bulkhead.resize(3)
+    await asyncio.sleep(0)
+    assert (through, bulkhead.in_flight, bulkhead.queued) == (["a", "b"], 3, 1)
+    bulkhead.resize(1)
+    bulkhead.release()
+    bulkhead.release()
+    await asyncio.sleep(0)
+    assert (through, bulkhead.in_flight) == (["a", "b"], 1)
+    bulkhead.release()
+    await asyncio.gather(*tasks)
+    assert through == ["a", "b", "c"]
+
+
+def settings(permits=1, queue=9):
+    return {"settings": [BulkheadConfig(permits=permits, queue=queue)]}
+
+
+class Held:
+    """A layer with one attempt inside."""
+
+    def __init__(self, before_waiting=lambda _request: None):
+        self.events, self.clock, self.release = [], FakeClock(), asyncio.Event()
+        self.layer = BulkheadMiddleware(self.clock, self.events.append, before_waiting)
+
+    async def rest(self, _request):
+        await self.release.wait()
+
+    async def __aenter__(self):
+        self.holder = asyncio.create_task(self.layer(a_request(**settings()), self.rest))
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_):
+        self.release.set()
+        await self.holder
+        assert self.layer.load() == (0, 0)
 
 
 async def test_the_circuit_is_asked_only_before_queueing():
@@ -61,17 +112,33 @@ async def test_the_circuit_is_asked_only_before_queueing():
         asked.append(1)
         raise CircuitOpenError("open")
 
-    layer = BulkheadMiddleware(BulkheadConfig(permits=1, queue=9), print, refuse)
-    release = asyncio.Event()
-
-    async def rest(_request):
-        await release.wait()
-
-    holder = asyncio.create_task(layer(a_request(), rest))
-    await asyncio.sleep(0)
-    assert asked == []
-    with pytest.raises(CircuitOpenError):
-        await layer(a_request(), rest)
-    release.set()
-    await holder
+    async with Held(refuse) as held:
+        assert asked == []
+        with pytest.raises(CircuitOpenError):
+            await held.layer(a_request(**settings()), held.rest)
     assert asked == [1]
+
+
+async def test_a_full_queue_refuses_at_once():
+    """R41: with the fact told; nothing queued."""
+    async with Held() as held:
+        waiting = asyncio.create_task(held.layer(a_request(**settings(queue=1)), held.rest))
+        await asyncio.sleep(0)
+        assert held.layer.load() == (1, 1)
+        with pytest.raises(BulkheadFullError):
+            await held.layer(a_request(**settings(queue=1)), held.rest)
+        held.clock.time = 3.0
+        held.release.set()
+        await waiting
+    facts = [(type(event).__name__, getattr(event, "waited_s", None)) for event in held.events]
+    assert facts == [("AttemptRejected", None), ("AttemptQueued", 3.0)]
+
+
+async def test_a_hedge_never_waits():
+    """R19: it takes a free permit or none."""
+    async with Held() as held:
+        request = replace(a_request(**settings()), attempt=Attempt(is_hedge=True))
+        assert not held.layer.has_room(request)
+        with pytest.raises(BulkheadFullError):
+            await held.layer(request, held.rest)
+        assert held.layer.has_room(a_request(**settings(permits=2)))

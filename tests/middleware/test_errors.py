@@ -1,10 +1,13 @@
 """The error tree: by status, with its record, across processes."""
 
 import copy
+import json
 import pickle
+from pathlib import Path
 
 import pytest
 
+from middleware import errors
 from middleware.errors import (
     AuthenticationError,
     CallError,
@@ -22,6 +25,7 @@ from middleware.errors import (
     ResponseLostError,
     ServerError,
     StatusError,
+    codes_table,
     error_type,
     status_error,
 )
@@ -125,3 +129,54 @@ def test_labels_are_bounded():
         "503",
         "ResponseLostError",
     )
+
+
+EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PlatformError)]
+
+
+def test_the_documented_codes_are_the_codes():
+    """R52: stable names for programs; the table in the documentation is the one the code makes."""
+    assert codes_table() in (Path(__file__).resolve().parents[2] / "docs" / "resilience.md").read_text()
+    codes = [kind.code for kind in EVERY]
+    assert len(set(codes)) == len(codes) - 1  # both kinds of unusable input are VALIDATION_ERROR, the core's own word
+    assert all(code.isupper() for code in codes)
+
+
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
+def test_every_error_tells_a_plugin_what_to_return(kind):
+    """The core's shape, JSON-ready; also straight from the class and after pickle, copy and deepcopy."""
+    error = kind("reason")
+    if issubclass(kind, CallError):
+        error = ended(error, attempts=2)
+        error.retry_after_s = float("inf")
+    for other in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        told = json.loads(json.dumps(other.to_plugin_error(), allow_nan=False))
+        assert (told["error"], told["error_code"]) == (str(error), kind.code)
+        assert told == error.to_plugin_error()
+    if issubclass(kind, CallError):
+        details = error.to_plugin_error()["details"]
+        assert (details["service"], details["attempts"], details["retry_after_s"]) == ("svc", 2, None)
+
+
+def test_the_details_tell_what_the_platform_said():
+    """Status, problem and the time to come back."""
+    problem = Problem(code="Bad", message="no", field_errors={"name": ("too long",)})
+    details = ended(status_error(422, problem, retry_after_s=2.0)).to_plugin_error()["details"]
+    assert details == {
+        "service": "svc",
+        "operation": "op",
+        "status": 422,
+        "attempts": 1,
+        "correlation_id": "c-1",
+        "request_sent": "yes",
+        "outcome_unknown": False,
+        "is_retry_safe": True,
+        "retry_after_s": 2.0,
+        "stop_reason": "not_retryable",
+        "problem": {"code": "Bad", "message": "no", "field_errors": {"name": ["too long"]}},
+    }
+    assert ConfigError(["a: b"]).to_plugin_error() == {
+        "error": "a: b",
+        "error_code": "CONFIGURATION_ERROR",
+        "details": {"problems": ["a: b"]},
+    }

@@ -1,0 +1,149 @@
+"""
+Hedging, off by default: a second try beside one that is late, for requests that may be repeated.
+
+It shortens the tail of latencies at the price of some more load, so a hedge must be allowed by all that bounds load:
+the attempts, the circuit, the bulkhead and the retry budget. A refused hedge leaves the try in flight alone.
+Source: Dean and Barroso, "The Tail at Scale" (CACM 2013).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio
+
+from .clock import Clock
+from .errors import RefusedError
+from .events import HedgeRefused, HedgeStarted, HedgeWon, Listener
+from .knobs import Knob, Settings
+from .types import Attempt, Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["HedgingConfig", "HedgingMiddleware"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgingConfig(Settings):
+    """Whether and when a late try gets company."""
+
+    max_hedges: Annotated[
+        int, Knob(doc="Further tries beside a late one, for idempotent requests; 0 switches hedging off.", ge=0, le=5)
+    ] = 0
+    delay_s: Annotated[
+        float,
+        Knob(
+            doc="A hedge starts after this time, the next one after twice it; best the 95th percentile of latency.",
+            unit="s",
+            ge=0.001,
+            le=600,
+            source=".NET standard hedging handler",
+        ),
+    ] = 2.0
+
+
+class HedgingMiddleware:
+    """
+    Starts further tries beside one that is late; the first success wins.
+
+    Args:
+        clock: Source of time.
+        emit: Listener for what became of each hedge.
+        refusal: Names what forbids a hedge of a request now, or pays for it and returns "".
+    """
+
+    def __init__(self, clock: Clock, emit: Listener, refusal: Callable[[PlatformRequest], str]) -> None:
+        self._clock = clock
+        self._emit = emit
+        self._refusal = refusal
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Return the first success of this round.
+
+        Raises:
+            CallError: All tries of the round failed; the error of the last one.
+        """
+        config = request.call.settings(HedgingConfig)
+        if config.max_hedges == 0 or not request.is_repeatable:  # R19
+            return await call_next(request)
+        race = _Race(request, call_next, self._emit)
+        started_at = self._clock.now()
+        async with anyio.create_task_group() as group:
+            group.start_soon(race.run, 0)
+            for hedge in range(1, config.max_hedges + 1):
+                with anyio.move_on_after(started_at + hedge * config.delay_s - self._clock.now()):
+                    await race.until_decided()
+                if race.is_decided:
+                    break
+                if self._allows(hedge, request, started_at):
+                    race.begin()
+                    group.start_soon(race.run, hedge)
+            await race.until_decided()
+            group.cancel_scope.cancel()  # R19: the losers are cancelled, and awaited by leaving this block
+        return race.result()
+
+    def _allows(self, hedge: int, request: PlatformRequest, started_at: float) -> bool:
+        reason = self._refusal(request)
+        if reason:
+            self._emit(HedgeRefused(call=request.call.info, reason=reason))
+            return False
+        self._emit(HedgeStarted(call=request.call.info, hedge=hedge, delay_s=self._clock.now() - started_at))
+        return True
+
+
+class _Race:
+    """The tries of one round, and which of them decided it."""
+
+    def __init__(self, request: PlatformRequest, call_next: Handler, emit: Listener) -> None:
+        self.request = request
+        self._call_next = call_next
+        self._emit = emit
+        self._in_flight = 1
+        self._response: PlatformResponse | None = None
+        self._error: Exception | None = None
+        self._decided = anyio.Event()
+
+    @property
+    def is_decided(self) -> bool:
+        """One succeeded, or all failed."""
+        return self._decided.is_set()
+
+    async def until_decided(self) -> None:
+        """Wait for a success, or for the last failure."""
+        await self._decided.wait()
+
+    def begin(self) -> None:
+        """Count one more try; the round lasts until it has ended too."""
+        self._in_flight += 1
+
+    async def run(self, hedge: int) -> None:
+        """Make one try; 0 is the one that was due anyway."""
+        call = self.request.call
+        attempt = Attempt(is_hedge=True) if hedge else self.request.attempt
+        try:
+            response = await self._call_next(self.request.for_attempt(attempt))
+            if self._response is None:
+                self._response = response
+                self._decided.set()
+                if hedge:
+                    self._emit(HedgeWon(call=call.info, hedge=hedge))
+        except Exception as error:  # noqa: BLE001 - handed on by `result`; in a task group it would become a group
+            if hedge and isinstance(error, RefusedError):  # R19: the permit was taken in the same moment
+                self._emit(HedgeRefused(call=call.info, reason="bulkhead"))
+            else:
+                self._error = error
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._decided.set()
+
+    def result(self) -> PlatformResponse:
+        """
+        Hand out what the round gave.
+
+        Raises:
+            Exception: All tries failed; the error of the last one.
+        """
+        if self._response is not None:
+            return self._response
+        if self._error is None:
+            raise RuntimeError("a round of tries ended without a result")
+        raise self._error

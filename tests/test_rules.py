@@ -1,0 +1,782 @@
+"""The rules of docs/resilience.md through the whole stack, in virtual time; what counts is what the platform read."""
+
+import ast
+import asyncio
+import gc
+import json
+import logging
+import re
+import threading
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from middleware import (
+    BulkheadFullError,
+    CircuitOpenError,
+    DeadlineExceededError,
+    DecodeError,
+    InvalidArgumentError,
+    NotFoundError,
+    RateLimitedError,
+    RateLimitExceededError,
+    RequestNotSentError,
+    ResponseLostError,
+    ServerError,
+    StatusError,
+    Telemetry,
+    call_options,
+    incoming_deadline,
+)
+from middleware.events import CircuitStateChanged, HedgeRefused, HedgeStarted, HedgeWon
+from runtime.config import Policies
+from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.loader import services_and_operations
+from runtime.connectors.payment import ManagedPaymentConnector
+from runtime.connectors.service import ManagedServiceConnector
+from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual, virtual_time
+
+ROOT = Path(__file__).resolve().parent.parent
+RULES = [
+    *(f"R{number}" for number in (1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 18, 19)),
+    *(f"R{number}" for number in (*range(30, 38), *range(40, 45), 50, 51, 52, 60, 61)),
+]
+OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
+
+
+def test_every_rule_has_a_test_and_a_place_in_the_documentation():
+    """R1 to R61: each id is named by a test's docstring and told in docs/resilience.md."""
+    tests = [node for path in (ROOT / "tests").rglob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    docstrings = [
+        ast.get_docstring(node) or "" for node in tests if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    named = {rule for text in docstrings for rule in re.findall(r"\bR\d+\b", text)}
+    told = set(re.findall(r"\*\*(R\d+)\*\*", (ROOT / "docs" / "resilience.md").read_text()))
+    assert set(RULES) <= named
+    assert set(RULES) == told
+
+
+def get(client, **options):
+    return client.request("GET", "/r", path_params={}, **options)
+
+
+def post(client, **options):
+    return client.request("POST", "/r", path_params={}, json_body={"a": 1}, **options)
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_librarys_own_timeouts_stand_behind_the_stacks():
+    """R2: connect has its own; each other step has at most the attempt's time."""
+    seen = []
+
+    def answer(request):
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200, json={})
+
+    client = PlatformHttpClient(
+        "http://platform.test", transport=httpx.MockTransport(answer), policies=Policies({"attempt": {"timeout_s": 7}})
+    )
+    asyncio.run(client.get("/r"))
+    assert seen == [{"connect": 5.0, "read": 7, "write": 7, "pool": 7}]
+
+
+def test_one_client_serves_several_loops_and_threads():
+    """R3: ten threads with a loop each; the breaker counts all of their attempts together."""
+    upstream = ScriptedUpstream([], then=500)
+    client = upstream.client(retry={"max_attempts": 1})
+    failed = []
+
+    def one():
+        try:
+            asyncio.run(get(client))
+        except (ServerError, CircuitOpenError) as error:
+            failed.append(type(error))
+
+    threads = [threading.Thread(target=one) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    one()
+    assert failed == [ServerError] * 10 + [CircuitOpenError]
+    upstream.assert_count(10)
+
+
+# --- retry ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "method", "tries"),
+    [
+        (httpx.ConnectError, "POST", 2),
+        (httpx.ConnectTimeout, "POST", 2),
+        (httpx.PoolTimeout, "POST", 2),
+        ("lost", "GET", 2),
+        ("lost", "POST", 1),
+        ("hang", "GET", 2),
+        ("hang", "POST", 1),
+        ("hang_body", "GET", 2),
+        ("hang_body", "POST", 1),
+        (429, "POST", 2),
+        (Reply(status=503, headers={"retry-after": "1"}), "POST", 2),
+        (503, "GET", 2),
+        (503, "POST", 1),
+        *((code, "GET", 2) for code in (408, 500, 502, 504)),
+        *((code, "POST", 1) for code in (408, 500, 502, 504)),
+        *((code, "GET", 1) for code in (400, 401, 403, 404, 409, 422, 425, 501, 505)),
+        (Reply(body=b"{"), "GET", 1),
+        *(("lost", method, 2) for method in ("HEAD", "PUT", "DELETE", "OPTIONS", "TRACE")),
+        ("lost", "PATCH", 1),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_what_is_repeated(step, method, tries):
+    """R11: by what became of the request and what repeating it would do."""
+    upstream = ScriptedUpstream([step], then=200)
+    call = upstream.client(**OFF).request(method, "/r", path_params={})
+    if tries == 2:
+        assert (await call).outcome.attempts == 2
+    else:
+        with pytest.raises((StatusError, ResponseLostError, DecodeError)):
+            await call
+    assert len(upstream.requests) + upstream.refused == tries
+
+
+@virtual_time
+async def test_a_connector_may_say_what_is_idempotent():
+    """R11: a read-only POST is repeated; a GET that changes something is not."""
+    upstream = ScriptedUpstream(["lost", 200, "lost"])
+    await post(upstream.client(**OFF), idempotent=True)
+    with pytest.raises(ResponseLostError):
+        await get(upstream.client(**OFF), idempotent=False)
+    upstream.assert_count(3)
+
+
+@virtual_time
+async def test_an_honoured_key_makes_a_write_repeatable():
+    """R11, R50: lost, then "in progress" (409), then done; one key, fresh for each call, the same on its attempts."""
+    upstream = ScriptedUpstream(["lost", 409, 201, 201, "lost"])
+    client = upstream.client(**OFF, idempotency={"honors_key": True})
+    for _ in range(2):
+        assert (await post(client)).status == 201
+    keys = [request.headers["idempotency-key"] for request in upstream.requests]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+    with pytest.raises(ResponseLostError):
+        await post(upstream.client(**OFF))  # another service, which honours none
+    assert "idempotency-key" not in upstream.requests[-1].headers
+
+
+@virtual_time
+async def test_a_key_makes_attempts_repeatable_and_not_the_call():
+    """R11, R52: the next call would have a key of its own, so an unknown outcome is told as what it is."""
+    upstream = ScriptedUpstream([], then="lost")
+    with pytest.raises(ResponseLostError) as caught:
+        await post(upstream.client(**OFF, idempotency={"honors_key": True}))
+    assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, True, False)
+
+
+class Traced(httpx.AsyncBaseTransport):
+    """Fails with *error* after the phases *events*, as the library's trace tells them."""
+
+    def __init__(self, error, *events):
+        self._error = error
+        self._events = events
+
+    async def handle_async_request(self, request):
+        for event in self._events:
+            await request.extensions["trace"](event, {})
+        raise self._error
+
+
+CONNECT = "connection.connect_tcp.started"
+HEADERS = "http11.send_request_headers.started"
+
+
+@pytest.mark.parametrize(
+    ("error", "events", "sent"),
+    [
+        (httpx.ReadError("reset on accept"), [CONNECT], "no"),
+        (httpx.WriteTimeout("slow"), [CONNECT, HEADERS], "maybe"),
+        (httpx.ConnectError("misnamed"), [CONNECT, HEADERS], "maybe"),
+        (httpx.ReadError("reset"), [CONNECT, HEADERS], "maybe"),
+        (httpx.RemoteProtocolError("eof"), [HEADERS], "maybe"),
+    ],
+    ids=str,
+)
+async def test_the_phase_tells_whether_it_was_sent_and_not_the_exceptions_name(error, events, sent):
+    """R12: and so whether a write is repeated."""
+    client = PlatformHttpClient("http://platform.test", transport=Traced(error, *events))
+    kind = RequestNotSentError if sent == "no" else ResponseLostError
+    with call_options(max_attempts=1), pytest.raises(kind) as caught:
+        await post(client)
+    assert caught.value.request_sent == sent
+    assert caught.value.outcome_unknown is (sent != "no")
+
+
+@virtual_time
+async def test_a_delete_whose_answer_was_lost_may_find_nothing_the_next_time():
+    """R13: through the connector: True, and the record says why."""
+    upstream = ScriptedUpstream(["lost", 404, 404])
+    client = upstream.client(**OFF)
+    assert await ManagedServiceConnector(client).delete_item("i") is True
+    with pytest.raises(NotFoundError):
+        await ManagedServiceConnector(client).delete_item("i")
+    upstream = ScriptedUpstream(["lost", 410])
+    response = await upstream.client(**OFF).request("DELETE", "/r", path_params={})
+    assert (response.status, response.outcome.already_deleted, response.outcome.attempts) == (204, True, 2)
+
+
+@virtual_time
+async def test_the_body_is_encoded_once():
+    """R14: a document that changes between attempts is sent as it was."""
+    body = {"a": [1]}
+
+    def answer(_seen):
+        body["a"].append(2)
+        return 503 if len(body["a"]) < 4 else 200
+
+    upstream = ScriptedUpstream(answer)
+    await upstream.client(**OFF).request("PUT", "/r", path_params={}, json_body=body)
+    assert [request.json for request in upstream.requests] == [{"a": [1]}] * 3
+
+
+@pytest.mark.parametrize(
+    ("status", "times"), [(500, [0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 11.3, 16.3]), (429, [0, 1, 3, 7, 15])]
+)
+@virtual_time
+async def test_attempts_come_when_the_backoff_says(status, times):
+    """R15: doubling ceilings up to 5 s; throttling has its own, from 1 s up to 20 s; then the deadline is too near."""
+    upstream = ScriptedUpstream([], then=status)
+    with pytest.raises(StatusError) as caught:
+        await get(upstream.client(**OFF, retry={"max_attempts": 9}))
+    assert caught.value.stop_reason == ("max_attempts" if status == 500 else "deadline")
+    upstream.assert_times(*times)
+
+
+@virtual_time
+async def test_retry_after_is_a_floor_with_up_to_a_tenth_more():
+    """R15: 7 s and 0.7 s of jitter; as a date against the response's own clock the same."""
+    date = {"date": "Fri, 15 Jan 2027 09:00:00 GMT", "retry-after": "Fri, 15 Jan 2027 09:00:07 GMT"}
+    for headers in ({"retry-after": "7"}, date):
+        upstream = ScriptedUpstream([Reply(status=503, headers=headers), 200])
+        started = LoopClock().now()
+        await post(upstream.client(**OFF))
+        assert [at - started for at in upstream.times] == pytest.approx([0, 7.7])
+
+
+@pytest.mark.parametrize(
+    ("headers", "options", "reason"),
+    [
+        ({"retry-after": "20"}, {}, ""),
+        ({"retry-after": "21"}, {}, "retry_after_max"),
+        ({"retry-after": "999999999"}, {}, "retry_after_max"),
+        ({"retry-after": "10"}, {"deadline_s": 11.004}, "deadline"),
+        ({"retry-after": "10"}, {"deadline_s": 11.006}, ""),
+        ({"retry-after": "soon"}, {}, ""),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_a_hopeless_wait_is_not_begun(headers, options, reason):
+    """R16: the upstream's own error at once, with its Retry-After; five milliseconds are the least for an attempt."""
+    upstream = ScriptedUpstream([Reply(status=503, headers=headers), 200])
+    with call_options(**options):
+        if not reason:
+            await get(upstream.client(**OFF))
+            upstream.assert_count(2)
+            return
+        with pytest.raises(ServerError) as caught:
+            await get(upstream.client(**OFF))
+    assert (caught.value.stop_reason, caught.value.retry_after_s) == (reason, float(headers["retry-after"]))
+    upstream.assert_times(0)
+    assert LoopClock().now() == 0
+
+
+@virtual_time
+async def test_a_dead_service_costs_little_at_a_hundred_calls_a_second():
+    """R18, R33: at most 40 requests for the first 1000 calls with the defaults; at most 1.21 per call without breaker."""
+    for sections, most in (({}, 40), ({"circuit_breaker": {"mode": "disabled"}}, 1210)):
+        upstream = ScriptedUpstream([], then=500)
+        client = upstream.client(**sections, random=Random(5))
+        await at_rate(client, calls=1000, per_second=100)
+        assert 10 <= len(upstream.requests) <= most, sections
+
+
+async def at_rate(client, *, calls, per_second):
+    """Start calls at a fixed rate, whatever becomes of them; return their results."""
+
+    async def one(number):
+        await asyncio.sleep(number / per_second)
+        return await get(client)
+
+    return await asyncio.gather(*(one(number) for number in range(calls)), return_exceptions=True)
+
+
+@virtual_time
+async def test_first_attempts_never_pay_and_are_never_blocked():
+    """R18: with a budget of nothing every call is still made once."""
+    upstream = ScriptedUpstream([], then=503)
+    client = upstream.client(budget={"ratio": 0, "min_per_s": 0}, circuit_breaker={"mode": "disabled"})
+    results = await at_rate(client, calls=20, per_second=100)
+    assert {error.stop_reason for error in results} == {"budget"}
+    upstream.assert_count(20)
+
+
+HEDGED = {"hedging": {"max_hedges": 2, "delay_s": 1.0}, "retry": {"max_attempts": 3}}
+
+
+def hedged(script, events=None, **sections):
+    upstream = ScriptedUpstream(script)
+    listener = None if events is None else events.append
+    return upstream, upstream.client(telemetry=Telemetry(listener=listener), **{**HEDGED, **sections})
+
+
+@virtual_time
+async def test_hedges_start_one_delay_apart_and_the_first_success_wins():
+    """R19: at 0, 1 and 2 s; the losers are cancelled and awaited."""
+    events = []
+    upstream, client = hedged(["hang", "hang", Reply(after_s=0.5)], events)
+    response = await get(client)
+    upstream.assert_times(0, 1, 2)
+    assert (response.outcome.attempts, upstream.in_flight) == (3, 0)
+    assert LoopClock().now() == 2.5
+    told = [event for event in events if isinstance(event, (HedgeStarted, HedgeWon))]
+    assert [(type(event).__name__, event.hedge) for event in told] == [
+        ("HedgeStarted", 1),
+        ("HedgeStarted", 2),
+        ("HedgeWon", 2),
+    ]
+    assert sorted(record.outcome for record in response.outcome.timeline) == ["cancelled", "cancelled", "ok"]
+
+
+@virtual_time
+async def test_a_prompt_answer_needs_no_hedge():
+    """R19: nor does a prompt failure, which is the retry's matter."""
+    upstream, client = hedged([Reply(after_s=0.9), 503, 200])
+    await get(client)
+    await get(client)
+    upstream.assert_times(0, 0.9, 1.0)
+
+
+@virtual_time
+async def test_only_what_may_be_repeated_is_hedged():
+    """R19: a write without an honoured key never."""
+    upstream, client = hedged([Reply(after_s=3, json={})])
+    await post(client)
+    upstream.assert_times(0)
+
+
+@virtual_time
+async def test_if_all_tries_fail_the_last_error_goes_to_the_retry():
+    """R19: the round is one failure; its tries count to max_attempts."""
+    upstream, client = hedged(
+        [Reply(status=500, after_s=2), Reply(status=502, after_s=2)],
+        hedging={"max_hedges": 1, "delay_s": 1.0},
+        retry={"max_attempts": 2},
+    )
+    with pytest.raises(ServerError) as caught:
+        await get(client)
+    assert (caught.value.status, caught.value.stop_reason, caught.value.attempts) == (502, "max_attempts", 2)
+    upstream.assert_times(0, 1)
+    upstream, client = hedged(["lost", 200])
+    assert (await get(client)).outcome.attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"retry": {"max_attempts": 1}}, "max_attempts"),
+        ({"budget": {"ratio": 0, "min_per_s": 0}}, "budget"),
+        ({"bulkhead": {"permits": 1}}, "bulkhead"),
+    ],
+)
+@virtual_time
+async def test_a_refused_hedge_leaves_the_try_in_flight_alone(sections, reason):
+    """R19: attempts, budget, permits; the answer still comes."""
+    events = []
+    upstream, client = hedged([Reply(after_s=1.5)], events, **sections)
+    assert (await get(client)).status == 200
+    assert [event.reason for event in events if isinstance(event, HedgeRefused)] == [reason]
+    upstream.assert_times(0)
+
+
+@virtual_time
+async def test_a_service_that_is_failing_gets_no_hedges():
+    """R19: the probe of a half-open circuit has no company."""
+    events = []
+    upstream, client = hedged([*[500] * 10, Reply(after_s=3)], events)
+    for _ in range(10):
+        with call_options(max_attempts=1), pytest.raises(ServerError):
+            await get(client)
+    await asyncio.sleep(6.1)
+    await get(client)
+    assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["circuit_open"] * 2
+    upstream.assert_count(11)
+
+
+# --- circuit breaker --------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_with_it():
+    """R33, R34: recovery takes the open time times 1.2 and one call; the platform never sees two probes."""
+    state = {"down": True}
+
+    async def platform(_seen):
+        return Reply(status=500 if state["down"] else 200, after_s=0.05)
+
+    upstream = ScriptedUpstream(platform)
+    client = upstream.client(retry={"max_attempts": 1})
+    await at_rate(client, calls=500, per_second=100)
+    upstream.most_in_flight = 0
+    await at_rate(client, calls=400, per_second=100)
+    assert upstream.most_in_flight <= 1
+    state["down"] = False
+    back_at, recovered_at = LoopClock().now(), None
+    while recovered_at is None:
+        (result,) = await asyncio.gather(get(client), return_exceptions=True)
+        recovered_at = None if isinstance(result, Exception) else LoopClock().now()
+        await asyncio.sleep(0.01)
+    assert recovered_at - back_at <= 5.0 * 1.2 + 0.01 + 0.05
+
+
+@virtual_time
+async def test_a_group_of_operations_may_have_a_breaker_of_its_own():
+    """R30: one route fails, the others go on."""
+    upstream = ScriptedUpstream(lambda seen: 500 if seen.path == "/bad" else 200)
+    client = upstream.client(circuit_breaker={"key": "route"}, retry={"max_attempts": 1})
+    for _ in range(10):
+        with pytest.raises(ServerError):
+            await client.get("/bad", path_params={})
+    with pytest.raises(CircuitOpenError):
+        await client.get("/bad", path_params={})
+    await client.get("/good", path_params={})
+
+
+@virtual_time
+async def test_a_full_attempt_timeout_counts_and_one_cut_by_the_deadline_does_not():
+    """R31, R40: only the service's own slowness is held against it."""
+    upstream = ScriptedUpstream([], then="hang")
+    client = upstream.client(retry={"max_attempts": 1}, attempt={"timeout_s": 5})
+    with call_options(deadline_s=3):
+        cut = await asyncio.gather(*(get(client) for _ in range(20)), return_exceptions=True)
+    assert {type(error) for error in cut} == {DeadlineExceededError}
+    lost = await asyncio.gather(*(get(client) for _ in range(10)), return_exceptions=True)
+    assert {type(error) for error in lost} == {ResponseLostError}
+    with pytest.raises(CircuitOpenError):
+        await get(client)
+
+
+@virtual_time
+async def test_throttling_and_cancelled_calls_never_open_it():
+    """R31: 429 and 408 are the budget's matter; a caller that went away says nothing."""
+    upstream = ScriptedUpstream(lambda seen: {"/429": 429, "/408": 408}.get(seen.path, "hang"))
+    client = upstream.client(retry={"max_attempts": 1})
+    for path in ("/429", "/408"):
+        for _ in range(20):
+            with pytest.raises(StatusError):
+                await client.get(path)
+    for _ in range(20):
+        task = asyncio.create_task(client.get("/hang"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(RateLimitedError):
+        await client.get("/429")
+
+
+@virtual_time
+async def test_a_call_that_has_sent_nothing_gets_the_breakers_error_and_another_the_upstreams():
+    """R37: three calls of three attempts and one of the fourth open it; its own stop is without a wait."""
+    upstream = ScriptedUpstream([], then=500)
+    client = upstream.client(retry={"base_delay_s": 1.0}, budget={"enabled": False})
+    errors = []
+    for _ in range(5):
+        errors += await asyncio.gather(get(client), return_exceptions=True)
+    upstream.assert_count(10)
+    assert [(type(error), error.attempts, error.stop_reason) for error in errors[2:]] == [
+        (ServerError, 3, "max_attempts"),
+        (ServerError, 1, "circuit_open"),
+        (CircuitOpenError, 0, "circuit_open"),
+    ]
+    assert (errors[3].circuit_state, errors[4].circuit_state, errors[4].request_sent) == ("open", "open", "no")
+    assert LoopClock().now() == upstream.times[-1]
+
+
+@virtual_time
+async def test_ten_thousand_rejections_keep_tracebacks_and_memory_flat_and_send_nothing(caplog):
+    """R36: each is a new object with as many frames as the first, and none leaves an object behind."""
+    caplog.set_level(logging.CRITICAL, "mozaiks.connectors")  # the runner keeps every line
+    upstream = ScriptedUpstream([], then=500)
+    client = upstream.client(retry={"max_attempts": 1})
+    for _ in range(10):
+        with pytest.raises(ServerError):
+            await get(client)
+    lengths, kept = set(), []
+    for number in range(10_000):
+        if number in {1000, 9999}:
+            gc.collect()
+            kept.append(len(gc.get_objects()))
+        await asyncio.sleep(0)  # the loop throws away cancelled timers when it gets to it
+        try:
+            await get(client)
+        except CircuitOpenError as error:
+            length, step = 0, error.__traceback__
+            while step is not None:
+                length, step = length + 1, step.tb_next
+            lengths.add(length)
+            assert error.retry_after_s == 6.0
+    assert len(lengths) == 1
+    assert kept[1] - kept[0] < 1000
+    upstream.assert_count(10)
+
+
+@virtual_time
+async def test_a_late_result_of_an_older_epoch_is_ignored():
+    """R35: it was asked before the outage and answers after the recovery."""
+    late = [Reply(status=500, after_s=8) for _ in range(20)]
+    upstream = ScriptedUpstream([*late, *[500] * 10], then=200)
+    events = []
+    client = upstream.client(retry={"max_attempts": 1}, telemetry=Telemetry(listener=events.append))
+    old = [asyncio.create_task(get(client)) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.1)
+    for _ in range(10):
+        with pytest.raises(ServerError):
+            await get(client)
+    await asyncio.sleep(6.1)
+    await get(client)
+    await asyncio.gather(*old, return_exceptions=True)
+    changes = [(event.before, event.after) for event in events if isinstance(event, CircuitStateChanged)]
+    assert changes == [("closed", "open"), ("open", "half_open"), ("half_open", "closed")]
+
+
+# --- time, queues, cancellation ---------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_the_deadline_cuts_what_it_falls_into():
+    """R40: an attempt in flight; a wait before it is cut by not being begun."""
+    upstream = ScriptedUpstream([], then="hang")
+    with call_options(deadline_s=12), pytest.raises(DeadlineExceededError) as caught:
+        await get(upstream.client(**OFF))
+    upstream.assert_times(0, 10.1)
+    assert (LoopClock().now(), caught.value.stop_reason, caught.value.request_sent) == (12.0, "deadline", "maybe")
+
+
+@virtual_time
+async def test_an_incoming_deadline_only_shortens():
+    """R40: for all calls of a block together, and never beyond the settings' own."""
+    upstream = ScriptedUpstream([], then="hang")
+    client = upstream.client(**OFF, deadline={"total_s": 8})
+    with incoming_deadline(5, clock=LoopClock()):
+        for expected in (5, 5):
+            with pytest.raises(DeadlineExceededError):
+                await post(client)
+            assert LoopClock().now() == expected
+    upstream.assert_times(0)  # the second had no time left, and not a byte was sent
+    with incoming_deadline(99, clock=LoopClock()), pytest.raises(DeadlineExceededError):
+        await post(client)
+    assert LoopClock().now() == 13
+
+
+@virtual_time
+async def test_the_wait_in_the_queue_counts_to_the_deadline_and_not_to_the_attempt():
+    """R41: the second waits 9 s and then has its full 10 s; the third's deadline falls into its wait."""
+    upstream = ScriptedUpstream([Reply(after_s=9), Reply(after_s=9), "hang"])
+    client = upstream.client(**OFF, bulkhead={"permits": 1}, retry={"max_attempts": 1}, deadline={"total_s": 20})
+    first, second = asyncio.create_task(get(client)), asyncio.create_task(get(client))
+    await asyncio.sleep(0.001)
+    with call_options(deadline_s=5), pytest.raises(DeadlineExceededError) as caught:
+        await get(client)
+    assert (caught.value.attempts, caught.value.request_sent) == (0, "no")
+    await asyncio.gather(first, second)
+    upstream.assert_times(0, 9)
+
+
+@virtual_time
+async def test_a_full_queue_refuses_at_once_and_in_order():
+    """R41: typed, without a wait; those who wait are served first come, first served."""
+    upstream = ScriptedUpstream([], then=Reply(after_s=1))
+    client = upstream.client(bulkhead={"permits": 1, "queue": 3})
+    tasks = [asyncio.create_task(get(client, correlation_id=f"c{number}")) for number in range(6)]
+    await asyncio.sleep(0.5)
+    assert [type(task.exception()) for task in tasks if task.done()] == [BulkheadFullError] * 2
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert [request.headers["x-correlation-id"] for request in upstream.requests] == ["c0", "c1", "c2", "c3"]
+
+
+@virtual_time
+async def test_a_turn_that_was_not_used_is_given_back():
+    """R42: a cancelled call leaves no hole in the rate."""
+    upstream = ScriptedUpstream([], then=200)
+    client = upstream.client(rate_limit={"per_second": 1, "burst": 1})
+    await get(client)
+    gone = asyncio.create_task(get(client))
+    await asyncio.sleep(0.5)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    await get(client)
+    upstream.assert_times(0, 1)
+    with call_options(deadline_s=0.5), pytest.raises(RateLimitExceededError):
+        await get(client)
+
+
+@pytest.mark.parametrize("script", ["hang", "hang_body", 503, "queue"])
+def test_a_cancelled_call_gives_everything_back(script):
+    """R42: wherever it was, unchanged, counted nowhere."""
+
+    async def scenario():
+        upstream = ScriptedUpstream(["hang"] if script == "queue" else [script], then=200)
+        client = upstream.client(bulkhead={"permits": 1}, retry={"base_delay_s": 9})
+        holder = asyncio.create_task(get(client)) if script == "queue" else None
+        await asyncio.sleep(0.1)
+        task = asyncio.create_task(get(client))
+        await asyncio.sleep(1)
+        task.cancel("by the caller")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.args == ("by the caller",)
+        if holder is not None:
+            holder.cancel()
+            await asyncio.gather(holder, return_exceptions=True)
+        state = client._stack.state()
+        assert (state.calls_in_flight, state.attempts_in_flight, state.attempts_queued) == (0, 0, 0)
+        await get(client)
+        assert len(asyncio.all_tasks()) == 1
+
+    run_virtual(scenario())
+
+
+FORBIDDEN = {
+    "time": {"time", "monotonic", "perf_counter", "sleep"},
+    "random": {"random", "uniform", "randint", "choice", "seed"},
+    "asyncio": {"wait_for", "timeout", "timeout_at", "sleep"},
+}
+
+
+def calls_of(path):
+    """Dotted names that are called, but `sleep(0)`, which waits for nothing."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and [ast.unparse(argument) for argument in node.args] != ["0"]:
+            module, _, name = ast.unparse(node.func).rpartition(".")
+            yield module, name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "middleware").glob("*.py")), ids=lambda path: path.stem)
+def test_time_and_chance_are_injected_and_cancellation_is_anyios(path):
+    """R43, R44: one clock, one source of randomness; no asyncio.wait_for, which swallows a cancel."""
+    found = {f"{module}.{name}" for module, name in calls_of(path) if name in FORBIDDEN.get(module, ())}
+    assert found <= ({"time.time", "time.monotonic"} if path.stem == "clock" else set())
+
+
+def test_seventeen_seconds_pass_without_waiting():
+    """R43: the stack waits on the injected clock alone, so that virtual time drives all of it."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([503, "hang", httpx.ConnectError, 200])
+        await get(upstream.client(retry={"max_attempts": 4}))
+        return LoopClock().now()
+
+    assert run_virtual(scenario()) == pytest.approx(10.7)
+
+
+# --- what goes out, what is told --------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_each_attempt_tells_the_server_which_it_is():
+    """R50: the same correlation id, another traceparent, its number; the time left only where asked for."""
+    upstream = ScriptedUpstream([503, 503, 200, 200])
+    telemetry = Telemetry(tracer_provider=TracerProvider(shutdown_on_exit=False))
+    await get(upstream.client(telemetry=telemetry, **OFF), correlation_id="c-1")
+    headers = [request.headers for request in upstream.requests]
+    assert [sent["x-attempt"] for sent in headers] == [f"attempt={number}; max=3" for number in (1, 2, 3)]
+    assert {sent["x-correlation-id"] for sent in headers} == {"c-1"}
+    assert len({sent["traceparent"] for sent in headers}) == 3
+    assert not any("x-request-timeout-ms" in sent for sent in headers)
+    with call_options(deadline_s=4, max_attempts=1):
+        await get(upstream.client(attempt={"announce": True}))
+    assert upstream.requests[-1].headers["x-request-timeout-ms"] == "4000"
+    assert upstream.requests[-1].headers["x-attempt"] == "attempt=1; max=1"
+
+
+def test_labels_are_bounded(recorder):
+    """R51: a thousand ids in paths make one series."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=200)
+        client = upstream.client(telemetry=recorder.telemetry)
+        for number in range(1000):
+            await client.get("/users/{user_id}", path_params={"user_id": number})
+            await client.get(f"/users/{number}")
+
+    run_virtual(scenario())
+    for metric in ("http.client.request.duration", "mozaiks.connector.call.duration"):
+        assert len(recorder.points(metric)) <= 2
+
+
+@virtual_time
+async def test_every_error_tells_the_whole_story():
+    """R52: each attribute, from a call that failed twice and was then refused."""
+    body = json.dumps({"error": "Down", "message": "try later"}).encode()
+    upstream = ScriptedUpstream(["lost", Reply(status=503, body=body, headers={"retry-after": "60"})])
+    client = upstream.client(service="orders", **OFF)
+    with pytest.raises(ServerError) as caught:
+        await client.get("/o/{id}", path_params={"id": 7}, operation="get_order", correlation_id="c-9")
+    error = caught.value
+    assert (error.service, error.operation, error.method, error.route) == ("orders", "get_order", "GET", "/o/{id}")
+    assert (error.status, error.problem.code, error.problem.message) == (503, "Down", "try later")
+    assert (error.attempts, error.stop_reason, error.retry_after_s) == (2, "retry_after_max", 60.0)
+    assert (error.request_sent, error.is_retry_safe, error.correlation_id) == ("yes", True, "c-9")
+    assert (error.elapsed_s, error.circuit_state) == (pytest.approx(0.1), "disabled")
+    assert [(record.outcome, record.request_sent, record.delay_s) for record in error.timeline] == [
+        ("ResponseLostError", "maybe", 0.0),
+        ("ServerError", "yes", 0.1),
+    ]
+
+
+@virtual_time
+async def test_mistakes_of_the_caller_carry_the_record_too():
+    """R52: nothing was sent, and the error says for which call."""
+    upstream = ScriptedUpstream([])
+    with pytest.raises(InvalidArgumentError) as caught:
+        await ManagedServiceConnector(upstream.client()).get_item("")
+    assert (caught.value.operation, caught.value.attempts, caught.value.request_sent) == ("get_item", 0, "no")
+    with pytest.raises(InvalidArgumentError, match="app_id: required when scope is 'app'") as caught:
+        await ManagedPaymentConnector(upstream.client()).cancel(scope="app", correlation_id="c-5")
+    assert (caught.value.operation, caught.value.correlation_id) == ("cancel", "c-5")
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_operations_are_named_as_their_methods_are():
+    """R60: so that a setting for an operation finds it."""
+    for service in services_and_operations():
+        source = (ROOT / "runtime" / "connectors" / f"{service}.py").read_text()
+        named = set(re.findall(r'operation="(\w+)"', source))
+        assert named <= set(services_and_operations()[service]), service
+
+
+def test_an_operations_settings_reach_its_calls():
+    """R60: one operation is never retried, the others are."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=503)
+        policies = Policies({"services": {"service": {"operations": {"get_item": {"retry": {"max_attempts": 1}}}}}})
+        connector = ManagedServiceConnector(upstream.client(policies=policies, random=UpperBound()))
+        counts = []
+        for call in (connector.get_item("i"), connector.list_items()):
+            before = len(upstream.requests)
+            with pytest.raises(ServerError):
+                await call
+            counts.append(len(upstream.requests) - before)
+        assert counts == [1, 3]
+
+    run_virtual(scenario())
