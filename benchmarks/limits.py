@@ -135,15 +135,18 @@ async def scenarios(url: str, library: str, report: Report) -> None:
 
 
 MEMORY = """
-import asyncio, resource, sys
+import asyncio, re, sys
+from pathlib import Path
 sys.path.insert(0, {root!r})
 from benchmarks.limits import burst, client
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 async def main():
     async with client({url!r}, {library!r}) as one:
         await one.get("/warm")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak()
         ended, *_ = await burst(one, {path!r}, 1)
-        print(*ended, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        print(*ended, peak() - before)
 asyncio.run(main())
 """
 
