@@ -4,6 +4,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -80,7 +81,8 @@ class Bulkhead:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # R41: handed over, but its owner is gone
             else:
-                self._waiters.remove(waiter)
+                with suppress(ValueError):  # a permit that came free in the same moment skipped it, and took it out
+                    self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:

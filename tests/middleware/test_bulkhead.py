@@ -43,6 +43,19 @@ async def test_a_cancelled_waiter_gives_its_place_back():
     assert bulkhead.try_acquire()
 
 
+async def test_a_waiter_cancelled_together_with_the_holder_is_simply_cancelled():
+    """The permit comes free while the waiter's cancellation is on its way: a thousand deadlines end so at once."""
+    bulkhead = Bulkhead(1)
+    bulkhead.try_acquire()
+    task = asyncio.create_task(bulkhead.wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    bulkhead.release()
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(result, asyncio.CancelledError)
+    assert bulkhead.try_acquire()
+
+
 async def test_a_permit_handed_to_a_cancelled_waiter_is_passed_on():
     """R41: it would be lost for ever."""
     bulkhead = Bulkhead(1)
