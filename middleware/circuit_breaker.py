@@ -140,7 +140,7 @@ class CircuitBreaker:
 
     @property
     def is_idle(self) -> bool:
-        """Closed, with no attempt in flight: it knows nothing that a fresh one would not learn."""
+        """Closed, with no attempt in flight: of all breakers the one that is missed least."""
         return self._state == "closed" and self._in_flight == 0
 
     def shown_state(self, config: CircuitBreakerConfig) -> State:
@@ -155,9 +155,9 @@ class CircuitBreaker:
         return config.mode == "forced_open"
 
     def retry_after_s(self, now: float) -> float | None:
-        """Seconds until an attempt may pass; None when that is now."""
+        """Remaining open time; None when it is over, or when all depends on the probe in flight."""
         with self._lock:
-            return self._remaining_s(now)
+            return self._remaining_s(now) if self._state == "open" else None
 
     def _remaining_s(self, now: float) -> float | None:
         if self._state == "open":
