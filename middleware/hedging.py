@@ -141,9 +141,10 @@ class _Race:
 
         Raises:
             Exception: All tries failed; the error of the last one.
+            CancelledError: A try was cancelled from below and none failed, though nobody cancelled the round.
         """
         if self._response is not None:
             return self._response
         if self._error is None:
-            raise RuntimeError("a round of tries ended without a result")
+            raise anyio.get_cancelled_exc_class()  # as without hedging: it passes untouched
         raise self._error
