@@ -43,14 +43,18 @@ def _span(tracer: trace.Tracer, name: str, kind: SpanKind, attributes: dict[str,
         span = tracer.start_span(name, kind=kind, attributes=attributes)
     except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
         span = INVALID_SPAN
-    here = trace.set_span_in_context(span)
-    for key in keys:
-        here = context.set_value(key, True, here)
-    token = context.attach(here)
+    token = None
+    with suppress(Exception):  # as above
+        here = trace.set_span_in_context(span)
+        for key in keys:
+            here = context.set_value(key, True, here)
+        token = context.attach(here)
     try:
         yield span
     finally:
-        context.detach(token)
+        with suppress(Exception):  # as above
+            if token is not None:
+                context.detach(token)
         with suppress(Exception):  # as above
             span.end()
 
