@@ -6,7 +6,7 @@ SDK, with an SDK that samples nothing, and with one that samples all, metrics re
 variant adds to the stack without telemetry, divided by httpx's time in the same round; the median of the rounds counts.
 
     python3 benchmarks/telemetry_share.py            # 15 rounds of 1 500 calls
-    python3 benchmarks/telemetry_share.py --quick    # 3 rounds of 300, as CI runs it: no figure of these is a result
+    python3 benchmarks/telemetry_share.py --quick    # 3 rounds of 300, to see that it runs
 """
 
 import argparse
