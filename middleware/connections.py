@@ -101,8 +101,13 @@ class _Idle:
 
     def put(self, origin: _Origin, connection: _Connection) -> None:
         """Keep *connection*, unless it cannot be used again."""
-        if self._closed or not connection.http.is_idle() or connection.socket.has_left_over:
-            connection.socket.abort()
+        usable = False
+        try:
+            usable = not self._closed and connection.http.is_idle() and not connection.socket.has_left_over
+        finally:
+            if not usable:
+                connection.socket.abort()
+        if not usable:
             return
         connection.idle_since = self._now()
         self._stacks.setdefault(origin, []).append(connection)
