@@ -99,13 +99,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._connect_by = loop.time() + (3600 if timeout is None else timeout)
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
-                opened = await _open(host, port)
-                try:
-                    await loop.create_connection(lambda: self, sock=opened)
-                except BaseException:
-                    if self._transport is None:  # else the transport owns it
-                        opened.close()
-                    raise
+                await loop.create_connection(lambda: self, sock=await _open(host, port))
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket takes
