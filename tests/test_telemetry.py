@@ -364,7 +364,7 @@ def test_a_missing_extra_is_told_with_its_remedy():
 async def test_no_secret_is_in_the_file(gateway, tmp_path):
     """What the spans do not say the file does not hold."""
     token, key = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl", "moz_live_5e1f0c2b9a8d"
-    gateway.script(Fault(kind="status", status=400, body=json.dumps({"error": f"{token} {key} ada@example.com"})))
+    gateway.script(Fault(kind="status", status=400, body=json.dumps({"error": f"{token} {key} zora@example.com"})))
     path = tmp_path / "t.jsonl"
     memory = InMemorySpanExporter()
     with configure_telemetry(trace_file=path, span_exporters=[memory]) as handle:
