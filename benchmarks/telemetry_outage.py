@@ -99,6 +99,7 @@ async def calls(url, telemetry, seconds):
     latencies.sort()
     p99_s = latencies[int(len(latencies) * 0.99)]
     return {
+        "why": set(failures),
         "calls": len(latencies),
         "failed": len(failures),
         "cpu_us": cpu / len(latencies) * 1e6,
