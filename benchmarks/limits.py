@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -31,7 +31,7 @@ class LoopWatch:
     def __init__(self) -> None:
         self.longest_s = 0.0
 
-    async def __aenter__(self) -> "LoopWatch":
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch())
         await asyncio.sleep(0.01)
         self.longest_s = 0.0
@@ -90,7 +90,10 @@ class Report:
     def counts(self, text: str, seen: Any, wanted: Any) -> None:
         good = seen == wanted
         self.failed += not good
-        print(f"  {'held' if good else 'NOT HELD'}: {text}: {dict(seen) if isinstance(seen, Counter) else seen}", flush=True)
+        print(
+            f"  {'held' if good else 'NOT HELD'}: {text}: {dict(seen) if isinstance(seen, Counter) else seen}",
+            flush=True,
+        )
 
     def at_most(self, text: str, seen: float, limit: float) -> None:
         good = seen <= limit
@@ -116,7 +119,11 @@ async def scenarios(url: str, library: str, report: Report) -> None:
         ended, took, blocked, _ = await burst(roomy, "/slow", many)
         report.counts(f"{many} calls, cap and queue at 5000", ended, Counter(ok=many))
         print(f"  in {took:.2f} s, loop blocked for {blocked * 1e3:.0f} ms at most")
-    tight = {} if scale == 1 else {"bulkhead": BulkheadConfig(permits=10, queue=90), "calls": CallCapConfig(max_in_flight=100)}
+    tight = (
+        {}
+        if scale == 1
+        else {"bulkhead": BulkheadConfig(permits=10, queue=90), "calls": CallCapConfig(max_in_flight=100)}
+    )
     async with client(url, library, **tight) as default:
         ended, took, _, refused = await burst(default, "/slow", many)
         wanted = Counter(ok=thousand, BulkheadFullError=many - thousand)
@@ -157,7 +164,9 @@ def memory(url: str, library: str, report: Report) -> None:
         code = MEMORY.format(root=str(ROOT), url=url, library=library, path=path)
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
         ended, kilobytes = result.stdout.split()
-        report.counts({"/flood": "a body of 200 MB", "/bomb": "500 MB out of a gzip"}[path], ended, "ResponseTooLargeError")
+        report.counts(
+            {"/flood": "a body of 200 MB", "/bomb": "500 MB out of a gzip"}[path], ended, "ResponseTooLargeError"
+        )
         report.at_most("extra memory in MB", int(kilobytes) / 1024, 20)
 
 
