@@ -7,8 +7,9 @@ The stack on each transport beside its peers: CPU, throughput, latency and memor
     python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
 
 The first run makes `.venv-bench` beside pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
-this process (user and system), so that a busy machine disturbs them little; the server runs in another one. Rounds are
-interleaved: each client in turn, in an order that rotates, and a ratio is the median of the ratios within the rounds.
+this process (user and system), so that a busy machine disturbs them little; the server runs in another one, on a core
+of its own. Rounds are interleaved: each client in turn, in an order that rotates, and a ratio is the median of the
+ratios within the rounds.
 """
 
 import argparse
@@ -372,7 +373,10 @@ async def everything(arguments: argparse.Namespace) -> dict[str, Any]:
     log_to_null()
     quick = arguments.quick
     rounds = 2 if quick else arguments.rounds
-    with running() as url:
+    cores = sorted(os.sched_getaffinity(0))
+    options = ["--core", str(cores[-1])] if len(cores) > 1 else []
+    with running(*options) as url:
+        os.sched_setaffinity(0, set(cores[:-1]) or set(cores))
         concurrencies = (1, 16) if quick else CONCURRENCY
         found, connections = await measure(
             url, telemetry, concurrencies, rounds=rounds, budget_s=0.02 if quick else 0.3

@@ -314,6 +314,22 @@ async def test_a_stale_connection_costs_nothing(library, tls, method, end):
     assert [(seen.attempt, seen.connection) for seen in server.requests] == [("1", 1), ("2", 2)]
 
 
+async def test_a_connection_found_dead_when_written_to_costs_nothing(monkeypatch):
+    """It died after it was looked at: no byte left, so the attempt goes on over a fresh one, a write too."""
+
+    async def serve(peer, _seen):
+        await peer.write(ok())
+        return False
+
+    async with RawServer(serve=serve) as server, Wire("httpcore") as wire:
+        await wire.send(server)
+        await settled(lambda: not server.open)
+        monkeypatch.setattr("middleware.network.Socket.is_stale", False)
+        await wire.send(server, method="POST", content=b"{}")
+        wire.hold_against(server)
+    assert [seen.connection for seen in server.requests] == [1, 2]
+
+
 async def test_what_must_not_be_repeated_takes_no_connection_that_idled_long():
     """A server may be closing it just now; a read would be sent again, a write could not be."""
     async with RawServer() as server, Wire("httpcore") as wire:
