@@ -29,7 +29,7 @@ from .errors import (
 )
 from .knobs import Knob, Settings
 from .problem import parse_problem
-from .redaction import redact
+from .redaction import query_values, redact
 from .retry_after import parse_retry_after
 from .types import PlatformRequest, PlatformResponse
 
@@ -294,8 +294,8 @@ def answer(
         correlation_id = headers.get("x-correlation-id") or request.call.info.correlation_id
         return PlatformResponse(status=status, headers=headers, body=body, correlation_id=correlation_id)
     after = parse_retry_after(headers.get("retry-after"), headers.get("date"), wall())
-    app_key = request.headers.get("x-mozaiks-app-key")
-    problem = parse_problem(body, headers.get("content-type", ""), request.user_jwt, app_key)
+    hidden = request.user_jwt, request.headers.get("x-mozaiks-app-key"), *query_values(request.params)
+    problem = parse_problem(body, headers.get("content-type", ""), *hidden)
     raise status_error(status, problem, retry_after_s=after)
 
 
