@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 import httpcore
@@ -188,12 +188,11 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; once more for each layer of TLS."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's promise for TCP
         if self._transport is None:
             self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by name
         if self._aborted:
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Keep *data* until it is read; stop reading when there is much of it."""
