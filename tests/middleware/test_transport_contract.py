@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 import trustme
+import uvloop
 from layer_support import FakeClock, a_request
 from raw_server import RawServer, ok
 
@@ -651,6 +652,35 @@ class Threadsafe:
     async def wait(self):
         while not self._set:
             await asyncio.sleep(0.001)
+
+
+def test_uvloop_is_as_good_a_loop(library, tls):
+    """The loop of many FastAPI hosts: reuse, a stale connection, a cancelled attempt, the end."""
+
+    async def serve(peer, seen):
+        if seen.attempt == "4":
+            await peer.gone()
+        await peer.write(ok(b"1"))
+        return seen.attempt != "2"
+
+    async def scenario():
+        async with RawServer(serve=serve, tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+            await wire.send(server, method="POST", content=b"x" * 2**20, idempotent=True)
+            await wire.send(server)
+            await settled(lambda: not server.open)
+            await wire.send(server, method="POST", idempotent=True)
+            task = asyncio.create_task(wire.send(server))
+            await settled(lambda: len(server.requests) == 4)
+            task.cancel()
+            await asyncio.wait([task])
+            await settled(server.peers[-1].closed.is_set)
+            await wire.send(server)
+            wire.hold_against(server)
+            await wire.transport.aclose()
+            await settled(lambda: not server.open)
+            return [seen.connection for seen in server.requests]
+
+    assert uvloop.run(scenario()) == [1, 1, 2, 2, 3]
 
 
 # Settings
