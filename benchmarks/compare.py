@@ -120,7 +120,7 @@ async def measure(
             calls = {}
             for name, get in chosen.items():
                 cost = await run(get, max(20, concurrency), concurrency, counter)
-                calls[name] = int(min(2000, max(2 * concurrency, 50, budget_s / (cost["cpu_us"] / 1e6))))
+                calls[name] = int(min(2000, max(concurrency, 50, budget_s / (cost["cpu_us"] / 1e6))))
             results: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
             order = list(chosen)
             for _ in range(rounds):

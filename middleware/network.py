@@ -112,7 +112,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
     ) -> "Socket":
-        """Put TLS on the connection."""
+        """Put TLS on the connection; whoever sees it fail aborts what is below."""
         loop = asyncio.get_running_loop()
         below = self._transport
         if below is None or self._received:  # a proxy that speaks before it was asked
@@ -121,14 +121,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
             with anyio.fail_after(self._connect_by - loop.time()):
                 self._transport = await loop.start_tls(below, self, ssl_context, server_hostname=server_hostname)
         except TimeoutError:
-            below.abort()
             raise httpcore.ConnectTimeout("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
-            below.abort()
             raise httpcore.ConnectError(str(error) or "connection lost in the TLS handshake") from None
-        except BaseException:
-            below.abort()
-            raise
         if self._transport is None:
             raise httpcore.ConnectError("connection lost in the TLS handshake")
         self._tls_layers -= 1

@@ -424,6 +424,25 @@ async def test_a_body_is_bounded_in_bytes_and_in_memory(library, serve):
         await settled(lambda: not server.open)
 
 
+async def test_a_flood_on_an_idle_connection_is_not_taken_in(library):
+    """Nobody reads there: the peer is made to wait, or thrown out."""
+
+    async def serve(peer, _seen):
+        await peer.write(ok())
+        while True:
+            await peer.write(MB)
+
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        tracemalloc.start()
+        try:
+            await wire.send(server)
+            for _ in range(500):
+                await asyncio.sleep(0)
+            assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
 LIMIT = 4096
 
 
