@@ -29,6 +29,7 @@ from .exchange import (
     failure,
     proxy_for,
     read_body,
+    wire_headers,
 )
 from .network import Socket
 from .per_loop import PerLoop
@@ -264,8 +265,7 @@ class HttpcoreTransport:
 
 
 def _wire_request(request: PlatformRequest, origin: _Origin, target: str) -> httpcore.Request:
-    headers = [(b"host", origin.host_header)]
-    headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
+    headers = [(b"host", origin.host_header), *wire_headers(request)]
     if request.content is not None or request.method in BODY_METHODS:
         headers.append((b"content-length", str(len(request.content or b"")).encode()))
     url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target)
