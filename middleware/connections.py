@@ -102,7 +102,7 @@ class _Idle:
 
     def put(self, origin: _Origin, connection: _Connection) -> None:
         """Keep *connection*, unless it cannot be used again."""
-        if self._closed or not connection.http.is_idle() or connection.socket.has_left_over:
+        if self._closed or not connection.http.is_idle():
             connection.socket.abort()
             return
         connection.idle_since = self._now()
