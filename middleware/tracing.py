@@ -11,7 +11,16 @@ from contextvars import Token
 from typing import Any
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+)
 
 from . import semconv
 from .errors import CallError, RejectedError, StatusError, error_type
@@ -67,24 +76,40 @@ class SafeTracer:
     @property
     def is_idle(self) -> bool:
         """True where no SDK is: spans would say nothing to nobody."""
-        return isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+        try:
+            return isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return True
 
     def start(
         self, name: str, kind: SpanKind, attributes: dict[str, Any], switches: Mapping[str, bool] = _NO_SWITCHES
-    ) -> tuple[Span, Token[context.Context]]:
+    ) -> tuple[Span, Token[context.Context] | None]:
         """Open a span and make it current, with *switches* set in its context; `end` takes what this returns."""
+        span: Span = INVALID_SPAN
         try:
-            span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+            span = self._started(name, kind, attributes)
+            here = trace.set_span_in_context(span)
+            return span, context.attach(context.Context({**here, **switches}) if switches else here)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return span, None
+
+    def _started(self, name: str, kind: SpanKind, attributes: dict[str, Any]) -> Span:
+        try:
+            return self._tracer.start_span(name, kind=kind, attributes=attributes)
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
             # In its place one that says nothing and hands the caller's trace on.
-            span = NonRecordingSpan(trace.get_current_span().get_span_context())
-        here = trace.set_span_in_context(span)
-        return span, context.attach(context.Context({**here, **switches}) if switches else here)
+            return NonRecordingSpan(trace.get_current_span().get_span_context())
 
-    def end(self, span: Span, token: Token[context.Context]) -> None:
+    def end(self, span: Span, token: Token[context.Context] | None) -> None:
         """Make the span that was current before *span* current again, and end it."""
-        context.detach(token)
+        try:
+            if token is not None:
+                context.detach(token)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
         try:
             span.end()
         except Exception:  # noqa: BLE001 - as above
@@ -92,10 +117,10 @@ class SafeTracer:
 
     def headers(self) -> dict[str, str]:
         """Return what carries the current context to the platform; none when the propagator fails."""
-        if not context.get_current():
-            return {}  # no span, no baggage
-        carrier: dict[str, str] = {}
         try:
+            if not context.get_current():
+                return {}  # no span, no baggage
+            carrier: dict[str, str] = {}
             propagate.inject(carrier)
             return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
         except Exception:  # noqa: BLE001 - as above
