@@ -102,18 +102,13 @@ class _Idle:
 
     def put(self, origin: _Origin, connection: _Connection) -> None:
         """Keep *connection*, unless it cannot be used again."""
-<<<<<<< HEAD
-        if self._closed or not connection.http.is_idle():
-            connection.socket.abort()
-=======
         usable = False
         try:
-            usable = not self._closed and connection.http.is_idle() and not connection.socket.has_left_over
+            usable = not self._closed and connection.http.is_idle()
         finally:
             if not usable:
                 connection.socket.abort()
         if not usable:
->>>>>>> main
             return
         connection.idle_since = self._now()
         self._stacks.setdefault(origin, []).append(connection)
