@@ -160,7 +160,9 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
             tasks: list[asyncio.Task[Any]] = []
             while len(tasks) < count:  # a few at a time: under tracemalloc, connecting is slow
                 tasks += [asyncio.create_task(get(counter.next(), "/hang")) for _ in range(20)]
-                while (await stats_of(url))["hanging"] < hanging + len(tasks) and not any(t.done() for t in tasks):
+                wanted = hanging + len(tasks)
+                while (await stats_of(url))["hanging"] < wanted:  # noqa: ASYNC110 - another process's count
+                    assert not any(task.done() for task in tasks), f"{name}: a call to /hang ended"
                     await asyncio.sleep(0.02)
             gc.collect()
             found[name] = (tracemalloc.get_traced_memory()[0] - before) / count
