@@ -161,7 +161,7 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
             while len(tasks) < count:  # a few at a time: under tracemalloc, connecting is slow
                 tasks += [asyncio.create_task(get(counter.next(), "/hang")) for _ in range(20)]
                 wanted = hanging + len(tasks)
-                while (await stats_of(url))["hanging"] < wanted:  # noqa: ASYNC110 - another process's count
+                while (await stats_of(url))["hanging"] < wanted:
                     assert not any(task.done() for task in tasks), f"{name}: a call to /hang ended"
                     await asyncio.sleep(0.02)
             gc.collect()
