@@ -33,9 +33,8 @@ class AuthMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Add the credentials to this attempt."""
-        headers = {}
         if request.user_jwt:
-            headers["authorization"] = f"Bearer {request.user_jwt}"
+            request.headers["authorization"] = f"Bearer {request.user_jwt}"
         if self._api_key is not None:
-            headers["x-mozaiks-app-key"] = self._api_key
-        return await call_next(request.with_headers(**headers))
+            request.headers["x-mozaiks-app-key"] = self._api_key
+        return await call_next(request)

@@ -38,4 +38,5 @@ class CorrelationMiddleware:
         info = request.call.info
         if request.call.correlation_id_replaced:
             self._emit(CorrelationIdReplaced(call=info))
-        return await call_next(request.with_headers(x_correlation_id=info.correlation_id))
+        request.headers[CORRELATION_HEADER] = info.correlation_id
+        return await call_next(request)

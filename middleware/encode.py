@@ -8,7 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -154,11 +154,10 @@ class EncodeMiddleware:
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Here and not where it is added: an attempt that can never be sent must not count as one.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
-        content = encode_body(request.json_body)
-        headers = dict(request.headers)
-        if content is not None:
-            headers["content-type"] = "application/json"
+        request.content = encode_body(request.json_body)
+        if request.content is not None:
+            request.headers["content-type"] = "application/json"
         if request.call.settings(IdempotencyConfig).honors_key and request.method in KEYED_METHODS:
-            headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())
-        target = encode_target(request.path, request.path_params, request.params)
-        return await call_next(replace(request, target=target, content=content, headers=headers))
+            request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())
+        request.target = encode_target(request.path, request.path_params, request.params)
+        return await call_next(request)

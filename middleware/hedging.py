@@ -7,7 +7,7 @@ Source: Dean and Barroso, "The Tail at Scale" (CACM 2013).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import anyio
@@ -120,7 +120,7 @@ class _Race:
         call = self.request.call
         attempt = Attempt(is_hedge=True) if hedge else self.request.attempt
         try:
-            response = await self._call_next(replace(self.request, attempt=attempt))
+            response = await self._call_next(self.request.for_attempt(attempt))
             if self._response is None:
                 self._response = response
                 self._decided.set()

@@ -83,7 +83,7 @@ class AttemptRecordMiddleware:
         call, attempt = request.call, request.attempt
         call.attempts += 1
         number, started = call.attempts, self._clock.now()
-        request = request.with_headers(x_attempt=f"attempt={number}; max={call.max_attempts}")  # R50
+        request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
         self._emit(AttemptStarted(call=call.info, number=number))
         outcome, status = "cancelled", None
         error: Exception | None = None

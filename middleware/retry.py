@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Annotated
 
@@ -253,7 +253,7 @@ class RetryMiddleware:
         call = request.call
         self._budget.deposit(self._clock.now(), call.settings(RetryBudgetConfig))
         try:
-            return await call_next(request)
+            return await call_next(request.for_attempt(request.attempt))
         except CallError as error:
             if not self._may_retry(error, request):
                 call.stop_reason = _refusal(error)
@@ -302,7 +302,7 @@ class RetryMiddleware:
         async def attempt() -> PlatformResponse:
             nonlocal last
             try:
-                return await call_next(replace(request, attempt=Attempt(delay_s=waited_s)))
+                return await call_next(request.for_attempt(Attempt(delay_s=waited_s)))
             except CircuitOpenError:
                 # The circuit opened while this call waited: what the caller needs is the upstream's own error.
                 call.stop_reason = "circuit_open"  # R37

@@ -101,11 +101,10 @@ class AttemptTracingMiddleware:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts
         with _span(self._tracer, name, SpanKind.CLIENT, attributes, *_SUPPRESS):
             carrier: dict[str, str] = {}
-            try:
+            with suppress(Exception):  # a failing propagator costs the header alone
                 propagate.inject(carrier)
-            except Exception:  # noqa: BLE001 - a failing propagator costs the header alone
-                carrier = {}
-            return await call_next(request.with_headers(**carrier))
+                request.headers.update(carrier)
+            return await call_next(request)
 
 
 def _without_values(target: str) -> str:

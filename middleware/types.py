@@ -7,7 +7,7 @@ The one interface of a layer is `async (request, call_next) -> response`: call `
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -220,10 +220,10 @@ class Call:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class PlatformRequest:
     """
-    One request on its way down; layers hand on changed copies.
+    One request on its way down. Layers set what is theirs in place; the retry makes a copy for each attempt.
 
     Attributes:
         call: The call this request belongs to.
@@ -253,17 +253,30 @@ class PlatformRequest:
     problem: str = ""
     target: str = field(default="", repr=False)
     content: bytes | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_repeatable(self) -> bool:
         """May this request be sent again: is it idempotent, or does it carry a key that the service honours?"""
         return self.call.info.idempotent or IDEMPOTENCY_HEADER in self.headers  # R11
 
-    def with_headers(self, **headers: str) -> "PlatformRequest":
-        """Copy with *headers* added; `_` in a name stands for `-`."""
-        added = {name.replace("_", "-"): value for name, value in headers.items()}
-        return replace(self, headers={**self.headers, **added})
+    def for_attempt(self, attempt: Attempt) -> "PlatformRequest":
+        """Copy for one try, with headers of its own."""
+        return PlatformRequest(
+            call=self.call,
+            attempt=attempt,
+            method=self.method,
+            path=self.path,
+            path_params=self.path_params,
+            params=self.params,
+            json_body=self.json_body,
+            user_jwt=self.user_jwt,
+            decode=self.decode,
+            problem=self.problem,
+            target=self.target,
+            content=self.content,
+            headers=dict(self.headers),
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -274,7 +274,7 @@ class PlatformHttpClient:
             user_jwt=arguments.get("user_jwt"),
             decode=arguments.get("decode"),
             problem=arguments.get("problem", ""),
-            headers=_HEADERS,
+            headers=dict(_HEADERS),
         )
 
     def _tell(self, info: CallInfo, change: SettingsChange) -> None:
