@@ -26,6 +26,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
+import itertools
 import json
 import os
 import re
@@ -55,6 +56,8 @@ SHARE = 0.95
 # These tests start processes of their own, which would run the code of the tree, or read its text.
 BLIND = ("tests/cli", "tests/gateway", "tests/test_readme.py", "tests/test_architecture.py")
 PATIENCE_S = 10.0
+REACH_S = 5.0
+"""Time for the tests of one change: what only slow and distant tests would notice counts as not noticed."""
 
 EQUIVALENT: dict[str, str] = {}
 """Changes that make no difference that a caller could see, by their key, and why."""
@@ -398,7 +401,7 @@ class Session:
         code, where = compiled(job.mutant), f"{job.mutant.path}:{job.mutant.function}"
         functions = self._functions.get((code.co_filename, job.mutant.function), [])
         if where not in self._called_at_import and _replace(functions, code, job.mutant.function):
-            items = [item for item in items if where in self._seen[item.nodeid].functions]
+            items = self._within_reach([item for item in items if where in self._seen[item.nodeid].functions])
             for index, item in enumerate(items):
                 signal.setitimer(signal.ITIMER_REAL, PATIENCE_S + 10 * self._seen[item.nodeid].seconds)
                 if not self._passes(session, item, items[index + 1 : index + 2]):
@@ -420,6 +423,12 @@ class Session:
                 return
 
 
+    def _within_reach(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """The first tests, as many as take `REACH_S` together; a module's own tests come first, slow ones last."""
+        ends = itertools.accumulate(self._seen[item.nodeid].seconds for item in items)
+        return [item for item, end in zip(items, ends, strict=True) if end <= REACH_S or item is items[0]]
+
+
 OPTIONS = ["-q", "-s", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
 # A session inside a session finds the plugins imported already.
 INNER = [*OPTIONS, "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
@@ -439,11 +448,12 @@ def _names(item: pytest.Item, rule: str) -> bool:
 
 
 def _distance(item: pytest.Item, mutant: Mutant) -> int:
-    """How far a test is from the module: 0 for its own tests."""
-    stem = Path(mutant.path).stem
-    if item.path.stem == f"test_{stem}":
+    """How far a test is from the module: its own tests, those beside them, those of the whole, those of the rest."""
+    if item.path.stem == f"test_{Path(mutant.path).stem}":
         return 0
-    return 1 if item.path.parent.name == Path(mutant.path).parent.name else 2
+    if item.path.parent.name == Path(mutant.path).parent.name:
+        return 1
+    return 2 if item.path.parent.name == "tests" else 3
 
 
 def _our_functions() -> dict[tuple[str, str], list[FunctionType]]:
