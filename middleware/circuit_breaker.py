@@ -236,7 +236,9 @@ class CircuitBreaker:
         bucket[3] += slow
         while self._window[0][0] <= now - config.window_s:  # R32: the window slides
             self._window.popleft()
-        attempts, failures, slow_ones = (sum(column) for column in list(zip(*self._window, strict=True))[1:])
+        attempts = failures = slow_ones = 0.0
+        for _, counted, failed, late in self._window:
+            attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
         if attempts < config.min_calls:  # R32
             return
         if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32

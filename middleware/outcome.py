@@ -8,7 +8,7 @@ The record of a call: the outermost layer, which no exception but ours passes, a
 import traceback
 
 from .clock import Clock
-from .errors import CallError, InternalError
+from .errors import CallError, DeadlineExceededError, InternalError
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
 from .types import AttemptRecord, Call, Handler, PlatformRequest, PlatformResponse
 
@@ -97,6 +97,11 @@ class AttemptRecordMiddleware:
             raise
         except Exception as raised:
             outcome, error = type(raised).__name__, raised
+            raise
+        except BaseException:
+            if self._clock.now() >= call.deadline_at:  # cut by the call's deadline, and not by its caller
+                error = DeadlineExceededError("cut by the deadline of the call", request_sent=attempt.request_sent)
+                outcome = type(error).__name__
             raise
         finally:
             record = AttemptRecord(

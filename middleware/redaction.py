@@ -1,10 +1,14 @@
-"""The one function through which foreign text passes before it may stand in an error, span or log."""
+"""What foreign text and a request's target pass through before they may stand in an error, span or log."""
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
 
-__all__ = ["redact"]
+__all__ = ["query_values", "redact", "redact_target"]
 
 _MASK = "***"
+_SHORTEST_VALUE = 6
 
 # Shapes of the platform's secrets: JSON Web Tokens, bearer values, app keys (moz_live_…), service keys
 # (sk_c2p_live_…), payment secrets (mps_…), credentials in URLs, and anything assigned to a telling name.
@@ -20,6 +24,8 @@ _SECRETS = re.compile(
     """,
     re.VERBOSE,
 )
+# Every secret above holds one of these, encoded or not; most paths hold none, and so cost one quick search.
+_SUSPECT = re.compile(r"[@:=%]|eyJ|moz_|sk_|mp[sc]_")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -38,3 +44,25 @@ def redact(text: str, *secrets: str | None, limit: int = 300) -> str:
     # Cut only after masking, else half a secret could stay; bound the regex's work on huge bodies first.
     text = _SECRETS.sub(_MASK, _CONTROL.sub(" ", text[: limit * 20]))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def redact_target(target: str) -> str:
+    """
+    Make an encoded path and query fit to be shown: query keys stay, since they tell what was asked; values go.
+
+    A path segment that looks like a secret or an e-mail address goes too.
+    """
+    path, mark, query = target.partition("?")
+    if _SUSPECT.search(path):
+        path = "/".join("REDACTED" if _SECRETS.search(unquote(part)) else part for part in path.split("/"))
+    if not mark:
+        return path
+    return path + "?" + "&".join(f"{pair.partition('=')[0]}=REDACTED" for pair in query.split("&"))
+
+
+def query_values(params: Mapping[str, Any] | None) -> Iterator[str]:
+    """Texts of a call's query that are masked where a server repeats them; short ones would mask common words."""
+    for value in (params or {}).values():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, str) and len(item) >= _SHORTEST_VALUE:
+                yield item

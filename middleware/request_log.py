@@ -1,15 +1,18 @@
 """
 Structured log lines, written from events: one per call, per attempt, per retry and per breaker transition.
 
-Silent until the host configures logging, and then by the host's own structlog or stdlib configuration. Never ERROR:
-whether a failed call is an error is the application's to decide.
+Silent until the host configures logging, and then by the host's own configuration: structlog's where the host has
+configured structlog, else the standard library's. Never ERROR for a call: whether a failed call is an error is the
+application's to decide.
 """
 
 import logging
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import structlog
 
+from . import semconv
 from .errors import error_type
 from .events import (
     AttemptFinished,
@@ -18,9 +21,12 @@ from .events import (
     CircuitStateChanged,
     CorrelationIdReplaced,
     Event,
+    HedgeStarted,
+    RetryBudgetExhausted,
     RetryScheduled,
+    SettingsRejected,
+    SettingsReloaded,
 )
-from .types import CallInfo
 
 __all__ = ["LOGGER_NAME", "LogListener"]
 
@@ -29,75 +35,146 @@ LOGGER_NAME = "mozaiks.connectors"
 logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
 
 
-class LogListener:
-    """Writes one line per event that an engineer would search for."""
+class _Line(NamedTuple):
+    level: int
+    name: str
+    fields: dict[str, Any]
 
-    def __init__(self) -> None:
-        # Not structlog.get_logger(): unconfigured, that prints to stdout.
-        self._log: Any = structlog.wrap_logger(
-            logging.getLogger(LOGGER_NAME),
+
+class LogListener:
+    """
+    Writes one line per event that an engineer would search for.
+
+    Args:
+        trace_ids: Gives the ids of the current span, for the line's fields.
+    """
+
+    def __init__(self, trace_ids: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._trace_ids = trace_ids
+        self._stdlib = logging.getLogger(LOGGER_NAME)
+        # Not structlog.get_logger(): unconfigured, that prints to stdout. All fields go into `extra`, never into the
+        # message: formatters rewrite messages, and mask what looks like an id in them.
+        self._to_stdlib: Any = structlog.wrap_logger(
+            self._stdlib,
             wrapper_class=structlog.stdlib.BoundLogger,
-            processors=[
-                structlog.contextvars.merge_contextvars,
-                structlog.stdlib.filter_by_level,
-                structlog.stdlib.render_to_log_kwargs,
-            ],
+            processors=[structlog.stdlib.render_to_log_kwargs],
         )
+        self._to_host: Any = None
 
     def __call__(self, event: Event) -> None:
         """Write the line for *event*, if it has one."""
-        fields = _fields(event.call)
-        if isinstance(event, CallFinished):
-            fields |= {"attempts": event.outcome.attempts, "elapsed_s": round(event.outcome.elapsed_s, 6)}
-            if event.error is None:
-                self._log.debug("call.cancelled" if event.cancelled else "call.succeeded", **fields)
-            else:
-                self._log.warning(
-                    "call.failed",
-                    **fields,
-                    error_type=error_type(event.error),
-                    reason=getattr(event.error, "reason", ""),
-                    stop_reason=event.outcome.stop_reason,
-                    outcome=event.result,
-                )
-        elif isinstance(event, AttemptFinished):
-            record = event.record
-            self._log.debug(
-                "attempt.finished",
-                **fields,
-                attempt=record.number,
-                outcome=record.outcome,
-                status=record.status,
-                request_sent=record.request_sent,
-                duration_s=round(record.ended_s - record.started_s, 6),
-            )
-        elif isinstance(event, RetryScheduled):
-            self._log.info(
-                "retry.scheduled",
-                **fields,
-                attempt=event.attempt,
-                delay_s=round(event.delay_s, 6),
-                error_type=error_type(event.error),
-            )
-        elif isinstance(event, CircuitStateChanged):
-            self._log.warning(
-                "circuit_breaker.state_changed",
-                **fields,
-                breaker=event.breaker,
-                state_before=event.before,
-                state_after=event.after,
-            )
-        elif isinstance(event, AttemptRejected):
-            self._log.debug("attempt.rejected", **fields, guard=event.guard, retry_after_s=event.retry_after_s)
-        elif isinstance(event, CorrelationIdReplaced):
-            self._log.warning("correlation_id.replaced", **fields)
+        found = _LINES.get(type(event))
+        if found is None:
+            return
+        lowest, make = found
+        log = self._to_stdlib
+        if structlog.is_configured():
+            if self._to_host is None:
+                self._to_host = structlog.get_logger(LOGGER_NAME)
+            log = self._to_host
+        elif not self._stdlib.isEnabledFor(lowest):
+            return
+        line = make(event)
+        if log is self._to_stdlib and not self._stdlib.isEnabledFor(line.level):
+            return
+        write = getattr(log, logging.getLevelName(line.level).lower())
+        call = event.call
+        write(
+            line.name,
+            service=call.service,
+            operation=call.operation,
+            method=call.method,
+            route=call.route,
+            correlation_id=call.correlation_id,
+            **line.fields,
+            **self._trace_ids(),
+        )
 
 
-def _fields(call: CallInfo) -> dict[str, Any]:
-    return {
-        "service": call.service,
-        "operation": call.operation,
-        "method": call.method,
-        "route": call.route,
-        "correlation_id": call.correlation_id,
+def _call_finished(event: CallFinished) -> _Line:
+    fields: dict[str, Any] = {
+        "attempts": event.outcome.attempts,
+        "elapsed_s": round(event.outcome.elapsed_s, 6),
+        "outcome": event.result,
     }
+    if event.error is None:
+        name = semconv.LOG_CALL_CANCELLED if event.cancelled else semconv.LOG_CALL_SUCCEEDED
+        return _Line(logging.DEBUG, name, fields)
+    fields |= {
+        "error_type": error_type(event.error),
+        "reason": getattr(event.error, "reason", ""),
+        "stop_reason": event.outcome.stop_reason,
+        "request_sent": event.outcome.request_sent,
+    }
+    return _Line(logging.WARNING, semconv.LOG_CALL_FAILED, fields)
+
+
+def _attempt_finished(event: AttemptFinished) -> _Line:
+    record = event.record
+    fields = {
+        "attempt": record.number,
+        "attempt_outcome": record.outcome,
+        "status": record.status,
+        "request_sent": record.request_sent,
+        "duration_s": round(record.ended_s - record.started_s, 6),
+        "is_hedge": record.is_hedge,
+    }
+    return _Line(logging.DEBUG, semconv.LOG_ATTEMPT_FINISHED, fields)
+
+
+def _attempt_rejected(event: AttemptRejected) -> _Line:
+    return _Line(
+        logging.DEBUG, semconv.LOG_ATTEMPT_REJECTED, {"guard": event.guard, "retry_after_s": event.retry_after_s}
+    )
+
+
+def _retry_scheduled(event: RetryScheduled) -> _Line:
+    fields = {
+        "attempt": event.attempt,
+        "delay_s": round(event.delay_s, 6),
+        "error_type": error_type(event.error),
+        "retry_after_s": event.error.retry_after_s,
+        "budget_balance": event.budget_balance,
+    }
+    return _Line(logging.INFO, semconv.LOG_RETRY_SCHEDULED, fields)
+
+
+def _budget_exhausted(event: RetryBudgetExhausted) -> _Line:
+    level = logging.WARNING if event.first else logging.DEBUG
+    return _Line(level, semconv.LOG_BUDGET_EXHAUSTED, {"balance": round(event.balance, 3)})
+
+
+def _hedge_started(event: HedgeStarted) -> _Line:
+    return _Line(logging.DEBUG, semconv.LOG_HEDGE_STARTED, {"hedge": event.hedge, "delay_s": round(event.delay_s, 6)})
+
+
+def _circuit_state_changed(event: CircuitStateChanged) -> _Line:
+    fields = {"breaker": event.breaker, "state_before": event.before, "state_after": event.after}
+    return _Line(logging.WARNING, semconv.LOG_CIRCUIT_STATE_CHANGED, fields)
+
+
+def _correlation_id_replaced(_event: CorrelationIdReplaced) -> _Line:
+    return _Line(logging.WARNING, semconv.LOG_CORRELATION_ID_REPLACED, {})
+
+
+def _settings_reloaded(event: SettingsReloaded) -> _Line:
+    return _Line(logging.INFO, semconv.LOG_SETTINGS_RELOADED, {"changes": list(event.changes)})
+
+
+def _settings_rejected(event: SettingsRejected) -> _Line:
+    return _Line(logging.ERROR, semconv.LOG_SETTINGS_REJECTED, {"problems": list(event.problems)})
+
+
+# Per event the lowest level that its line may have: below it the line is not even made.
+_LINES: dict[type[Event], tuple[int, Callable[[Any], _Line]]] = {
+    AttemptFinished: (logging.DEBUG, _attempt_finished),
+    AttemptRejected: (logging.DEBUG, _attempt_rejected),
+    CallFinished: (logging.DEBUG, _call_finished),
+    CircuitStateChanged: (logging.WARNING, _circuit_state_changed),
+    CorrelationIdReplaced: (logging.WARNING, _correlation_id_replaced),
+    HedgeStarted: (logging.DEBUG, _hedge_started),
+    RetryBudgetExhausted: (logging.DEBUG, _budget_exhausted),
+    RetryScheduled: (logging.INFO, _retry_scheduled),
+    SettingsRejected: (logging.ERROR, _settings_rejected),
+    SettingsReloaded: (logging.INFO, _settings_reloaded),
+}

@@ -26,7 +26,7 @@ from .outcome import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddl
 from .rate_limit import RateLimitConfig, RateLimitMiddleware
 from .request_log import LogListener
 from .retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
-from .tracing import AttemptTracingMiddleware, CallTracingMiddleware, SpanListener
+from .tracing import AttemptTracingMiddleware, CallTracingMiddleware, SafeTracer, SpanListener, current_ids
 from .transport import TransportConfig
 from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
 
@@ -173,11 +173,9 @@ def build_stack(
     version: str,
 ) -> Stack:
     """Build the stack of one service: its layers, its policies' state and its terminal."""
-    listeners: list[Callable[[Any], None]] = [
-        SpanListener(),
-        MetricsListener(telemetry.meter_provider, version, base_url),
-        LogListener(),
-    ]
+    tracer = SafeTracer(telemetry.tracer_provider, version)
+    metrics = MetricsListener(telemetry.meter_provider, version, service=service, base_url=base_url)
+    listeners: list[Callable[[Any], None]] = [SpanListener(), metrics, LogListener(current_ids)]
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
     emit = FanOut(listeners)
@@ -197,11 +195,10 @@ def build_stack(
         paid = budget.withdraw(now, call.settings(RetryBudgetConfig))  # R19: last, because asking it withdraws
         return "" if paid else "budget"
 
-    tracers = telemetry.tracer_provider
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
         CorrelationMiddleware(emit),  # one id for everything that follows
-        CallTracingMiddleware(tracers, version),  # one INTERNAL span: sees the final result
+        CallTracingMiddleware(tracer),  # one INTERNAL span: sees the final result
         CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
         DeadlineMiddleware(clock, emit),  # cuts queue waits, backoff and attempts alike
         call_cap,  # bounds memory when everything waits in backoff
@@ -211,7 +208,7 @@ def build_stack(
         bulkhead,  # a call in backoff holds no permit
         RateLimitMiddleware(clock, emit),  # retries are paid for too
         breaker,  # inside the retry: sees, and may refuse, every attempt; after the queue: a wait ages no permit
-        AttemptTracingMiddleware(tracers, version, base_url),  # one CLIENT span per try that is really sent
+        AttemptTracingMiddleware(tracer, base_url),  # one CLIENT span per try that is really sent
         AttemptRecordMiddleware(clock, emit),  # the timeline; inside the span, as above
         AttemptTimeoutMiddleware(clock),  # starts after the queue; covers body and decoding
         AuthMiddleware(api_key),  # per attempt: a credential may be rotated during backoff
@@ -232,6 +229,7 @@ def build_stack(
             budget_balance=budget.balance(clock.now(), config.budget),
         )
 
+    metrics.observe(state, lambda: {"event": emit.dropped, "span": tracer.dropped})
     return Stack(compose(layers, terminal), tuple(layers), emit, state)
 
 

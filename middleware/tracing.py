@@ -2,64 +2,133 @@
 Spans: one INTERNAL span per call, one CLIENT span per attempt, by the OpenTelemetry API alone.
 
 The call span carries no `http.*` attribute: the conventions want one HTTP span per resend and no encompassing one.
-Exceptions are not recorded as span events and never become a status text: their text is not the telemetry's to show.
+Exceptions are not recorded as span events; a status text is our own error's reason, never what a server said.
 What a span says at its end comes from the events, through `SpanListener`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanKind, Status, StatusCode, TracerProvider
 
 from . import semconv
-from .errors import error_type
+from .errors import CallError, RejectedError, StatusError, error_type
 from .events import (
     AttemptFinished,
+    AttemptQueued,
     AttemptRejected,
     CallFinished,
     CircuitStateChanged,
+    DeadlineReached,
     Event,
+    HedgeRefused,
+    HedgeStarted,
+    HedgeWon,
+    RetryAbandoned,
+    RetryBudgetExhausted,
     RetryScheduled,
 )
+from .redaction import redact, redact_target
 from .types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["AttemptTracingMiddleware", "CallTracingMiddleware", "SpanListener"]
+__all__ = ["AttemptTracingMiddleware", "CallTracingMiddleware", "SafeTracer", "SpanListener", "current_ids"]
 
-# The keys by which instrumentations of HTTP libraries are told to stand back: ours is the attempt's span.
-_SUPPRESS = "suppress_instrumentation", "suppress_http_instrumentation"
+# By these the instrumentations of HTTP libraries are told to stand back: ours is the attempt's span. The first is the
+# name they all honour; the second is the API's own key for HTTP alone, which has no public name.
+_SUPPRESS = (
+    "suppress_instrumentation",
+    getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"),
+)
 
 
-def _tracer(provider: TracerProvider | None, version: str) -> trace.Tracer:
-    return trace.get_tracer(semconv.SCOPE, version, tracer_provider=provider, schema_url=semconv.SCHEMA_URL)
+class SafeTracer:
+    """
+    Opens spans; whatever the SDK raises costs the span alone and is counted.
+
+    Attributes:
+        dropped: Spans, or headers for them, lost because the SDK raised.
+    """
+
+    def __init__(self, provider: TracerProvider | None, version: str) -> None:
+        self.dropped = 0
+        self._tracer: trace.Tracer = NoOpTracer()
+        try:
+            self._tracer = trace.get_tracer(
+                semconv.SCOPE, version, tracer_provider=provider, schema_url=semconv.SCHEMA_URL
+            )
+        except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
+            self.dropped += 1
+
+    def span(self, name: str, kind: SpanKind, attributes: dict[str, Any], *keys: str) -> "_CurrentSpan":
+        """Return a block with a new span current and *keys* switched on in its context."""
+        try:
+            span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            # In its place one that says nothing and hands the caller's trace on.
+            span = NonRecordingSpan(trace.get_current_span().get_span_context())
+        here = trace.set_span_in_context(span)
+        for key in keys:
+            here = context.set_value(key, True, here)
+        return _CurrentSpan(self, span, here)
+
+    def headers(self) -> dict[str, str]:
+        """Return what carries the current span to the platform; none when the propagator fails."""
+        carrier: dict[str, str] = {}
+        try:
+            propagate.inject(carrier)
+            return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return {}
 
 
-@contextmanager
-def _span(tracer: trace.Tracer, name: str, kind: SpanKind, attributes: dict[str, Any], *keys: str) -> Iterator[Span]:
-    """Make a span current for a block, *keys* switched on in its context; a failing tracer costs the span alone."""
-    try:
-        span = tracer.start_span(name, kind=kind, attributes=attributes)
-    except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
-        span = INVALID_SPAN
-    here = trace.set_span_in_context(span)
-    for key in keys:
-        here = context.set_value(key, True, here)
-    token = context.attach(here)
-    try:
-        yield span
-    finally:
-        context.detach(token)
-        with suppress(Exception):  # as above
-            span.end()
+def current_ids() -> dict[str, str]:
+    """Ids of the current span as log lines carry them ("Trace Context in non-OTLP Log Formats"); none outside one."""
+    here = trace.get_current_span().get_span_context()
+    if not here.is_valid:
+        return {}
+    return {
+        "trace_id": f"{here.trace_id:032x}",
+        "span_id": f"{here.span_id:016x}",
+        "trace_flags": f"{here.trace_flags:02x}",
+    }
+
+
+def _is_sendable(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+class _CurrentSpan:
+    """A span current for a block."""
+
+    __slots__ = ("_context", "_span", "_token", "_tracer")
+
+    def __init__(self, tracer: SafeTracer, span: Span, here: context.Context) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._context = here
+
+    def __enter__(self) -> None:
+        self._token = context.attach(self._context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        context.detach(self._token)
+        try:
+            self._span.end()
+        except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
+            self._tracer.dropped += 1
 
 
 class CallTracingMiddleware:
     """Opens the call's INTERNAL span `{service}.{operation}`."""
 
-    def __init__(self, provider: TracerProvider | None, version: str) -> None:
-        self._tracer = _tracer(provider, version)
+    def __init__(self, tracer: SafeTracer) -> None:
+        self._tracer = tracer
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Run the rest of the call under its span."""
@@ -69,50 +138,41 @@ class CallTracingMiddleware:
             semconv.CONNECTOR_OPERATION: info.operation,
             semconv.CORRELATION_ID: info.correlation_id,
         }
-        with _span(self._tracer, f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes):
+        with self._tracer.span(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes):
             return await call_next(request)
 
 
 class AttemptTracingMiddleware:
     """Opens the attempt's CLIENT span and sends its context to the platform."""
 
-    def __init__(self, provider: TracerProvider | None, version: str, base_url: str) -> None:
-        self._tracer = _tracer(provider, version)
-        parts = urlsplit(base_url)
+    def __init__(self, tracer: SafeTracer, base_url: str) -> None:
+        self._tracer = tracer
         self._base_url = base_url
-        self._server = {
-            semconv.SERVER_ADDRESS: parts.hostname or "",
-            semconv.SERVER_PORT: parts.port or (443 if parts.scheme == "https" else 80),
-        }
+        self._server = semconv.server_attributes(base_url)
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Run the attempt under its span, with a `traceparent` of its own."""
         call = request.call
-        attributes = {
-            semconv.HTTP_REQUEST_METHOD: request.method,
-            semconv.URL_FULL: self._base_url + _without_values(request.target),
+        method = name = request.method
+        attributes: dict[str, Any] = {
+            semconv.HTTP_REQUEST_METHOD: method,
+            semconv.URL_FULL: self._base_url + redact_target(request.target),
             **self._server,
         }
-        name = request.method
+        if method not in semconv.KNOWN_METHODS:
+            name = "HTTP"
+            attributes[semconv.HTTP_REQUEST_METHOD] = "_OTHER"
+            attributes[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = method
         if call.info.route != "other":
             attributes[semconv.URL_TEMPLATE] = call.info.route
-            name = f"{request.method} {call.info.route}"
+            name = f"{name} {call.info.route}"
         if call.attempts:  # the record layer below counts this one
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts
-        with _span(self._tracer, name, SpanKind.CLIENT, attributes, *_SUPPRESS):
-            carrier: dict[str, str] = {}
-            with suppress(Exception):  # a failing propagator costs the header alone
-                propagate.inject(carrier)
-                request.headers.update(carrier)
+        if request.attempt.is_hedge:
+            attributes[semconv.IS_HEDGE] = True
+        with self._tracer.span(name, SpanKind.CLIENT, attributes, *_SUPPRESS):
+            request.headers.update(self._tracer.headers())
             return await call_next(request)
-
-
-def _without_values(target: str) -> str:
-    """Query keys tell an engineer what was asked; values may be anything, so they never reach a span."""
-    path, mark, query = target.partition("?")
-    if not mark:
-        return path
-    return path + "?" + "&".join(f"{pair.partition('=')[0]}=REDACTED" for pair in query.split("&"))
 
 
 class SpanListener:
@@ -120,59 +180,139 @@ class SpanListener:
 
     def __call__(self, event: Event) -> None:
         """Add what *event* tells to the current span."""
-        span = trace.get_current_span()
-        if not span.is_recording():
+        write = _WRITERS.get(type(event))
+        if write is None:
             return
-        if isinstance(event, CallFinished):
-            _end_call(span, event)
-        elif isinstance(event, AttemptFinished):
-            _end_attempt(span, event)
-        elif isinstance(event, RetryScheduled):
-            attributes: dict[str, Any] = {
-                semconv.RETRY_ATTEMPT: event.attempt,
-                semconv.RETRY_DELAY: event.delay_s,
-                semconv.ERROR_TYPE: error_type(event.error),
-            }
-            if event.error.retry_after_s is not None:
-                attributes[semconv.RETRY_AFTER] = event.error.retry_after_s
-            span.add_event(semconv.EVENT_RETRY_SCHEDULED, attributes)
-        elif isinstance(event, AttemptRejected):
-            by_breaker = event.guard == "circuit_breaker"
-            name = semconv.EVENT_CIRCUIT_REJECTED if by_breaker else semconv.EVENT_REJECTED
-            attributes = {semconv.GUARD: event.guard}
-            if event.retry_after_s is not None:
-                attributes[semconv.RETRY_AFTER] = event.retry_after_s
-            span.add_event(name, attributes)
-        elif isinstance(event, CircuitStateChanged):
-            span.add_event(
-                semconv.EVENT_CIRCUIT_STATE_CHANGED,
-                {
-                    semconv.CIRCUIT_BREAKER_NAME: event.breaker,
-                    semconv.CIRCUIT_BREAKER_FROM: event.before,
-                    semconv.CIRCUIT_BREAKER_TO: event.after,
-                },
-            )
+        span = trace.get_current_span()
+        if span.is_recording():
+            write(span, event)
 
 
-def _end_call(span: Span, event: CallFinished) -> None:
+def _call_finished(span: Span, event: CallFinished) -> None:
     outcome = event.outcome
-    span.set_attribute(semconv.RETRY_ATTEMPTS, outcome.attempts)
-    span.set_attribute(semconv.REQUEST_SENT, outcome.request_sent)
+    attributes: dict[str, Any] = {
+        semconv.OUTCOME: event.result,
+        semconv.RETRY_ATTEMPTS: outcome.attempts,
+        semconv.REQUEST_SENT: outcome.request_sent,
+    }
     if outcome.circuit_state:
-        span.set_attribute(semconv.CIRCUIT_BREAKER_STATE, outcome.circuit_state)
-    if event.error is not None:
-        span.set_attribute(semconv.ERROR_TYPE, error_type(event.error))
+        attributes[semconv.CIRCUIT_BREAKER_STATE] = outcome.circuit_state
+    if outcome.already_deleted:
+        attributes[semconv.ALREADY_DELETED] = True
+    error = event.error
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = error_type(error)
         if outcome.stop_reason:
-            span.set_attribute(semconv.STOP_REASON, outcome.stop_reason)
-        span.set_status(Status(StatusCode.ERROR))
+            attributes[semconv.STOP_REASON] = outcome.stop_reason
+        retry_after_s = getattr(error, "retry_after_s", None)
+        if retry_after_s is not None:
+            attributes[semconv.RETRY_AFTER] = retry_after_s
+        span.set_status(_failed(error))
     # A recovered call is no error, and a cancelled one is nobody's fault: both stay unset.
-    span.set_attribute(semconv.OUTCOME, event.result)
+    span.set_attributes(attributes)
 
 
-def _end_attempt(span: Span, event: AttemptFinished) -> None:
-    if event.record.status is not None:
-        span.set_attribute(semconv.HTTP_RESPONSE_STATUS_CODE, event.record.status)
-    span.set_attribute(semconv.REQUEST_SENT, event.record.request_sent)
+def _attempt_finished(span: Span, event: AttemptFinished) -> None:
+    record = event.record
+    attributes: dict[str, Any] = {semconv.ATTEMPT_OUTCOME: record.outcome, semconv.REQUEST_SENT: record.request_sent}
+    if record.status is not None:
+        attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = record.status
     if event.error is not None:
-        span.set_attribute(semconv.ERROR_TYPE, error_type(event.error))
-        span.set_status(Status(StatusCode.ERROR))
+        attributes[semconv.ERROR_TYPE] = error_type(event.error)
+        span.set_status(_failed(event.error))
+    span.set_attributes(attributes)
+
+
+def _failed(error: Exception) -> Status:
+    """
+    Status of a span that ended with *error*.
+
+    Where a server said something the text is left out: the conventions want none that the status code tells, and
+    an answer's words are part of its body.
+    """
+    if not isinstance(error, CallError) or isinstance(error, StatusError | RejectedError):
+        return Status(StatusCode.ERROR)
+    return Status(StatusCode.ERROR, redact(error.reason))
+
+
+def _retry_scheduled(span: Span, event: RetryScheduled) -> None:
+    attributes: dict[str, Any] = {
+        semconv.RETRY_ATTEMPT: event.attempt,
+        semconv.RETRY_DELAY: event.delay_s,
+        semconv.ERROR_TYPE: error_type(event.error),
+    }
+    if event.error.retry_after_s is not None:
+        attributes[semconv.RETRY_AFTER] = event.error.retry_after_s
+    if event.budget_balance is not None:
+        attributes[semconv.RETRY_BUDGET_BALANCE] = event.budget_balance
+    span.add_event(semconv.EVENT_RETRY_SCHEDULED, attributes)
+
+
+def _retry_abandoned(span: Span, event: RetryAbandoned) -> None:
+    attributes: dict[str, Any] = {
+        semconv.RETRY_ATTEMPT: event.attempt,
+        semconv.STOP_REASON: event.stop_reason,
+        semconv.ERROR_TYPE: error_type(event.error),
+    }
+    if event.error.retry_after_s is not None:
+        attributes[semconv.RETRY_AFTER] = event.error.retry_after_s
+    span.add_event(semconv.EVENT_RETRY_ABANDONED, attributes)
+
+
+def _budget_exhausted(span: Span, event: RetryBudgetExhausted) -> None:
+    span.add_event(semconv.EVENT_BUDGET_EXHAUSTED, {semconv.RETRY_BUDGET_BALANCE: event.balance})
+
+
+def _attempt_rejected(span: Span, event: AttemptRejected) -> None:
+    by_breaker = event.guard == "circuit_breaker"
+    attributes: dict[str, Any] = {semconv.GUARD: event.guard}
+    if event.retry_after_s is not None:
+        attributes[semconv.RETRY_AFTER] = event.retry_after_s
+    span.add_event(semconv.EVENT_CIRCUIT_REJECTED if by_breaker else semconv.EVENT_REJECTED, attributes)
+
+
+def _attempt_queued(span: Span, event: AttemptQueued) -> None:
+    span.add_event(semconv.EVENT_QUEUED, {semconv.BULKHEAD_WAIT: event.waited_s})
+
+
+def _circuit_state_changed(span: Span, event: CircuitStateChanged) -> None:
+    span.add_event(
+        semconv.EVENT_CIRCUIT_STATE_CHANGED,
+        {
+            semconv.CIRCUIT_BREAKER_NAME: event.breaker,
+            semconv.CIRCUIT_BREAKER_FROM: event.before,
+            semconv.CIRCUIT_BREAKER_TO: event.after,
+        },
+    )
+
+
+def _hedge_started(span: Span, event: HedgeStarted) -> None:
+    span.add_event(semconv.EVENT_HEDGE_STARTED, {semconv.HEDGE_NUMBER: event.hedge, semconv.HEDGE_DELAY: event.delay_s})
+
+
+def _hedge_refused(span: Span, event: HedgeRefused) -> None:
+    span.add_event(semconv.EVENT_HEDGE_REFUSED, {semconv.HEDGE_REFUSAL: event.reason})
+
+
+def _hedge_won(span: Span, event: HedgeWon) -> None:
+    span.add_event(semconv.EVENT_HEDGE_WON, {semconv.HEDGE_NUMBER: event.hedge})
+
+
+def _deadline_reached(span: Span, event: DeadlineReached) -> None:
+    span.add_event(semconv.EVENT_DEADLINE_REACHED, {semconv.DEADLINE: event.total_s})
+
+
+_WRITERS: dict[type[Event], Callable[[Span, Any], None]] = {
+    AttemptFinished: _attempt_finished,
+    AttemptQueued: _attempt_queued,
+    AttemptRejected: _attempt_rejected,
+    CallFinished: _call_finished,
+    CircuitStateChanged: _circuit_state_changed,
+    DeadlineReached: _deadline_reached,
+    HedgeRefused: _hedge_refused,
+    HedgeStarted: _hedge_started,
+    HedgeWon: _hedge_won,
+    RetryAbandoned: _retry_abandoned,
+    RetryBudgetExhausted: _budget_exhausted,
+    RetryScheduled: _retry_scheduled,
+}

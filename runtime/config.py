@@ -265,6 +265,8 @@ def _parse(text: str, kind: type) -> Any:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("must be true or false")
         return text.lower() in _TRUE
+    if kind is str:
+        return text
     try:
         return kind(text)
     except ValueError:

@@ -39,6 +39,12 @@ def test_every_setting_can_be_set_from_the_environment():
         assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
 
 
+def test_a_text_is_one_of_its_choices():
+    """Anything else is told with what may be chosen."""
+    with pytest.raises(ConfigError, match=r"TRANSPORT_LIBRARY: must be one of httpcore, aiohttp, got 'curl'"):
+        read(TRANSPORT_LIBRARY="curl")
+
+
 def test_each_section_is_listed():
     """A policy without a setting would be out of the user's reach."""
     assert {row.section for row in settings()} == {field.name for field in fields(StackConfig) if field.init}

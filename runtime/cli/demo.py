@@ -7,11 +7,7 @@ What is shown is drawn from exported spans and metrics, and held against the gat
 import argparse
 import asyncio
 import json
-import logging
-import os
-import re
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the first line must not wait for these imports
     from rich.console import Console
 
-    from middleware import PlatformError, Telemetry
+    from middleware import PlatformError
     from runtime.connectors.loader import ConnectorBundle
     from runtime.gateway import GatewayProcess
+    from runtime.trace_file import Span
 
-    from .trace_view import CallTrace
+    from .trace_model import CallTrace, Trace
 
 __all__ = ["main"]
 
 _JWT = "token-ada"
-_SHUTDOWN_S = 3.0
 _WIDTH = 100  # where output is no terminal
 
 
@@ -40,7 +36,8 @@ class Step:
 
     title: str
     checks: list[tuple[str, bool]] = field(default_factory=list)
-    traces: "list[CallTrace]" = field(default_factory=list)
+    traces: "list[Trace]" = field(default_factory=list)
+    calls: "list[CallTrace]" = field(default_factory=list)
 
     def check(self, what: str, held: bool) -> None:
         """Note whether *what* held."""
@@ -52,14 +49,22 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
+    parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
     options = parser.parse_args(argv)
     if not options.json:
         sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
         sys.stdout.flush()
-    return _run(as_json=options.json, picture=options.svg)
+    from middleware import ConfigError
+
+    try:
+        recorder = _Recorder(options.traces)
+    except ConfigError as error:
+        sys.stderr.write(f"demo: {error}\n")
+        return 2
+    return _run(recorder, as_json=options.json, picture=options.svg)
 
 
-def _run(*, as_json: bool, picture: str | None) -> int:
+def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
     from rich.console import Console
 
     from runtime.gateway import GatewayProcess
@@ -68,61 +73,48 @@ def _run(*, as_json: bool, picture: str | None) -> int:
         highlight=False, quiet=as_json, record=bool(picture), width=None if sys.stdout.isatty() else _WIDTH
     )
 
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # an absent collector is no part of the story
-    recorder = _Recorder()
     started = time.monotonic()
     try:
         with GatewayProcess() as gateway:
             steps = asyncio.run(_Story(gateway, recorder, show=lambda step: _show(console, step)).tell())
             stats, log = gateway.stats(), gateway.requests()
+        metrics = recorder.metrics.get_metrics_data()
     finally:
-        recorder.shutdown()
+        recorder.handle.shutdown()
     elapsed_s = time.monotonic() - started
-    code = _report(steps, recorder, stats, log, console=console, as_json=as_json, elapsed_s=elapsed_s)
+    code = _report(steps, recorder, metrics, stats, log, console=console, as_json=as_json, elapsed_s=elapsed_s)
     if picture:
-        drawing = console.export_svg(title="python3 -m runtime demo")
-        # A picture in a document loads nothing: the viewer's own monospace font will do.
-        Path(picture).write_text(re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL), "utf-8")
+        from .trace_view import write_picture
+
+        write_picture(console, Path(picture), title="python3 -m runtime demo")
     return code
 
 
 class _Recorder:
-    """An OpenTelemetry SDK of the demo's own: spans and metrics are kept here, and sent on where OTLP is configured."""
+    """Spans and metrics are kept here, and sent on where OTLP or a trace file is asked for."""
 
-    def __init__(self) -> None:
-        from opentelemetry.sdk.metrics import MeterProvider
+    def __init__(self, trace_file: str | None) -> None:
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-        resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "mozaiks-connector-demo")})
-        self.spans: InMemorySpanExporter = InMemorySpanExporter()
+        from runtime.telemetry import configure_telemetry
+
+        self.trace_file = trace_file
+        self._memory = InMemorySpanExporter()
         self.metrics: InMemoryMetricReader = InMemoryMetricReader()
-        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._tracers.add_span_processor(SimpleSpanProcessor(self.spans))
-        self._meters = MeterProvider(resource=resource, metric_readers=[self.metrics], shutdown_on_exit=False)
-        self.endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get(
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+        self.handle = configure_telemetry(
+            service_name="mozaiks-connector-demo",
+            trace_file=trace_file,
+            span_exporters=[self._memory],
+            metric_readers=[self.metrics],
         )
-        if self.endpoint:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=2)))
+    def spans(self) -> "list[Span]":
+        """Every span so far, as a backend reads it: through the wire's own format."""
+        from runtime.exporting import encode_line
+        from runtime.trace_file import read_line
 
-    @property
-    def telemetry(self) -> "Telemetry":
-        """What the connectors' configuration takes."""
-        from middleware import Telemetry
-
-        return Telemetry(tracer_provider=self._tracers, meter_provider=self._meters)
-
-    def shutdown(self) -> None:
-        """Send what is left, within a bound: the SDK's own shutdown can wait long for an absent collector."""
-        thread = threading.Thread(target=self._tracers.shutdown, daemon=True)
-        thread.start()
-        thread.join(_SHUTDOWN_S)
+        return read_line(encode_line(self._memory.get_finished_spans()))
 
 
 class _Story:
@@ -146,7 +138,7 @@ class _Story:
             managed_mode=True,
             gateway_base_url=self._gateway.url,
             api_key=DEFAULT_API_KEY,
-            telemetry=self._recorder.telemetry,
+            telemetry=self._recorder.handle.telemetry,
             # As in production, but the circuit stays open for one second instead of five.
             policies=Policies(
                 {"circuit_breaker": {"open_s": 1.0}, "services": {"hosting": {"idempotency": {"honors_key": True}}}}
@@ -163,11 +155,12 @@ class _Story:
         return self._steps
 
     async def _step(self, title: str, act: Callable[[Step, Any], Awaitable[None]], subject: Any) -> None:
-        from .trace_view import call_traces
+        from .trace_model import call_traces, traces_of
 
-        step, before = Step(title=title), len(self._recorder.spans.get_finished_spans())
+        step, before = Step(title=title), len(self._recorder.spans())
         await act(step, subject)
-        step.traces = call_traces(self._recorder.spans.get_finished_spans()[before:])
+        spans = self._recorder.spans()[before:]
+        step.traces, step.calls = traces_of(spans), call_traces(spans)
         self._steps.append(step)
         self._show(step)
 
@@ -293,7 +286,7 @@ def _show(console: "Console", step: Step) -> None:
     from .trace_view import render_trace
 
     console.print(f"\n[bold cyan]{step.title}[/]")
-    interesting = [trace for trace in step.traces if len(trace.attempts) != 1 or trace.events or trace.error_type]
+    interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
     for trace in interesting[-3:]:
         console.print(render_trace(trace))
     for what, held in step.checks:
@@ -303,6 +296,7 @@ def _show(console: "Console", step: Step) -> None:
 def _report(
     steps: list[Step],
     recorder: _Recorder,
+    metrics: Any,
     stats: dict[str, int],
     log: list[dict[str, Any]],
     *,
@@ -311,10 +305,11 @@ def _report(
     elapsed_s: float,
 ) -> int:
     """Hold the telemetry against the gateway's log, print the table and the verdict."""
-    from .trace_view import call_traces, operation_rows, render_rows
+    from .trace_model import call_traces
+    from .trace_view import operation_rows, render_rows
 
-    traces = call_traces(recorder.spans.get_finished_spans())
-    rows = operation_rows(traces, recorder.metrics.get_metrics_data())
+    traces = call_traces(recorder.spans())
+    rows = operation_rows(traces, metrics)
     proof = Step(title="The telemetry, held against the gateway's own log")
     sent = {attempt.span_id for trace in traces for attempt in trace.attempts if attempt.request_sent != "no"}
     read = [dict(entry["headers"]).get("traceparent", "--").split("-")[2] for entry in log]
@@ -347,8 +342,13 @@ def _report(
         failed = [what for what, held in checks if not held]
         verdict = "[green]all held[/]" if ok else f"[red]{len(failed)} did not hold: {'; '.join(failed)}[/]"
         console.print(f"\n{len(checks)} checks, {verdict}, {elapsed_s:.1f} s.", soft_wrap=True)
-        if recorder.endpoint:
+        if recorder.handle.endpoint:
             console.print("The spans were also sent to the configured OTLP endpoint.")
+        if recorder.trace_file:
+            console.print(
+                f"The spans are in {recorder.trace_file}: python3 -m runtime trace {recorder.trace_file}",
+                soft_wrap=True,
+            )
     return 0 if ok else 1
 
 
@@ -356,5 +356,5 @@ def _step_json(step: Step) -> dict[str, Any]:
     return {
         "title": step.title,
         "checks": [{"what": what, "held": held} for what, held in step.checks],
-        "traces": [trace.to_json() for trace in step.traces],
+        "traces": [call.to_json() for call in step.calls],
     }

@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
     "test": Command("runtime.cli.test", ("test",), "run the test suite; arguments go to pytest"),
+    "trace": Command("runtime.cli.trace", ("cli",), "list and show the traces of a trace file"),
 }
 
 

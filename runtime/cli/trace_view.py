@@ -1,160 +1,94 @@
-"""
-Exported spans as trees with bars, and as a table per operation.
+"""Traces in the terminal: one as a tree with bars, many as a table; and a table per operation."""
 
-Knows spans and metric points alone, nothing of the calls that made them: what is shown is what a backend would get.
-"""
-
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from middleware import semconv
 
-__all__ = ["Attempt", "CallTrace", "OperationRow", "call_traces", "operation_rows", "render_rows", "render_trace"]
+from .trace_model import CallTrace, Row, Trace, rows_of, time_text
+
+__all__ = [
+    "OperationRow",
+    "operation_rows",
+    "render_list",
+    "render_rows",
+    "render_trace",
+    "write_picture",
+]
 
 _BAR = 26
+_STYLES = {"good": "green", "bad": "red", "unsure": "yellow", "wait": "blue", "note": "magenta", "plain": ""}
+_GLYPHS = {"call": "━", "span": "━", "attempt": "█", "wait": "░", "event": "◆", "stop": " "}
 
 
-@dataclass(kw_only=True)
-class Attempt:
-    """A CLIENT span: one try on the wire. Times in seconds after the call's start."""
-
-    span_id: str
-    name: str
-    start_s: float
-    end_s: float
-    status: int | None
-    error_type: str
-    resend_count: int
-    request_sent: str
-
-
-@dataclass(kw_only=True)
-class CallTrace:
-    """An INTERNAL span with its attempts and events."""
-
-    trace_id: str
-    span_id: str
-    name: str
-    correlation_id: str
-    duration_s: float
-    outcome: str
-    error_type: str
-    stop_reason: str
-    attempts: list[Attempt] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the trace as a JSON object."""
-        return asdict(self)
-
-
-def call_traces(spans: Iterable[Any]) -> list[CallTrace]:
-    """Group finished SDK spans into calls, in the order in which they started."""
-    calls: dict[int, tuple[int, CallTrace]] = {}
-    attempts = []
-    for span in sorted(spans, key=lambda span: span.start_time):
-        attributes = span.attributes
-        if span.kind.name == "CLIENT":
-            attempts.append(span)
-            continue
-        calls[span.context.span_id] = (
-            span.start_time,
-            CallTrace(
-                trace_id=f"{span.context.trace_id:032x}",
-                span_id=f"{span.context.span_id:016x}",
-                name=span.name,
-                correlation_id=attributes.get(semconv.CORRELATION_ID, ""),
-                duration_s=(span.end_time - span.start_time) / 1e9,
-                outcome=attributes.get(semconv.OUTCOME, ""),
-                error_type=attributes.get(semconv.ERROR_TYPE, ""),
-                stop_reason=attributes.get(semconv.STOP_REASON, ""),
-                events=[
-                    {"name": event.name, "at_s": (event.timestamp - span.start_time) / 1e9, **event.attributes}
-                    for event in span.events
-                ],
-            ),
-        )
-    for span in attempts:
-        if span.parent is None or span.parent.span_id not in calls:
-            continue
-        started, call = calls[span.parent.span_id]
-        attributes = span.attributes
-        call.attempts.append(
-            Attempt(
-                span_id=f"{span.context.span_id:016x}",
-                name=span.name,
-                start_s=(span.start_time - started) / 1e9,
-                end_s=(span.end_time - started) / 1e9,
-                status=attributes.get(semconv.HTTP_RESPONSE_STATUS_CODE),
-                error_type=attributes.get(semconv.ERROR_TYPE, ""),
-                resend_count=attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT, 0),
-                request_sent=attributes.get(semconv.REQUEST_SENT, ""),
-            )
-        )
-    return [call for _, call in calls.values()]
-
-
-def _bar(start_s: float, end_s: float, total_s: float, glyph: str) -> str:
+def _bar(row: Row, total_s: float) -> str:
     scale = _BAR / total_s if total_s else 0.0
-    first = min(int(start_s * scale), _BAR - 1)
-    length = max(1, min(round((end_s - start_s) * scale), _BAR - first))
-    return " " * first + glyph * length
+    first = max(0, min(int(row.start_s * scale), _BAR - 1))
+    length = max(1, min(round((row.end_s - row.start_s) * scale), _BAR - first))
+    return " " * first + _GLYPHS[row.kind] * length
 
 
-def render_trace(call: CallTrace) -> RenderableType:
-    """Draw one call as a tree: the call, its attempts and the waits between them, durations as bars."""
+def _branches(rows: Sequence[Row]) -> list[str]:
+    """Lines of the tree to the left of each row."""
+    found = []
+    open_below: set[int] = set()  # depths at which a later row goes on
+    for row in reversed(rows):
+        open_below = {depth for depth in open_below if depth <= row.depth}
+        lines = "".join("│  " if depth in open_below else "   " for depth in range(1, row.depth))
+        corner = ("├─ " if row.depth in open_below else "└─ ") if row.depth else ""
+        found.append(lines + corner)
+        open_below.add(row.depth)
+    return found[::-1]
+
+
+def render_trace(trace: Trace) -> Table:
+    """Draw one trace as a tree: spans, attempts and the waits between them, durations as bars."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, min_width=26)
     grid.add_column(no_wrap=True, width=_BAR)
     grid.add_column(justify="right", no_wrap=True, min_width=7)
     grid.add_column(overflow="fold")
-    colour = {"success": "green", "unknown": "yellow"}.get(call.outcome, "red")
-    said = f"{call.outcome}: {call.error_type}" if call.error_type else call.outcome
-    bar = Text(_bar(0, call.duration_s, call.duration_s, "━"), colour)
-    grid.add_row(Text(call.name, "bold"), bar, _time(call.duration_s), Text(said, colour))
-    rows = sorted([*_attempt_rows(call), *_event_rows(call)])
-    if call.stop_reason:
-        rows.append((call.duration_s, call.duration_s, "stopped", " ", colour, call.stop_reason))
-    for number, (start, end, name, glyph, style, what) in enumerate(rows, start=1):
-        branch = "└─ " if number == len(rows) else "├─ "
-        bar = Text(_bar(start, end, call.duration_s, glyph), style)
-        grid.add_row(Text(branch + name), bar, _time(end - start) if end > start else "", Text(what, style))
+    rows = rows_of(trace)
+    for row, branch in zip(rows, _branches(rows), strict=True):
+        style = _STYLES[row.tone]
+        label = Text(branch + row.label, "bold" if row.kind in {"call", "span"} else "")
+        timed = row.end_s > row.start_s
+        bar = Text(_bar(row, trace.duration_s), style)
+        grid.add_row(label, bar, time_text(row.end_s - row.start_s) if timed else "", Text(row.text, style))
     return grid
 
 
-_Row: TypeAlias = tuple[float, float, str, str, str, str]
-
-
-def _attempt_rows(call: CallTrace) -> Iterator[_Row]:
-    for attempt in call.attempts:
-        method, number = attempt.name.partition(" ")[0], attempt.resend_count + 1
-        style = "red" if attempt.error_type else "green"
-        answer = attempt.error_type or str(attempt.status)
-        yield attempt.start_s, attempt.end_s, f"attempt {number}", "█", style, f"{method} {answer}"
-
-
-def _event_rows(call: CallTrace) -> Iterator[_Row]:
-    for event in call.events:
-        name, at_s = event["name"], event["at_s"]
-        if name == semconv.EVENT_RETRY_SCHEDULED:
-            told = event.get(semconv.RETRY_AFTER)
-            why = "backoff" if told is None else f"Retry-After {told:g} s"
-            yield at_s, at_s + event[semconv.RETRY_DELAY], "wait", "░", "blue", why
-        elif name == semconv.EVENT_CIRCUIT_STATE_CHANGED:
-            change = f"{event[semconv.CIRCUIT_BREAKER_FROM]} → {event[semconv.CIRCUIT_BREAKER_TO]}"
-            yield at_s, at_s, "circuit breaker", "◆", "magenta", change
-        else:
-            yield at_s, at_s, "refused", "◆", "magenta", f"by {event[semconv.GUARD]}"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+def render_list(traces: Sequence[Trace]) -> RenderableType:
+    """Draw a table with one line per trace."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trace", "started (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for name in ("duration", "calls", "attempts", "retries"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcome")
+    table.add_column("what", overflow="fold")
+    for trace in traces:
+        started = datetime.fromtimestamp(trace.start_ns / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
+        table.add_row(
+            trace.trace_id[:8],
+            started,
+            time_text(trace.duration_s),
+            str(trace.calls),
+            str(trace.attempts),
+            str(trace.retries),
+            Text(trace.outcome, "red" if trace.failed else ""),
+            Text(trace.name),
+        )
+    return table
 
 
 @dataclass(kw_only=True)
@@ -170,7 +104,7 @@ class OperationRow:
     p99_s: float = 0.0
 
 
-def operation_rows(traces: Sequence[CallTrace], metrics: Any) -> list[OperationRow]:
+def operation_rows(calls: Sequence[CallTrace], metrics: Any) -> list[OperationRow]:
     """Summarise per operation: calls, failures and retries from metric points, attempts and times from spans."""
     rows: dict[str, OperationRow] = {}
 
@@ -180,16 +114,16 @@ def operation_rows(traces: Sequence[CallTrace], metrics: Any) -> list[OperationR
 
     for metric in _metrics(metrics):
         for point in metric.data.data_points:
-            if metric.name == semconv.METRIC_CALL_DURATION:
+            if metric.name == semconv.METRIC_CALL_DURATION.name:
                 row(point.attributes).calls += point.count
                 if point.attributes[semconv.OUTCOME] in {"failure", "unknown"}:
                     row(point.attributes).failures += point.count
-            elif metric.name == semconv.METRIC_RETRIES:
+            elif metric.name == semconv.METRIC_RETRIES.name:
                 row(point.attributes).retries += point.value
     durations: dict[str, list[float]] = defaultdict(list)
-    for trace in traces:
-        durations[trace.name].append(trace.duration_s)
-        rows.setdefault(trace.name, OperationRow(operation=trace.name)).attempts += len(trace.attempts)
+    for call in calls:
+        durations[call.name].append(call.duration_s)
+        rows.setdefault(call.name, OperationRow(operation=call.name)).attempts += len(call.attempts)
     for name, values in durations.items():
         values.sort()
         rows[name].p50_s = values[(len(values) - 1) // 2]
@@ -211,5 +145,11 @@ def render_rows(rows: Sequence[OperationRow]) -> RenderableType:
         table.add_column(name, justify="right")
     for row in rows:
         counts = (row.calls, row.attempts, row.retries, row.failures)
-        table.add_row(row.operation, *map(str, counts), _time(row.p50_s), _time(row.p99_s))
+        table.add_row(row.operation, *map(str, counts), time_text(row.p50_s), time_text(row.p99_s))
     return table
+
+
+def write_picture(console: Console, path: Path, *, title: str) -> None:
+    """Write what *console* recorded as an SVG picture; it loads nothing: the viewer's own monospace font will do."""
+    drawing = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title=title), flags=re.DOTALL)
+    path.write_text(drawing, "utf-8")

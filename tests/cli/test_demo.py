@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli.trace_view import CallTrace, render_trace
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -70,8 +68,9 @@ def test_the_text_shows_the_trees_and_spans_go_to_the_endpoint():
     assert re.search(r"├─ wait +░+ +1\.\d\d s Retry-After 1 s", result.stdout)
     assert "unknown: ResponseLostError" in result.stdout
     assert "closed → open" in result.stdout
-    assert {path for path, _ in server.received} == {"/v1/traces"}
+    assert {path for path, _ in server.received} == {"/v1/traces", "/v1/metrics"}
     sent = b"".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for _, body in server.received)
+    assert b"http.client.request.duration" in sent
     assert b"identity.get_user_roles" in sent
 
 
@@ -79,19 +78,3 @@ def test_an_absent_collector_changes_nothing():
     """Refused, and still within the story's time."""
     result = run_demo("--json", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert (result.returncode, result.stderr) == (0, "")
-
-
-def test_a_trace_of_no_duration_can_be_drawn():
-    """A call that was refused at once."""
-    call = CallTrace(
-        trace_id="0",
-        span_id="0",
-        name="a.b",
-        correlation_id="",
-        duration_s=0.0,
-        outcome="failure",
-        error_type="CircuitOpenError",
-        stop_reason="circuit_open",
-        events=[{"name": "rejected", "at_s": 0.0, "mozaiks.guard": "bulkhead"}],
-    )
-    assert render_trace(call).row_count == 3

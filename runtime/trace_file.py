@@ -1,0 +1,175 @@
+"""
+Reading trace files: OTLP JSON Lines, as `configure_telemetry(trace_file=…)` and the Collector's file exporter write.
+
+One JSON object per line, an export request of spans; lines of metrics and logs are passed over. What a file holds is
+foreign: a line that cannot be understood is counted, never raised, and control characters never come through.
+Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Span", "SpanEvent", "SpanReader", "read_line"]
+
+_KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+_STATUSES = ("UNSET", "OK", "ERROR")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MAX_DEPTH = 8
+_SCALARS: dict[str, Any] = {"intValue": int, "doubleValue": float, "boolValue": bool}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanEvent:
+    """Something that happened during a span, at a time in nanoseconds since 1970."""
+
+    name: str
+    at_ns: int
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """
+    One finished span; times in nanoseconds since 1970.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        span_id: 16 hexadecimal digits.
+        parent_id: Span that it hangs below; empty for none.
+        name: Name.
+        kind: `INTERNAL`, `CLIENT`, `SERVER`, `PRODUCER`, `CONSUMER` or `UNSPECIFIED`.
+        start_ns: Start.
+        end_ns: End, never before the start.
+        status: `UNSET`, `OK` or `ERROR`.
+        message: Text of the status.
+        attributes: Attributes.
+        events: Events, by time.
+        service: Name of the program that the span comes from.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    status: str
+    message: str
+    attributes: Mapping[str, Any]
+    events: tuple[SpanEvent, ...]
+    service: str
+
+
+@dataclass(slots=True)
+class SpanReader:
+    """
+    Reads lines, and notes those that cannot be understood.
+
+    Attributes:
+        bad_lines: Their numbers, 1 for the first line of the file.
+    """
+
+    lines: int = 0
+    bad_lines: list[int] = field(default_factory=list)
+
+    def read(self, lines: Iterable[bytes]) -> Iterator[Span]:
+        """Yield the spans of *lines*."""
+        for line in lines:
+            self.lines += 1
+            try:
+                yield from read_line(line)
+            except ValueError:
+                self.bad_lines.append(self.lines)
+
+
+def read_line(line: bytes) -> list[Span]:
+    """
+    Return the spans of one line; none for a blank one, or one of another signal.
+
+    Raises:
+        ValueError: The line is not OTLP JSON.
+    """
+    if not line.strip():
+        return []
+    try:
+        document = json.loads(line)
+        return [
+            _span(span, resource.get("resource") or {})
+            for resource in document.get("resourceSpans") or ()
+            for scope in resource.get("scopeSpans") or ()
+            for span in scope.get("spans") or ()
+        ]
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        raise ValueError(f"no OTLP JSON: {type(error).__name__}") from None
+
+
+def _span(span: Any, resource: Any) -> Span:
+    start, end = _time(span["startTimeUnixNano"]), _time(span["endTimeUnixNano"])
+    status = span.get("status") or {}
+    events = [
+        SpanEvent(
+            name=_text(event.get("name", "")),
+            at_ns=_time(event["timeUnixNano"]),
+            attributes=_attributes(event.get("attributes")),
+        )
+        for event in span.get("events") or ()
+    ]
+    return Span(
+        trace_id=_id(span["traceId"], 32),
+        span_id=_id(span["spanId"], 16),
+        parent_id=_id(span["parentSpanId"], 16) if span.get("parentSpanId") else "",
+        name=_text(span.get("name", "")),
+        kind=_member(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
+        start_ns=start,
+        end_ns=max(start, end),
+        status=_member(status.get("code", 0), _STATUSES, "STATUS_CODE_"),
+        message=_text(status.get("message", "")),
+        attributes=_attributes(span.get("attributes")),
+        events=tuple(sorted(events, key=lambda event: event.at_ns)),
+        service=str(_attributes(resource.get("attributes")).get("service.name", "")),
+    )
+
+
+def _id(value: Any, digits: int) -> str:
+    if not isinstance(value, str) or re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value) is None:
+        raise ValueError("an id must be hexadecimal")
+    return value.lower()
+
+
+def _time(value: Any) -> int:
+    nanoseconds = int(value)
+    if not 0 <= nanoseconds < 2**64:
+        raise ValueError("a time must be an unsigned 64-bit number")
+    return nanoseconds
+
+
+def _member(value: Any, names: tuple[str, ...], prefix: str) -> str:
+    if isinstance(value, str):
+        value = names.index(value.removeprefix(prefix))
+    return names[value] if 0 <= value < len(names) else names[0]
+
+
+def _text(value: Any) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
+
+
+def _attributes(pairs: Any) -> dict[str, Any]:
+    return {_text(pair["key"]): _value(pair.get("value") or {}) for pair in pairs or ()}
+
+
+def _value(value: Mapping[str, Any], depth: int = 0) -> Any:
+    """One of OTLP's values, which names its type."""
+    for kind, content in value.items():
+        if kind in _SCALARS:
+            return _SCALARS[kind](content)
+        if kind == "arrayValue" and depth < _MAX_DEPTH:
+            return [_value(item, depth + 1) for item in content.get("values") or ()]
+        if kind == "kvlistValue" and depth < _MAX_DEPTH:
+            pairs = content.get("values") or ()
+            return {_text(pair["key"]): _value(pair.get("value") or {}, depth + 1) for pair in pairs}
+        return _text(content)
+    return None

@@ -1,0 +1,293 @@
+"""What the spans say, and that nothing inside telemetry changes a call."""
+
+import asyncio
+
+import pytest
+from layer_support import a_request
+from opentelemetry import context, propagate, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from middleware import NotFoundError, RejectedError, RequestNotSentError, ServerError, Telemetry, call_options
+from middleware import events as facts
+from middleware.problem import Problem
+from middleware.tracing import AttemptTracingMiddleware, SafeTracer, SpanListener, current_ids
+from middleware.types import AttemptRecord
+from runtime.connectors.base import PlatformHttpClient
+from runtime.gateway import Fault
+
+CALL = a_request().call.info
+ERROR = ServerError("answered 503", status=503, retry_after_s=2.0)
+
+
+@pytest.fixture
+def exporter():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(exporter):
+    made = TracerProvider(shutdown_on_exit=False)
+    made.add_span_processor(SimpleSpanProcessor(exporter))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "attributes"),
+    [
+        (
+            facts.RetryScheduled(call=CALL, attempt=1, delay_s=0.5, error=ERROR, budget_balance=7.0),
+            "retry.scheduled",
+            {
+                "mozaiks.retry.attempt": 1,
+                "mozaiks.retry.delay": 0.5,
+                "error.type": "503",
+                "mozaiks.retry.retry_after": 2.0,
+                "mozaiks.retry_budget.balance": 7.0,
+            },
+        ),
+        (
+            facts.RetryAbandoned(call=CALL, attempt=3, stop_reason="max_attempts", error=ERROR),
+            "retry.abandoned",
+            {
+                "mozaiks.retry.attempt": 3,
+                "mozaiks.stop_reason": "max_attempts",
+                "error.type": "503",
+                "mozaiks.retry.retry_after": 2.0,
+            },
+        ),
+        (
+            facts.RetryBudgetExhausted(call=CALL, balance=0.4, first=True),
+            "retry_budget.exhausted",
+            {"mozaiks.retry_budget.balance": 0.4},
+        ),
+        (facts.AttemptQueued(call=CALL, waited_s=0.2), "bulkhead.queued", {"mozaiks.bulkhead.wait": 0.2}),
+        (facts.AttemptRejected(call=CALL, guard="bulkhead"), "rejected", {"mozaiks.guard": "bulkhead"}),
+        (
+            facts.AttemptRejected(call=CALL, guard="circuit_breaker", retry_after_s=3.0),
+            "circuit_breaker.rejected",
+            {"mozaiks.guard": "circuit_breaker", "mozaiks.retry.retry_after": 3.0},
+        ),
+        (
+            facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"),
+            "circuit_breaker.state_changed",
+            {
+                "mozaiks.circuit_breaker.name": "svc",
+                "mozaiks.circuit_breaker.from": "closed",
+                "mozaiks.circuit_breaker.to": "open",
+            },
+        ),
+        (
+            facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.1),
+            "hedge.started",
+            {"mozaiks.hedge.number": 1, "mozaiks.hedge.delay": 0.1},
+        ),
+        (facts.HedgeRefused(call=CALL, reason="budget"), "hedge.refused", {"mozaiks.hedge.refusal": "budget"}),
+        (facts.HedgeWon(call=CALL, hedge=1), "hedge.won", {"mozaiks.hedge.number": 1}),
+        (facts.DeadlineReached(call=CALL, total_s=25.0), "deadline.reached", {"mozaiks.deadline": 25.0}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, facts.Event) else "",
+)
+def test_each_decision_is_an_event_on_the_span(provider, exporter, event, name, attributes):
+    """Retry, budget, bulkhead, breaker, hedge and deadline tell what they decided, and by which figures."""
+    with provider.get_tracer("test").start_as_current_span("svc.op"):
+        SpanListener()(event)
+    (span,) = exporter.get_finished_spans()
+    assert [(told.name, dict(told.attributes)) for told in span.events] == [(name, attributes)]
+
+
+def test_facts_about_others_leave_the_span_alone(provider, exporter):
+    """A reload of settings is no matter of the call that happened to be first."""
+    with provider.get_tracer("test").start_as_current_span("svc.op"):
+        SpanListener()(facts.SettingsReloaded(call=CALL, changes=("a",)))
+        SpanListener()(facts.CallStarted(call=CALL))
+    (span,) = exporter.get_finished_spans()
+    assert (len(span.events), dict(span.attributes)) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RequestNotSentError("ConnectError: refused by ada@example.com"), "ConnectError: refused by ***"),
+        (ServerError("answered 500 Oops: of the server", status=500), None),
+        (RejectedError(Problem(message="of the server")), None),
+        (ValueError("foreign"), None),
+    ],
+)
+def test_a_status_text_is_our_own_reason_and_never_a_servers_words(provider, exporter, error, text):
+    """Redacted at the source; an answer's words are part of its body."""
+    record = AttemptRecord(
+        number=1, started_s=0, ended_s=1, outcome=type(error).__name__, status=None, request_sent="no", delay_s=0
+    )
+    with provider.get_tracer("test").start_as_current_span("GET /r"):
+        SpanListener()(facts.AttemptFinished(call=CALL, record=record, error=error))
+    (span,) = exporter.get_finished_spans()
+    assert (span.status.status_code.name, span.status.description) == ("ERROR", text)
+    assert not span.events
+
+
+async def test_an_unsampled_call_writes_nothing_and_still_sends_its_trace(gateway, exporter):
+    """The sampler's choice is passed on in the traceparent."""
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    async with PlatformHttpClient(
+        gateway.url, gateway.api_key, telemetry=Telemetry(tracer_provider=provider)
+    ) as client:
+        await client.get("/api/service/items")
+    assert exporter.get_finished_spans() == ()
+    version, trace_id, span_id, flags = gateway.requests[0].header("traceparent").split("-")
+    assert (version, int(flags, 16) & 1) == ("00", 0)
+    assert int(trace_id, 16)
+    assert int(span_id, 16)
+
+
+async def test_without_an_sdk_the_callers_trace_is_handed_on(gateway, provider):
+    """A host with the API alone, behind an instrumented server, still joins the platform's traces."""
+    parent = provider.get_tracer("host").start_span("request")
+    token = context.attach(trace.set_span_in_context(parent))
+    no_sdk = Telemetry(tracer_provider=trace.NoOpTracerProvider())
+    async with PlatformHttpClient(gateway.url, gateway.api_key, telemetry=no_sdk) as client:
+        await client.get("/api/service/items")
+    context.detach(token)
+    assert gateway.requests[0].header("traceparent").split("-")[1] == f"{parent.get_span_context().trace_id:032x}"
+
+
+async def test_a_method_that_http_does_not_know_is_no_label(make_client, gateway, recorder):
+    """Span name, attribute and metric stay bounded whatever a caller passes."""
+    with pytest.raises(NotFoundError), call_options(max_attempts=1):
+        await make_client().request("PURGE", "/nothing", path_params={})
+    (span,) = recorder.spans("CLIENT")
+    assert span.name == "HTTP /nothing"
+    assert span.attributes["http.request.method"] == "_OTHER"
+    assert span.attributes["http.request.method_original"] == "PURGE"
+    (point,) = recorder.points("http.client.request.duration")
+    assert point.attributes["http.request.method"] == "_OTHER"
+
+
+async def test_a_hedges_span_says_so(provider, exporter):
+    """An attempt beside another one is marked; an ordinary one is not."""
+
+    async def answer(request):
+        return None
+
+    layer = AttemptTracingMiddleware(SafeTracer(provider, "0"), "http://platform")
+    request = a_request()
+    await layer(request, answer)
+    request.attempt.is_hedge = True
+    await layer(request, answer)
+    assert [span.attributes.get("mozaiks.attempt.is_hedge") for span in exporter.get_finished_spans()] == [None, True]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host", "port"),
+    [
+        ("https://api.example.com", "api.example.com", 443),
+        ("http://h/base", "h", 80),
+        ("http://[::1]:8080", "::1", 8080),
+    ],
+)
+async def test_the_server_is_named_with_its_port(provider, exporter, base_url, host, port):
+    """`server.port` is required by the conventions, on the scheme's own port too."""
+
+    async def answer(request):
+        return None
+
+    await AttemptTracingMiddleware(SafeTracer(provider, "0"), base_url)(a_request(), answer)
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == (host, port)
+
+
+def test_ids_for_log_lines_exist_only_inside_a_span(provider):
+    """Lower-case hex, as other programs search for them."""
+    assert current_ids() == {}
+    with provider.get_tracer("test").start_as_current_span("x") as span:
+        ids = current_ids()
+    assert ids["trace_id"] == f"{span.get_span_context().trace_id:032x}"
+    assert ids["span_id"] == f"{span.get_span_context().span_id:016x}"
+    assert int(ids["trace_flags"], 16) & 1
+
+
+def hostile_provider(broken):
+    """Make an SDK of which one method raises, wherever it is found."""
+
+    class Span(trace.NonRecordingSpan):
+        def is_recording(self):
+            return True
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, *_args, **_options):
+            return Span(trace.INVALID_SPAN_CONTEXT)
+
+    class Provider(trace.TracerProvider):
+        def get_tracer(self, *_args, **_options):
+            return Tracer()
+
+    def fail(*_args, **_options):
+        raise RuntimeError(f"{broken} is broken")
+
+    for kind in (Span, Tracer, Provider):
+        if hasattr(kind, broken):
+            setattr(kind, broken, fail)
+    return Provider()
+
+
+@pytest.mark.parametrize(
+    "broken", ["get_tracer", "start_span", "is_recording", "set_attributes", "set_status", "add_event", "end"]
+)
+async def test_an_sdk_that_raises_costs_the_span_and_is_counted(gateway, clock, recorder, broken):
+    """Results and requests are as without telemetry, and the loss is told."""
+    telemetry = Telemetry(tracer_provider=hostile_provider(broken), meter_provider=recorder.telemetry.meter_provider)
+    async with PlatformHttpClient(gateway.url, gateway.api_key, telemetry=telemetry, clock=clock) as client:
+        gateway.script(Fault(kind="status"))
+        assert (await client.get("/api/service/items"))["items"] == []
+        gateway.script(Fault(kind="status", status=404))
+        with pytest.raises(NotFoundError):
+            await client.get("/api/service/items")
+        assert len(gateway.requests) == 3
+        assert sum(point.value for point in recorder.points("mozaiks.telemetry.dropped")) > 0
+
+
+@pytest.mark.parametrize("carried", [RuntimeError("broken"), {"traceparent": 7}, {"traceparent": "a\r\nb: c"}])
+async def test_a_propagator_that_misbehaves_costs_the_header_alone(gateway, monkeypatch, carried):
+    """No broken header reaches the wire, and the call goes on."""
+
+    def inject(carrier):
+        if isinstance(carried, Exception):
+            raise carried
+        carrier.update(carried)
+
+    monkeypatch.setattr(propagate, "inject", inject)
+    async with PlatformHttpClient(gateway.url, gateway.api_key) as client:
+        assert (await client.get("/api/service/items"))["items"] == []
+    assert gateway.requests[0].header("traceparent") is None
+
+
+async def test_a_span_that_cannot_be_opened_keeps_the_callers_trace(gateway, provider):
+    """The platform's spans still hang below the host's."""
+
+    class Broken(trace.NoOpTracer):
+        def start_span(self, *_args, **_options):
+            raise RuntimeError("no span")
+
+    class Provider(trace.TracerProvider):
+        def get_tracer(self, *_args, **_options):
+            return Broken()
+
+    async with PlatformHttpClient(
+        gateway.url, gateway.api_key, telemetry=Telemetry(tracer_provider=Provider())
+    ) as client:
+        with provider.get_tracer("host").start_as_current_span("request") as parent:
+            await client.get("/api/service/items")
+    assert gateway.requests[0].header("traceparent").split("-")[1] == f"{parent.get_span_context().trace_id:032x}"
+
+
+async def test_concurrent_calls_keep_their_attempts_apart(make_client, gateway, recorder):
+    """Each attempt hangs below its own call, whatever runs beside it."""
+    client = make_client()
+    await asyncio.gather(*(client.get("/api/service/items", path_params={}) for _ in range(20)))
+    calls = {span.context.span_id for span in recorder.spans("INTERNAL")}
+    parents = [span.parent.span_id for span in recorder.spans("CLIENT")]
+    assert len(calls) == len(parents) == 20
+    assert set(parents) == calls
