@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,22 +16,25 @@ from middleware.errors import (
     ConflictError,
     DeadlineExceededError,
     DecodeError,
+    InternalError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
     PlatformError,
     RateLimitedError,
     RedirectError,
+    RejectedError,
     RequestNotSentError,
     ResponseLostError,
     ServerError,
     StatusError,
     codes_table,
     error_type,
+    forget_locals,
     status_error,
 )
 from middleware.problem import Problem
-from middleware.types import CallInfo, Outcome
+from middleware.types import AttemptRecord, CallInfo, Outcome
 
 
 def ended(error, *, idempotent=False, attempts=1):
@@ -180,3 +184,109 @@ def test_the_details_tell_what_the_platform_said():
         "error_code": "CONFIGURATION_ERROR",
         "details": {"problems": ["a: b"]},
     }
+
+
+def test_an_error_has_every_attribute_before_its_call_ended():
+    """Neutral ones: whoever reads it early gets no exception."""
+    error = CallError(reason="x")
+    assert (error.service, error.operation, error.method, error.route, error.correlation_id) == ("",) * 5
+    assert (error.attempts, error.elapsed_s, error.timeline) == (0, 0.0, ())
+    assert (error.stop_reason, error.circuit_state, error.status, error.problem) == ("", "", None, None)
+    assert (error.reason, error.request_sent, error.retry_after_s, error.outcome) == ("x", "no", None, None)
+    assert (str(error), repr(error), error.args) == ("x", "<CallError: x>", ("x",))
+    assert (error.outcome_unknown, error.is_retry_safe) == (False, True)
+    assert (str(CallError()), str(StatusError()), str(InternalError())) == ("", "", "")
+    assert ResponseLostError("x", request_sent="maybe").to_plugin_error()["details"]["request_sent"] == "maybe"
+
+
+def test_an_ended_error_tells_its_record():
+    """R52: attribute by attribute."""
+    record = AttemptRecord(number=1, started_s=0, ended_s=1, outcome="x", status=None, request_sent="maybe", delay_s=0)
+    error = ended(ResponseLostError("reset", request_sent="maybe"))
+    error.outcome = replace(error.outcome, timeline=(record,), elapsed_s=1.5)
+    assert (error.service, error.operation, error.method, error.route) == ("svc", "op", "POST", "/r")
+    assert (error.correlation_id, error.attempts, error.elapsed_s, error.timeline) == ("c-1", 1, 1.5, (record,))
+    assert (error.stop_reason, error.circuit_state) == ("not_retryable", "closed")
+    told = "svc.op (POST /r): reset [1 attempt; the write may have been applied; correlation id c-1]"
+    assert (str(error), repr(error)) == (told, f"<ResponseLostError: {told}>")
+    assert str(ended(NotFoundError("gone", status=404))) == "svc.op (POST /r): gone [1 attempt; correlation id c-1]"
+
+
+def test_an_early_ambiguous_attempt_counts_only_where_the_last_one_says_nothing():
+    """The last failure sent nothing and says so; what an earlier one sent, the record alone knows."""
+    error = ended(ResponseLostError("x", request_sent="maybe"))
+    error.outcome = replace(error.outcome, request_sent="no")
+    assert error.outcome_unknown is False
+    error.outcome = replace(error.outcome, request_sent="maybe")
+    assert error.outcome_unknown is True
+
+
+@pytest.mark.parametrize(("status", "problem", "text"), [
+    (404, Problem(), "answered 404"),
+    (404, Problem(code="NotFound"), "answered 404 NotFound"),
+    (404, Problem(message="no such app"), "answered 404 no such app"),
+    (404, Problem(code="NotFound", message="no such app"), "answered 404 NotFound: no such app"),
+])  # fmt: skip
+def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
+    """Code and message, where there are any."""
+    error = status_error(status, problem)
+    assert (error.reason, error.args, error.status, error.problem) == (text, (text,), status, problem)
+    assert (error.request_sent, error.retry_after_s) == ("yes", None)
+
+
+def test_a_failure_in_a_success_is_told_with_what_the_body_said():
+    """And is no unknown outcome: the platform says that it was not done."""
+    error = RejectedError(Problem(code="QuotaExceeded", message="too many"), request_sent="yes")
+    assert (error.reason, error.problem.code) == ("answered that it failed: QuotaExceeded: too many", "QuotaExceeded")
+    assert ended(error).outcome_unknown is False
+    assert (RejectedError().reason, RejectedError().problem) == ("", Problem())
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.reason, again.problem, again.request_sent) == (error.reason, error.problem, "yes")
+
+
+def test_an_internal_error_tells_where():
+    """Innermost last; nothing where nobody knows."""
+    assert InternalError("x", origin=["a.py:1 in f", "b.py:2 in g"]).origin == ("a.py:1 in f", "b.py:2 in g")
+    assert InternalError("x").origin == ()
+
+
+def test_a_config_error_lists_every_problem():
+    """Or the one."""
+    both, one = ConfigError(["a: b", "c: d"]), ConfigError("a: b")
+    assert (both.problems, str(both), both.args) == (("a: b", "c: d"), "a: b; c: d", (("a: b", "c: d"),))
+    assert (one.problems, str(one)) == (("a: b",), "a: b")
+    assert PlatformError("x").to_plugin_error() == {"error": "x", "error_code": "PLATFORM_ERROR", "details": {}}
+
+
+def test_the_label_of_a_foreign_exception_is_its_class():
+    """Whatever attributes it has; an answer without a status has its class too."""
+    foreign = ValueError("x")
+    foreign.status = 418
+    assert (error_type(foreign), error_type(StatusError("x")), error_type(None)) == (
+        "ValueError",
+        "StatusError",
+        "NoneType",
+    )
+
+
+@pytest.mark.parametrize("link", ["itself", "__cause__", "__context__"])
+def test_the_frames_of_an_error_and_of_what_it_is_chained_to_forget_their_locals(link):
+    """R52: each of them once, also where the chain bites its own tail."""
+
+    def fail():
+        secret = "s3cret"
+        raise ValueError(len(secret))
+
+    inner, outer = ValueError(), RuntimeError()
+    try:
+        fail()
+    except ValueError as error:
+        inner = error
+    if link == "itself":
+        outer = inner
+    else:
+        setattr(outer, link, inner)
+        inner.__context__ = outer
+    assert inner.__traceback__.tb_next.tb_frame.f_locals == {"secret": "s3cret"}
+    forget_locals(outer)
+    assert inner.__traceback__.tb_next.tb_frame.f_locals == {}
