@@ -98,6 +98,24 @@ def test_the_window_slides():
     assert breaker.state == "closed"
 
 
+@pytest.mark.parametrize(("first", "state"), [(0.95, "closed"), (1.05, "open")])
+def test_the_window_is_kept_in_tenths(first, state):
+    """R32: what happened in the tenth that began ten seconds ago is gone, the next tenth is not."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure", first)
+    breaker.play("failure", 10.0)
+    assert breaker.state == state
+
+
+def test_the_window_takes_no_more_room_with_more_attempts():
+    """Ten thousand attempts in twenty seconds, at most ten tenths of the window."""
+    breaker = Breaker()
+    for number in range(10_000):
+        breaker.play("success", number / 500)
+    assert len(breaker.machine._window) <= 10
+
+
 @pytest.mark.parametrize(("random", "open_s"), [(Lowest(), 5.0), (Highest(), 6.0)])
 def test_it_stays_open_for_its_time(random, open_s):
     """R33: open_s * U(1, 1.2), and at exactly that time the next call is the probe."""
@@ -143,6 +161,7 @@ def test_a_silent_probe_loses_its_permit():
     breaker = opened()
     silent = breaker.acquire(5.0)
     assert breaker.acquire(19.9) is None
+    assert (breaker.retry_after_s(6.0), breaker.retry_after_s(20.0)) == (14.0, None)
     second = breaker.acquire(20.0)
     assert second.is_probe
     assert breaker.record(silent, "success", 20.0) == ("half_open", "half_open")
@@ -341,6 +360,7 @@ async def test_each_rejection_is_a_new_error_that_says_when():
             await layer(a_request(), upstream)
         errors.append(caught.value)
     assert errors[0] is not errors[1]
+    assert str(errors[0]) == "circuit svc is open"
     assert (errors[0].retry_after_s, upstream.calls) == (5.0, 0)
     assert [event.guard for event in events[1:]] == ["circuit_breaker"] * 2
 
@@ -474,3 +494,51 @@ def test_it_agrees_with_an_independent_breaker(steps):
         assert (permit is not None) == allowed, clock.time
         if permit is not None:
             breaker.record(permit, "failure" if fails else "success", clock.time, config)
+
+
+def test_what_is_neutral_counts_nowhere():
+    """R31: neither to the attempts nor to the failures."""
+    breaker = Breaker()
+    for _ in range(100):
+        breaker.play("neutral")
+    for _ in range(9):
+        breaker.play("failure")
+    assert breaker.state == "closed"
+    breaker.play("failure")
+    assert breaker.state == "open"
+
+
+def test_results_of_attempts_begun_before_it_opened_do_not_keep_it_open():
+    """R35: ten late failures while it is open change nothing."""
+    breaker = Breaker()
+    late = [breaker.acquire(0.0) for _ in range(10)]
+    for _ in range(10):
+        breaker.play("failure")
+    for permit in late:
+        assert breaker.record(permit, "failure", 4.0) == ("open", "open")
+    assert breaker.acquire(5.0).is_probe
+
+
+def test_a_refused_attempt_leaves_no_trace():
+    """R30: a breaker that refused is idle again once it is closed and its attempts have ended."""
+    breaker = opened()
+    assert not breaker.machine.is_idle
+    assert breaker.acquire(1.0) is None
+    probe = breaker.acquire(5.0)
+    assert not breaker.machine.is_idle
+    breaker.record(probe, "success", 5.0)
+    assert breaker.machine.is_idle
+    held = breaker.acquire(6.0)
+    assert not breaker.machine.is_idle
+    breaker.record(held, "neutral", 6.0)
+    assert breaker.machine.is_idle
+
+
+@pytest.mark.parametrize("mode", ["normal", "shadow", "disabled", "forced_open"])
+def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
+    """R30: and the breaker's own where none does."""
+    breaker = opened(mode="normal")
+    config = CircuitBreakerConfig(mode=mode)
+    assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
+    assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
+    assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
