@@ -53,8 +53,8 @@ SCORED = [
 WHOLE = {f"middleware/{name}.py" for name in ("auth", "circuit_breaker", "errors", "redaction", "retry")}
 """Modules of which every change must be noticed; for the others `SHARE`."""
 SHARE = 0.95
-# These tests start processes of their own, which would run the code of the tree, or read its text.
-BLIND = ("tests/cli", "tests/gateway", "tests/test_architecture.py")
+# These read the text of the tree; those of tests/cli and tests/gateway start processes, which run the code of the tree.
+BLIND = {"tests/test_architecture.py", "tests/test_readme.py"}
 PATIENCE_S = 10.0
 REACH_S = 5.0
 """Time for the tests of one change: what only slow and distant tests would notice counts as not noticed."""
@@ -410,19 +410,18 @@ class Session:
                     write(self._last_failure)
                     return
             return
-        files = list(dict.fromkeys(str(item.path) for item in items))
-        for chosen in (files[:1], files[1:]):
-            if not chosen:
+        sys.meta_path[0] = _Importer(lambda path: code if path == job.mutant.path else None)
+        files: dict[str, float] = defaultdict(float)
+        for item in items:
+            files[str(item.path)] += self._seen[item.nodeid].seconds
+        spent_s = 0.0
+        for file, seconds in files.items():
+            if spent_s and spent_s + seconds > REACH_S:
                 continue
-            _forget_our_modules()
-            sys.meta_path[0] = _Importer(lambda path: code if path == job.mutant.path else None)
-            expected = sum(self._seen[item.nodeid].seconds for item in items if str(item.path) in chosen)
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S * (2 + len(chosen)) + 10 * expected)
-            first = _FirstFailure()
-            rule = ["--rule", job.rule] if job.rule else []
-            result = pytest.main([*INNER, *rule, *chosen], plugins=[first])
-            if result not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-                write(first.name or "import")
+            spent_s += seconds
+            signal.setitimer(signal.ITIMER_REAL, 3 * PATIENCE_S + 10 * seconds)
+            if found := _noticed_anew(file, job.rule):
+                write(found)
                 return
 
     def _within_reach(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -434,6 +433,15 @@ class Session:
 OPTIONS = ["-q", "-s", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
 # A session inside a session finds the plugins imported already.
 INNER = [*OPTIONS, "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+
+
+def _noticed_anew(file: str, rule: str) -> str:
+    """Import everything once more and run the tests of a file; return the one that fails."""
+    _forget_our_modules()
+    first = _FirstFailure()
+    result = pytest.main([*INNER, *(["--rule", rule] if rule else []), file], plugins=[first])
+    fine = result in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+    return "" if fine else first.name or "import"
 
 
 class _FirstFailure:
@@ -670,8 +678,12 @@ def main() -> int:
     sys.meta_path.insert(0, _Importer(_noting))
     started = time.monotonic()
     session = Session(jobs, arguments.jobs)
-    ignored = [f"--ignore={path}" for path in BLIND]
-    if pytest.main([*OPTIONS, *ignored, "tests"], plugins=[session]) != pytest.ExitCode.OK:
+    near = {f"tests/{Path(job.mutant.path).parent.name}" for job in jobs}
+    tests = [
+        *sorted(near & {"tests/middleware", "tests/connectors"}),
+        *sorted(map(str, Path("tests").glob("test_*.py"))),
+    ]
+    if pytest.main([*OPTIONS, *(test for test in tests if test not in BLIND)], plugins=[session]) != pytest.ExitCode.OK:
         return 2
     if arguments.verbose:
         for job, name in session.noticed_by.items():
