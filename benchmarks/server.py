@@ -2,12 +2,14 @@
 The other end of every benchmark: a small HTTP server in a process of its own, on loopback.
 
 `GET /…` answers 1 kB of JSON. `/barrier/N` answers once N requests wait there, so that N connections are open; `/hang`
-never answers; `/slow` after 20 ms; `POST /effect/ID` counts an effect. `/__stats__` tells what was read. With
+never answers; `/slow` does after 20 ms; `/drip` sends a byte every 50 ms for ever, `/flood` 200 MB, `/bomb` a gzip of
+500 MB; `POST /effect/ID` counts an effect. `/__stats__` tells what was read. With
 `--faults`, that share of the other requests meets trouble: resets, closed connections, short bodies, garbage, 503.
 """
 
 import argparse
 import asyncio
+import gzip
 import json
 import random
 import socket
@@ -114,6 +116,11 @@ class Connection(asyncio.Protocol):
         elif target.startswith("/hang"):
             self.hangs = True
             self.platform.hanging += 1
+        elif target.startswith("/drip"):
+            self.transport.write(OK[: -len(BODY)])
+            self.drip()
+        elif target.startswith(("/flood", "/bomb")):
+            self.flood(target)
         elif target.startswith("/slow"):
             asyncio.get_running_loop().call_later(0.02, self.transport.write, OK)
         elif self.platform.random.random() < self.platform.faults:
@@ -121,6 +128,22 @@ class Connection(asyncio.Protocol):
         else:
             self.take_effect(method, target)
             self.transport.write(OK)
+
+    def drip(self) -> None:
+        """One byte of the body every 50 ms, for as long as somebody listens."""
+        if not self.transport.is_closing():
+            self.transport.write(b"x")
+            asyncio.get_running_loop().call_later(0.05, self.drip)
+
+    def flood(self, target: str) -> None:
+        """200 MB as they are, or 500 MB out of a small gzip."""
+        if target.startswith("/bomb"):
+            bomb = gzip.compress(bytes(500 * 2**20), compresslevel=1)
+            head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(bomb)}\r\n\r\n"
+            self.transport.write(head.encode() + bomb)
+        else:
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 209715200\r\n\r\n")
+            self.transport.write(bytes(200 * 2**20))
 
     def wait_at_barrier(self, parties: int) -> None:
         waiting = self.platform.barrier = [one for one in self.platform.barrier if not one.transport.is_closing()]

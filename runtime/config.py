@@ -295,7 +295,7 @@ def _read_file(file: Path) -> str:
 def _from_file(file: Path, text: str, services: Services | None, found: list[str]) -> _Layer:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what an absurd number or nesting raises
         found.append(f"{file}: not TOML: {error}")  # tomllib names line and column
         return {}
     lines = _lines_of(text)
@@ -439,6 +439,11 @@ class LivePolicies:
             except ConfigError as error:
                 return SettingsChange(problems=error.problems)  # R61: the last good one stays, the watching goes on
             changes = self.current.changes_to(fresh)
+            fixed = [change for change in changes if ".transport." in f".{change}"]
+            if fixed:  # connections are made once; half a reload would be none
+                return SettingsChange(
+                    problems=tuple(f"{self._file}: {change}: needs a restart, nothing was changed" for change in fixed)
+                )
             self.current = fresh  # R61: one assignment; calls in flight keep the snapshot they began with
             return SettingsChange(changes=changes) if changes else None
         finally:

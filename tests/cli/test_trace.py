@@ -70,11 +70,13 @@ def drawn(found):
 def test_a_trace_is_a_tree_with_bars():
     """Each attempt and each wait at its place in time."""
     (found,) = traces_of(RETRIED)
-    assert drawn(found) == [
-        "svc.op                     ━━━━━━━━━━━━━━━━━━━━━━━━━━  100 ms success",
-        "├─ attempt 1               ███                          10 ms GET 503",
-        "├─ wait                      ░░░░░░░░░░░░░              50 ms backoff",
-        "└─ attempt 2                              ██████████    40 ms GET 200",
+    lines = drawn(found)
+    bars = lines[0].index("━")
+    assert [(line[:bars].rstrip(), line[bars : bars + 26].rstrip(), line[bars + 26 :].split()) for line in lines] == [
+        ("svc.op", "━━━━━━━━━━━━━━━━━━━━━━━━━━", ["100", "ms", "success"]),
+        ("├─ attempt 1", "███", ["10", "ms", "GET", "503"]),
+        ("├─ wait", "  ░░░░░░░░░░░░░", ["50", "ms", "backoff"]),
+        ("└─ attempt 2", "               ██████████", ["40", "ms", "GET", "200"]),
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from middleware import errors
 from middleware.errors import (
     AuthenticationError,
+    BulkheadFullError,
     CallError,
     ConfigError,
     ConflictError,
@@ -37,7 +38,7 @@ from middleware.problem import Problem
 from middleware.types import AttemptRecord, CallInfo, Outcome
 
 
-def ended(error, *, idempotent=False, attempts=1):
+def ended(error, *, idempotent=False, attempts=1, timeline=()):
     info = CallInfo(
         service="svc", operation="op", method="POST", route="/r", idempotent=idempotent, correlation_id="c-1"
     )
@@ -45,7 +46,7 @@ def ended(error, *, idempotent=False, attempts=1):
         call=info,
         attempts=attempts,
         elapsed_s=1.5,
-        timeline=(),
+        timeline=timeline,
         stop_reason="not_retryable",
         request_sent=error.request_sent,
         circuit_state="closed",
@@ -83,7 +84,6 @@ def test_the_status_names_the_class(status, kind):
         (ResponseLostError("x", request_sent="maybe"), True),
         (ResponseLostError("x", request_sent="yes"), True),
         (DeadlineExceededError("x", request_sent="no"), False),
-        (DeadlineExceededError("x", request_sent="maybe"), True),
         (DecodeError("x", request_sent="yes"), False),
         *((status_error(code, Problem()), True) for code in (408, 500, 502, 503, 504)),
         (status_error(503, Problem(), retry_after_s=1.0), False),
@@ -212,15 +212,6 @@ def test_an_ended_error_tells_its_record():
     assert str(ended(NotFoundError("gone", status=404))) == "svc.op (POST /r): gone [1 attempt; correlation id c-1]"
 
 
-def test_an_early_ambiguous_attempt_counts_only_where_the_last_one_says_nothing():
-    """The last failure sent nothing and says so; what an earlier one sent, the record alone knows."""
-    error = ended(ResponseLostError("x", request_sent="maybe"))
-    error.outcome = replace(error.outcome, request_sent="no")
-    assert error.outcome_unknown is False
-    error.outcome = replace(error.outcome, request_sent="maybe")
-    assert error.outcome_unknown is True
-
-
 @pytest.mark.parametrize(("status", "problem", "text"), [
     (404, Problem(), "answered 404"),
     (404, Problem(code="NotFound"), "answered 404 NotFound"),
@@ -269,24 +260,87 @@ def test_the_label_of_a_foreign_exception_is_its_class():
     )
 
 
-@pytest.mark.parametrize("link", ["itself", "__cause__", "__context__"])
-def test_the_frames_of_an_error_and_of_what_it_is_chained_to_forget_their_locals(link):
-    """R52: each of them once, also where the chain bites its own tail."""
+@pytest.mark.parametrize(
+    ("kind", "chained", "kept"),
+    [(ValueError, False, {}), (CallError, True, {}), (ValueError, True, {"secret": "s3cret"})],
+)
+def test_the_frames_of_an_error_and_of_ours_before_it_forget_their_locals(kind, chained, kept):
+    """R52: what the caller was handling when it called is the caller's."""
 
     def fail():
         secret = "s3cret"
-        raise ValueError(len(secret))
+        raise kind(str(len(secret)))
 
-    inner, outer = ValueError(), RuntimeError()
-    try:
+    with pytest.raises(kind) as caught:
         fail()
-    except ValueError as error:
-        inner = error
-    if link == "itself":
-        outer = inner
-    else:
-        setattr(outer, link, inner)
-        inner.__context__ = outer
-    assert inner.__traceback__.tb_next.tb_frame.f_locals == {"secret": "s3cret"}
+    inner = outer = caught.value
+    if chained:
+        outer = CallError("x")
+        outer.__context__ = inner
+    frame = inner.__traceback__.tb_next.tb_frame
+    assert frame.f_locals["secret"] == "s3cret"
     forget_locals(outer)
-    assert inner.__traceback__.tb_next.tb_frame.f_locals == {}
+    assert {name: value for name, value in frame.f_locals.items() if name == "secret"} == kept
+
+
+def lost(*, is_ambiguous):
+    return AttemptRecord(
+        number=1,
+        started_s=0,
+        ended_s=1,
+        outcome="x",
+        status=None,
+        request_sent="yes",
+        delay_s=0,
+        is_ambiguous=is_ambiguous,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (RequestNotSentError("x"), True),
+        (BulkheadFullError("x"), True),
+        (status_error(429, Problem()), True),
+        (status_error(409, Problem()), True),
+        (status_error(401, Problem()), True),
+        (status_error(503, Problem(), retry_after_s=60.0), True),
+        (DeadlineExceededError("x", request_sent="yes"), True),
+        (DecodeError("x", request_sent="yes"), False),
+        (RejectedError("x", request_sent="yes"), False),
+    ],
+    ids=repr,
+)
+def test_an_attempt_that_was_lost_counts_whatever_became_of_the_last(error, unknown):
+    """R52: with an honoured key a lost write is repeated; only a 2xx tells what became of it."""
+    assert ended(error, timeline=[lost(is_ambiguous=True)]).outcome_unknown is unknown
+    assert error.is_retry_safe is not unknown
+    if not isinstance(error, DeadlineExceededError):
+        assert ended(error, timeline=[lost(is_ambiguous=False)]).outcome_unknown is False
+
+
+def test_a_deadline_that_cut_a_wait_says_nothing():
+    """R52: the only attempt was refused by the server, and the deadline fell into the wait."""
+    error = DeadlineExceededError("x", request_sent="yes")
+    assert ended(error, timeline=[lost(is_ambiguous=False)]).outcome_unknown is False
+
+
+def test_what_the_caller_was_handling_stays_the_callers():
+    """Its frames keep their locals, and its generators go on."""
+
+    def callers():
+        mine = "kept"  # noqa: F841
+        raise KeyError("the caller's")
+
+    def ours():
+        secret = "s"  # noqa: F841
+        raise ResponseLostError("x")
+
+    try:
+        callers()
+    except KeyError as outer:
+        with pytest.raises(ResponseLostError) as caught:
+            ours()
+        forget_locals(caught.value)
+        assert outer.__traceback__.tb_next.tb_frame.f_locals == {"mine": "kept"}
+    assert caught.tb.tb_next.tb_frame.f_locals == {}

@@ -209,6 +209,8 @@ NOW = 1_800_000_000.0
         ("", None, None),
         (None, None, None),
         ("9" * 30, None, float("inf")),
+        ("0" * 13, None, None),
+        ("0" * 20 + "5", None, 5.0),
         ("Fri, 15 Jan 2027 08:00:10 GMT", "Fri, 15 Jan 2027 08:00:00 GMT", 10.0),
         ("Fri, 15 Jan 2027 08:00:10 GMT", None, 10.0),
         ("Friday, 15-Jan-27 08:00:10 GMT", None, 10.0),
