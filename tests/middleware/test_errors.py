@@ -344,3 +344,10 @@ def test_what_the_caller_was_handling_stays_the_callers():
         forget_locals(caught.value)
         assert outer.__traceback__.tb_next.tb_frame.f_locals == {"mine": "kept"}
     assert caught.tb.tb_next.tb_frame.f_locals == {}
+
+
+def test_what_the_deadline_cut_stands_in_the_timeline():
+    """The error of one try tells of that try; the error of the call leaves it to the record."""
+    for sent, unclear in (("no", False), ("maybe", True), ("yes", True)):
+        assert DeadlineExceededError("x", request_sent=sent).is_ambiguous is unclear
+        assert ended(DeadlineExceededError("x", request_sent=sent)).is_ambiguous is False
