@@ -499,7 +499,7 @@ def codes_table() -> str:
     classes: list[type[PlatformError]] = [PlatformError]
     for kind in classes:  # grows while it is read: the whole tree, level by level
         classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
-        meaning = next(line.strip() for line in (kind.__doc__ or "").splitlines() if line.strip())
+        meaning = next(line.strip() for line in str(kind.__doc__).splitlines() if line.strip())
         lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
     return "\n".join(lines)
 
