@@ -307,7 +307,7 @@ def status(code):
     ("error", "verdict"),
     [
         (None, "success"),
-        *((status(code), "success") for code in (301, 400, 401, 403, 404, 409, 422, 501, 505)),
+        *((status(code), "success") for code in (301, 400, 401, 403, 404, 409, 422, 499, 501, 505)),
         *((status(code), "failure") for code in (500, 502, 503, 504, 520)),
         *((status(code), "neutral") for code in (408, 429)),
         (RequestNotSentError("x"), "failure"),
