@@ -397,8 +397,11 @@ class Session:
 
     def _try(self, session: pytest.Session, job: Job, write: Callable[[str], None]) -> None:
         """Say which test notices the change; say nothing when none does."""
-        items = [item for item in session.items if _distance(item, job.mutant) < _FAR]
-        items = [item for item in items if not job.rule or _names(item, job.rule)]
+
+        def counts(item: pytest.Item) -> bool:
+            return _names(item, job.rule) if job.rule else _distance(item, job.mutant) < _FAR
+
+        items = [item for item in session.items if counts(item)]
         items.sort(key=lambda item: (_distance(item, job.mutant), self._seen[item.nodeid].seconds))
         code, where = compiled(job.mutant), f"{job.mutant.path}:{job.mutant.function}"
         functions = self._functions.get((code.co_filename, job.mutant.function), [])
@@ -678,11 +681,10 @@ def main() -> int:
     sys.meta_path.insert(0, _Importer(_noting))
     started = time.monotonic()
     session = Session(jobs, arguments.jobs)
-    near = {f"tests/{Path(job.mutant.path).parent.name}" for job in jobs}
-    tests = [
-        *sorted(near & {"tests/middleware", "tests/connectors"}),
-        *sorted(map(str, Path("tests").glob("test_*.py"))),
-    ]
+    parts = {"tests/middleware", "tests/connectors"}
+    if not any(job.rule for job in jobs):
+        parts &= {f"tests/{Path(job.mutant.path).parent.name}" for job in jobs}
+    tests = [*sorted(parts), *sorted(map(str, Path("tests").glob("test_*.py")))]
     if pytest.main([*OPTIONS, *(test for test in tests if test not in BLIND)], plugins=[session]) != pytest.ExitCode.OK:
         return 2
     if arguments.verbose:
