@@ -59,7 +59,11 @@ PATIENCE_S = 10.0
 REACH_S = 5.0
 """Time for the tests of one change: what only slow and distant tests would notice counts as not noticed."""
 
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "middleware/circuit_breaker.py:_NO_EPOCH: 1 -> 2": "-2 is no epoch either",
+    "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
+    "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
+}
 """Changes that make no difference that a caller could see, by their key, and why."""
 
 
@@ -127,6 +131,9 @@ class _Finder:
             if isinstance(node, (*_FUNCTIONS, ast.ClassDef)) and name == "body":
                 inner = (*scope, node.name)
                 inside = function or (".".join(inner) if isinstance(node, _FUNCTIONS) else "")
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and name == "value" and not function:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                inner = (*scope, ast.unparse(target))
             if isinstance(value, list):
                 for index, child in enumerate(value):
                     if isinstance(child, ast.AST):
