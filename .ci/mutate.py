@@ -61,6 +61,8 @@ REACH_S = 10.0
 
 EQUIVALENT: dict[str, str] = {
     "middleware/circuit_breaker.py:_NO_EPOCH: 1 -> 2": "-2 is no epoch either",
+    "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
+    "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
 }
 """Changes that make no difference that a caller could see, by their key, and why."""
 
