@@ -221,7 +221,6 @@ class CircuitBreaker:
             self._open(now, config)
         elif verdict == "success":
             self._state = "closed"
-            self._epoch += 1
 
     def _count(self, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool) -> None:
         width = config.window_s / _BUCKETS

@@ -409,6 +409,7 @@ async def test_modes_that_never_refuse_allow_hedges(mode):
 async def test_an_attempt_is_slow_beyond_its_share_of_the_timeout():
     """R32: half of ten seconds is not slow, more is."""
     clock, settings = FakeClock(), [CircuitBreakerConfig(slow_ratio=0.5, min_calls=1)]
+    clock.time = 100.0
     layer, breakers = a_layer(clock)
 
     async def takes(seconds):
@@ -551,3 +552,59 @@ def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
     assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
     assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
     assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
+
+
+def test_the_open_time_that_remains():
+    """R36: none once it is over."""
+    breaker = opened()
+    assert [breaker.retry_after_s(now) for now in (1.0, 4.0, 5.0, 6.0)] == [4.0, 1.0, None, None]
+
+
+def test_late_results_do_not_disturb_the_probe():
+    """R35: neither while it is in flight nor after it closed the circuit."""
+    breaker = Breaker()
+    late = [breaker.acquire(0.0) for _ in range(20)]
+    for _ in range(10):
+        breaker.play("failure")
+    probe, before, after = breaker.machine.acquire(5.0, breaker.config, 15.0)
+    assert (before, after) == ("open", "half_open")
+    for permit in late[:10]:
+        assert breaker.record(permit, "failure", 5.0) == ("half_open", "half_open")
+    assert breaker.record(probe, "success", 5.0) == ("half_open", "closed")
+    for permit in late[10:]:
+        assert breaker.record(permit, "failure", 5.0) == ("closed", "closed")
+
+
+def test_an_attempt_is_not_slow_unless_it_is_said_to_be():
+    """R32: its end alone says nothing of its time."""
+    config, machine = CircuitBreakerConfig(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", Lowest())
+    permit, _, _ = machine.acquire(0.0, config, 15.0)
+    assert machine.record(permit, "success", 0.0, config) == ("closed", "closed")
+
+
+def test_a_breaker_that_is_used_is_not_the_longest_unused():
+    """R30: however long ago it was made."""
+    breakers = CircuitBreakers("svc", Lowest())
+    made = [breaker_of(breakers, key=f"k{number}") for number in range(1024)]
+    assert breaker_of(breakers, key="k0") is made[0]
+    breaker_of(breakers, key="new")
+    assert breaker_of(breakers, key="k0") is made[0]
+    assert breaker_of(breakers, key="k1") is not made[1]
+
+
+async def test_the_call_knows_the_state_before_and_after_its_attempt():
+    """R52: and each change is told, that of the probe's beginning too."""
+    clock, events, seen = FakeClock(), [], []
+    layer, _ = a_layer(clock, events=events)
+    await fail_ten_times(layer)
+    clock.time = 5.0
+
+    async def rest(request):
+        seen.append(request.call.circuit_state)
+        return "answer"
+
+    request = a_request()
+    assert await layer(request, rest) == "answer"
+    assert (seen, request.call.circuit_state) == (["half_open"], "closed")
+    changes = [(event.breaker, event.before, event.after) for event in events]
+    assert changes == [("svc", "closed", "open"), ("svc", "open", "half_open"), ("svc", "half_open", "closed")]
