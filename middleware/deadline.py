@@ -111,7 +111,7 @@ class AttemptTimeoutMiddleware:
         attempt.timeout_s = timeout_s = config.timeout_s
         if config.announce:
             left_ms = max(1, int(min(left_s, timeout_s) * 1000))
-            request.headers[TIME_LEFT_HEADER] = str(left_ms)
+            request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
         if left_s <= timeout_s:  # R40: the deadline cuts first, and its error is the honest one
             return await call_next(request)
         before = pending_cancels()
