@@ -45,6 +45,7 @@ __all__ = [
     "head_too_large",
     "proxy_for",
     "read_body",
+    "wire_headers",
 ]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -189,6 +190,11 @@ def proxy_for(proxies: Mapping[str, str], origin: str) -> str | None:
     return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
 
 
+def wire_headers(request: PlatformRequest) -> list[tuple[bytes, bytes]]:
+    """Headers of *request* as bytes, which is what the libraries of the httpx family take without a second look."""
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
+
+
 def check_headers(raw: Iterable[tuple[bytes, bytes]], config: TransportConfig) -> dict[str, str]:
     """
     Return headers by their names in lower case, repeated ones joined, secrets left out.
@@ -305,7 +311,7 @@ def failure(request: PlatformRequest, error: BaseException, *, traced: bool, tex
     """
     attempt, name = request.attempt, type(error).__name__
     if not traced and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
-        attempt.request_sent = "maybe"
+        attempt.request_sent = "maybe"  # R12
     if attempt.request_sent == "no":
         # The operating system's or TLS's own words. Later ones may quote what the peer sent.
         said = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
