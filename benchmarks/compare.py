@@ -95,12 +95,11 @@ async def run(get: Any, calls: int, concurrency: int, counter: Counter) -> dict[
 
 
 async def open_connections(clients: dict[str, Any], concurrency: int, counter: Counter, stats: Any) -> dict[str, int]:
-    """Have each client hold *concurrency* connections at once; tell how many the server saw added."""
+    """Have each client hold *concurrency* connections at once; tell how many the server counted."""
     opened = {}
     for name, get in clients.items():
-        before = (await stats())["open"]
         await asyncio.gather(*(get(counter.next(), f"/barrier/{concurrency}") for _ in range(concurrency)))
-        opened[name] = (await stats())["open"] - before
+        opened[name] = (await stats())["held"]
     return opened
 
 
