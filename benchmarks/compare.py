@@ -95,12 +95,11 @@ async def run(get: Any, calls: int, concurrency: int, counter: Counter) -> dict[
 
 
 async def open_connections(clients: dict[str, Any], concurrency: int, counter: Counter, stats: Any) -> dict[str, int]:
-    """Have each client hold *concurrency* connections at once; tell how many the server saw added."""
+    """Have each client hold *concurrency* connections at once; tell how many the server counted."""
     opened = {}
     for name, get in clients.items():
-        before = (await stats())["open"]
         await asyncio.gather(*(get(counter.next(), f"/barrier/{concurrency}") for _ in range(concurrency)))
-        opened[name] = (await stats())["open"] - before
+        opened[name] = (await stats())["held"]
     return opened
 
 
@@ -176,9 +175,14 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
 async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
     """CPU per call of the layers alone, over the same stub, beside `httpx.AsyncClient` with nothing around it."""
     import httpx
+    from opentelemetry.metrics import NoOpMeterProvider
+    from opentelemetry.trace import NoOpTracerProvider
 
     from benchmarks.clients import getter, headers, sdk, stack
     from benchmarks.server import BODY
+    from middleware import Telemetry
+
+    none = Telemetry(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())  # not the global ones
 
     class Stub(httpx.AsyncBaseTransport):
         async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
@@ -193,7 +197,7 @@ async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
         "httpx.AsyncClient": get_bare,
         "stack, sampled": getter(stack("http://stub", sdk(), transport=Stub())),
         "stack, unsampled": getter(stack("http://stub", sdk(sampled=False), transport=Stub())),
-        "stack, no SDK": getter(stack("http://stub", None, transport=Stub())),
+        "stack, no SDK": getter(stack("http://stub", none, transport=Stub())),
     }
     counter = Counter()
     found: dict[str, list[float]] = {name: [] for name in clients}

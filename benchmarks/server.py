@@ -53,6 +53,7 @@ class Platform:
         self.requests = 0
         self.hanging = 0
         self.barrier: list[Connection] = []
+        self.held = 0
         self.effects: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
         self.met: Counter[str] = Counter()
@@ -63,6 +64,7 @@ class Platform:
             "peak": self.peak,
             "requests": self.requests,
             "hanging": self.hanging,
+            "held": self.held,
             "effects": self.effects,
             "attempts": self.attempts,
             "faults": self.met,
@@ -150,6 +152,7 @@ class Connection(asyncio.Protocol):
         waiting = self.platform.barrier = [one for one in self.platform.barrier if not one.transport.is_closing()]
         waiting.append(self)
         if len(waiting) >= parties:
+            self.platform.held = len({id(connection) for connection in waiting})
             for connection in waiting:
                 connection.transport.write(OK)
             waiting.clear()
