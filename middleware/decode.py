@@ -13,6 +13,10 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+# One for all: `json.loads` with options makes a new one each time.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def parse_json(response: PlatformResponse) -> Any:
     """
     Parse the body of *response*; an empty one gives `{}`.
@@ -23,7 +27,7 @@ def parse_json(response: PlatformResponse) -> Any:
     if not response.body.strip():
         return {}
     try:
-        return json.loads(response.body, parse_constant=_refuse_constant)
+        return _DECODER.decode(response.body.decode("utf-8-sig"))  # RFC 8259 section 8.1: UTF-8; .NET may mark it
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type").split(";")[0][:80]
     raise DecodeError(f"answered {response.status} with a body that is not JSON ({kind})", request_sent="yes")

@@ -203,7 +203,7 @@ class Call:
     def settings(self, kind: type[_S]) -> _S:
         """Settings of one policy in force for this call; its defaults where nothing is set."""
         found = self.policy.get(kind)
-        return found if isinstance(found, kind) else kind()
+        return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
 
     @property
     def most_sent(self) -> RequestSent:
