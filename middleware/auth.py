@@ -29,12 +29,16 @@ class AuthMiddleware:
     """
 
     def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key
+        # In a closure, and not in an attribute: whoever walks the objects of a traceback must not find it.
+        def add_key(headers: dict[str, str]) -> None:
+            if api_key is not None:
+                headers["x-mozaiks-app-key"] = api_key
+
+        self._add_key = add_key
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Add the credentials to this attempt."""
         if request.user_jwt:
             request.headers["authorization"] = f"Bearer {request.user_jwt}"
-        if self._api_key is not None:
-            request.headers["x-mozaiks-app-key"] = self._api_key
+        self._add_key(request.headers)
         return await call_next(request)

@@ -1,9 +1,11 @@
 """A bounded number of attempts at a time, and a bounded first-in-first-out queue before them."""
 
 import asyncio
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +13,7 @@ from .clock import Clock
 from .errors import BulkheadFullError
 from .events import AttemptQueued, AttemptRejected, Listener
 from .knobs import Knob, Settings
-from .types import Handler, PlatformRequest, PlatformResponse
+from .types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["Bulkhead", "BulkheadConfig", "BulkheadMiddleware"]
 
@@ -46,10 +48,12 @@ class Bulkhead:
     Attributes:
         permits: How many may be held; can be changed at any time, and waiters profit from a higher number at once.
         in_flight: Permits that are held.
+        sized_at: Start of the call whose settings the number of permits came from.
     """
 
     def __init__(self, permits: int) -> None:
         self.permits = permits
+        self.sized_at = float("-inf")
         self.in_flight = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -80,7 +84,8 @@ class Bulkhead:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # R41: handed over, but its owner is gone
             else:
-                self._waiters.remove(waiter)
+                with suppress(ValueError):  # a permit that came free in the same moment skipped it, and took it out
+                    self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:
@@ -104,7 +109,7 @@ class BulkheadMiddleware:
     Args:
         clock: Source of time, for how long an attempt waited.
         emit: Listener for waits and refusals.
-        before_waiting: Asked before an attempt queues; raises when queueing would be for nothing.
+        before_waiting: Asked before an attempt waits here or further in; raises when that would be for nothing.
     """
 
     def __init__(self, clock: Clock, emit: Listener, before_waiting: Callable[[PlatformRequest], None]) -> None:
@@ -112,25 +117,30 @@ class BulkheadMiddleware:
         self._emit = emit
         self._before_waiting = before_waiting
         # Futures belong to one loop; the core re-creates loops and uses several threads.
+        self._lock = threading.Lock()
         self._per_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bulkhead] = weakref.WeakKeyDictionary()
 
-    def _bulkhead(self, config: BulkheadConfig) -> Bulkhead:
-        loop = asyncio.get_running_loop()
+    def _bulkhead(self, call: Call) -> Bulkhead:
+        loop, permits = asyncio.get_running_loop(), call.settings(BulkheadConfig).permits
         bulkhead = self._per_loop.get(loop)
         if bulkhead is None:
-            bulkhead = self._per_loop[loop] = Bulkhead(config.permits)
-        elif bulkhead.permits != config.permits:
-            bulkhead.resize(config.permits)  # R61: the settings were reloaded; who holds a permit keeps it
+            with self._lock:
+                bulkhead = self._per_loop[loop] = Bulkhead(permits)
+        elif bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
+            # R61: the settings were reloaded; who holds a permit keeps it, and an older call changes nothing back.
+            bulkhead.resize(permits)
+            bulkhead.sized_at = call.started_at
         return bulkhead
 
     def load(self) -> tuple[int, int]:
         """Attempts in flight and attempts that wait, all event loops together."""
-        bulkheads = list(self._per_loop.values())
+        with self._lock:
+            bulkheads = list(self._per_loop.values())
         return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
 
     def has_room(self, request: PlatformRequest) -> bool:
         """Could an attempt of *request* start now, without waiting?"""
-        bulkhead = self._bulkhead(request.call.settings(BulkheadConfig))
+        bulkhead = self._bulkhead(request.call)
         return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
@@ -141,7 +151,8 @@ class BulkheadMiddleware:
             BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
         """
         config = request.call.settings(BulkheadConfig)
-        bulkhead = self._bulkhead(config)
+        bulkhead = self._bulkhead(request.call)
+        self._before_waiting(request)
         if not bulkhead.try_acquire():
             await self._queue(request, bulkhead, config)
         try:
@@ -150,7 +161,6 @@ class BulkheadMiddleware:
             bulkhead.release()
 
     async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadConfig) -> None:
-        self._before_waiting(request)
         if request.attempt.is_hedge or bulkhead.queued >= config.queue:  # R19, R41
             self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
             raise BulkheadFullError(f"{config.permits} attempts in flight and {bulkhead.queued} waiting already")

@@ -140,7 +140,7 @@ class CircuitBreaker:
 
     @property
     def is_idle(self) -> bool:
-        """Closed, with no attempt in flight: it knows nothing that a fresh one would not learn."""
+        """Closed, with no attempt in flight: of all breakers the one that is missed least."""
         return self._state == "closed" and self._in_flight == 0
 
     def shown_state(self, config: CircuitBreakerConfig) -> State:
@@ -155,9 +155,9 @@ class CircuitBreaker:
         return config.mode == "forced_open"
 
     def retry_after_s(self, now: float) -> float | None:
-        """Seconds until an attempt may pass; None when that is now."""
+        """Remaining open time; None when it is over, or when all depends on the probe in flight."""
         with self._lock:
-            return self._remaining_s(now)
+            return self._remaining_s(now) if self._state == "open" else None
 
     def _remaining_s(self, now: float) -> float | None:
         if self._state == "open":
@@ -236,7 +236,9 @@ class CircuitBreaker:
         bucket[3] += slow
         while self._window[0][0] <= now - config.window_s:  # R32: the window slides
             self._window.popleft()
-        attempts, failures, slow_ones = (sum(column) for column in list(zip(*self._window, strict=True))[1:])
+        attempts = failures = slow_ones = 0.0
+        for _, counted, failed, late in self._window:
+            attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
         if attempts < config.min_calls:  # R32
             return
         if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32

@@ -76,6 +76,7 @@ class DeadlineMiddleware:
         total_s = call.settings(DeadlineConfig).total_s
         if call.deadline_s is not None:
             total_s = min(total_s, call.deadline_s)  # R40: a caller, or a deadline from outside, only shortens
+        total_s = max(0.0, total_s)
         call.deadline_at = call.started_at + total_s
         left_s = call.deadline_at - self._clock.now()
         if left_s > 0:  # else not a byte may leave: a scope cuts no earlier than the first wait

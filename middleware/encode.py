@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -21,6 +22,7 @@ __all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_targe
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _METHOD = re.compile(r"[A-Z]{1,20}")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: what is never encoded
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_TARGET = 8192  # what common servers accept as a request line
 
@@ -50,10 +52,6 @@ def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapp
     """
     if not isinstance(path, str):
         raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
-    if not path.startswith("/") or path.startswith("//"):
-        raise InvalidArgumentError("path: must start with exactly one '/': absolute URLs are refused")
-    if _CONTROL.search(path) or any(char in path for char in "\\?#"):
-        raise InvalidArgumentError("path: must not hold control characters, '\\', '?' or '#'; use params for a query")
     filled = _by_hand(path) if path_params is None else _fill(path, path_params)
     target = filled + _query(params)
     if len(target) > _MAX_TARGET:
@@ -61,32 +59,46 @@ def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapp
     return target
 
 
+def _check_path(path: str) -> None:
+    if not path.startswith("/") or path.startswith("//"):
+        raise InvalidArgumentError("path: must start with exactly one '/': absolute URLs are refused")
+    if _CONTROL.search(path) or any(char in path for char in "\\?#"):
+        raise InvalidArgumentError("path: must not hold control characters, '\\', '?' or '#'; use params for a query")
+
+
 def _by_hand(path: str) -> str:
+    _check_path(path)
     if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
         raise InvalidArgumentError("path: must not hold '.' or '..' segments")
     return _quote(path, "path", safe="/%:@!$&'()*+,;=~")
 
 
-def _fill(template: str, values: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=1024)
+def _template(path: str) -> tuple[str, ...]:
+    """Split a template into fixed text and names, by turns; templates are the program's, and so they are few."""
+    _check_path(path)
+    return tuple(_PLACEHOLDER.split(path))
+
+
+def _fill(path: str, values: Mapping[str, Any]) -> str:
     if not isinstance(values, Mapping):
         raise InvalidArgumentError(f"path_params: must be a mapping, got {type(values).__name__}")
-    unused = set(values) - set(_PLACEHOLDER.findall(template))
-    if unused:
+    parts = _template(path)
+    if unused := values.keys() - parts[1::2]:
         raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
+    return "".join(_segment(part, values) if index % 2 else part for index, part in enumerate(parts))
 
-    def segment(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in values:
-            raise InvalidArgumentError(f"path_params.{name}: missing")
-        value = values[name]
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")
-        text = str(value)
-        if text in {"", ".", ".."}:
-            raise InvalidArgumentError(f"path_params.{name}: must not be empty, '.' or '..'")
-        return _quote(text, f"path_params.{name}", safe=":")
 
-    return _PLACEHOLDER.sub(segment, template)
+def _segment(name: str, values: Mapping[str, Any]) -> str:
+    if name not in values:
+        raise InvalidArgumentError(f"path_params.{name}: missing")
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")
+    text = str(value)
+    if text in {"", ".", ".."}:
+        raise InvalidArgumentError(f"path_params.{name}: must not be empty, '.' or '..'")
+    return text if _UNRESERVED.fullmatch(text) else _quote(text, f"path_params.{name}", safe=":")
 
 
 def _query(params: Mapping[str, Any] | None) -> str:

@@ -205,10 +205,14 @@ class CallError(PlatformError):
 
     @property
     def outcome_unknown(self) -> bool:
-        """True when a write may or may not have been applied, so that only the platform knows."""
-        if self.outcome is None or self.outcome.call.idempotent:
+        """
+        True when a write may or may not have been applied, so that only the platform knows.
+
+        An earlier attempt counts too: one that was lost may have done it, whatever became of the last.
+        """
+        if self.outcome is None or self.outcome.call.idempotent or self._proves_it:
             return False
-        return self._is_ambiguous and self.outcome.request_sent != "no"
+        return self.is_ambiguous or any(record.is_ambiguous for record in self.outcome.timeline)
 
     @property
     def is_retry_safe(self) -> bool:
@@ -216,9 +220,14 @@ class CallError(PlatformError):
         return not self.outcome_unknown
 
     @property
-    def _is_ambiguous(self) -> bool:
-        """Does this failure leave open whether the request was applied?"""
-        return self.request_sent != "no"
+    def is_ambiguous(self) -> bool:
+        """Does the failure of this attempt leave open whether the request was applied?"""
+        return self.request_sent != "no" and not self._proves_it
+
+    @property
+    def _proves_it(self) -> bool:
+        """Does this failure tell that the request was applied, or that it was not, whatever happened before?"""
+        return False
 
     def _details(self) -> dict[str, Any]:
         wait_s, problem = self.retry_after_s, self.problem
@@ -313,6 +322,11 @@ class DeadlineExceededError(CallError):
 
     code = "DEADLINE_EXCEEDED"
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Does it? What the deadline cut stands in the timeline; a wait that it cut says nothing."""
+        return self.outcome is None and self.request_sent != "no"
+
 
 class DecodeError(CallError):
     """A 2xx answer that is not what the operation promises; the reason names the field's path."""
@@ -320,8 +334,8 @@ class DecodeError(CallError):
     code = "INVALID_RESPONSE"
 
     @property
-    def _is_ambiguous(self) -> bool:
-        return False  # 2xx: it was applied
+    def _proves_it(self) -> bool:
+        return True  # 2xx: it was applied
 
 
 class RejectedError(CallError):
@@ -346,8 +360,8 @@ class RejectedError(CallError):
         return self._problem
 
     @property
-    def _is_ambiguous(self) -> bool:
-        return False  # the platform itself says that it was not done
+    def _proves_it(self) -> bool:
+        return True  # the platform itself says that it was not done
 
 
 class ResponseTooLargeError(CallError):
@@ -382,7 +396,6 @@ class StatusError(CallError):
         reason: What happened, for people.
         status: The HTTP status.
         problem: What the body said.
-        headers: Response headers that may be shown: content type, retry-after, location, correlation id.
         retry_after_s: The server's Retry-After in seconds.
     """
 
@@ -411,7 +424,8 @@ class StatusError(CallError):
         return self._problem
 
     @property
-    def _is_ambiguous(self) -> bool:
+    def is_ambiguous(self) -> bool:
+        """Does the status leave open whether the request was applied?"""
         # 429 and 503 with Retry-After say that the request was not processed; other 4xx refuse it. A gateway's
         # 502 or 504, a 500 and a 408 leave it open.
         if self._status == 503:  # noqa: PLR2004
@@ -501,19 +515,15 @@ def codes_table() -> str:
 
 def forget_locals(error: BaseException) -> None:
     """
-    Clear the local variables of all ended frames that the traceback of *error*, or of what it is chained to, refers to.
+    Clear the local variables of the ended frames that the traceback of *error* refers to.
 
     They hold the request, and so the credentials, for as long as somebody keeps the error. File, line and function of
-    each frame stay.
+    each frame stay. Errors of ours that it is chained to are cleared too; what the caller was handling is the caller's.
     """
-    seen: set[int] = set()
-    chain: list[BaseException | None] = [error]
-    while chain:
-        link = chain.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            traceback.clear_frames(link.__traceback__)
-            chain += [link.__cause__, link.__context__]
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__ if isinstance(link.__context__, CallError) else None
 
 
 def error_type(error: Any) -> str:

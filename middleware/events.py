@@ -1,7 +1,7 @@
 """
 Facts about calls, in the past tense. Layers state them to one listener; spans, metrics and logs hang on these.
 
-A decision never waits for a listener and never knows one: `safely` swallows what a listener raises and counts it.
+A decision never waits for a listener and never knows one: `FanOut` swallows what a listener raises and counts it.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class CallFinished(Event):
     """
 
     outcome: Outcome
-    error: Exception | None
+    error: CallError | None
     cancelled: bool = False
 
     @property
@@ -74,7 +74,7 @@ class CallFinished(Event):
             return "cancelled"
         if self.error is None:
             return "success"
-        return "unknown" if isinstance(self.error, CallError) and self.error.outcome_unknown else "failure"
+        return "unknown" if self.error.outcome_unknown else "failure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class AttemptFinished(Event):
     """
 
     record: AttemptRecord
-    error: Exception | None
+    error: CallError | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +202,7 @@ class HedgeRefused(Event):
     A hedge was due and not started; the try in flight goes on.
 
     Attributes:
-        reason: `circuit_open`, `budget`, `bulkhead` or `max_attempts`.
+        reason: `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit` or `budget`.
     """
 
     reason: str

@@ -13,7 +13,7 @@ from typing import Annotated
 import anyio
 
 from .clock import Clock
-from .errors import RefusedError
+from .errors import BulkheadFullError, CircuitOpenError, RateLimitExceededError, RefusedError
 from .events import HedgeRefused, HedgeStarted, HedgeWon, Listener
 from .knobs import Knob, Settings
 from .types import Attempt, Handler, PlatformRequest, PlatformResponse
@@ -86,8 +86,16 @@ class HedgingMiddleware:
         if reason:
             self._emit(HedgeRefused(call=request.call.info, reason=reason))
             return False
+        request.call.tries += 1
         self._emit(HedgeStarted(call=request.call.info, hedge=hedge, delay_s=self._clock.now() - started_at))
         return True
+
+
+_GUARDS: dict[type[Exception], str] = {
+    BulkheadFullError: "bulkhead",
+    CircuitOpenError: "circuit_open",
+    RateLimitExceededError: "rate_limit",
+}
 
 
 class _Race:
@@ -127,8 +135,9 @@ class _Race:
                 if hedge:
                     self._emit(HedgeWon(call=call.info, hedge=hedge))
         except Exception as error:  # noqa: BLE001 - handed on by `result`; in a task group it would become a group
-            if hedge and isinstance(error, RefusedError):  # R19: the permit was taken in the same moment
-                self._emit(HedgeRefused(call=call.info, reason="bulkhead"))
+            error.__traceback__ = None  # its frames hold the request, and a loser's error is nobody's to clear
+            if hedge and isinstance(error, RefusedError):  # R19: a guard changed its mind in the same moment
+                self._emit(HedgeRefused(call=call.info, reason=_GUARDS.get(type(error), "refused")))
             else:
                 self._error = error
         self._in_flight -= 1
@@ -141,9 +150,10 @@ class _Race:
 
         Raises:
             Exception: All tries failed; the error of the last one.
+            CancelledError: A try was cancelled from below and none failed, though nobody cancelled the round.
         """
         if self._response is not None:
             return self._response
         if self._error is None:
-            raise RuntimeError("a round of tries ended without a result")
+            raise anyio.get_cancelled_exc_class()  # as without hedging: it passes untouched
         raise self._error

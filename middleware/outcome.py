@@ -10,7 +10,7 @@ import traceback
 from .clock import Clock
 from .errors import CallError, DeadlineExceededError, InternalError
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
-from .types import AttemptRecord, Call, Handler, PlatformRequest, PlatformResponse
+from .types import AttemptRecord, Handler, PlatformRequest, PlatformResponse, RequestSent
 
 __all__ = ["AttemptRecordMiddleware", "CallRecordMiddleware", "OutcomeMiddleware"]
 
@@ -27,21 +27,20 @@ class OutcomeMiddleware:
         try:
             response = await call_next(request)
         except CallError as error:
-            error.outcome = call.outcome(self._clock.now())
-            raise
+            failed = error
         except Exception as error:  # noqa: BLE001 - that is what this layer is for
-            wrapped = _internal_error(error, call)
+            failed = _internal_error(error, call.most_sent)
         else:
             response.outcome = call.outcome(self._clock.now())
             return response
-        wrapped.outcome = call.outcome(self._clock.now())
-        raise wrapped  # outside the handler: chained, the foreign exception would keep what it holds reachable
+        failed.outcome = call.outcome(self._clock.now())
+        raise failed  # outside the handler: chained, a foreign exception would keep what it holds reachable
 
 
-def _internal_error(error: Exception, call: Call) -> InternalError:
+def _internal_error(error: Exception, request_sent: RequestSent) -> InternalError:
     frames = traceback.walk_tb(error.__traceback__)
     origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
-    return InternalError(f"unexpected {type(error).__name__}", origin=origin, request_sent=call.most_sent)
+    return InternalError(f"unexpected {type(error).__name__}", origin=origin, request_sent=request_sent)
 
 
 class CallRecordMiddleware:
@@ -55,20 +54,24 @@ class CallRecordMiddleware:
         """Emit `CallStarted`, then `CallFinished` whatever happens in between."""
         call = request.call
         self._emit(CallStarted(call=call.info))
-        error: Exception | None = None
+        error: CallError | None = None
         cancelled = True
         try:
             response = await call_next(request)
             cancelled = False
             return response
-        except Exception as raised:
+        except CallError as raised:
             error, cancelled = raised, False
-            raise
+        except Exception as raised:  # noqa: BLE001 - listeners are told what the caller gets
+            error, cancelled = _internal_error(raised, call.most_sent), False
         finally:
+            if error is not None:
+                call.stop_reason = call.stop_reason or "not_retryable"
             outcome = call.outcome(self._clock.now())
-            if isinstance(error, CallError):
+            if error is not None:
                 error.outcome = outcome  # listeners read the record from the error too
             self._emit(CallFinished(call=call.info, outcome=outcome, error=error, cancelled=cancelled))
+        raise error
 
 
 class AttemptRecordMiddleware:
@@ -85,34 +88,34 @@ class AttemptRecordMiddleware:
         number, started = call.attempts, self._clock.now()
         request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
         self._emit(AttemptStarted(call=call.info, number=number))
-        outcome, status = "cancelled", None
-        error: Exception | None = None
+        response: PlatformResponse | None = None
+        error: CallError | None = None
+        cut: CallError | None = None
         try:
             response = await call_next(request)
-            outcome, status = "ok", response.status
             return response
         except CallError as raised:
-            outcome, status, error = type(raised).__name__, raised.status, raised
+            error = raised
             attempt.request_sent = raised.request_sent
-            raise
-        except Exception as raised:
-            outcome, error = type(raised).__name__, raised
-            raise
+        except Exception as raised:  # noqa: BLE001 - from here on there are errors of ours alone
+            error = _internal_error(raised, attempt.request_sent)
         except BaseException:
             if self._clock.now() >= call.deadline_at:  # cut by the call's deadline, and not by its caller
-                error = DeadlineExceededError("cut by the deadline of the call", request_sent=attempt.request_sent)
-                outcome = type(error).__name__
+                cut = DeadlineExceededError("cut by the deadline of the call", request_sent=attempt.request_sent)
             raise
         finally:
+            told = error or cut
             record = AttemptRecord(
                 number=number,
                 started_s=started - call.started_at,
                 ended_s=self._clock.now() - call.started_at,
-                outcome=outcome,
-                status=status,
+                outcome="ok" if response else type(told).__name__ if told else "cancelled",
+                status=response.status if response else told.status if told else None,
                 request_sent=attempt.request_sent,
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,
+                is_ambiguous=error.is_ambiguous if error else response is None and attempt.request_sent != "no",
             )
             call.timeline.append(record)
-            self._emit(AttemptFinished(call=call.info, record=record, error=error))
+            self._emit(AttemptFinished(call=call.info, record=record, error=told))
+        raise error

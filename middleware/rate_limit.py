@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from .clock import Clock
 from .errors import RateLimitExceededError
@@ -10,7 +10,7 @@ from .events import AttemptRejected, Listener
 from .knobs import Knob, Settings
 from .types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["RateLimitConfig", "RateLimitMiddleware", "RateLimiter"]
+__all__ = ["RateLimitConfig", "RateLimitMiddleware", "RateLimiter", "Turn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,21 @@ class RateLimitConfig(Settings):
     ] = 10
 
 
+class Turn(NamedTuple):
+    """
+    A place in the rate.
+
+    Attributes:
+        wait_s: Seconds until it may be used.
+        at: Theoretical arrival time before it was reserved.
+        next_at: The same after.
+    """
+
+    wait_s: float
+    at: float
+    next_at: float
+
+
 class RateLimiter:
     """
     Decide when the next attempt may leave; pure arithmetic.
@@ -38,8 +53,8 @@ class RateLimiter:
         self._arrival_at = float("-inf")
         self._lock = threading.Lock()
 
-    def reserve(self, now: float, latest: float, config: RateLimitConfig) -> float | None:
-        """Reserve a turn; seconds to wait for it, or None, and nothing reserved, if it comes after *latest*."""
+    def reserve(self, now: float, latest: float, config: RateLimitConfig) -> Turn | None:
+        """Reserve a turn; None, and nothing reserved, if it comes after *latest*."""
         interval_s = 1.0 / config.per_second
         with self._lock:
             arrival = max(self._arrival_at, now)
@@ -47,12 +62,13 @@ class RateLimiter:
             if now + wait >= latest:
                 return None
             self._arrival_at = arrival + interval_s
-            return wait
+            return Turn(wait, arrival, self._arrival_at)
 
-    def give_back(self, config: RateLimitConfig) -> None:
-        """Return a turn that was reserved and not used."""
+    def give_back(self, turn: Turn) -> None:
+        """Return a turn that was not used; one that others have reserved turns after stays empty, and the rate kept."""
         with self._lock:
-            self._arrival_at -= 1.0 / config.per_second
+            if self._arrival_at == turn.next_at:
+                self._arrival_at = turn.at
 
 
 class RateLimitMiddleware:
@@ -76,13 +92,13 @@ class RateLimitMiddleware:
         return await call_next(request)
 
     async def _take_turn(self, request: PlatformRequest, config: RateLimitConfig) -> None:
-        wait = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
-        if wait is None:
+        turn = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
+        if turn is None:
             self._emit(AttemptRejected(call=request.call.info, guard="rate_limit"))
             raise RateLimitExceededError("the client's rate limit leaves no turn before the deadline")
-        if wait > 0:
+        if turn.wait_s > 0:
             try:
-                await self._clock.sleep(wait)
+                await self._clock.sleep(turn.wait_s)
             except BaseException:
-                self._limiter.give_back(config)
+                self._limiter.give_back(turn)
                 raise

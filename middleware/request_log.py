@@ -92,17 +92,26 @@ class LogListener:
 
 
 def _call_finished(event: CallFinished) -> _Line:
-    fields: dict[str, Any] = {
+    return _call_ended(event) if event.error is None else _call_failed(event, event.error)
+
+
+def _call_ended(event: CallFinished) -> _Line:
+    fields = {
         "attempts": event.outcome.attempts,
         "elapsed_s": round(event.outcome.elapsed_s, 6),
         "outcome": event.result,
     }
-    if event.error is None:
-        name = semconv.LOG_CALL_CANCELLED if event.cancelled else semconv.LOG_CALL_SUCCEEDED
-        return _Line(logging.DEBUG, name, fields)
-    fields |= {
-        "error_type": error_type(event.error),
-        "reason": getattr(event.error, "reason", ""),
+    name = semconv.LOG_CALL_CANCELLED if event.cancelled else semconv.LOG_CALL_SUCCEEDED
+    return _Line(logging.DEBUG, name, fields)
+
+
+def _call_failed(event: CallFinished, error: Exception) -> _Line:
+    fields = {
+        "attempts": event.outcome.attempts,
+        "elapsed_s": round(event.outcome.elapsed_s, 6),
+        "outcome": event.result,
+        "error_type": error_type(error),
+        "reason": getattr(error, "reason", ""),
         "stop_reason": event.outcome.stop_reason,
         "request_sent": event.outcome.request_sent,
     }

@@ -57,7 +57,8 @@ class RetryConfig(Settings):
         float, Knob(doc="Longest Retry-After that is waited for; above it the call gives up.", unit="s", ge=0, le=3600)
     ] = 20.0
     min_attempt_s: Annotated[
-        float, Knob(doc="A retry that would have less time than this before the deadline is not made.", unit="s", ge=0)
+        float,
+        Knob(doc="A retry that would have less time than this before the deadline is not made.", unit="s", ge=0, le=60),
     ] = 0.005
     accept_already_deleted: Annotated[
         bool, Knob(doc="A DELETE answered 404 or 410 after an attempt that may have done it is a success.")
@@ -216,10 +217,8 @@ def _retry_after(error: BaseException) -> float | None:
 
 def _may_be_deleted(call: Call) -> bool:
     """Tell whether an attempt before the last one may have deleted what the last one did not find."""
-    return any(
-        record.status in {500, 502, 504} or (record.status is None and record.request_sent != "no")  # R13
-        for record in call.timeline[:-1]
-    )
+    unclear = (record for record in call.timeline[:-1] if record.is_ambiguous)
+    return any(record.status in {None, 500, 502, 504} for record in unclear)  # R13
 
 
 class RetryMiddleware:
@@ -252,6 +251,7 @@ class RetryMiddleware:
         """Make the first attempt; enter the engine only when its failure may be retried."""
         call = request.call
         self._budget.deposit(self._clock.now(), call.settings(RetryBudgetConfig))
+        call.tries += 1
         try:
             return await call_next(request.for_attempt(request.attempt))
         except CallError as error:
@@ -260,7 +260,7 @@ class RetryMiddleware:
                 if isinstance(error, NotFoundError):
                     return self._deleted(request, error)
                 raise
-            if call.attempts >= call.max_attempts:  # no engine for a call that has had all its tries
+            if call.tries >= call.max_attempts:  # no engine for a call that has had all its tries
                 call.stop_reason = "max_attempts"
                 self._emit(
                     RetryAbandoned(call=call.info, attempt=call.attempts, stop_reason="max_attempts", error=error)
@@ -301,6 +301,7 @@ class RetryMiddleware:
 
         async def attempt() -> PlatformResponse:
             nonlocal last
+            call.tries += 1
             try:
                 return await call_next(request.for_attempt(Attempt(delay_s=waited_s)))
             except CircuitOpenError:
@@ -331,6 +332,7 @@ class RetryMiddleware:
                     RetryAbandoned(call=call.info, attempt=call.attempts, stop_reason=call.stop_reason, error=last)
                 )
                 return True
+            last.__traceback__ = None  # dealt with; whoever was told of it must not keep the request by its frames
             balance = self._budget.balance(self._clock.now(), call.settings(RetryBudgetConfig))
             self._emit(
                 RetryScheduled(
@@ -344,8 +346,8 @@ class RetryMiddleware:
     def _stop_reason(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
         """Name the first reason to stop that holds; the budget comes last because asking it withdraws."""
         call, now = request.call, self._clock.now()
-        config, budget = call.settings(RetryConfig), call.settings(RetryBudgetConfig)
-        if call.attempts >= call.max_attempts:  # R10
+        config = call.settings(RetryConfig)
+        if call.tries >= call.max_attempts:  # R10
             return "max_attempts"
         if self._circuit_is_open(request):  # R10, R37
             return "circuit_open"
@@ -354,16 +356,17 @@ class RetryMiddleware:
             return "retry_after_max"
         if now + delay_s + config.min_attempt_s >= call.deadline_at:  # R10, R16
             return "deadline"
-        if not self._budget.withdraw(now, budget):  # R10
-            self._emit(
-                RetryBudgetExhausted(
-                    call=call.info,
-                    balance=self._budget.balance(now, budget) or 0.0,
-                    first=self._budget.is_first_refusal(now, budget),
-                )
-            )
-            return "budget"
-        return ""
+        return "" if self.pays_for_another(call) else "budget"  # R10
+
+    def pays_for_another(self, call: Call) -> bool:
+        """Withdraw one retry or hedge of *call* from the service's budget; tell of a refusal."""
+        now, config = self._clock.now(), call.settings(RetryBudgetConfig)
+        if self._budget.withdraw(now, config):
+            return True
+        balance = self._budget.balance(now, config) or 0.0
+        first = self._budget.is_first_refusal(now, config)
+        self._emit(RetryBudgetExhausted(call=call.info, balance=balance, first=first))
+        return False
 
 
 async def _repeat(

@@ -20,7 +20,8 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return float(value) or None if len(value) <= 12 else float("inf")  # noqa: PLR2004 - beyond any deadline
+        digits = value.lstrip("0")
+        return float(digits or 0) or None if len(digits) <= 12 else float("inf")  # noqa: PLR2004 - beyond any deadline
     until = _parse_date(value)
     if until is None:
         return None

@@ -183,17 +183,17 @@ def build_stack(
     breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
     bulkhead = BulkheadMiddleware(clock, emit, breaker.refuse_if_open)
     call_cap = CallCapMiddleware(emit)
+    retry = RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open)
 
     def hedge_refusal(request: PlatformRequest) -> str:
-        call, now = request.call, clock.now()
-        if call.attempts >= call.max_attempts:  # R19
+        call = request.call
+        if call.tries >= call.max_attempts:  # R19
             return "max_attempts"
         if not breaker.is_closed(request):  # R19
             return "circuit_open"
         if not bulkhead.has_room(request):  # R19
             return "bulkhead"
-        paid = budget.withdraw(now, call.settings(RetryBudgetConfig))  # R19: last, because asking it withdraws
-        return "" if paid else "budget"
+        return "" if retry.pays_for_another(call) else "budget"  # R19: last, because asking it withdraws
 
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
@@ -203,7 +203,7 @@ def build_stack(
         DeadlineMiddleware(clock, emit),  # cuts queue waits, backoff and attempts alike
         call_cap,  # bounds memory when everything waits in backoff
         EncodeMiddleware(),  # above the retry: same bytes and same key on every attempt
-        RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open),  # what follows is once per attempt
+        retry,  # what follows is once per attempt
         HedgingMiddleware(clock, emit, hedge_refusal),  # inside the retry: a round of tries fails or succeeds as one
         bulkhead,  # a call in backoff holds no permit
         RateLimitMiddleware(clock, emit),  # retries are paid for too

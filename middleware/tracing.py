@@ -6,12 +6,21 @@ Exceptions are not recorded as span events; a status text is our own error's rea
 What a span says at its end comes from the events, through `SpanListener`.
 """
 
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Mapping
+from contextvars import Token
 from typing import Any
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+)
 
 from . import semconv
 from .errors import CallError, RejectedError, StatusError, error_type
@@ -37,10 +46,12 @@ __all__ = ["AttemptTracingMiddleware", "CallTracingMiddleware", "SafeTracer", "S
 
 # By these the instrumentations of HTTP libraries are told to stand back: ours is the attempt's span. The first is the
 # name they all honour; the second is the API's own key for HTTP alone, which has no public name.
-_SUPPRESS = (
-    "suppress_instrumentation",
-    getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"),
-)
+_SUPPRESS = {
+    "suppress_instrumentation": True,
+    getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"): True,
+}
+_NO_SWITCHES: dict[str, bool] = {}
+_WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
 
 
 class SafeTracer:
@@ -53,6 +64,7 @@ class SafeTracer:
 
     def __init__(self, provider: TracerProvider | None, version: str) -> None:
         self.dropped = 0
+        self._provider = provider
         self._tracer: trace.Tracer = NoOpTracer()
         try:
             self._tracer = trace.get_tracer(
@@ -61,23 +73,54 @@ class SafeTracer:
         except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
             self.dropped += 1
 
-    def span(self, name: str, kind: SpanKind, attributes: dict[str, Any], *keys: str) -> "_CurrentSpan":
-        """Return a block with a new span current and *keys* switched on in its context."""
+    @property
+    def is_idle(self) -> bool:
+        """True where no SDK is: spans would say nothing to nobody."""
         try:
-            span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+            return isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return True
+
+    def start(
+        self, name: str, kind: SpanKind, attributes: dict[str, Any], switches: Mapping[str, bool] = _NO_SWITCHES
+    ) -> tuple[Span, Token[context.Context] | None]:
+        """Open a span and make it current, with *switches* set in its context; `end` takes what this returns."""
+        span: Span = INVALID_SPAN
+        try:
+            span = self._started(name, kind, attributes)
+            here = trace.set_span_in_context(span)
+            return span, context.attach(context.Context({**here, **switches}) if switches else here)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return span, None
+
+    def _started(self, name: str, kind: SpanKind, attributes: dict[str, Any]) -> Span:
+        try:
+            return self._tracer.start_span(name, kind=kind, attributes=attributes)
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
             # In its place one that says nothing and hands the caller's trace on.
-            span = NonRecordingSpan(trace.get_current_span().get_span_context())
-        here = trace.set_span_in_context(span)
-        for key in keys:
-            here = context.set_value(key, True, here)
-        return _CurrentSpan(self, span, here)
+            return NonRecordingSpan(trace.get_current_span().get_span_context())
+
+    def end(self, span: Span, token: Token[context.Context] | None) -> None:
+        """Make the span that was current before *span* current again, and end it."""
+        try:
+            if token is not None:
+                context.detach(token)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+        try:
+            span.end()
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
 
     def headers(self) -> dict[str, str]:
-        """Return what carries the current span to the platform; none when the propagator fails."""
-        carrier: dict[str, str] = {}
+        """Return what carries the current context to the platform; none when the propagator fails."""
         try:
+            if not context.get_current():
+                return {}  # no span, no baggage
+            carrier: dict[str, str] = {}
             propagate.inject(carrier)
             return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
         except Exception:  # noqa: BLE001 - as above
@@ -101,29 +144,6 @@ def _is_sendable(value: Any) -> bool:
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
-class _CurrentSpan:
-    """A span current for a block."""
-
-    __slots__ = ("_context", "_span", "_token", "_tracer")
-
-    def __init__(self, tracer: SafeTracer, span: Span, here: context.Context) -> None:
-        self._tracer = tracer
-        self._span = span
-        self._context = here
-
-    def __enter__(self) -> None:
-        self._token = context.attach(self._context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        context.detach(self._token)
-        try:
-            self._span.end()
-        except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
-            self._tracer.dropped += 1
-
-
 class CallTracingMiddleware:
     """Opens the call's INTERNAL span `{service}.{operation}`."""
 
@@ -132,14 +152,19 @@ class CallTracingMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Run the rest of the call under its span."""
+        if self._tracer.is_idle:
+            return await call_next(request)
         info = request.call.info
         attributes = {
             semconv.CONNECTOR_NAME: info.service,
             semconv.CONNECTOR_OPERATION: info.operation,
             semconv.CORRELATION_ID: info.correlation_id,
         }
-        with self._tracer.span(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes):
+        span, token = self._tracer.start(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes)
+        try:
             return await call_next(request)
+        finally:
+            self._tracer.end(span, token)
 
 
 class AttemptTracingMiddleware:
@@ -151,7 +176,10 @@ class AttemptTracingMiddleware:
         self._server = semconv.server_attributes(base_url)
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Run the attempt under its span, with a `traceparent` of its own."""
+        """Run the attempt under its span, with a `traceparent` of its own; without an SDK, with the caller's."""
+        if self._tracer.is_idle:
+            request.headers.update(self._tracer.headers())
+            return await call_next(request)
         call = request.call
         method = name = request.method
         attributes: dict[str, Any] = {
@@ -170,9 +198,12 @@ class AttemptTracingMiddleware:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts
         if request.attempt.is_hedge:
             attributes[semconv.IS_HEDGE] = True
-        with self._tracer.span(name, SpanKind.CLIENT, attributes, *_SUPPRESS):
+        span, token = self._tracer.start(name, SpanKind.CLIENT, attributes, _SUPPRESS)
+        try:
             request.headers.update(self._tracer.headers())
             return await call_next(request)
+        finally:
+            self._tracer.end(span, token)
 
 
 class SpanListener:

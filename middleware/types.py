@@ -43,7 +43,7 @@ RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
 StopReason: TypeAlias = Literal[
     "", "not_retryable", "max_attempts", "circuit_open", "retry_after_max", "deadline", "budget"
 ]
-"""Why no further attempt was made; empty for a call that succeeded."""
+"""Why no further attempt was made; empty for a call that succeeded or was cancelled."""
 
 _RANK: dict[RequestSent, int] = {"no": 0, "maybe": 1, "yes": 2}
 
@@ -64,6 +64,7 @@ class AttemptRecord:
         request_sent: Whether the server got this try.
         delay_s: Backoff slept before this try.
         is_hedge: True for a try that was started beside one still in flight.
+        is_ambiguous: True when only the server knows whether it did what this try asked.
     """
 
     number: int
@@ -74,6 +75,7 @@ class AttemptRecord:
     request_sent: RequestSent
     delay_s: float
     is_hedge: bool = False
+    is_ambiguous: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,8 @@ class Call:
         deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
         max_attempts: Tries that the call may make, hedges included.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
-        attempts: Tries begun so far.
+        tries: Tries decided so far, hedges included; some may still wait for a permit.
+        attempts: Tries begun on the wire so far.
         timeline: Records of the tries that ended.
         stop_reason: Why no further attempt is made; set by the retry layer.
         circuit_state: State of the breaker when it was last asked.
@@ -190,6 +193,7 @@ class Call:
     deadline_s: float | None = None
     max_attempts: int = 1
     deadline_at: float = float("inf")
+    tries: int = 0
     attempts: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
     stop_reason: StopReason = ""

@@ -26,7 +26,8 @@ class IncomingDeadlineMiddleware:
     """
     Ends connector calls when whoever sent the request stops waiting: after its `X-Request-Timeout-Ms`.
 
-    The time only shortens what the settings allow; a header that is no whole number of milliseconds is ignored.
+    The time only shortens what the settings allow; a header that is no whole number of milliseconds is ignored. A task
+    that outlives the request inherits its deadline, unless it is started from a context of its own.
 
     Args:
         app: The application.

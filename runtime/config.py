@@ -265,6 +265,8 @@ def _parse(text: str, kind: type) -> Any:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("must be true or false")
         return text.lower() in _TRUE
+    if kind is str:
+        return text
     try:
         return kind(text)
     except ValueError:
@@ -293,7 +295,7 @@ def _read_file(file: Path) -> str:
 def _from_file(file: Path, text: str, services: Services | None, found: list[str]) -> _Layer:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what an absurd number or nesting raises
         found.append(f"{file}: not TOML: {error}")  # tomllib names line and column
         return {}
     lines = _lines_of(text)
@@ -437,6 +439,11 @@ class LivePolicies:
             except ConfigError as error:
                 return SettingsChange(problems=error.problems)  # R61: the last good one stays, the watching goes on
             changes = self.current.changes_to(fresh)
+            fixed = [change for change in changes if ".transport." in f".{change}"]
+            if fixed:  # connections are made once; half a reload would be none
+                return SettingsChange(
+                    problems=tuple(f"{self._file}: {change}: needs a restart, nothing was changed" for change in fixed)
+                )
             self.current = fresh  # R61: one assignment; calls in flight keep the snapshot they began with
             return SettingsChange(changes=changes) if changes else None
         finally:

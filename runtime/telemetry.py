@@ -34,12 +34,19 @@ __all__ = ["TelemetryHandle", "configure_telemetry"]
 
 _EXPORT_TIMEOUT_S = 2.0
 """Longest time of one export. Below `shutdown`'s bound, so that a slow collector still gets what waits."""
+_SHUTDOWN_S = 2.5
+"""Longest time for the end of telemetry: one export and a little more, so that a program ends within three seconds."""
 _FILE_DELAY_S = 0.2
 """How long a span waits for the trace file: short, for those who follow it."""
 _DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S = 2048, 512, 5.0  # the specification's
 
 # Their warnings come once per failed export, and more often; ours come when something changes.
-_NOISY = "opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "opentelemetry.sdk.trace.export"
+_NOISY = (
+    "opentelemetry.exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+    "opentelemetry.sdk.metrics._internal.export",
+)
 
 
 def configure_telemetry(
@@ -210,7 +217,7 @@ class TelemetryHandle:
         meter = self.meter_provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         meter.create_observable_counter(metric.name, [observe], metric.unit, metric.doc)
 
-    def shutdown(self, timeout_s: float = 3.0) -> bool:
+    def shutdown(self, timeout_s: float = _SHUTDOWN_S) -> bool:
         """
         Hand on what waits and end, after *timeout_s* seconds at the latest; idempotent.
 

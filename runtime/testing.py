@@ -39,6 +39,7 @@ __all__ = [
     "ScriptedUpstream",
     "SeenRequest",
     "Step",
+    "UnexpectedRequestError",
     "UpperBound",
     "VirtualTimeLoop",
     "run_virtual",
@@ -60,17 +61,30 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
     An event loop whose time moves only when nothing else is left to do, and then at once to the next timer.
 
+    While a thread of the loop's own executor works (`asyncio.to_thread`), time stands still.
+
     Raises:
         RuntimeError: Everything waits for something that no timer, socket or thread will bring: a deadlock.
     """
 
     def __init__(self) -> None:
         self._now = 0.0
+        self.threads_at_work = 0
         super().__init__(_VirtualSelector(self))
 
     def time(self) -> float:
         """Seconds of virtual time since the loop was made."""
         return self._now
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override] # generics aside
+        """Run *func* in a thread, with the time standing still."""
+        future = super().run_in_executor(executor, func, *args)
+        self.threads_at_work += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _future: Any) -> None:
+        self.threads_at_work -= 1
 
     def advance(self, seconds: float) -> None:
         """Move the time on."""
@@ -84,9 +98,9 @@ class _VirtualSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if not ready and timeout is None:
+        if not ready and (timeout is None or (timeout and self._loop.threads_at_work)):
             ready = super().select(_REAL_WAIT_S)  # a thread may still call back
-            if not ready:
+            if not ready and timeout is None:
                 raise RuntimeError(f"deadlock at {self._loop.time():g} s: all tasks wait and nothing is scheduled")
         elif not ready and timeout:
             self._loop.advance(timeout)
@@ -168,6 +182,10 @@ raised before anything is sent, as `httpx.ConnectError` is.
 """
 
 
+class UnexpectedRequestError(BaseException):
+    """A request beyond the script; no `Exception`, so that no `except` of a connector or a plugin hides it."""
+
+
 class SeenRequest(NamedTuple):
     """One request as the platform read it."""
 
@@ -193,7 +211,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
 
     Args:
         script: The steps, or a function of the request that gives its step, async where it wants to wait.
-        then: Step for every request beyond the script; None makes such a request an error of the test.
+        then: Step for every request beyond the script; without it such a request raises `UnexpectedRequestError`.
 
     Attributes:
         requests: What it read, in order: a step that is an exception reads nothing.
@@ -270,8 +288,11 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
             body=request.content,
         )
         step = await self._next(seen)
+        trace = request.extensions.get("trace")
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             self.refused += 1
+            if trace is not None:
+                await trace("connection.connect_tcp.started", {})  # it got this far, and not a byte was sent
             raise step if isinstance(step, BaseException) else _raised(step)
         self.requests.append(seen)
         self.in_flight += 1
@@ -288,7 +309,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         if self._steps:
             return self._steps.pop(0)
         if self._then is None:
-            raise AssertionError(f"{seen.method} {seen.path} is beyond the script")
+            raise UnexpectedRequestError(f"{seen.method} {seen.path} is beyond the script")
         return self._then
 
     async def _play(self, step: Step, request: httpx.Request) -> httpx.Response:

@@ -39,6 +39,12 @@ def test_every_setting_can_be_set_from_the_environment():
         assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
 
 
+def test_a_text_is_one_of_its_choices():
+    """Anything else is told with what may be chosen."""
+    with pytest.raises(ConfigError, match=r"TRANSPORT_LIBRARY: must be one of httpcore, aiohttp, got 'curl'"):
+        read(TRANSPORT_LIBRARY="curl")
+
+
 def test_each_section_is_listed():
     """A policy without a setting would be out of the user's reach."""
     assert {row.section for row in settings()} == {field.name for field in fields(StackConfig) if field.init}
@@ -198,6 +204,8 @@ max_attempts = 3
     ("content", "said"),
     [
         (b"[retry\n", "not TOML: Expected"),
+        (b"a = " + b"9" * 5000, "not TOML"),
+        (b"a = " + b"[" * 5000, "not TOML"),
         (b"\xff", "not UTF-8 at byte 0"),
         (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
         (None, "cannot be read"),
@@ -271,6 +279,16 @@ def test_a_broken_file_keeps_the_last_good_settings_and_the_watching_goes_on(tmp
     assert live.attempts == 2
     live.write("[retry]\nmax_attempts = 5\n")
     assert live.poll().changes == ("retry.max_attempts: 2 -> 5",)
+
+
+def test_the_wire_cannot_be_changed_while_it_is_used(tmp_path):
+    """R61: connections are made once; such a change is refused whole, and said."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("[retry]\nmax_attempts = 4\n[services.service.transport]\nmax_response_bytes = 2048\n")
+    assert live.poll().problems == (
+        f"{live.path}: service.transport.max_response_bytes: not set -> 2048: needs a restart, nothing was changed",
+    )
+    assert live.attempts == 2
 
 
 def test_the_file_is_looked_at_once_a_second_at_most(tmp_path):

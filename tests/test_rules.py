@@ -16,9 +16,11 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from middleware import (
     BulkheadFullError,
+    CallError,
     CircuitOpenError,
     DeadlineExceededError,
     DecodeError,
+    InternalError,
     InvalidArgumentError,
     NotFoundError,
     RateLimitedError,
@@ -31,7 +33,7 @@ from middleware import (
     call_options,
     incoming_deadline,
 )
-from middleware.events import CircuitStateChanged, HedgeRefused, HedgeStarted, HedgeWon
+from middleware.events import AttemptFinished, CallFinished, CircuitStateChanged, HedgeRefused, HedgeStarted, HedgeWon
 from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import services_and_operations
@@ -86,12 +88,13 @@ def test_the_librarys_own_timeouts_stand_behind_the_stacks():
 
 
 def test_one_client_serves_several_loops_and_threads():
-    """R3: ten threads with a loop each; the breaker counts all of their attempts together."""
+    """R3: ten threads at once with a loop each; the breaker counts all of their attempts together."""
     upstream = ScriptedUpstream([], then=500)
     client = upstream.client(retry={"max_attempts": 1})
-    failed = []
+    failed, together = [], threading.Barrier(10)
 
-    def one():
+    def one(wait=together.wait):
+        wait()
         try:
             asyncio.run(get(client))
         except (ServerError, CircuitOpenError) as error:
@@ -100,8 +103,9 @@ def test_one_client_serves_several_loops_and_threads():
     threads = [threading.Thread(target=one) for _ in range(10)]
     for thread in threads:
         thread.start()
+    for thread in threads:
         thread.join()
-    one()
+    one(wait=lambda: None)
     assert failed == [ServerError] * 10 + [CircuitOpenError]
     upstream.assert_count(10)
 
@@ -178,6 +182,12 @@ async def test_a_key_makes_attempts_repeatable_and_not_the_call():
     with pytest.raises(ResponseLostError) as caught:
         await post(upstream.client(**OFF, idempotency={"honors_key": True}))
     assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, True, False)
+    for last in (httpx.ConnectError, 429, 401):
+        upstream = ScriptedUpstream(["lost", last, last])
+        with pytest.raises(CallError) as caught:
+            await post(upstream.client(**OFF, idempotency={"honors_key": True}))
+        assert (caught.value.outcome_unknown, caught.value.is_retry_safe) == (True, False)
+        assert caught.value.to_plugin_error()["details"]["outcome_unknown"]
 
 
 class Traced(httpx.AsyncBaseTransport):
@@ -406,6 +416,29 @@ async def test_a_refused_hedge_leaves_the_try_in_flight_alone(sections, reason):
 
 
 @virtual_time
+async def test_hedges_that_still_wait_count_to_the_attempts_too():
+    """R19: two tries in all, however slowly their turns come."""
+    events = []
+    upstream, client = hedged(
+        [Reply(after_s=9)] * 4, events, rate_limit={"per_second": 0.2, "burst": 1}, retry={"max_attempts": 2}
+    )
+    await get(client)
+    upstream.assert_times(0, 5)
+    assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["max_attempts"]
+
+
+@virtual_time
+async def test_a_guard_that_refuses_a_started_hedge_is_named():
+    """R19: its turn would come after the deadline."""
+    events = []
+    with call_options(deadline_s=9):
+        upstream, client = hedged([Reply(after_s=4)], events, rate_limit={"per_second": 0.1, "burst": 1})
+        await get(client)
+    assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["rate_limit"] * 2
+    upstream.assert_times(0)
+
+
+@virtual_time
 async def test_a_service_that_is_failing_gets_no_hedges():
     """R19: the probe of a half-open circuit has no company."""
     events = []
@@ -612,6 +645,50 @@ async def test_a_full_queue_refuses_at_once_and_in_order():
 
 
 @virtual_time
+async def test_those_who_wait_leave_together_when_their_caller_goes():
+    """R41, R42: the holder and three waiters, cut by one deadline or cancelled in one step; none ends in another way."""
+    upstream = ScriptedUpstream([], then="hang")
+    client = upstream.client(bulkhead={"permits": 1}, retry={"max_attempts": 1})
+    with call_options(deadline_s=5):
+        errors = await asyncio.gather(*(get(client) for _ in range(4)), return_exceptions=True)
+    assert [type(error) for error in errors] == [DeadlineExceededError] * 4
+    tasks = [asyncio.create_task(get(client)) for _ in range(4)]
+    await asyncio.sleep(1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(task.cancelled() for task in tasks)
+    assert client._stack.state().attempts_in_flight == client._stack.state().attempts_queued == 0
+
+
+@virtual_time
+async def test_a_rejection_does_not_wait_for_a_turn():
+    """R37: the circuit is asked before the rate limit, and its turns are not used up."""
+    upstream = ScriptedUpstream([], then=500)
+    client = upstream.client(rate_limit={"per_second": 1, "burst": 10}, retry={"max_attempts": 1})
+    for _ in range(10):
+        with pytest.raises(ServerError):
+            await get(client)
+    for _ in range(5):
+        with pytest.raises(CircuitOpenError):
+            await get(client)
+    assert LoopClock().now() == 0
+
+
+@virtual_time
+async def test_a_turn_others_wait_behind_stays_empty():
+    """R42: giving it back must not let two leave at once."""
+    upstream = ScriptedUpstream([], then=200)
+    client = upstream.client(rate_limit={"per_second": 1, "burst": 1})
+    await get(client)
+    gone, waits = (asyncio.create_task(get(client)) for _ in range(2))
+    await asyncio.sleep(0.5)
+    gone.cancel()
+    await asyncio.gather(gone, waits, get(client), return_exceptions=True)
+    upstream.assert_times(0, 2, 3)
+
+
+@virtual_time
 async def test_a_turn_that_was_not_used_is_given_back():
     """R42: a cancelled call leaves no hole in the rate."""
     upstream = ScriptedUpstream([], then=200)
@@ -661,9 +738,13 @@ FORBIDDEN = {
 
 
 def calls_of(path):
+    """Dotted names that are called, but `sleep(0)`, which waits for nothing."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield node.value.id, node.attr
+        if isinstance(node, ast.Call) and [ast.unparse(argument) for argument in node.args] != ["0"]:
+            module, _, name = ast.unparse(node.func).rpartition(".")
+            yield module, name
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "middleware").glob("*.py")), ids=lambda path: path.stem)
@@ -737,6 +818,38 @@ async def test_every_error_tells_the_whole_story():
         ("ResponseLostError", "maybe", 0.0),
         ("ServerError", "yes", 0.1),
     ]
+
+
+@virtual_time
+async def test_listeners_are_told_what_the_caller_gets():
+    """R52: a foreign exception is ours before anybody hears of it, and an unknown outcome is told as one."""
+    events = []
+
+    def broken(_seen):
+        raise ZeroDivisionError("foreign")
+
+    upstream = ScriptedUpstream(broken)
+    with pytest.raises(InternalError) as caught:
+        await post(upstream.client(telemetry=Telemetry(listener=events.append)))
+    ends = [event for event in events if isinstance(event, AttemptFinished | CallFinished)]
+    assert {type(event.error) for event in ends} == {InternalError}
+    assert ends[-1].error is caught.value
+    assert (ends[-1].result, caught.value.stop_reason) == ("failure", "not_retryable")
+
+
+@virtual_time
+async def test_every_failed_call_has_a_reason_to_have_stopped():
+    """R52: also one that a guard refused or that never began."""
+    upstream = ScriptedUpstream([], then="hang")
+    client = upstream.client(calls={"max_in_flight": 1})
+    holder = asyncio.create_task(get(client))
+    await asyncio.sleep(1)
+    for wrong in (get(client), client.get("no path"), client.get("/r", operation=["x"])):
+        with pytest.raises(CallError) as caught:
+            await wrong
+        assert (caught.value.stop_reason, caught.value.attempts) == ("not_retryable", 0)
+    holder.cancel()
+    await asyncio.gather(holder, return_exceptions=True)
 
 
 @virtual_time

@@ -364,15 +364,15 @@ def test_a_missing_extra_is_told_with_its_remedy():
 async def test_no_secret_is_in_the_file(gateway, tmp_path):
     """What the spans do not say the file does not hold."""
     token, key = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl", "moz_live_5e1f0c2b9a8d"
-    gateway.script(Fault(kind="status", status=400, body=json.dumps({"error": f"{token} {key} ada@example.com"})))
+    gateway.script(Fault(kind="status", status=400, body=json.dumps({"error": f"{token} {key} zora@example.com"})))
     path = tmp_path / "t.jsonl"
     memory = InMemorySpanExporter()
     with configure_telemetry(trace_file=path, span_exporters=[memory]) as handle:
         async with PlatformHttpClient(gateway.url, key, telemetry=handle.telemetry) as client:
             with pytest.raises(Exception, match="400"):
                 await client.get(
-                    "/u/{id}", path_params={"id": "ada@example.com"}, params={"q": "value-1"}, user_jwt=token
+                    "/u/{id}", path_params={"id": "zora@example.com"}, params={"q": "value-1"}, user_jwt=token
                 )
     content = path.read_text()
     assert len(read_file(path)) == len(memory.get_finished_spans()) == 2
-    assert not [secret for secret in (token, "c2lnbmF0dXJl", key, "ada", "value-1") if secret in content]
+    assert not [secret for secret in (token, "c2lnbmF0dXJl", key, "zora", "value-1") if secret in content]

@@ -266,8 +266,8 @@ def _look(span: Span) -> tuple[str, str, str, str]:
 def _event_rows(trace: Trace, span: Span, depth: int) -> Iterator[Row]:
     for event in span.events:
         yield _event_row(trace, event, depth)
-    abandoned = any(event.name == semconv.EVENT_RETRY_ABANDONED for event in span.events)  # which says the same
-    if semconv.STOP_REASON in span.attributes and not abandoned:
+    said = {semconv.EVENT_RETRY_ABANDONED, semconv.EVENT_DEADLINE_REACHED}  # which say the same
+    if semconv.STOP_REASON in span.attributes and not any(event.name in said for event in span.events):
         end_s = _after(trace, span.end_ns)
         yield Row(
             depth=depth,

@@ -57,8 +57,8 @@ details[open] > summary > .name::before { content: "\\25BE\\00A0"; }
 .call .what, .span .what { font-weight: 600; }
 .time { text-align: right; font-variant-numeric: tabular-nums; }
 .track { position: relative; height: .9rem; background: var(--track); border-radius: 3px; overflow: hidden; }
-.bar { position: absolute; top: 0; bottom: 0; left: var(--from); width: max(2px, var(--width)); border-radius: 3px;
-  background: currentColor; }
+.bar { position: absolute; top: 0; bottom: 0; left: min(var(--from), calc(100% - 3px));
+  width: max(3px, var(--width)); border-radius: 3px; background: currentColor; }
 .call .bar, .span .bar { top: .3rem; bottom: .3rem; }
 .wait .bar { background: repeating-linear-gradient(45deg, currentColor 0 3px, transparent 3px 6px); }
 .event .bar { width: .55rem; height: .55rem; top: .175rem; bottom: auto; transform: translateX(-50%) rotate(45deg);

@@ -229,7 +229,7 @@ class PlatformHttpClient:
             arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
         try:
             return await self._stack.handle(request)
-        except Exception as error:
+        except BaseException as error:
             forget_locals(error)
             raise
         finally:
@@ -239,7 +239,10 @@ class PlatformHttpClient:
         if unknown := arguments.keys() - _ARGUMENTS:
             raise TypeError(f"request() got an unexpected keyword argument {min(unknown)!r}")
         method = str(method).upper()
-        operation = arguments.get("operation") or method.lower()
+        named, problem = arguments.get("operation"), arguments.get("problem", "")
+        if named is not None and not isinstance(named, str):
+            named, problem = None, "operation: must be str"
+        operation = named or method.lower()
         path_params = arguments.get("path_params")
         chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
         options, now = current_options(), self._clock.now()
@@ -273,7 +276,7 @@ class PlatformHttpClient:
             json_body=arguments.get("json_body"),
             user_jwt=arguments.get("user_jwt"),
             decode=arguments.get("decode"),
-            problem=arguments.get("problem", ""),
+            problem=problem,
             headers=dict(_HEADERS),
         )
 

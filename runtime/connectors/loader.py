@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, get_type_hints
 
 from middleware.clock import SystemClock
 from middleware.stack import Telemetry
-from middleware.transport import HttpxTransport, TransportConfig
+from middleware.transport import OwnTransport, TransportConfig, make_transport
 from runtime.config import FILE_VARIABLE, PREFIX, LivePolicies, Policies
 
 from .base import PlatformHttpClient, check_base_url
@@ -134,7 +134,7 @@ class ConnectorBundle:
     service: ServiceConnector
     payment: PaymentConnector
     mode: Literal["managed", "self_hosted"]
-    _transports: tuple[HttpxTransport, ...] = field(default=(), repr=False, compare=False)
+    _transports: tuple[OwnTransport, ...] = field(default=(), repr=False, compare=False)
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
@@ -166,12 +166,12 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
-    transports: dict[TransportConfig, HttpxTransport] = {}  # services with the same settings share connections
+    transports: dict[TransportConfig, OwnTransport] = {}  # services with the same settings share connections
 
     def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
         if wire not in transports:
-            transports[wire] = HttpxTransport(wire, SystemClock())
+            transports[wire] = make_transport(wire, SystemClock())
         return PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,

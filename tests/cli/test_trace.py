@@ -70,11 +70,13 @@ def drawn(found):
 def test_a_trace_is_a_tree_with_bars():
     """Each attempt and each wait at its place in time."""
     (found,) = traces_of(RETRIED)
-    assert drawn(found) == [
-        "svc.op                     ━━━━━━━━━━━━━━━━━━━━━━━━━━  100 ms success",
-        "├─ attempt 1               ███                          10 ms GET 503",
-        "├─ wait                      ░░░░░░░░░░░░░              50 ms backoff",
-        "└─ attempt 2                              ██████████    40 ms GET 200",
+    lines = drawn(found)
+    bars = lines[0].index("━")
+    assert [(line[:bars].rstrip(), line[bars : bars + 26].rstrip(), line[bars + 26 :].split()) for line in lines] == [
+        ("svc.op", "━━━━━━━━━━━━━━━━━━━━━━━━━━", ["100", "ms", "success"]),
+        ("├─ attempt 1", "███", ["10", "ms", "GET", "503"]),
+        ("├─ wait", "  ░░░░░░░░░░░░░", ["50", "ms", "backoff"]),
+        ("└─ attempt 2", "               ██████████", ["40", "ms", "GET", "200"]),
     ]
 
 
@@ -328,7 +330,7 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 
 
 def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
-    """The script runs under the page's own policy, and nothing overflows a phone."""
+    """The script runs under the page's own policy, the keyboard reaches it, and nothing overflows a phone."""
     if BROWSER is None:
         with capsys.disabled():
             print("\nno browser here: the page is checked by its markup alone")  # noqa: T201
@@ -340,7 +342,8 @@ def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
         "<script>onload = () => { const d = f.contentDocument, w = f.contentWindow;"
         "d.querySelectorAll('details').forEach((one) => one.open = true);"
         "const box = d.querySelector('#failed'); box.checked = true; box.dispatchEvent(new w.Event('input'));"
-        "document.title = JSON.stringify({said: d.querySelector('#count').textContent,"
+        "const fold = d.querySelector('summary'); fold.focus();"
+        "document.title = JSON.stringify({keyed: d.activeElement === fold, said: d.querySelector('#count').textContent,"
         "wide: d.documentElement.scrollWidth, dark: w.matchMedia('(prefers-color-scheme: dark)').matches}); }</script>"
     )
     command = [
@@ -357,3 +360,4 @@ def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
     failed = sum(call["outcome"] in {"failure", "unknown"} for call in calls)
     assert found["said"] == f"{failed} of {len(calls)} shown"
     assert found["wide"] <= 390
+    assert found["keyed"]  # a summary takes the focus, and then opens by the keyboard as any button does

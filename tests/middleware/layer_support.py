@@ -30,12 +30,12 @@ class Highest:
 
 def a_request(*, idempotent=True, method="GET", headers=None, settings=(), decode=None, **call):
     """A request of a call with *settings*; what is left out has its default."""
-    call.setdefault("max_attempts", 3)
+    call = {"max_attempts": 3, "started_at": 0.0, **call}
     info = CallInfo(
         service="svc", operation="op", method=method, route="/r", idempotent=idempotent, correlation_id="c-1"
     )
     policy = {type(section): section for section in settings}
-    state = Call(info=info, started_at=0.0, policy=policy, **call)
+    state = Call(info=info, policy=policy, **call)
     return PlatformRequest(call=state, method=method, path="/r", path_params={}, headers=headers or {}, decode=decode)
 
 

@@ -43,6 +43,19 @@ async def test_a_cancelled_waiter_gives_its_place_back():
     assert bulkhead.try_acquire()
 
 
+async def test_a_waiter_cancelled_together_with_the_holder_is_simply_cancelled():
+    """The permit comes free while the waiter's cancellation is on its way: a thousand deadlines end so at once."""
+    bulkhead = Bulkhead(1)
+    bulkhead.try_acquire()
+    task = asyncio.create_task(bulkhead.wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    bulkhead.release()
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(result, asyncio.CancelledError)
+    assert bulkhead.try_acquire()
+
+
 async def test_a_permit_handed_to_a_cancelled_waiter_is_passed_on():
     """R41: it would be lost for ever."""
     bulkhead = Bulkhead(1)
@@ -52,7 +65,8 @@ async def test_a_permit_handed_to_a_cancelled_waiter_is_passed_on():
     bulkhead.release()  # handed to the first …
     first.cancel()  # … which goes in the same moment
     await second
-    assert first.cancelled() or (await asyncio.gather(first, return_exceptions=True))
+    assert first.cancelled()
+    assert bulkhead.in_flight == 1
 
 
 async def test_more_permits_reach_those_who_wait_at_once():
@@ -86,9 +100,9 @@ def settings(permits=1, queue=9):
 class Held:
     """A layer with one attempt inside."""
 
-    def __init__(self, before_waiting=lambda _request: None):
+    def __init__(self):
         self.events, self.clock, self.release = [], FakeClock(), asyncio.Event()
-        self.layer = BulkheadMiddleware(self.clock, self.events.append, before_waiting)
+        self.layer = BulkheadMiddleware(self.clock, self.events.append, lambda _request: None)
 
     async def rest(self, _request):
         await self.release.wait()
@@ -104,19 +118,28 @@ class Held:
         assert self.layer.load() == (0, 0)
 
 
-async def test_the_circuit_is_asked_only_before_queueing():
-    """An attempt that would be refused after the queue does not join it."""
-    asked = []
+async def test_the_circuit_is_asked_before_anything_waits():
+    """R37: an attempt that would be refused later joins no queue, this one's or one further in."""
 
     def refuse(_request):
-        asked.append(1)
         raise CircuitOpenError("open")
 
-    async with Held(refuse) as held:
-        assert asked == []
-        with pytest.raises(CircuitOpenError):
-            await held.layer(a_request(**settings()), held.rest)
-    assert asked == [1]
+    layer = BulkheadMiddleware(FakeClock(), print, refuse)
+    with pytest.raises(CircuitOpenError):
+        await layer(a_request(**settings()), None)
+    assert layer.load() == (0, 0)
+
+
+async def test_an_older_call_does_not_size_it_back():
+    """R61: it began before the reload, and its retry comes after."""
+    async with Held() as held:
+        new = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=3)), held.rest))
+        await asyncio.sleep(0)
+        old = asyncio.create_task(held.layer(a_request(started_at=1.0, **settings(permits=1)), held.rest))
+        await asyncio.sleep(0)
+        assert held.layer.load() == (3, 0)
+        held.release.set()
+        await asyncio.gather(new, old)
 
 
 async def test_a_full_queue_refuses_at_once():

@@ -114,6 +114,15 @@ def test_one_probe_at_a_time():
     assert sum(permit is not None for permit in permits) == 1
 
 
+def test_a_rejection_beside_a_probe_tells_no_time():
+    """R36: there is no open time left; all depends on the probe."""
+    breaker = opened()
+    assert breaker.retry_after_s(4.0) == 1.0
+    breaker.acquire(5.0)
+    assert breaker.machine.refuses(5.1, breaker.config)
+    assert breaker.retry_after_s(5.1) is None
+
+
 def test_a_good_probe_closes_with_an_empty_window():
     """R34: what came before is forgotten."""
     breaker = opened()

@@ -10,6 +10,7 @@ import pytest
 from middleware import errors
 from middleware.errors import (
     AuthenticationError,
+    BulkheadFullError,
     CallError,
     ConfigError,
     ConflictError,
@@ -21,19 +22,21 @@ from middleware.errors import (
     PlatformError,
     RateLimitedError,
     RedirectError,
+    RejectedError,
     RequestNotSentError,
     ResponseLostError,
     ServerError,
     StatusError,
     codes_table,
     error_type,
+    forget_locals,
     status_error,
 )
 from middleware.problem import Problem
-from middleware.types import CallInfo, Outcome
+from middleware.types import AttemptRecord, CallInfo, Outcome
 
 
-def ended(error, *, idempotent=False, attempts=1):
+def ended(error, *, idempotent=False, attempts=1, timeline=()):
     info = CallInfo(
         service="svc", operation="op", method="POST", route="/r", idempotent=idempotent, correlation_id="c-1"
     )
@@ -41,7 +44,7 @@ def ended(error, *, idempotent=False, attempts=1):
         call=info,
         attempts=attempts,
         elapsed_s=1.5,
-        timeline=(),
+        timeline=timeline,
         stop_reason="not_retryable",
         request_sent=error.request_sent,
         circuit_state="closed",
@@ -79,7 +82,6 @@ def test_the_status_names_the_class(status, kind):
         (ResponseLostError("x", request_sent="maybe"), True),
         (ResponseLostError("x", request_sent="yes"), True),
         (DeadlineExceededError("x", request_sent="no"), False),
-        (DeadlineExceededError("x", request_sent="maybe"), True),
         (DecodeError("x", request_sent="yes"), False),
         *((status_error(code, Problem()), True) for code in (408, 500, 502, 503, 504)),
         (status_error(503, Problem(), retry_after_s=1.0), False),
@@ -180,3 +182,66 @@ def test_the_details_tell_what_the_platform_said():
         "error_code": "CONFIGURATION_ERROR",
         "details": {"problems": ["a: b"]},
     }
+
+
+def lost(*, is_ambiguous):
+    return AttemptRecord(
+        number=1,
+        started_s=0,
+        ended_s=1,
+        outcome="x",
+        status=None,
+        request_sent="yes",
+        delay_s=0,
+        is_ambiguous=is_ambiguous,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (RequestNotSentError("x"), True),
+        (BulkheadFullError("x"), True),
+        (status_error(429, Problem()), True),
+        (status_error(409, Problem()), True),
+        (status_error(401, Problem()), True),
+        (status_error(503, Problem(), retry_after_s=60.0), True),
+        (DeadlineExceededError("x", request_sent="yes"), True),
+        (DecodeError("x", request_sent="yes"), False),
+        (RejectedError("x", request_sent="yes"), False),
+    ],
+    ids=repr,
+)
+def test_an_attempt_that_was_lost_counts_whatever_became_of_the_last(error, unknown):
+    """R52: with an honoured key a lost write is repeated; only a 2xx tells what became of it."""
+    assert ended(error, timeline=[lost(is_ambiguous=True)]).outcome_unknown is unknown
+    assert error.is_retry_safe is not unknown
+    if not isinstance(error, DeadlineExceededError):
+        assert ended(error, timeline=[lost(is_ambiguous=False)]).outcome_unknown is False
+
+
+def test_a_deadline_that_cut_a_wait_says_nothing():
+    """R52: the only attempt was refused by the server, and the deadline fell into the wait."""
+    error = DeadlineExceededError("x", request_sent="yes")
+    assert ended(error, timeline=[lost(is_ambiguous=False)]).outcome_unknown is False
+
+
+def test_what_the_caller_was_handling_stays_the_callers():
+    """Its frames keep their locals, and its generators go on."""
+
+    def callers():
+        mine = "kept"  # noqa: F841
+        raise KeyError("the caller's")
+
+    def ours():
+        secret = "s"  # noqa: F841
+        raise ResponseLostError("x")
+
+    try:
+        callers()
+    except KeyError as outer:
+        with pytest.raises(ResponseLostError) as caught:
+            ours()
+        forget_locals(caught.value)
+        assert outer.__traceback__.tb_next.tb_frame.f_locals == {"mine": "kept"}
+    assert caught.tb.tb_next.tb_frame.f_locals == {}

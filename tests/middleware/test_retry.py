@@ -295,13 +295,22 @@ def attempted(request, *records):
     """Write attempts into the call's timeline: (status, request_sent) each."""
     for number, (code, sent) in enumerate(records, 1):
         request.call.timeline.append(
-            AttemptRecord(number=number, started_s=0, ended_s=0, outcome="x", status=code, request_sent=sent, delay_s=0)
+            AttemptRecord(
+                number=number,
+                started_s=0,
+                ended_s=0,
+                outcome="x",
+                status=code,
+                request_sent=sent,
+                delay_s=0,
+                is_ambiguous=code in {408, 500, 502, 504} or (code is None and sent != "no"),
+            )
         )
     return request
 
 
 AMBIGUOUS = [(None, "maybe"), (None, "yes"), (500, "yes"), (502, "yes"), (504, "yes")]
-CLEAR = [(None, "no"), (429, "yes"), (503, "yes")]
+CLEAR = [(None, "no"), (408, "yes"), (429, "yes"), (503, "yes")]
 
 
 @pytest.mark.parametrize("gone", [404, 410])

@@ -1,5 +1,6 @@
 """The terminal: foreign exceptions into ours, answers within bounds."""
 
+import asyncio
 import gzip
 import zlib
 
@@ -7,7 +8,9 @@ import httpx
 import pytest
 
 from middleware import (
+    CallError,
     DecodeError,
+    InternalError,
     RedirectError,
     RequestNotSentError,
     ResponseLostError,
@@ -163,6 +166,34 @@ async def test_respx_intercepts_every_default_call(respx_mock):
     assert route.called
 
 
+async def test_no_default_call_gets_past_respx(respx_mock, monkeypatch):
+    """Not even one that no route matches, by any method, over TLS or not: no socket is opened."""
+
+    async def no_socket(*_args, **_kwargs):
+        raise AssertionError("a real call")
+
+    for way in ("create_connection", "sock_connect", "getaddrinfo"):
+        monkeypatch.setattr(asyncio.get_running_loop(), way, no_socket)
+    respx_mock.route(host="known.test").respond(json={"mocked": True})
+    respx_mock.route(host="broken.test").mock(side_effect=httpx.ConnectError("mocked"))
+    respx_mock.route(host="lost.test").mock(side_effect=httpx.ReadError("mocked"))
+    for scheme in ("http", "https"):
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            body = {"a": 1} if method != "GET" else None
+            async with PlatformHttpClient(f"{scheme}://known.test") as client:
+                assert (await client.request(method, "/x", json_body=body)).data == {"mocked": True}
+            async with PlatformHttpClient(f"{scheme}://unknown.test") as client:
+                with pytest.raises(InternalError) as caught:
+                    await client.request(method, "/x", json_body=body)
+                assert caught.value.reason == "unexpected AllMockedAssertionError"
+    for host, sent in (("broken", "no"), ("lost", "maybe")):
+        async with PlatformHttpClient(f"http://{host}.test") as client:
+            with call_options(max_attempts=1), pytest.raises(CallError) as caught:
+                await client.post("/x", json_body={})
+            assert caught.value.request_sent == sent
+    assert respx_mock.calls.last.request.content == b"{}"
+
+
 NOW = 1_800_000_000.0
 
 
@@ -178,6 +209,8 @@ NOW = 1_800_000_000.0
         ("", None, None),
         (None, None, None),
         ("9" * 30, None, float("inf")),
+        ("0" * 13, None, None),
+        ("0" * 20 + "5", None, 5.0),
         ("Fri, 15 Jan 2027 08:00:10 GMT", "Fri, 15 Jan 2027 08:00:00 GMT", 10.0),
         ("Fri, 15 Jan 2027 08:00:10 GMT", None, 10.0),
         ("Friday, 15-Jan-27 08:00:10 GMT", None, 10.0),

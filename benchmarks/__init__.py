@@ -1,0 +1,1 @@
+"""Benchmarks, fault and load scripts; each is a command of its own."""

@@ -1,0 +1,402 @@
+"""
+The stack on each transport beside its peers: CPU, throughput, latency and memory per call, and the table in the docs.
+
+    python3 benchmarks/compare.py            # prints the table; under ten minutes
+    python3 benchmarks/compare.py --json     # the same as one document
+    python3 benchmarks/compare.py --write    # also rewrites the table and the chart of docs/performance.md
+    python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
+
+The first run makes `.venv-bench` beside pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
+this process (user and system), so that a busy machine disturbs them little; the server runs in another one. Rounds are
+interleaved: each client in turn, in an order that rotates, and a ratio is the median of the ratios within the rounds.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+CONCURRENCY = (1, 16, 64, 256)
+FLAT = (16, 1000)
+IN_FLIGHT = 500
+OURS = ("stack on httpcore", "stack on aiohttp")
+
+
+def enter_environment() -> None:
+    """Become a Python that has the stack's dependencies and the peers; make its environment the first time."""
+    from runtime.cli.bootstrap import requirements
+
+    venv = Path(os.environ.get("MOZAIKS_BENCH_VENV", ROOT / ".venv-bench")).resolve()
+    if Path(sys.prefix).resolve() == venv:
+        return
+    python = venv / "bin" / "python"
+    stamp = venv / "benchmark-requirements.txt"
+    wanted = [*requirements(ROOT / "pyproject.toml", ["otel", "aiohttp"])]
+    wanted += [line for line in (ROOT / "benchmarks/requirements.txt").read_text().splitlines() if line[:1] != "#"]
+    text = "\n".join(wanted)
+    if not stamp.exists() or stamp.read_text() != text:
+        print(f"setting up {venv} (once)", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)  # noqa: S603
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)  # noqa: S603
+        stamp.write_text(text)
+    os.execv(str(python), [str(python), *sys.argv])  # noqa: S606 - becomes itself, in its environment
+
+
+class Counter:
+    """Numbers every call of the run, so that no two have the same path or token."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def next(self) -> int:
+        self.n += 1
+        return self.n
+
+
+async def run(get: Any, calls: int, concurrency: int, counter: Counter) -> dict[str, float]:
+    """Make *calls* calls by *concurrency* tasks; CPU and wall time per call, and latencies."""
+    latencies: list[float] = []
+    left = calls
+
+    async def worker() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            started = time.perf_counter()
+            document = await get(counter.next(), "")
+            latencies.append(time.perf_counter() - started)
+            assert len(document["items"]) == 10
+
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    assert len(latencies) == calls
+    latencies.sort()
+    return {
+        "cpu_us": cpu / calls * 1e6,
+        "per_s": calls / wall,
+        "p50_ms": latencies[len(latencies) // 2] * 1e3,
+        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
+    }
+
+
+async def open_connections(clients: dict[str, Any], concurrency: int, counter: Counter, stats: Any) -> dict[str, int]:
+    """Have each client hold *concurrency* connections at once; tell how many the server saw added."""
+    opened = {}
+    for name, get in clients.items():
+        before = (await stats())["open"]
+        await asyncio.gather(*(get(counter.next(), f"/barrier/{concurrency}") for _ in range(concurrency)))
+        opened[name] = (await stats())["open"] - before
+    return opened
+
+
+async def measure(url: str, telemetry: Any, concurrencies: Any, rounds: int, budget_s: float, names: Any) -> Any:
+    """Measure every client at every concurrency."""
+    from benchmarks.clients import all_clients
+
+    counter = Counter()
+    found: dict[int, dict[str, list[dict[str, float]]]] = {}
+    connections = {}
+    for concurrency in concurrencies:
+        async with all_clients(url, telemetry) as clients:
+            chosen = {name: get for name, get in clients.items() if names is None or name in names}
+            connections[concurrency] = await open_connections(chosen, concurrency, counter, lambda: stats_of(url))
+            calls = {}
+            for name, get in chosen.items():
+                cost = await run(get, max(20, concurrency), concurrency, counter)
+                calls[name] = int(min(2000, max(2 * concurrency, 50, budget_s / (cost["cpu_us"] / 1e6))))
+            results: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
+            order = list(chosen)
+            for _ in range(rounds):
+                for name in order:
+                    results[name].append(await run(chosen[name], calls[name], concurrency, counter))
+                order.append(order.pop(0))
+            found[concurrency] = results
+    return found, connections
+
+
+async def stats_of(url: str) -> Any:
+    host, port = url.rsplit("/", 1)[1].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /__stats__ HTTP/1.1\r\nhost: x\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    document = json.loads(await reader.readexactly(length))
+    writer.close()
+    await writer.wait_closed()
+    document["open"] -= 1
+    return document
+
+
+async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
+    """Python memory per call that waits for its answer, in bytes."""
+    from benchmarks.clients import all_clients
+
+    found = {}
+    counter = Counter()
+    async with all_clients(url, telemetry) as clients:
+        for name, get in clients.items():
+            await get(counter.next(), "")
+            gc.collect()
+            tracemalloc.start()
+            hanging = (await stats_of(url))["hanging"]
+            before = tracemalloc.get_traced_memory()[0]
+            tasks = [asyncio.create_task(get(counter.next(), "/hang")) for _ in range(count)]
+            async with asyncio.timeout(60):
+                while (await stats_of(url))["hanging"] < hanging + count:
+                    await asyncio.sleep(0.05)
+            gc.collect()
+            found[name] = (tracemalloc.get_traced_memory()[0] - before) / count
+            tracemalloc.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
+    """CPU per call of the layers alone, over the same stub, beside `httpx.AsyncClient` with nothing around it."""
+    import httpx
+
+    from benchmarks.clients import getter, headers, sdk, stack
+    from benchmarks.server import BODY
+
+    class Stub(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, headers={"content-type": "application/json"}, content=BODY)
+
+    bare = httpx.AsyncClient(transport=Stub(), base_url="http://stub", trust_env=False)
+
+    async def get_bare(n: int, _path: str) -> Any:
+        return (await bare.get(f"/api/items/{n}", headers=headers(n))).json()
+
+    clients = {
+        "httpx.AsyncClient": get_bare,
+        "stack, sampled": getter(stack("http://stub", sdk(), transport=Stub())),
+        "stack, unsampled": getter(stack("http://stub", sdk(sampled=False), transport=Stub())),
+        "stack, no SDK": getter(stack("http://stub", None, transport=Stub())),
+    }
+    counter = Counter()
+    found: dict[str, list[float]] = {name: [] for name in clients}
+    for name, get in clients.items():
+        await run(get, calls // 4, 1, counter)
+    for _ in range(rounds):
+        for name, get in clients.items():
+            found[name].append((await run(get, calls, 1, counter))["cpu_us"])
+    return found
+
+
+def median_of(results: list[dict[str, float]], key: str) -> float:
+    return statistics.median(result[key] for result in results)
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median of the ratios within the rounds."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def cpu(results: list[dict[str, float]]) -> list[float]:
+    return [result["cpu_us"] for result in results]
+
+
+def document_of(found: Any, connections: Any, flat: Any, held: Any, alone: Any) -> dict[str, Any]:
+    table = {
+        concurrency: {
+            name: {key: median_of(rounds, key) for key in ("cpu_us", "per_s", "p50_ms", "p99_ms")}
+            for name, rounds in results.items()
+        }
+        for concurrency, results in found.items()
+    }
+    ratios = {
+        concurrency: {
+            ours: {name: ratio(cpu(results[ours]), cpu(rounds)) for name, rounds in results.items() if name != ours}
+            for ours in OURS
+            if ours in results
+        }
+        for concurrency, results in found.items()
+    }
+    flatness = {
+        name: ratio(cpu(flat[FLAT[1]][name]), cpu(flat[FLAT[0]][name])) for name in (flat[FLAT[0]] if flat else ())
+    }
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": __import__("benchmarks.clients", fromlist=["versions"]).versions(),
+        "connections": connections,
+        "table": table,
+        "ratios": ratios,
+        "flat_16_to_1000": flatness,
+        "memory_per_call_bytes": held,
+        "no_io_cpu_us": {name: statistics.median(values) for name, values in alone.items()},
+        "no_io_ratios": {
+            name: ratio(values, alone["httpx.AsyncClient"])
+            for name, values in alone.items()
+            if name != "httpx.AsyncClient"
+        },
+    }
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Tables for people."""
+    named = ", ".join(f"{name} {found}" for name, found in document["versions"].items())
+    lines = [
+        f"Python {document['python']} on {document['machine']}; {named}.",
+        "",
+        "CPU per call in µs, median of the rounds:",
+        "",
+    ]
+    columns = list(document["table"])
+    names = list(document["table"][columns[0]])
+    lines += ["| | " + " | ".join(f"{c} at a time" for c in columns) + " | bytes per call in flight |"]
+    lines += ["|" + " --- |" * (len(columns) + 2)]
+    for name in names:
+        cells = [f"{document['table'][c][name]['cpu_us']:.0f}" for c in columns]
+        held = document["memory_per_call_bytes"].get(name)
+        lines.append(f"| {name} | {' | '.join(cells)} | {f'{held:.0f}' if held else ''} |")
+    lines += ["", "Calls per second, and p50 / p99 of their time in ms:", ""]
+    lines += ["| | " + " | ".join(f"{c} at a time" for c in columns) + " |", "|" + " --- |" * (len(columns) + 1)]
+    for name in names:
+        rows = [document["table"][c][name] for c in columns]
+        cells = [f"{row['per_s']:.0f}, {row['p50_ms']:.1f} / {row['p99_ms']:.1f}" for row in rows]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Ratios of CPU, median of the rounds' own ratios; below 1 the stack is cheaper:", ""]
+    for ours in document["ratios"][columns[0]]:
+        lines += [f"| {ours} against | " + " | ".join(f"{c} at a time" for c in columns) + " |"]
+        lines += ["|" + " --- |" * (len(columns) + 1)]
+        for name in document["ratios"][columns[0]][ours]:
+            cells = [f"{document['ratios'][c][ours][name]:.2f}" for c in columns]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append("")
+    if document["flat_16_to_1000"]:
+        flat = ", ".join(f"{name} {value:.2f}" for name, value in document["flat_16_to_1000"].items())
+        lines += [f"CPU per call at 1000 tasks over that at 16: {flat}.", ""]
+    lines += ["Without a wire, over the same stub:", "", "| | CPU per call, µs | ratio |", "| --- | --- | --- |"]
+    for name, value in document["no_io_cpu_us"].items():
+        share = document["no_io_ratios"].get(name)
+        lines.append(f"| {name} | {value:.0f} | {f'{share:.2f}' if share else ''} |")
+    opened = "; ".join(
+        f"{concurrency}: {min(by.values())} to {max(by.values())}"
+        for concurrency, by in document["connections"].items()
+    )
+    lines += ["", f"Connections held open by each client at each concurrency, as the server counted them: {opened}."]
+    return "\n".join(lines)
+
+
+def chart(document: dict[str, Any]) -> str:
+    """Bars of CPU per call, one group per concurrency, on a logarithmic scale; plain SVG."""
+    import math
+
+    columns = list(document["table"])
+    names = list(document["table"][columns[0]])
+    colours = [
+        "#0b6e4f",
+        "#4caf50",
+        "#a5d6a7",
+        "#1565c0",
+        "#64b5f6",
+        "#b0bec5",
+        "#ef6c00",
+        "#8e24aa",
+        "#c62828",
+        "#f9a825",
+    ]
+    high = max(document["table"][c][n]["cpu_us"] for c in columns for n in names)
+    low, width, height, left = 50.0, 960, 420, 60
+
+    def y(value: float) -> float:
+        return 360 - 320 * math.log(max(value, low) / low) / math.log(high * 1.2 / low)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 40}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height + 40}" fill="white"/>',
+        '<text x="60" y="20" font-size="14">CPU per call in µs, by calls at a time (logarithmic)</text>',
+    ]
+    for tick in (100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000):
+        if low < tick < high * 1.2:
+            parts.append(f'<line x1="{left}" x2="{width - 10}" y1="{y(tick):.0f}" y2="{y(tick):.0f}" stroke="#ddd"/>')
+            parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.0f}" text-anchor="end">{tick}</text>')
+    group = (width - left - 20) / len(columns)
+    bar = (group - 20) / len(names)
+    for place, concurrency in enumerate(columns):
+        x = left + 10 + place * group
+        for index, name in enumerate(names):
+            value = document["table"][concurrency][name]["cpu_us"]
+            parts.append(
+                f'<rect x="{x + index * bar:.1f}" y="{y(value):.1f}" width="{bar - 2:.1f}" height="{360 - y(value):.1f}" '
+                f'fill="{colours[index % len(colours)]}"><title>{name}: {value:.0f}</title></rect>'
+            )
+        parts.append(f'<text x="{x + group / 2 - 20:.0f}" y="378">{concurrency} at a time</text>')
+    for index, name in enumerate(names):
+        x, line = left + (index % 4) * 225, 400 + (index // 4) * 18
+        parts.append(f'<rect x="{x}" y="{line - 10}" width="12" height="12" fill="{colours[index % len(colours)]}"/>')
+        parts.append(f'<text x="{x + 18}" y="{line}">{name}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def write_docs(document: dict[str, Any]) -> None:
+    """Put the table and the chart where people read them."""
+    page = ROOT / "docs/performance.md"
+    begin, end = "<!-- written by benchmarks/compare.py -->", "<!-- end -->"
+    before, _, rest = page.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    page.write_text(f"{before}{begin}\n\n{markdown(document)}\n\n{end}{after}")
+    (ROOT / "docs/performance.svg").write_text(chart(document))
+
+
+async def everything(arguments: argparse.Namespace) -> dict[str, Any]:
+    from opentelemetry import metrics, trace
+
+    from benchmarks.clients import log_to_null, sdk
+    from benchmarks.server import running
+
+    telemetry = sdk()
+    trace.set_tracer_provider(telemetry.tracer_provider)  # type: ignore[arg-type] # azure-core and kiota take the global one
+    metrics.set_meter_provider(telemetry.meter_provider)  # type: ignore[arg-type]
+    log_to_null()
+    quick = arguments.quick
+    rounds = 2 if quick else arguments.rounds
+    with running() as url:
+        concurrencies = (1, 16) if quick else CONCURRENCY
+        found, connections = await measure(url, telemetry, concurrencies, rounds, 0.02 if quick else 0.3, None)
+        flat: Any = {}
+        if not quick:
+            flat, more = await measure(url, telemetry, FLAT, rounds, 0.3, OURS)
+            connections[FLAT[1]] = more[FLAT[1]]
+        held = await memory(url, telemetry, 20 if quick else IN_FLIGHT)
+    for concurrency, by in connections.items():
+        short = {name: count for name, count in by.items() if count < concurrency}
+        assert not short, f"not held open: {short}"
+    alone = await no_io(rounds, 40 if quick else 1500)
+    return document_of(found, connections, flat, held, alone)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    enter_environment()
+    gc.freeze()
+    document = asyncio.run(everything(arguments))
+    if arguments.write:
+        write_docs(document)
+    print(json.dumps(document, indent=2) if arguments.json else markdown(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""
+The stack at its limits, on real sockets: a thousand calls at once, a surplus, hung servers, floods.
+
+    python3 benchmarks/limits.py           # on both transports
+    python3 benchmarks/limits.py --quick   # the short form of CI: a tenth of the calls
+
+It fails on counts alone: calls that do not end as they must. Times, blocked loops and memory are printed, and compared
+with what is promised only without `--quick`.
+"""
+
+import argparse
+import asyncio
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.compare import enter_environment
+from benchmarks.server import running
+
+
+class LoopWatch:
+    """The longest time for which the event loop did not come round, beyond the 5 ms it was asked for."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    async def __aenter__(self) -> "LoopWatch":
+        self._task = asyncio.create_task(self._watch())
+        await asyncio.sleep(0.01)
+        self.longest_s = 0.0
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _watch(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            self.longest_s = max(self.longest_s, time.perf_counter() - before - 0.005)
+
+
+def client(url: str, library: str, **sections: Any) -> Any:
+    from middleware import StackConfig
+    from middleware.transport import TransportConfig
+    from runtime.connectors.base import PlatformHttpClient
+
+    return PlatformHttpClient(url, policies=StackConfig(transport=TransportConfig(library=library), **sections))
+
+
+async def burst(of: Any, path: str, count: int, **options: Any) -> tuple[Counter[str], float, float, list[float]]:
+    """Make *count* calls at once: how they ended, in what time, the longest blocked loop, when each refusal came."""
+    from middleware import CallError, call_options
+
+    refused: list[float] = []
+    started = time.perf_counter()
+
+    async def one() -> str:
+        try:
+            await of.get(path)
+        except CallError as error:
+            if type(error).__name__ == "BulkheadFullError":
+                refused.append(time.perf_counter() - started)
+            return type(error).__name__
+        return "ok"
+
+    async with LoopWatch() as watch:
+        started = time.perf_counter()
+        with call_options(**options):
+            tasks = [asyncio.create_task(one()) for _ in range(count)]
+        ended = Counter(await asyncio.gather(*tasks))
+        return ended, time.perf_counter() - started, watch.longest_s, refused
+
+
+class Report:
+    """What was seen, and what of it must not be."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.failed = 0
+
+    def counts(self, text: str, seen: Any, wanted: Any) -> None:
+        good = seen == wanted
+        self.failed += not good
+        print(
+            f"  {'held' if good else 'NOT HELD'}: {text}: {dict(seen) if isinstance(seen, Counter) else seen}",
+            flush=True,
+        )
+
+    def at_most(self, text: str, seen: float, limit: float) -> None:
+        good = seen <= limit
+        if not self.quick:
+            self.failed += not good
+        print(f"  {'held' if good else 'not held'}: {text}: {seen:.1f}, promised {limit:g}", flush=True)
+
+
+async def scenarios(url: str, library: str, report: Report) -> None:
+    from middleware.bulkhead import BulkheadConfig
+    from middleware.call_cap import CallCapConfig
+
+    scale = 10 if report.quick else 1
+    thousand, many = 1000 // scale, 5000 // scale
+    async with client(url, library) as default:
+        for turn in ("cold", "warm"):
+            ended, took, blocked, _ = await burst(default, "/slow", thousand)
+            report.counts(f"{thousand} calls of 20 ms at once, defaults, {turn}", ended, Counter(ok=thousand))
+            report.at_most("milliseconds in all", took * 1e3, 1500)
+            report.at_most("milliseconds of blocked loop", blocked * 1e3, 50)
+    wide = {"bulkhead": BulkheadConfig(queue=5000), "calls": CallCapConfig(max_in_flight=5000)}
+    async with client(url, library, **wide) as roomy:
+        ended, took, blocked, _ = await burst(roomy, "/slow", many)
+        report.counts(f"{many} calls, cap and queue at 5000", ended, Counter(ok=many))
+        print(f"  in {took:.2f} s, loop blocked for {blocked * 1e3:.0f} ms at most")
+    tight = (
+        {}
+        if scale == 1
+        else {"bulkhead": BulkheadConfig(permits=10, queue=90), "calls": CallCapConfig(max_in_flight=100)}
+    )
+    async with client(url, library, **tight) as default:
+        ended, took, _, refused = await burst(default, "/slow", many)
+        wanted = Counter(ok=thousand, BulkheadFullError=many - thousand)
+        report.counts(f"{many} calls, defaults: the surplus is refused", ended, wanted)
+        print(f"  the last refusal after {max(refused) * 1e3:.0f} ms, the last answer after {took * 1e3:.0f} ms")
+    async with client(url, library) as default:
+        ended, took, _, _ = await burst(default, "/drip", 1, deadline_s=1)
+        report.counts("one byte every 50 ms", ended, Counter(DeadlineExceededError=1))
+        report.at_most("milliseconds after the deadline", (took - 1) * 1e3, 50)
+        for text, sections in (("defaults", {}), ("all on the wire", {"bulkhead": BulkheadConfig(permits=thousand)})):
+            async with client(url, library, **sections) as hung:
+                await burst(hung, "/slow", thousand)
+                ended, took, _, _ = await burst(hung, "/hang", thousand, deadline_s=2)
+                report.counts(f"{thousand} hung calls, {text}", ended, Counter(DeadlineExceededError=thousand))
+                report.at_most("milliseconds after the deadline", (took - 2) * 1e3, 50)
+
+
+MEMORY = """
+import asyncio, re, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from benchmarks.limits import burst, client
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+async def main():
+    async with client({url!r}, {library!r}) as one:
+        await one.get("/warm")
+        before = peak()
+        ended, *_ = await burst(one, {path!r}, 1)
+        print(*ended, peak() - before)
+asyncio.run(main())
+"""
+
+
+def memory(url: str, library: str, report: Report) -> None:
+    """In a process of its own, by the most that the operating system gave it."""
+    for path in ("/flood", "/bomb"):
+        code = MEMORY.format(root=str(ROOT), url=url, library=library, path=path)
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+        ended, kilobytes = result.stdout.split()
+        report.counts(
+            {"/flood": "a body of 200 MB", "/bomb": "500 MB out of a gzip"}[path], ended, "ResponseTooLargeError"
+        )
+        report.at_most("extra memory in MB", int(kilobytes) / 1024, 20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    enter_environment()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else soft, hard))
+    report = Report(quick=arguments.quick)
+    for library in ("httpcore", "aiohttp"):
+        print(f"{library}:", flush=True)
+        with running() as url:
+            asyncio.run(scenarios(url, library, report))
+            memory(url, library, report)
+    sys.exit(bool(report.failed))
+
+
+if __name__ == "__main__":
+    main()

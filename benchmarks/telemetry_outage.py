@@ -1,0 +1,204 @@
+"""
+Calls while the collector is ill: refused connections, a black hole, slow answers, garbage; against a healthy one.
+
+500 calls/s go to the gateway, spans and metrics to a collector of the scenario, each in a process of its own. Blocks
+alternate between a healthy collector and the ill one, so that whatever else the machine does falls on both. Every block
+is a process that makes its calls and then ends; what counts is that no call fails, the ratio of CPU time and of the
+99th percentile of latency (medians over the pairs), memory, the spans counted as lost, and the time from the last call
+to the end of the process.
+
+    python3 benchmarks/telemetry_outage.py            # 10 pairs of blocks of 4 s per scenario, about 10 minutes
+    python3 benchmarks/telemetry_outage.py --quick    # 1 pair of 0.5 s: fails on calls, counts and the end alone
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from runtime.connectors.base import PlatformHttpClient
+from runtime.gateway import DEFAULT_API_KEY, GatewayProcess
+from runtime.telemetry import configure_telemetry
+
+RATE = 500
+SCENARIOS = ("refused", "black hole", "slow", "garbage")
+CPU_RATIO, P99_RATIO, END_S = 1.05, 1.25, 3.5
+
+
+def collector(kind):
+    """Answer OTLP posts in the way of *kind*, for ever; prints the port."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    if kind == "refused":
+        listener.close()
+        sys.stdin.read()
+        return
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection, kind), daemon=True).start()
+
+
+def serve(connection, kind):
+    with connection, connection.makefile("rb") as stream:
+        while line := stream.readline():
+            length = 0
+            while line not in {b"\r\n", b""}:
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+                line = stream.readline()
+            stream.read(length)
+            if kind == "black hole":
+                time.sleep(3600)
+            if kind == "slow":
+                time.sleep(1.5)
+            if kind == "garbage":
+                connection.sendall(b"\x16\x03\x01 this is no HTTP \xff\r\n\r\n")
+                return
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+
+async def calls(url, telemetry, seconds):
+    """Open loop: a call is due every 1/RATE seconds, whether the last one has ended or not."""
+    latencies, failures = [], []
+
+    async def one(client):
+        started = time.perf_counter()
+        try:
+            await client.get("/api/service/items", path_params={}, operation="list_items")
+        except Exception as error:
+            failures.append(repr(error))
+        latencies.append(time.perf_counter() - started)
+
+    async with PlatformHttpClient(url, DEFAULT_API_KEY, service="service", telemetry=telemetry) as client:
+        for _ in range(20):
+            await one(client)
+        latencies.clear()
+        begin, tasks = time.perf_counter(), set()
+        cpu = time.process_time()
+        for number in range(int(RATE * seconds)):
+            await asyncio.sleep(max(0.0, begin + number / RATE - time.perf_counter()))
+            task = asyncio.create_task(one(client))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        cpu = time.process_time() - cpu
+    latencies.sort()
+    p99_s = latencies[int(len(latencies) * 0.99)]
+    return {
+        "calls": len(latencies),
+        "failed": len(failures),
+        "cpu_us": cpu / len(latencies) * 1e6,
+        "p99_ms": p99_s * 1e3,
+    }
+
+
+def block(url, seconds):
+    """One process's worth of calls; its last line is printed before it ends by itself."""
+    handle = configure_telemetry(service_name="outage")
+    found = asyncio.run(calls(url, handle.telemetry, seconds))
+    found["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["ended"] = time.time()
+    in_time = handle.shutdown()
+    found |= {"in_time": in_time, "dropped": handle.dropped["otlp"], "spans": 2 * (found["calls"] + 20)}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def run_block(kind, url, seconds):
+    command = [sys.executable, __file__, "--collector", kind]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as ill:  # noqa: S603 - ourselves
+        port = int(ill.stdout.readline())
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_BSP_SCHEDULE_DELAY": "500",
+            "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        }
+        made = subprocess.run(  # noqa: S603 - ourselves
+            [sys.executable, __file__, "--block", url, "--seconds", str(seconds)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=seconds + 60,
+        )
+        found = json.loads(made.stdout.splitlines()[-1])
+        found["end_s"] = time.time() - found["ended"]
+        found["said"] = made.stderr
+        ill.stdin.close()
+    return found
+
+
+def compare(kind, url, pairs, seconds):
+    healthy, ill = [], []
+    for number in range(pairs):
+        order = [("healthy", healthy), (kind, ill)]
+        for name, into in order if number % 2 else reversed(order):
+            into.append(run_block(name, url, seconds))
+
+    def ratio(key):
+        return statistics.median(one[key] / other[key] for one, other in zip(ill, healthy, strict=True))
+
+    return {
+        "calls": sum(one["calls"] for one in ill),
+        "failed": sum(one["failed"] for one in [*ill, *healthy]),
+        "cpu_ratio": ratio("cpu_us"),
+        "p99_ratio": ratio("p99_ms"),
+        "rss_mb": max(one["rss_mb"] for one in ill),
+        "rss_mb_healthy": max(one["rss_mb"] for one in healthy),
+        "spans": sum(one["spans"] for one in ill),
+        "dropped": sum(one["dropped"] for one in ill),
+        "dropped_healthy": sum(one["dropped"] for one in healthy),
+        "end_s": max(one["end_s"] for one in [*ill, *healthy]),
+        "said": "".join(one["said"] for one in [*ill, *healthy]),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short pair per scenario, to see that it runs")
+    parser.add_argument("--pairs", type=int, default=10, help="pairs of blocks per scenario (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a block (default: %(default)s)")
+    parser.add_argument("--collector", help=argparse.SUPPRESS)
+    parser.add_argument("--block", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.collector:
+        collector(options.collector)
+        return 0
+    if options.block:
+        block(options.block, options.seconds)
+        return 0
+    pairs, seconds = (1, 0.5) if options.quick else (options.pairs, options.seconds)
+    print(f"{RATE} calls/s, {pairs} pairs of blocks of {seconds:g} s")
+    kept = True
+    with GatewayProcess() as gateway:
+        for kind in SCENARIOS:
+            found = compare(kind, gateway.url, pairs, seconds)
+            lost = kind == "slow" or found["dropped"] == found["spans"]
+            holds = found["failed"] == 0 and found["dropped_healthy"] == 0 and lost and found["end_s"] <= END_S
+            in_bounds = found["cpu_ratio"] <= CPU_RATIO and found["p99_ratio"] <= P99_RATIO
+            kept &= holds and not found["said"] and (in_bounds or options.quick)
+            print(
+                f"{kind:<11} {found['calls']} calls, {found['failed']} failed; CPU x {found['cpu_ratio']:.3f}, "
+                f"p99 x {found['p99_ratio']:.2f}; {found['dropped']} of {found['spans']} spans lost and counted; "
+                f"{found['rss_mb']:.0f} MB (healthy {found['rss_mb_healthy']:.0f}); ended after {found['end_s']:.2f} s"
+                f"{'; said: ' + found['said'][:200] if found['said'] else ''}",
+                flush=True,
+            )
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""
+Telemetry's share of a call without I/O: CPU time as a ratio to `httpx.AsyncClient` over the same stub.
+
+Each round measures, one after the other: httpx's client; the stack with its telemetry taken out; the stack without an
+SDK, with an SDK that samples nothing, and with one that samples all, metrics recorded in both. A share is what a
+variant adds to the stack without telemetry, divided by httpx's time in the same round; the median of the rounds counts.
+
+    python3 benchmarks/telemetry_share.py            # 15 rounds of 1 500 calls
+    python3 benchmarks/telemetry_share.py --quick    # 3 rounds of 300, to see that it runs
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import httpx
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import NoOpTracerProvider
+
+from middleware import Telemetry, stack
+from middleware.events import FanOut
+from middleware.tracing import AttemptTracingMiddleware, CallTracingMiddleware
+from runtime.connectors.base import PlatformHttpClient
+
+URL = "http://platform.test"
+PATH = "/api/users/{user_id}/roles"
+BODY = json.dumps({"user_id": "u-1", "roles": ["user"]}).encode()
+LIMITS = {"no SDK": 0.15, "unsampled": 0.25, "sampled": 0.5}
+
+
+class Stub(httpx.AsyncBaseTransport):
+    """Answers at once."""
+
+    async def handle_async_request(self, _request):
+        return httpx.Response(200, headers={"content-type": "application/json"}, content=BODY)
+
+
+class Nowhere(SpanExporter):
+    """Takes spans and forgets them."""
+
+    def export(self, _spans):
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self):
+        pass
+
+
+def sdk(sampler):
+    """Make providers as a host has them; the exporter's own work is no call's."""
+    tracers = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    tracers.add_span_processor(BatchSpanProcessor(Nowhere()))
+    meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    return Telemetry(tracer_provider=tracers, meter_provider=meters)
+
+
+def client(telemetry):
+    return PlatformHttpClient(URL, service="identity", transport=Stub(), telemetry=telemetry)
+
+
+def without_telemetry():
+    """Make the stack without span layers, and with nobody who listens."""
+    compose, fan_out = stack.compose, stack.FanOut
+    spans = (CallTracingMiddleware, AttemptTracingMiddleware)
+    stack.compose = lambda layers, end: compose([layer for layer in layers if not isinstance(layer, spans)], end)
+    stack.FanOut = lambda _listeners: FanOut([])
+    try:
+        return client(off())
+    finally:
+        stack.compose, stack.FanOut = compose, fan_out
+
+
+def off():
+    return Telemetry(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
+
+
+async def by_httpx(http, calls):
+    for _ in range(calls):
+        (await http.get(f"{URL}/api/users/u-1/roles")).json()
+
+
+async def by_stack(made, calls):
+    for _ in range(calls):
+        await made.get(PATH, path_params={"user_id": "u-1"}, operation="get_user_roles")
+
+
+async def measure(rounds, calls):
+    http = httpx.AsyncClient(transport=Stub())
+    variants = {
+        "httpx": (by_httpx, http),
+        "stack": (by_stack, without_telemetry()),
+        "no SDK": (by_stack, client(off())),
+        "unsampled": (by_stack, client(sdk(ALWAYS_OFF))),
+        "sampled": (by_stack, client(sdk(ALWAYS_ON))),
+    }
+    times = {name: [] for name in variants}
+    for number in range(rounds + 1):
+        for name, (act, subject) in variants.items():
+            gc.collect()
+            started = time.process_time()
+            await act(subject, calls)
+            if number:  # the first round warms up
+                times[name].append((time.process_time() - started) / calls)
+    await http.aclose()
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rounds, to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    rounds, calls = (3, 300) if options.quick else (15, 1500)
+    times = asyncio.run(measure(rounds, calls))
+    shares = {
+        name: statistics.median(
+            (with_it - without) / base
+            for with_it, without, base in zip(times[name], times["stack"], times["httpx"], strict=True)
+        )
+        for name in LIMITS
+    }
+    micro = {name: statistics.median(found) * 1e6 for name, found in times.items()}
+    packages = {name: version(name) for name in ("httpx", "opentelemetry-sdk", "structlog")}
+    if options.json:
+        print(json.dumps({"shares": shares, "cpu_us": micro, "python": platform.python_version(), **packages}))
+    else:
+        print(f"Python {platform.python_version()}, {packages}, {rounds} rounds of {calls} calls")
+        for name, found in micro.items():
+            share = f"   share of telemetry {shares[name]:.2f} (limit {LIMITS[name]})" if name in shares else ""
+            print(f"{name:<10}{found:8.1f} us per call{share}")
+    kept = all(share <= LIMITS[name] for name, share in shares.items())
+    return 0 if kept or options.quick else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Things that are bound to one event loop, kept for each: the core re-creates loops and uses several threads."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["PerLoop"]
+
+_T = TypeVar("_T")
+
+
+class PerLoop(Generic[_T]):
+    """
+    One thing per event loop.
+
+    Args:
+        make: Makes the thing of the running event loop, when it is first asked for.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = weakref.WeakKeyDictionary()
+
+    def here(self) -> _T:
+        """Return the running loop's; forget those of loops that are closed when a new one comes."""
+        loop = asyncio.get_running_loop()
+        found = self._known.get(loop)
+        if found is None:
+            with self._lock:
+                for gone in [known for known in self._known if known.is_closed()]:
+                    del self._known[gone]
+                found = self._known[loop] = self._make()
+        return found
+
+    def take_all(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
+        """Give away everything that is kept, without what belonged to closed loops."""
+        with self._lock:
+            taken = [(loop, found) for loop, found in self._known.items() if not loop.is_closed()]
+            self._known.clear()
+        return taken
