@@ -161,7 +161,7 @@ def _up(console: "Console", files: Path, state: Path) -> int:
     if busy:
         for service, port in busy:
             console.print(f"Port {port} is taken by another program; {service.name} needs it.")
-        console.print("Is the stack of docker-compose.otel.yml up? It uses the same ports.")
+        console.print("Is docker-compose.otel.yml up, or the service that Debian's prometheus package starts?")
         return 1
     if stopped == list(SERVICES):
         _clear(state)
@@ -231,8 +231,9 @@ def _print_missing(console: "Console", missing: Sequence[Service]) -> None:
         table.add_row(
             service.binary, service.purpose, f"found: {found}" if found else f"[red]missing[/]: {service.source}"
         )
-    names = " and ".join(service.binary for service in missing)
-    console.print(f"[bold]The stack cannot start: {names} {'is' if len(missing) == 1 else 'are'} not on PATH.[/]\n")
+    *names, last = [service.binary for service in missing]
+    subject = f"{', '.join(names)} and {last} are" if names else f"{last} is"
+    console.print(f"[bold]The stack cannot start: {subject} not on PATH.[/]\n")
     console.print(table)
     console.print(
         f"\n[bold]With Docker[/], the same stack, and Grafana too:\n\n  {_COMPOSE}\n\n"

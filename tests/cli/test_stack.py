@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -103,6 +104,7 @@ def test_with_nothing_installed_one_screen_says_what_to_do(machine, capsys):
     for service in stack.SERVICES:
         assert service.binary in said
         assert service.source in said
+    assert "jaeger, prometheus and otelcol-contrib are not on PATH" in said
     assert said.count("missing") == 3
     assert "docker compose -f docker-compose.otel.yml up" in said
     assert "python3 -m runtime trace traces.jsonl" in said
@@ -243,10 +245,12 @@ def test_a_taken_port_is_named(machine, capsys):
 def test_a_process_id_that_was_given_to_another_program_is_left_alone(machine):
     """`down` ends what `up` started, and nothing else."""
     machine.state.mkdir(parents=True)
-    note = {"pid": os.getpid(), "started": "1"}
-    (machine.state / "jaeger.json").write_text(json.dumps(note))
-    assert machine.pids() == {}
-    assert stack.main(["down"]) == 0
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        (machine.state / "jaeger.json").write_text(json.dumps({"pid": other.pid, "started": "1"}))
+        assert machine.pids() == {}
+        assert stack.main(["down"]) == 0
+        other.communicate(b"\n", timeout=10)
+    assert other.returncode == 0
 
 
 def test_a_damaged_note_is_no_process(machine):
