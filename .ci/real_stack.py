@@ -494,6 +494,17 @@ def check_outage() -> None:
     held("the panel of scrapes shows the gap", "0" in ups and ups[-1] == "1", ups)
 
 
+def check_as_composed() -> None:
+    """In a process of its own, in namespaces of its own: see `.ci/as_composed.py`."""
+    namespaces = ("unshare", "--mount", "--net", "--fork")
+    if os.geteuid() != 0 or subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode:
+        print("  not checked as composed: that needs root and namespaces")
+        return
+    place = Path(STATE.name) / "root"
+    place.mkdir()
+    print(command(*namespaces, sys.executable, str(ROOT / ".ci/as_composed.py"), sys.argv[1], str(place)), end="")
+
+
 def main() -> None:
     os.environ.pop("OTEL_SERVICE_NAME", None)
     check_files()
@@ -514,6 +525,7 @@ def main() -> None:
     finally:
         ours("stack", "down")
     held("nothing is left", "not up" in ours("stack", "status", code=1))
+    check_as_composed()
 
 
 if __name__ == "__main__":
