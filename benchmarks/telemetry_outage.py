@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +53,7 @@ def collector(kind):
 
 
 def serve(connection, kind):
-    with connection, connection.makefile("rb") as stream:
+    with suppress(ConnectionError), connection, connection.makefile("rb") as stream:
         while line := stream.readline():
             length = 0
             while line not in {b"\r\n", b""}:
@@ -79,7 +80,7 @@ async def calls(url, telemetry, seconds):
         try:
             await client.get("/api/service/items", path_params={}, operation="list_items")
         except Exception as error:
-            failures.append(repr(error))
+            failures.append(type(error).__name__)
         latencies.append(time.perf_counter() - started)
 
     async with PlatformHttpClient(url, DEFAULT_API_KEY, service="service", telemetry=telemetry) as client:
@@ -98,6 +99,7 @@ async def calls(url, telemetry, seconds):
     latencies.sort()
     p99_s = latencies[int(len(latencies) * 0.99)]
     return {
+        "why": set(failures),
         "calls": len(latencies),
         "failed": len(failures),
         "cpu_us": cpu / len(latencies) * 1e6,
@@ -111,8 +113,10 @@ def block(url, seconds):
     found = asyncio.run(calls(url, handle.telemetry, seconds))
     found["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found["ended"] = time.time()
-    in_time = handle.shutdown()
-    found |= {"in_time": in_time, "dropped": handle.dropped["otlp"], "spans": 2 * (found["calls"] + 20)}
+    handle.shutdown()
+    sys.stderr.write("".join(sorted(found.pop("why"))))
+    found["shutdown_s"] = time.time() - found["ended"]
+    found |= {"dropped": handle.dropped["otlp"], "spans": 2 * (found["calls"] + 20)}
     sys.stdout.write(json.dumps(found) + "\n")
 
 
@@ -161,6 +165,7 @@ def compare(kind, url, pairs, seconds):
         "spans": sum(one["spans"] for one in ill),
         "dropped": sum(one["dropped"] for one in ill),
         "dropped_healthy": sum(one["dropped"] for one in healthy),
+        "shutdown_s": max(one["shutdown_s"] for one in [*ill, *healthy]),
         "end_s": max(one["end_s"] for one in [*ill, *healthy]),
         "said": "".join(one["said"] for one in [*ill, *healthy]),
     }
@@ -171,6 +176,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one short pair per scenario, to see that it runs")
     parser.add_argument("--pairs", type=int, default=10, help="pairs of blocks per scenario (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a block (default: %(default)s)")
+    parser.add_argument("--only", choices=SCENARIOS, help="this scenario alone")
     parser.add_argument("--collector", help=argparse.SUPPRESS)
     parser.add_argument("--block", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -184,7 +190,7 @@ def main():
     print(f"{RATE} calls/s, {pairs} pairs of blocks of {seconds:g} s")
     kept = True
     with GatewayProcess() as gateway:
-        for kind in SCENARIOS:
+        for kind in [options.only] if options.only else SCENARIOS:
             found = compare(kind, gateway.url, pairs, seconds)
             lost = kind == "slow" or found["dropped"] == found["spans"]
             holds = found["failed"] == 0 and found["dropped_healthy"] == 0 and lost and found["end_s"] <= END_S
@@ -193,7 +199,8 @@ def main():
             print(
                 f"{kind:<11} {found['calls']} calls, {found['failed']} failed; CPU x {found['cpu_ratio']:.3f}, "
                 f"p99 x {found['p99_ratio']:.2f}; {found['dropped']} of {found['spans']} spans lost and counted; "
-                f"{found['rss_mb']:.0f} MB (healthy {found['rss_mb_healthy']:.0f}); ended after {found['end_s']:.2f} s"
+                f"{found['rss_mb']:.0f} MB (healthy {found['rss_mb_healthy']:.0f}); telemetry ended "
+                f"within {found['shutdown_s']:.2f} s, the process within {found['end_s']:.2f} s"
                 f"{'; said: ' + found['said'][:200] if found['said'] else ''}",
                 flush=True,
             )

@@ -131,6 +131,8 @@ def test_only_the_command_line_imports_the_command_line():
         "runtime.connectors.identity",
         "runtime.connectors.service",
         "runtime.gateway",
+        "runtime.telemetry",
+        "runtime.trace_file",
     ],
 )
 def test_public_names_are_sorted_and_exist(name):

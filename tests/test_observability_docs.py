@@ -12,8 +12,8 @@ DOCUMENT = ROOT / "docs" / "observability.md"
 
 
 def test_the_tables_are_the_codes_own():
-    """Names, meanings, units, levels and attributes; `python3 .ci/observability_tables.py --write` brings them up to date."""
-    tables = runpy.run_path(str(ROOT / ".ci" / "observability_tables.py"))
+    """Names, meanings, units, levels and attributes; `python3 tests/observability_tables.py --write` brings them up to date."""
+    tables = runpy.run_path(str(ROOT / "tests" / "observability_tables.py"))
     assert tables["filled"](DOCUMENT.read_text()) == DOCUMENT.read_text()
     # Every name has its meaning, and each stands in a table.
     names = tables["documented"]()

@@ -19,6 +19,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from middleware import ConfigError
+from runtime.cli.trace_model import traces_of
+from runtime.cli.trace_page import render_page
 from runtime.connectors.base import PlatformHttpClient
 from runtime.exporting import BoundedExport
 from runtime.gateway import Fault
@@ -361,8 +363,8 @@ def test_a_missing_extra_is_told_with_its_remedy():
     assert "pip install 'mozaiks-connector-runtime[otel]'" in result.stdout
 
 
-async def test_no_secret_is_in_the_file(gateway, tmp_path):
-    """What the spans do not say the file does not hold."""
+async def test_no_secret_is_in_the_file_or_on_the_page(gateway, tmp_path):
+    """What the spans do not say the file does not hold, and the page does not show."""
     token, key = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl", "moz_live_5e1f0c2b9a8d"
     gateway.script(Fault(kind="status", status=400, body=json.dumps({"error": f"{token} {key} zora@example.com"})))
     path = tmp_path / "t.jsonl"
@@ -373,6 +375,6 @@ async def test_no_secret_is_in_the_file(gateway, tmp_path):
                 await client.get(
                     "/u/{id}", path_params={"id": "zora@example.com"}, params={"q": "value-1"}, user_jwt=token
                 )
-    content = path.read_text()
+    content = path.read_text() + render_page(traces_of(read_file(path)), of=1, source="t.jsonl")
     assert len(read_file(path)) == len(memory.get_finished_spans()) == 2
     assert not [secret for secret in (token, "c2lnbmF0dXJl", key, "zora", "value-1") if secret in content]

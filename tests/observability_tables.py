@@ -1,8 +1,8 @@
 """
 Tables of docs/observability.md, made from the code's own names: prints them, or puts them into the document.
 
-    python3 .ci/observability_tables.py            # print
-    python3 .ci/observability_tables.py --write    # put them between their markers in the document
+    python3 tests/observability_tables.py            # print
+    python3 tests/observability_tables.py --write    # put them between their markers in the document
 """
 
 import ast
@@ -149,4 +149,4 @@ if __name__ == "__main__":
         DOCUMENT.write_text(filled(DOCUMENT.read_text()))
     else:
         for name, made in tables().items():
-            print(f"## {name}\n\n{made}\n")
+            sys.stdout.write(f"## {name}\n\n{made}\n\n")
