@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 
@@ -66,9 +66,13 @@ class OneLinePerCall(logging.Filter):
         return record.getMessage().startswith("call.")
 
 
+def null_file() -> TextIO:
+    return Path("/dev/null").open("w")
+
+
 def log_to_null() -> None:
     """One JSON line per call to /dev/null, as a host that keeps its request log would have it."""
-    handler = logging.StreamHandler(Path("/dev/null").open("w"))
+    handler = logging.StreamHandler(null_file())
     handler.setFormatter(_JsonLines())
     handler.addFilter(OneLinePerCall())
     logger = logging.getLogger("mozaiks.connectors")
@@ -216,7 +220,7 @@ async def _naive(url: str, telemetry: Telemetry, opened: AsyncExitStack) -> Get:
     )
     tracer = telemetry.tracer_provider.get_tracer("naive")  # type: ignore[union-attr]
     log = structlog.wrap_logger(
-        structlog.PrintLogger(Path("/dev/null").open("w")),
+        structlog.PrintLogger(null_file()),
         processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer()],
     )
 
@@ -240,7 +244,7 @@ async def _naive(url: str, telemetry: Telemetry, opened: AsyncExitStack) -> Get:
     return get
 
 
-async def _azure(url: str, telemetry: Telemetry, opened: AsyncExitStack) -> Get:
+async def _azure(url: str, _telemetry: Telemetry, opened: AsyncExitStack) -> Get:
     import aiohttp
     from azure.core import AsyncPipelineClient
     from azure.core.pipeline.policies import (

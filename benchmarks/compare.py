@@ -7,8 +7,9 @@ The stack on each transport beside its peers: CPU, throughput, latency and memor
     python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
 
 The first run makes `.venv-bench` beside pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
-this process (user and system), so that a busy machine disturbs them little; the server runs in another one. Rounds are
-interleaved: each client in turn, in an order that rotates, and a ratio is the median of the ratios within the rounds.
+this process (user and system), so that a busy machine disturbs them little; the server runs in another one, on a core
+of its own. Rounds are interleaved: each client in turn, in an order that rotates, and a ratio is the median of the
+ratios within the rounds.
 """
 
 import argparse
@@ -103,7 +104,9 @@ async def open_connections(clients: dict[str, Any], concurrency: int, counter: C
     return opened
 
 
-async def measure(url: str, telemetry: Any, concurrencies: Any, rounds: int, budget_s: float, names: Any) -> Any:
+async def measure(
+    url: str, telemetry: Any, concurrencies: Any, *, rounds: int, budget_s: float, names: Any = None
+) -> Any:
     """Measure every client at every concurrency."""
     from benchmarks.clients import all_clients
 
@@ -117,7 +120,7 @@ async def measure(url: str, telemetry: Any, concurrencies: Any, rounds: int, bud
             calls = {}
             for name, get in chosen.items():
                 cost = await run(get, max(20, concurrency), concurrency, counter)
-                calls[name] = int(min(2000, max(2 * concurrency, 50, budget_s / (cost["cpu_us"] / 1e6))))
+                calls[name] = int(min(2000, max(concurrency, 50, budget_s / (cost["cpu_us"] / 1e6))))
             results: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
             order = list(chosen)
             for _ in range(rounds):
@@ -156,7 +159,7 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
             before = tracemalloc.get_traced_memory()[0]
             tasks = [asyncio.create_task(get(counter.next(), "/hang")) for _ in range(count)]
             async with asyncio.timeout(60):
-                while (await stats_of(url))["hanging"] < hanging + count:
+                while (await stats_of(url))["hanging"] < hanging + count:  # noqa: ASYNC110 - another process's count
                     await asyncio.sleep(0.05)
             gc.collect()
             found[name] = (tracemalloc.get_traced_memory()[0] - before) / count
@@ -191,7 +194,7 @@ async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
     }
     counter = Counter()
     found: dict[str, list[float]] = {name: [] for name in clients}
-    for name, get in clients.items():
+    for get in clients.values():
         await run(get, calls // 4, 1, counter)
     for _ in range(rounds):
         for name, get in clients.items():
@@ -319,8 +322,9 @@ def chart(document: dict[str, Any]) -> str:
     def y(value: float) -> float:
         return 360 - 320 * math.log(max(value, low) / low) / math.log(high * 1.2 / low)
 
+    box = f'viewBox="0 0 {width} {height + 40}" font-family="sans-serif" font-size="12"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 40}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
         f'<rect width="{width}" height="{height + 40}" fill="white"/>',
         '<text x="60" y="20" font-size="14">CPU per call in µs, by calls at a time (logarithmic)</text>',
     ]
@@ -334,9 +338,10 @@ def chart(document: dict[str, Any]) -> str:
         x = left + 10 + place * group
         for index, name in enumerate(names):
             value = document["table"][concurrency][name]["cpu_us"]
+            place_and_size = f'x="{x + index * bar:.1f}" y="{y(value):.1f}" width="{bar - 2:.1f}"'
             parts.append(
-                f'<rect x="{x + index * bar:.1f}" y="{y(value):.1f}" width="{bar - 2:.1f}" height="{360 - y(value):.1f}" '
-                f'fill="{colours[index % len(colours)]}"><title>{name}: {value:.0f}</title></rect>'
+                f'<rect {place_and_size} height="{360 - y(value):.1f}" fill="{colours[index % len(colours)]}">'
+                f"<title>{name}: {value:.0f}</title></rect>"
             )
         parts.append(f'<text x="{x + group / 2 - 20:.0f}" y="378">{concurrency} at a time</text>')
     for index, name in enumerate(names):
@@ -368,12 +373,17 @@ async def everything(arguments: argparse.Namespace) -> dict[str, Any]:
     log_to_null()
     quick = arguments.quick
     rounds = 2 if quick else arguments.rounds
-    with running() as url:
+    cores = sorted(os.sched_getaffinity(0))
+    options = ["--core", str(cores[-1])] if len(cores) > 1 else []
+    with running(*options) as url:
+        os.sched_setaffinity(0, set(cores[:-1]) or set(cores))
         concurrencies = (1, 16) if quick else CONCURRENCY
-        found, connections = await measure(url, telemetry, concurrencies, rounds, 0.02 if quick else 0.3, None)
+        found, connections = await measure(
+            url, telemetry, concurrencies, rounds=rounds, budget_s=0.02 if quick else 0.3
+        )
         flat: Any = {}
         if not quick:
-            flat, more = await measure(url, telemetry, FLAT, rounds, 0.3, OURS)
+            flat, more = await measure(url, telemetry, FLAT, rounds=rounds, budget_s=0.3, names=OURS)
             connections[FLAT[1]] = more[FLAT[1]]
         held = await memory(url, telemetry, 20 if quick else IN_FLIGHT)
     for concurrency, by in connections.items():

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -31,7 +31,7 @@ class LoopWatch:
     def __init__(self) -> None:
         self.longest_s = 0.0
 
-    async def __aenter__(self) -> "LoopWatch":
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch())
         await asyncio.sleep(0.01)
         self.longest_s = 0.0

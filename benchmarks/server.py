@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gzip
 import json
+import os
 import random
 import socket
 import ssl
@@ -189,7 +190,7 @@ class Connection(asyncio.Protocol):
 
 @contextmanager
 def running(*options: str) -> Iterator[str]:
-    """Run the server in a process of its own, on the last core where there are several; give its URL."""
+    """Run the server in a process of its own and give its URL."""
     command = [sys.executable, str(Path(__file__)), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own file
     try:
@@ -205,7 +206,10 @@ async def main() -> None:
     parser.add_argument("--faults", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tls", metavar="PEM", help="certificate and key")
+    parser.add_argument("--core", type=int, help="run on this core alone")
     arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
     tls = None
     if arguments.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -83,7 +83,7 @@ async def serve_app(client: Any) -> tuple[Any, asyncio.Task[None], int]:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
     task = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
     return server, task, server.servers[0].sockets[0].getsockname()[1]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
 from .clock import Clock
@@ -61,7 +62,7 @@ _current: ContextVar[_Exchange] = ContextVar("_current")
 class _Connector(aiohttp.TCPConnector):
     """A connector that looks at an idle connection before it gives it away, and tells the attempt that it did."""
 
-    used: "weakref.WeakSet[asyncio.Transport]"
+    used: "weakref.WeakSet[ResponseHandler]"  # by protocol: uvloop's TLS transports take no weak references
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's signature
         """Connect; from here on, the request may have been sent."""
@@ -70,11 +71,11 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             transport, protocol = connection.transport, connection.protocol
             assert transport is not None and protocol is not None  # noqa: PT018, S101 - it has just been connected
-            if transport not in self.used or not (protocol.should_close or _is_readable(transport)):
+            if protocol not in self.used or not (protocol.should_close or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()
-        self.used.add(transport)
+        self.used.add(protocol)
         exchange.transport = transport
         exchange.attempt.request_sent = "maybe"
         return connection
@@ -137,8 +138,9 @@ class _Sessions:
 
     async def _close(self) -> None:
         for connector in self._connectors:
-            for transport in connector.used:
-                transport.abort()  # a polite end of TLS would wait for the peer
+            for protocol in connector.used:
+                if protocol.transport is not None:
+                    protocol.transport.abort()  # a polite end of TLS would wait for the peer
         await self._repeatable.close()
         await self._once.close()
 

@@ -29,6 +29,7 @@ from .exchange import (
     failure,
     proxy_for,
     read_body,
+    wire_headers,
 )
 from .network import Socket
 from .per_loop import PerLoop
@@ -101,8 +102,13 @@ class _Idle:
 
     def put(self, origin: _Origin, connection: _Connection) -> None:
         """Keep *connection*, unless it cannot be used again."""
-        if self._closed or not connection.http.is_idle() or connection.socket.has_left_over:
-            connection.socket.abort()
+        usable = False
+        try:
+            usable = not self._closed and connection.http.is_idle() and not connection.socket.has_left_over
+        finally:
+            if not usable:
+                connection.socket.abort()
+        if not usable:
             return
         connection.idle_since = self._now()
         self._stacks.setdefault(origin, []).append(connection)
@@ -259,8 +265,7 @@ class HttpcoreTransport:
 
 
 def _wire_request(request: PlatformRequest, origin: _Origin, target: str) -> httpcore.Request:
-    headers = [(b"host", origin.host_header)]
-    headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
+    headers = [(b"host", origin.host_header), *wire_headers(request)]
     if request.content is not None or request.method in BODY_METHODS:
         headers.append((b"content-length", str(len(request.content or b"")).encode()))
     url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target)

@@ -45,6 +45,7 @@ __all__ = [
     "head_too_large",
     "proxy_for",
     "read_body",
+    "wire_headers",
 ]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -187,6 +188,11 @@ def proxy_for(proxies: Mapping[str, str], origin: str) -> str | None:
     parts = urlsplit(origin)
     proxy = proxies.get(parts.scheme)
     return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
+
+
+def wire_headers(request: PlatformRequest) -> list[tuple[bytes, bytes]]:
+    """Headers of *request* as bytes, which is what the libraries of the httpx family take without a second look."""
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
 
 
 def check_headers(raw: Iterable[tuple[bytes, bytes]], config: TransportConfig) -> dict[str, str]:

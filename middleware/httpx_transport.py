@@ -9,7 +9,7 @@ import httpx
 
 from .clock import Clock
 from .errors import ClientClosedError
-from .exchange import TransportConfig, answer, check_headers, failure, read_body
+from .exchange import TransportConfig, answer, check_headers, failure, read_body, wire_headers
 from .types import Attempt, PlatformRequest, PlatformResponse
 
 __all__ = ["HttpxTransport"]
@@ -48,7 +48,7 @@ class HttpxTransport:
             wire_request = httpx.Request(
                 request.method,
                 url,
-                headers=list(request.headers.items()),
+                headers=wire_headers(request),
                 content=request.content,
                 extensions={
                     "timeout": self._timeouts(request.attempt),
@@ -60,10 +60,12 @@ class HttpxTransport:
             try:
                 headers = check_headers(response.headers.raw, self._config)
                 body = await read_body(_raw_pieces(response), headers, self._config)
-            finally:
+                await response.aclose()
+            except BaseException:
                 # Shielded: a connection half given back is a lost one.
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
+                raise
         except _FOREIGN as error:
             lost = failure(request, error, traced=progress.traced)
         else:

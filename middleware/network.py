@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 import httpcore
@@ -112,7 +112,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
     ) -> "Socket":
-        """Put TLS on the connection."""
+        """Put TLS on the connection; whoever sees it fail aborts what is below."""
         loop = asyncio.get_running_loop()
         below = self._transport
         if below is None or self._received:  # a proxy that speaks before it was asked
@@ -121,14 +121,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
             with anyio.fail_after(self._connect_by - loop.time()):
                 self._transport = await loop.start_tls(below, self, ssl_context, server_hostname=server_hostname)
         except TimeoutError:
-            below.abort()
             raise httpcore.ConnectTimeout("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
-            below.abort()
             raise httpcore.ConnectError(str(error) or "connection lost in the TLS handshake") from None
-        except BaseException:
-            below.abort()
-            raise
         if self._transport is None:
             raise httpcore.ConnectError("connection lost in the TLS handshake")
         self._tls_layers -= 1
@@ -188,12 +183,11 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; once more for each layer of TLS."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's promise for TCP
         if self._transport is None:
             self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by name
         if self._aborted:
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Keep *data* until it is read; stop reading when there is much of it."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import os
+import socket
 import ssl
 import sys
 import tracemalloc
@@ -9,6 +11,7 @@ import zlib
 
 import pytest
 import trustme
+import uvloop
 from layer_support import FakeClock, a_request
 from raw_server import RawServer, ok
 
@@ -314,6 +317,22 @@ async def test_a_stale_connection_costs_nothing(library, tls, method, end):
     assert [(seen.attempt, seen.connection) for seen in server.requests] == [("1", 1), ("2", 2)]
 
 
+async def test_a_connection_found_dead_when_written_to_costs_nothing(monkeypatch):
+    """It died after it was looked at: no byte left, so the attempt goes on over a fresh one, a write too."""
+
+    async def serve(peer, _seen):
+        await peer.write(ok())
+        return False
+
+    async with RawServer(serve=serve) as server, Wire("httpcore") as wire:
+        await wire.send(server)
+        await settled(lambda: not server.open)
+        monkeypatch.setattr("middleware.network.Socket.is_stale", False)
+        await wire.send(server, method="POST", content=b"{}")
+        wire.hold_against(server)
+    assert [seen.connection for seen in server.requests] == [1, 2]
+
+
 async def test_what_must_not_be_repeated_takes_no_connection_that_idled_long():
     """A server may be closing it just now; a read would be sent again, a write could not be."""
     async with RawServer() as server, Wire("httpcore") as wire:
@@ -343,20 +362,25 @@ async def test_bytes_after_an_answer_never_reach_the_next_call(library, answer, 
         wire.hold_against(server)
 
 
+@pytest.mark.parametrize("what", ["fin", "bytes"])
+async def test_what_the_event_loop_has_not_seen_yet_is_seen(library, what):
+    """The peer closed or spoke in this very moment: a write goes out on a fresh connection, and once."""
+    async with RawServer(lambda _seen: ok(b"1")) as server, Wire(library) as wire:
+        await wire.send(server, method="POST")
+        with socket.socket(fileno=os.dup(server.peers[0].writer.get_extra_info("socket").fileno())) as behind:
+            behind.shutdown(socket.SHUT_WR) if what == "fin" else behind.send(SMUGGLED)
+        assert (await wire.send(server, method="POST")).body == b"1"
+        wire.hold_against(server)
+    assert [(seen.attempt, seen.connection) for seen in server.requests] == [("1", 1), ("2", 2)]
+
+
 async def test_bytes_that_come_late_never_reach_the_next_call(library):
-    """Sent while the connection is idle."""
-    late = asyncio.Event()
-
-    async def serve(peer, seen):
-        await peer.write(ok(b"1"))
-        if seen.attempt == "1":
-            await peer.write(SMUGGLED)
-            late.set()
-        return True
-
-    async with RawServer(serve=serve) as server, Wire(library) as wire:
+    """Sent while the connection is idle, and read by the event loop long before the next call."""
+    async with RawServer(lambda _seen: ok(b"1")) as server, Wire(library) as wire:
         await wire.send(server)
-        await late.wait()
+        await server.peers[0].write(SMUGGLED)
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert (await wire.send(server)).body == b"1"
 
 
@@ -374,7 +398,7 @@ def endless(head, piece):
 
 
 MB = b"x" * 2**20
-GZIP_BOMB = gzip.compress(b"\0" * (500 * 2**20), compresslevel=1)
+GZIP_BOMB = gzip.compress(b"\0" * (64 * 2**20), compresslevel=1)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +412,7 @@ GZIP_BOMB = gzip.compress(b"\0" * (500 * 2**20), compresslevel=1)
     ids=["length", "chunked", "until_the_end", "bomb"],
 )
 async def test_a_body_is_bounded_in_bytes_and_in_memory(library, serve):
-    """200 MB of body, 500 MB out of a small one: a typed error, and at most 20 MB on the way to it."""
+    """200 MB of body, 64 MB out of a small one: a typed error, and at most 20 MB on the way to it."""
     async with RawServer(serve=serve) as server, Wire(library) as wire:
         tracemalloc.start()
         try:
@@ -398,6 +422,25 @@ async def test_a_body_is_bounded_in_bytes_and_in_memory(library, serve):
         finally:
             tracemalloc.stop()
         await settled(lambda: not server.open)
+
+
+async def test_a_flood_on_an_idle_connection_is_not_taken_in(library):
+    """Nobody reads there: the peer is made to wait, or thrown out."""
+
+    async def serve(peer, _seen):
+        await peer.write(ok())
+        while True:
+            await peer.write(MB)
+
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        tracemalloc.start()
+        try:
+            await wire.send(server)
+            for _ in range(500):
+                await asyncio.sleep(0)
+            assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        finally:
+            tracemalloc.stop()
 
 
 LIMIT = 4096
@@ -628,6 +671,35 @@ class Threadsafe:
     async def wait(self):
         while not self._set:
             await asyncio.sleep(0.001)
+
+
+def test_uvloop_is_as_good_a_loop(library, tls):
+    """The loop of many FastAPI hosts: reuse, a stale connection, a cancelled attempt, the end."""
+
+    async def serve(peer, seen):
+        if seen.attempt == "4":
+            await peer.gone()
+        await peer.write(ok(b"1"))
+        return seen.attempt != "2"
+
+    async def scenario():
+        async with RawServer(serve=serve, tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+            await wire.send(server, method="POST", content=b"x" * 2**20, idempotent=True)
+            await wire.send(server)
+            await settled(lambda: not server.open)
+            await wire.send(server, method="POST", idempotent=True)
+            task = asyncio.create_task(wire.send(server))
+            await settled(lambda: len(server.requests) == 4)
+            task.cancel()
+            await asyncio.wait([task])
+            await settled(server.peers[-1].closed.is_set)
+            await wire.send(server)
+            wire.hold_against(server)
+            await wire.transport.aclose()
+            await settled(lambda: not server.open)
+            return [seen.connection for seen in server.requests]
+
+    assert uvloop.run(scenario()) == [1, 1, 2, 2, 3]
 
 
 # Settings

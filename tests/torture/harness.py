@@ -322,7 +322,8 @@ def _in_telemetry(injection):
 
 
 def _is_gateways(task):
-    return task.get_coro().__qualname__.startswith("Gateway.")
+    # What serves a connection, and asyncio's own that makes one of what the listening socket accepted.
+    return task.get_coro().__qualname__.startswith(("Gateway.", "BaseSelectorEventLoop._accept_connection"))
 
 
 def every_point(run_at: Callable[[int], Run]) -> list[Run]:

@@ -24,7 +24,6 @@ OURS = f"{ROOT / 'middleware'}/", f"{ROOT / 'runtime' / 'connectors'}/"
 LIBRARIES = (
     "aiohttp",
     "anyio",
-    "asyncio",
     "httpcore",
     "httpx",
     "json",
@@ -34,7 +33,7 @@ LIBRARIES = (
     "tenacity",
 )
 TELEMETRY = {"opentelemetry", "structlog", "logging", "listener"}
-WIRE = {"aiohttp", "asyncio", "httpcore", "httpx", "upstream"}
+WIRE = {"aiohttp", "httpcore", "httpx", "upstream"}
 
 # What gives something back fails only after it has done so: of what is left open when closing itself fails, nobody
 # could tell what became.
