@@ -45,6 +45,13 @@ def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
     assert ("healthcheck" in container) == (name != "otel-collector")  # its image holds nothing that could ask
 
 
+def test_the_readme_names_the_versions():
+    """Those that CI runs."""
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    version = {name: container["image"].rpartition(":")[2] for name, container in CONTAINERS.items()}
+    assert f"in the Collector {version['otel-collector']} and Jaeger {version['jaeger']} that they name" in readme
+
+
 def test_every_file_is_mounted_and_every_mount_is_a_file():
     """No file in dashboards/ that nobody reads."""
     mounts = [volume.split(":") for container in CONTAINERS.values() for volume in container["volumes"]]
