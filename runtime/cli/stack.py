@@ -37,7 +37,7 @@ _POLL_S = 0.1
 _LAST_LINES = 8
 _NO_PAGES = "not the Jaeger UI"  # what a Jaeger that was built without its pages says in their place
 _COMPOSE = "docker compose -f docker-compose.otel.yml up"
-_DEMO = f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{_HOST}:4318 OTEL_METRIC_EXPORT_INTERVAL=1000 python3 -m runtime demo"
+_EXPORT = f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{_HOST}:4318 OTEL_METRIC_EXPORT_INTERVAL=1000"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ def _up(console: "Console", files: Path, state: Path) -> int:
             _stop(state)
             return 1
     code = _status(console, state)
-    console.print(f"\nNow send something:\n\n  {_DEMO}\n", soft_wrap=True)
+    console.print(f"\nNow send something:\n\n  {_EXPORT}\n  python3 -m runtime demo\n", soft_wrap=True)
     console.print("[bold]python3 -m runtime stack down[/] ends the stack and throws its data away.")
     return code
 
