@@ -161,7 +161,8 @@ class BulkheadMiddleware:
             bulkhead.release()
 
     async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadConfig) -> None:
-        if request.attempt.is_hedge or bulkhead.queued >= config.queue:  # R19, R41
+        is_full = bulkhead.queued >= config.queue  # R41
+        if request.attempt.is_hedge or is_full:  # R19, R41
             self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
             raise BulkheadFullError(f"{config.permits} attempts in flight and {bulkhead.queued} waiting already")
         started = self._clock.now()

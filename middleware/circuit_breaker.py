@@ -151,20 +151,18 @@ class CircuitBreaker:
         """Would an attempt at *now* be refused?"""
         if config.mode == "normal":
             with self._lock:
-                return self._remaining_s(now) is not None
+                return self._refuses(now)
         return config.mode == "forced_open"
 
     def retry_after_s(self, now: float) -> float | None:
         """Remaining open time; None when it is over, or when all depends on the probe in flight."""
         with self._lock:
-            return self._remaining_s(now) if self._state == "open" else None
+            return self._open_until - now if self._state == "open" and now < self._open_until else None
 
-    def _remaining_s(self, now: float) -> float | None:
+    def _refuses(self, now: float) -> bool:
         if self._state == "open":
-            return self._open_until - now if now < self._open_until else None  # R33: at exactly that time it is over
-        if self._state == "half_open" and self._probe_until is not None and now < self._probe_until:
-            return self._probe_until - now
-        return None
+            return now < self._open_until  # R33: at exactly that time it is over
+        return self._state == "half_open" and self._probe_until is not None and now < self._probe_until  # R34
 
     def acquire(
         self, now: float, config: CircuitBreakerConfig, probe_timeout_s: float
@@ -186,7 +184,7 @@ class CircuitBreaker:
                 return self._let_through(_UNCOUNTED), before, before
             if config.mode == "forced_open":
                 return None, before, before
-            if self._remaining_s(now) is not None:
+            if self._refuses(now):
                 if config.mode == "shadow":  # R30: it would have been refused, so its result would not be known either
                     return self._let_through(_UNCOUNTED), before, before
                 return None, before, before
@@ -223,7 +221,6 @@ class CircuitBreaker:
             self._open(now, config)
         elif verdict == "success":
             self._state = "closed"
-            self._epoch += 1
 
     def _count(self, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool) -> None:
         width = config.window_s / _BUCKETS

@@ -104,7 +104,7 @@ class _Idle:
         """Keep *connection*, unless it cannot be used again."""
         usable = False
         try:
-            usable = not self._closed and connection.http.is_idle() and not connection.socket.has_left_over
+            usable = not self._closed and connection.http.is_idle()
         finally:
             if not usable:
                 connection.socket.abort()

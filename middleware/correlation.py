@@ -38,5 +38,5 @@ class CorrelationMiddleware:
         info = request.call.info
         if request.call.correlation_id_replaced:
             self._emit(CorrelationIdReplaced(call=info))
-        request.headers[CORRELATION_HEADER] = info.correlation_id
+        request.headers[CORRELATION_HEADER] = info.correlation_id  # R50
         return await call_next(request)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import anyio
 
+from .cancellation import pass_on_cancel, pending_cancels
 from .clock import Clock
 from .errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from .events import DeadlineReached, Listener
@@ -80,9 +81,11 @@ class DeadlineMiddleware:
         call.deadline_at = call.started_at + total_s
         left_s = call.deadline_at - self._clock.now()
         if left_s > 0:  # else not a byte may leave: a scope cuts no earlier than the first wait
+            before = pending_cancels()
             # R44: anyio's scopes, never asyncio.timeout or wait_for.
             with anyio.move_on_after(left_s):
                 return await call_next(request)
+            pass_on_cancel(before)  # R42
         call.stop_reason = "deadline"
         self._emit(DeadlineReached(call=call.info, total_s=total_s))
         raise DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
@@ -108,11 +111,13 @@ class AttemptTimeoutMiddleware:
         attempt.timeout_s = timeout_s = config.timeout_s
         if config.announce:
             left_ms = max(1, int(min(left_s, timeout_s) * 1000))
-            request.headers[TIME_LEFT_HEADER] = str(left_ms)
+            request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
         if left_s <= timeout_s:  # R40: the deadline cuts first, and its error is the honest one
             return await call_next(request)
+        before = pending_cancels()
         with anyio.move_on_after(timeout_s):  # R44
             return await call_next(request)
+        pass_on_cancel(before)  # R42
         reason = f"attempt timed out after {timeout_s:g} s"
         if attempt.request_sent == "no":
             raise RequestNotSentError(reason)

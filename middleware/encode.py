@@ -166,10 +166,10 @@ class EncodeMiddleware:
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Here and not where it is added: an attempt that can never be sent must not count as one.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
-        request.content = encode_body(request.json_body)
+        request.content = encode_body(request.json_body)  # R14
         if request.content is not None:
             request.headers["content-type"] = "application/json"
         if request.call.settings(IdempotencyConfig).honors_key and request.method in KEYED_METHODS:
-            request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())
+            request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())  # R50
         request.target = encode_target(request.path, request.path_params, request.params)
         return await call_next(request)

@@ -132,6 +132,8 @@ class CallError(PlatformError):
     """
 
     code = "CALL_FAILED"
+    # Does such a failure tell that the request was applied, or that it was not, whatever happened before?
+    _proves_it: ClassVar[bool] = False
 
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
@@ -223,11 +225,6 @@ class CallError(PlatformError):
     def is_ambiguous(self) -> bool:
         """Does the failure of this attempt leave open whether the request was applied?"""
         return self.request_sent != "no" and not self._proves_it
-
-    @property
-    def _proves_it(self) -> bool:
-        """Does this failure tell that the request was applied, or that it was not, whatever happened before?"""
-        return False
 
     def _details(self) -> dict[str, Any]:
         wait_s, problem = self.retry_after_s, self.problem
@@ -332,10 +329,7 @@ class DecodeError(CallError):
     """A 2xx answer that is not what the operation promises; the reason names the field's path."""
 
     code = "INVALID_RESPONSE"
-
-    @property
-    def _proves_it(self) -> bool:
-        return True  # 2xx: it was applied
+    _proves_it = True  # 2xx: it was applied
 
 
 class RejectedError(CallError):
@@ -347,6 +341,7 @@ class RejectedError(CallError):
     """
 
     code = "REJECTED"
+    _proves_it = True  # the platform itself says that it was not done
 
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text is what pickle and copy hand back; the problem comes with the state.
@@ -358,10 +353,6 @@ class RejectedError(CallError):
     def problem(self) -> Problem:
         """What the body said about the failure."""
         return self._problem
-
-    @property
-    def _proves_it(self) -> bool:
-        return True  # the platform itself says that it was not done
 
 
 class ResponseTooLargeError(CallError):
@@ -508,7 +499,7 @@ def codes_table() -> str:
     classes: list[type[PlatformError]] = [PlatformError]
     for kind in classes:  # grows while it is read: the whole tree, level by level
         classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
-        meaning = next(line.strip() for line in (kind.__doc__ or "").splitlines() if line.strip())
+        meaning = next(line.strip() for line in str(kind.__doc__).splitlines() if line.strip())
         lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
     return "\n".join(lines)
 

@@ -311,7 +311,7 @@ def failure(request: PlatformRequest, error: BaseException, *, traced: bool, tex
     """
     attempt, name = request.attempt, type(error).__name__
     if not traced and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
-        attempt.request_sent = "maybe"
+        attempt.request_sent = "maybe"  # R12
     if attempt.request_sent == "no":
         # The operating system's or TLS's own words. Later ones may quote what the peer sent.
         said = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import anyio
 
+from .cancellation import pass_on_cancel, pending_cancels
 from .clock import Clock
 from .errors import BulkheadFullError, CircuitOpenError, RateLimitExceededError, RefusedError
 from .events import HedgeRefused, HedgeStarted, HedgeWon, Listener
@@ -66,7 +67,7 @@ class HedgingMiddleware:
         if config.max_hedges == 0 or not request.is_repeatable:  # R19
             return await call_next(request)
         race = _Race(request, call_next, self._emit)
-        started_at = self._clock.now()
+        started_at, before = self._clock.now(), pending_cancels()
         async with anyio.create_task_group() as group:
             group.start_soon(race.run, 0)
             for hedge in range(1, config.max_hedges + 1):
@@ -79,6 +80,7 @@ class HedgingMiddleware:
                     group.start_soon(race.run, hedge)
             await race.until_decided()
             group.cancel_scope.cancel()  # R19: the losers are cancelled, and awaited by leaving this block
+        pass_on_cancel(before)  # R42
         return race.result()
 
     def _allows(self, hedge: int, request: PlatformRequest, started_at: float) -> bool:

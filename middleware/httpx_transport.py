@@ -92,7 +92,7 @@ class _Progress:
     async def trace(self, event: str, _info: dict[str, Any]) -> None:
         self.traced = True
         if event.endswith(".send_request_headers.started"):
-            self._attempt.request_sent = "maybe"
+            self._attempt.request_sent = "maybe"  # R12
 
 
 def _raw_pieces(response: httpx.Response) -> AsyncIterable[bytes]:

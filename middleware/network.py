@@ -73,11 +73,6 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         """
         return bool(self._received) or self._is_gone or bool(self._poll.poll(0))
 
-    @property
-    def has_left_over(self) -> bool:
-        """True when bytes came after the response that has just ended."""
-        return bool(self._received)
-
     def abort(self) -> None:
         """Close now, without waiting for the peer or for what is still to be sent; idempotent."""
         self._aborted = True
@@ -134,7 +129,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         Return the next bytes; none at the end.
 
         The last byte of what arrived is kept for a read of its own. A parser that has all of its message does not ask
-        again, so whatever is still here then came after the message: see `has_left_over`.
+        again, so whatever is still here then came after the message, and makes the connection stale.
 
         Raises:
             ResponseTooLargeError: The response's head is beyond its bound.

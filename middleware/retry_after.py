@@ -26,8 +26,8 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
     if until is None:
         return None
     since = _parse_date(date or "")
-    delay = until - (wall if since is None else since)
-    return delay if delay > 0 else None
+    delay = until - (wall if since is None else since)  # R15
+    return delay if delay > 0 else None  # R15
 
 
 def _parse_date(text: str) -> float | None:

@@ -1,5 +1,6 @@
 """What the whole suite shares: a gateway on a real socket, a clock that never really waits, recorded telemetry."""
 
+import re
 import time
 from random import Random
 
@@ -14,6 +15,20 @@ from middleware import StackConfig, Telemetry
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import reset_connectors
 from runtime.gateway import Gateway
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rule", help="run only the tests that name this rule, for example R15, in their docstring")
+
+
+def pytest_collection_modifyitems(config, items):
+    if rule := config.getoption("--rule"):
+        kept, others = [], []
+        for item in items:
+            named = re.search(rf"\b{rule}\b", getattr(item.function, "__doc__", None) or "")
+            (kept if named else others).append(item)
+        config.hook.pytest_deselected(items=others)
+        items[:] = kept
 
 
 class SkippingClock:

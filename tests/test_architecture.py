@@ -21,6 +21,7 @@ BASE_TIER = [
     "semconv",
     "retry_after",
     "header_value",
+    "cancellation",
 ]
 FACTS = set(BASE_TIER)
 # The terminal: shared parts first, then one module per library, then the choice between them.

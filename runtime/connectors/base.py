@@ -230,7 +230,7 @@ class PlatformHttpClient:
         try:
             return await self._stack.handle(request)
         except BaseException as error:
-            forget_locals(error)
+            forget_locals(error)  # R52
             raise
         finally:
             del request
@@ -252,7 +252,7 @@ class PlatformHttpClient:
             service=self.service,
             operation=operation,
             method=method,
-            route=_OTHER_ROUTE if path_params is None else path,
+            route=_OTHER_ROUTE if path_params is None else path,  # R51
             idempotent=_is_idempotent(method, arguments.get("idempotent")),
             correlation_id=chosen,
         )

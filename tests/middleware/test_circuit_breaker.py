@@ -98,6 +98,24 @@ def test_the_window_slides():
     assert breaker.state == "closed"
 
 
+@pytest.mark.parametrize(("first", "state"), [(0.95, "closed"), (1.05, "open")])
+def test_the_window_is_kept_in_tenths(first, state):
+    """R32: what happened in the tenth that began ten seconds ago is gone, the next tenth is not."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure", first)
+    breaker.play("failure", 10.0)
+    assert breaker.state == state
+
+
+def test_the_window_takes_no_more_room_with_more_attempts():
+    """Ten thousand attempts in twenty seconds, at most ten tenths of the window."""
+    breaker = Breaker()
+    for number in range(10_000):
+        breaker.play("success", number / 500)
+    assert len(breaker.machine._window) <= 10
+
+
 @pytest.mark.parametrize(("random", "open_s"), [(Lowest(), 5.0), (Highest(), 6.0)])
 def test_it_stays_open_for_its_time(random, open_s):
     """R33: open_s * U(1, 1.2), and at exactly that time the next call is the probe."""
@@ -152,6 +170,7 @@ def test_a_silent_probe_loses_its_permit():
     breaker = opened()
     silent = breaker.acquire(5.0)
     assert breaker.acquire(19.9) is None
+    assert breaker.retry_after_s(6.0) is None  # it depends on the probe
     second = breaker.acquire(20.0)
     assert second.is_probe
     assert breaker.record(silent, "success", 20.0) == ("half_open", "half_open")
@@ -288,7 +307,7 @@ def status(code):
     ("error", "verdict"),
     [
         (None, "success"),
-        *((status(code), "success") for code in (301, 400, 401, 403, 404, 409, 422, 501, 505)),
+        *((status(code), "success") for code in (301, 400, 401, 403, 404, 409, 422, 499, 501, 505)),
         *((status(code), "failure") for code in (500, 502, 503, 504, 520)),
         *((status(code), "neutral") for code in (408, 429)),
         (RequestNotSentError("x"), "failure"),
@@ -350,6 +369,7 @@ async def test_each_rejection_is_a_new_error_that_says_when():
             await layer(a_request(), upstream)
         errors.append(caught.value)
     assert errors[0] is not errors[1]
+    assert str(errors[0]) == "circuit svc is open"
     assert (errors[0].retry_after_s, upstream.calls) == (5.0, 0)
     assert [event.guard for event in events[1:]] == ["circuit_breaker"] * 2
 
@@ -389,6 +409,7 @@ async def test_modes_that_never_refuse_allow_hedges(mode):
 async def test_an_attempt_is_slow_beyond_its_share_of_the_timeout():
     """R32: half of ten seconds is not slow, more is."""
     clock, settings = FakeClock(), [CircuitBreakerConfig(slow_ratio=0.5, min_calls=1)]
+    clock.time = 100.0
     layer, breakers = a_layer(clock)
 
     async def takes(seconds):
@@ -483,3 +504,107 @@ def test_it_agrees_with_an_independent_breaker(steps):
         assert (permit is not None) == allowed, clock.time
         if permit is not None:
             breaker.record(permit, "failure" if fails else "success", clock.time, config)
+
+
+def test_what_is_neutral_counts_nowhere():
+    """R31: neither to the attempts nor to the failures."""
+    breaker = Breaker()
+    for _ in range(100):
+        breaker.play("neutral")
+    for _ in range(9):
+        breaker.play("failure")
+    assert breaker.state == "closed"
+    breaker.play("failure")
+    assert breaker.state == "open"
+
+
+def test_results_of_attempts_begun_before_it_opened_do_not_keep_it_open():
+    """R35: ten late failures while it is open change nothing."""
+    breaker = Breaker()
+    late = [breaker.acquire(0.0) for _ in range(10)]
+    for _ in range(10):
+        breaker.play("failure")
+    for permit in late:
+        assert breaker.record(permit, "failure", 4.0) == ("open", "open")
+    assert breaker.acquire(5.0).is_probe
+
+
+def test_a_refused_attempt_leaves_no_trace():
+    """R30: a breaker that refused is idle again once it is closed and its attempts have ended."""
+    breaker = opened()
+    assert not breaker.machine.is_idle
+    assert breaker.acquire(1.0) is None
+    probe = breaker.acquire(5.0)
+    assert not breaker.machine.is_idle
+    breaker.record(probe, "success", 5.0)
+    assert breaker.machine.is_idle
+    held = breaker.acquire(6.0)
+    assert not breaker.machine.is_idle
+    breaker.record(held, "neutral", 6.0)
+    assert breaker.machine.is_idle
+
+
+@pytest.mark.parametrize("mode", ["normal", "shadow", "disabled", "forced_open"])
+def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
+    """R30: and the breaker's own where none does."""
+    breaker = opened(mode="normal")
+    config = CircuitBreakerConfig(mode=mode)
+    assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
+    assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
+    assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
+
+
+def test_the_open_time_that_remains():
+    """R36: none once it is over."""
+    breaker = opened()
+    assert [breaker.retry_after_s(now) for now in (1.0, 4.0, 5.0, 6.0)] == [4.0, 1.0, None, None]
+
+
+def test_late_results_do_not_disturb_the_probe():
+    """R35: neither while it is in flight nor after it closed the circuit."""
+    breaker = Breaker()
+    late = [breaker.acquire(0.0) for _ in range(20)]
+    for _ in range(10):
+        breaker.play("failure")
+    probe, before, after = breaker.machine.acquire(5.0, breaker.config, 15.0)
+    assert (before, after) == ("open", "half_open")
+    for permit in late[:10]:
+        assert breaker.record(permit, "failure", 5.0) == ("half_open", "half_open")
+    assert breaker.record(probe, "success", 5.0) == ("half_open", "closed")
+    for permit in late[10:]:
+        assert breaker.record(permit, "failure", 5.0) == ("closed", "closed")
+
+
+def test_an_attempt_is_not_slow_unless_it_is_said_to_be():
+    """R32: its end alone says nothing of its time."""
+    config, machine = CircuitBreakerConfig(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", Lowest())
+    permit, _, _ = machine.acquire(0.0, config, 15.0)
+    assert machine.record(permit, "success", 0.0, config) == ("closed", "closed")
+
+
+def test_a_breaker_that_is_used_is_not_the_longest_unused():
+    """R30: however long ago it was made."""
+    breakers = CircuitBreakers("svc", Lowest())
+    made = [breaker_of(breakers, key=f"k{number}") for number in range(1024)]
+    assert breaker_of(breakers, key="k0") is made[0]
+    breaker_of(breakers, key="new")
+    assert breaker_of(breakers, key="k0") is made[0]
+    assert breaker_of(breakers, key="k1") is not made[1]
+
+
+async def test_the_call_knows_the_state_before_and_after_its_attempt():
+    """R52: and each change is told, that of the probe's beginning too."""
+    clock, events, seen = FakeClock(), [], []
+    layer, _ = a_layer(clock, events=events)
+    await fail_ten_times(layer)
+    clock.time = 5.0
+
+    async def rest(request):
+        seen.append(request.call.circuit_state)
+        return "answer"
+
+    request = a_request()
+    assert await layer(request, rest) == "answer"
+    assert (seen, request.call.circuit_state) == (["half_open"], "closed")
+    changes = [(event.breaker, event.before, event.after) for event in events]
+    assert changes == [("svc", "closed", "open"), ("svc", "open", "half_open"), ("svc", "half_open", "closed")]

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from middleware.errors import (
     ConflictError,
     DeadlineExceededError,
     DecodeError,
+    InternalError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
@@ -138,7 +140,9 @@ EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 def test_the_documented_codes_are_the_codes():
     """R52: stable names for programs; the table in the documentation is the one the code makes."""
-    assert codes_table() in (Path(__file__).resolve().parents[2] / "docs" / "resilience.md").read_text()
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "resilience.md").read_text()
+    told = documentation.partition("<!-- codes: ")[2].partition("-->\n")[2].partition("\n<!-- /codes")[0]
+    assert codes_table() == told
     codes = [kind.code for kind in EVERY]
     assert len(set(codes)) == len(codes) - 1  # both kinds of unusable input are VALIDATION_ERROR, the core's own word
     assert all(code.isupper() for code in codes)
@@ -182,6 +186,103 @@ def test_the_details_tell_what_the_platform_said():
         "error_code": "CONFIGURATION_ERROR",
         "details": {"problems": ["a: b"]},
     }
+
+
+def test_an_error_has_every_attribute_before_its_call_ended():
+    """Neutral ones: whoever reads it early gets no exception."""
+    error = CallError(reason="x")
+    assert (error.service, error.operation, error.method, error.route, error.correlation_id) == ("",) * 5
+    assert (error.attempts, error.elapsed_s, error.timeline) == (0, 0.0, ())
+    assert (error.stop_reason, error.circuit_state, error.status, error.problem) == ("", "", None, None)
+    assert (error.reason, error.request_sent, error.retry_after_s, error.outcome) == ("x", "no", None, None)
+    assert (str(error), repr(error), error.args) == ("x", "<CallError: x>", ("x",))
+    assert (error.outcome_unknown, error.is_retry_safe) == (False, True)
+    assert (str(CallError()), str(StatusError()), str(InternalError())) == ("", "", "")
+    assert ResponseLostError("x", request_sent="maybe").to_plugin_error()["details"]["request_sent"] == "maybe"
+
+
+def test_an_ended_error_tells_its_record():
+    """R52: attribute by attribute."""
+    record = AttemptRecord(number=1, started_s=0, ended_s=1, outcome="x", status=None, request_sent="maybe", delay_s=0)
+    error = ended(ResponseLostError("reset", request_sent="maybe"))
+    error.outcome = replace(error.outcome, timeline=(record,), elapsed_s=1.5)
+    assert (error.service, error.operation, error.method, error.route) == ("svc", "op", "POST", "/r")
+    assert (error.correlation_id, error.attempts, error.elapsed_s, error.timeline) == ("c-1", 1, 1.5, (record,))
+    assert (error.stop_reason, error.circuit_state) == ("not_retryable", "closed")
+    told = "svc.op (POST /r): reset [1 attempt; the write may have been applied; correlation id c-1]"
+    assert (str(error), repr(error)) == (told, f"<ResponseLostError: {told}>")
+    assert str(ended(NotFoundError("gone", status=404))) == "svc.op (POST /r): gone [1 attempt; correlation id c-1]"
+
+
+@pytest.mark.parametrize(("status", "problem", "text"), [
+    (404, Problem(), "answered 404"),
+    (404, Problem(code="NotFound"), "answered 404 NotFound"),
+    (404, Problem(message="no such app"), "answered 404 no such app"),
+    (404, Problem(code="NotFound", message="no such app"), "answered 404 NotFound: no such app"),
+])  # fmt: skip
+def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
+    """Code and message, where there are any."""
+    error = status_error(status, problem)
+    assert (error.reason, error.args, error.status, error.problem) == (text, (text,), status, problem)
+    assert (error.request_sent, error.retry_after_s) == ("yes", None)
+
+
+def test_a_failure_in_a_success_is_told_with_what_the_body_said():
+    """And is no unknown outcome: the platform says that it was not done."""
+    error = RejectedError(Problem(code="QuotaExceeded", message="too many"), request_sent="yes")
+    assert (error.reason, error.problem.code) == ("answered that it failed: QuotaExceeded: too many", "QuotaExceeded")
+    assert ended(error).outcome_unknown is False
+    assert (RejectedError().reason, RejectedError().problem) == ("", Problem())
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.reason, again.problem, again.request_sent) == (error.reason, error.problem, "yes")
+
+
+def test_an_internal_error_tells_where():
+    """Innermost last; nothing where nobody knows."""
+    assert InternalError("x", origin=["a.py:1 in f", "b.py:2 in g"]).origin == ("a.py:1 in f", "b.py:2 in g")
+    assert InternalError("x").origin == ()
+
+
+def test_a_config_error_lists_every_problem():
+    """Or the one."""
+    both, one = ConfigError(["a: b", "c: d"]), ConfigError("a: b")
+    assert (both.problems, str(both), both.args) == (("a: b", "c: d"), "a: b; c: d", (("a: b", "c: d"),))
+    assert (one.problems, str(one)) == (("a: b",), "a: b")
+    assert PlatformError("x").to_plugin_error() == {"error": "x", "error_code": "PLATFORM_ERROR", "details": {}}
+
+
+def test_the_label_of_a_foreign_exception_is_its_class():
+    """Whatever attributes it has; an answer without a status has its class too."""
+    foreign = ValueError("x")
+    foreign.status = 418
+    assert (error_type(foreign), error_type(StatusError("x")), error_type(None)) == (
+        "ValueError",
+        "StatusError",
+        "NoneType",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "chained", "kept"),
+    [(ValueError, False, {}), (CallError, True, {}), (ValueError, True, {"secret": "s3cret"})],
+)
+def test_the_frames_of_an_error_and_of_ours_before_it_forget_their_locals(kind, chained, kept):
+    """R52: what the caller was handling when it called is the caller's."""
+
+    def fail():
+        secret = "s3cret"
+        raise kind(str(len(secret)))
+
+    with pytest.raises(kind) as caught:
+        fail()
+    inner = outer = caught.value
+    if chained:
+        outer = CallError("x")
+        outer.__context__ = inner
+    frame = inner.__traceback__.tb_next.tb_frame
+    assert frame.f_locals["secret"] == "s3cret"
+    forget_locals(outer)
+    assert {name: value for name, value in frame.f_locals.items() if name == "secret"} == kept
 
 
 def lost(*, is_ambiguous):
@@ -245,3 +346,10 @@ def test_what_the_caller_was_handling_stays_the_callers():
         forget_locals(caught.value)
         assert outer.__traceback__.tb_next.tb_frame.f_locals == {"mine": "kept"}
     assert caught.tb.tb_next.tb_frame.f_locals == {}
+
+
+def test_what_the_deadline_cut_stands_in_the_timeline():
+    """The error of one try tells of that try; the error of the call leaves it to the record."""
+    for sent, unclear in (("no", False), ("maybe", True), ("yes", True)):
+        assert DeadlineExceededError("x", request_sent=sent).is_ambiguous is unclear
+        assert ended(DeadlineExceededError("x", request_sent=sent)).is_ambiguous is False

@@ -2,7 +2,7 @@
 
 import pytest
 
-from middleware.redaction import redact, redact_target
+from middleware.redaction import query_values, redact, redact_target
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,49 @@ def test_a_secret_that_is_cut_leaves_no_half():
     """Masking comes before cutting."""
     text = redact("x" * 290 + " eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln")
     assert "eyJ" not in text
+
+
+@pytest.mark.parametrize("length", [300, 301])
+def test_a_text_is_cut_at_its_limit_and_says_so(length):
+    """300 characters unless told otherwise, the last one an ellipsis where something is missing."""
+    assert redact("x" * length) == ("x" * 300 if length == 300 else "x" * 299 + "…")
+    assert redact("x" * length, limit=length) == "x" * length
+    assert redact("x" * length, limit=10) == "x" * 9 + "…"
+
+
+def test_a_huge_text_is_looked_at_in_part():
+    """Twenty times the limit, so that masking costs a bounded time; a secret that shrinks to its mask makes room."""
+    assert redact("token=" + "a" * 187 + " end more", limit=10) == "*** end mo"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a eyJhbGci.eyJz b", "a *** b"),
+        ("a Bearer t.o.k, b", "a ***, b"),
+        ("a moz_live_abcdef b", "a *** b"),
+        ("a sk_abc_test_abcdef b", "a *** b"),
+        ("a mpc_abcdef b", "a *** b"),
+        ("https://me:pw@host/x", "https://***@host/x"),
+        ("api_key=abc&b=c", "***&b=c"),
+        ("Set-Cookie: abc; b", "***; b"),
+        ("mail ada.l@example.co.uk, b", "mail ***, b"),
+        ("tokens: 7 words", "tokens: 7 words"),
+        ("a\x00\x1f\x7f\x9fb", "a b"),
+    ],
+)
+def test_what_goes_and_what_stays(text, shown):
+    """A secret leaves its mask and nothing of itself; what stands around it stays."""
+    assert redact(text) == shown
+
+
+def test_known_secrets_go_wherever_they_stand():
+    """Each of them, each time; what is absent or empty masks nothing."""
+    assert redact("a1 b2 a1 c3", "a1", None, "", "b2") == "*** *** *** c3"
+
+
+def test_the_values_of_a_query_that_are_masked():
+    """Texts of six characters and more, in lists too."""
+    params = {"a": "sixsix", "b": "five5", "c": ["listed-1", 7, "no"], "d": ("listed-2",), "e": None, "f": 1234567}
+    assert list(query_values(params)) == ["sixsix", "listed-1", "listed-2"]
+    assert list(query_values(None)) == []

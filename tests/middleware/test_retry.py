@@ -68,7 +68,7 @@ MATRIX = [
 @pytest.mark.parametrize("repeatable", [True, False])
 @pytest.mark.parametrize("keyed", [True, False])
 def test_the_matrix(error, when, repeatable, keyed):
-    """R11: by what became of the request, and whether repeating it is harmless."""
+    """R11, R12, R37: by what became of the request, and whether repeating it is harmless."""
     policy = RetryPolicy(Random(1))
     expected = {ALWAYS: True, IDEMPOTENT: repeatable, KEYED: keyed, NEVER: False}[when]
     assert policy.is_retryable(error, repeatable=repeatable, keyed=keyed) is expected
@@ -101,6 +101,19 @@ async def test_success_enters_no_engine(monkeypatch):
     upstream = Upstream(None)
     await a_layer(FakeClock())(a_request(), upstream)
     assert upstream.calls == 1
+
+
+@pytest.mark.parametrize(("code", "reason", "told"), [(503, "max_attempts", 1), (404, "not_retryable", 0)])
+async def test_a_call_with_one_try_enters_no_engine(monkeypatch, code, reason, told):
+    """R10: not_retryable comes before max_attempts; only a failure that could have been repeated is told of."""
+    monkeypatch.setattr("tenacity.AsyncRetrying", None)
+    events, request, upstream = [], a_request(max_attempts=1), Upstream(status(code))
+    with pytest.raises(StatusError) as caught:
+        await a_layer(FakeClock(), events=events)(request, upstream)
+    assert (caught.value.status, upstream.calls, request.call.stop_reason) == (code, 1, reason)
+    assert [(event.attempt, event.stop_reason, event.error) for event in events] == [
+        (1, "max_attempts", caught.value)
+    ] * told
 
 
 async def test_attempts_waits_and_events_go_together():
@@ -138,6 +151,22 @@ async def test_a_retry_after_beyond_the_limit_stops_at_once():
     with pytest.raises(StatusError) as caught:
         await a_layer(clock)(request, Upstream(status(503, 20.1)))
     assert (clock.slept, request.call.stop_reason, caught.value.retry_after_s) == ([], "retry_after_max", 20.1)
+
+
+async def test_a_retry_after_of_just_the_limit_is_waited_for():
+    """R10, R16: beyond it means beyond it; Retry-After and the most jitter make 21 s."""
+    clock, request = FakeClock(), a_request(deadline_at=1000.0)
+    await a_layer(clock)(request, Upstream(status(503, 20.0), None))
+    assert (clock.slept, request.call.stop_reason) == ([21.0], "")
+
+
+@pytest.mark.parametrize(("deadline", "slept"), [(0.75, []), (0.8, [0.5])])
+async def test_a_retry_needs_more_than_its_least_time(deadline, slept):
+    """R10, R16: half a second's wait, and more than a quarter for the attempt."""
+    clock, config = FakeClock(), RetryConfig(base_delay_s=0.5, min_attempt_s=0.25)
+    with pytest.raises(StatusError):
+        await a_layer(clock)(a_request(config, deadline_at=deadline, max_attempts=2), Upstream(status(503)))
+    assert clock.slept == slept
 
 
 @pytest.mark.parametrize(("deadline", "slept"), [(0.104, []), (0.106, [0.1])])
@@ -253,6 +282,43 @@ def test_the_budget_grows_with_traffic_and_slides():
     assert budget.balance(11.5, config) == pytest.approx(0.2)
 
 
+def test_a_window_is_kept_in_tenths_of_a_second():
+    """R18: calls of one tenth leave with its first, retries with what its last could be."""
+    config = RetryBudgetConfig(ratio=1, min_per_s=0, ttl_s=10)
+    times = (0.0, 0.05, 0.1, 0.15)
+
+    def balances(budget, *moments):
+        return [round(budget.balance(now, config)) for now in moments]
+
+    calls = RetryBudget()
+    for now in times:
+        calls.deposit(now, config)
+    assert balances(calls, 9.99, 10.0, 10.02, 10.09, 10.11) == [4, 2, 2, 2, 0]
+    retries = RetryBudget()
+    for now in times:
+        assert retries.withdraw(now, RetryBudgetConfig(ratio=1, min_per_s=1, ttl_s=10))
+    assert balances(retries, 10.09, 10.12, 10.19, 10.22) == [-4, -2, -2, 0]
+
+
+def test_an_exhausted_budget_is_told_once_per_window():
+    """An engineer hears of it again when a whole window has passed."""
+    budget, config = RetryBudget(), RetryBudgetConfig(ttl_s=10)
+    assert [budget.is_first_refusal(now, config) for now in (0.0, 9.9, 10.0, 19.9)] == [True, False, True, False]
+
+
+async def test_every_call_counts_to_the_budget():
+    """R18: two calls pay for one retry; what is left is told."""
+    events, config = [], RetryBudgetConfig(ratio=0.5, min_per_s=0)
+    layer, made = a_layer(FakeClock(), events=events), []
+    for _ in range(2):
+        upstream = Upstream(status(503))
+        with pytest.raises(StatusError):
+            await layer(a_plain_request(max_attempts=2, settings=[config]), upstream)
+        made.append(upstream.calls)
+    assert made == [1, 2]
+    assert [event.balance for event in events if isinstance(event, RetryBudgetExhausted)] == [0.5]
+
+
 def test_a_budget_that_is_off_never_refuses():
     """R18: it is legitimate where the upstream has headroom."""
     budget = RetryBudget()
@@ -328,6 +394,12 @@ async def test_a_delete_that_finds_nothing_after_it_may_have_deleted_is_a_succes
         with pytest.raises(NotFoundError):
             await call
         assert (request.call.already_deleted, request.call.stop_reason) == (False, "not_retryable")
+
+
+async def test_any_earlier_attempt_may_have_deleted():
+    """R13: not the first one alone."""
+    request = attempted(a_request(method="DELETE"), (503, "yes"), (500, "yes"), (404, "yes"))
+    assert (await a_layer(FakeClock())(request, Upstream(status(404)))).status == 204
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])

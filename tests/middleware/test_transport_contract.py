@@ -285,7 +285,7 @@ async def test_a_silent_handshake_ends_with_the_connect_timeout(library):
     async def accept(peer):
         await peer.gone()
 
-    async with RawServer(accept=accept) as server, Wire(library, connect_timeout_s=0.05) as wire:
+    async with RawServer(accept=accept) as server, Wire(library, connect_timeout_s=0.3) as wire:
         with pytest.raises(RequestNotSentError) as caught:
             await wire.send(server.url.replace("http:", "https:"), method="POST", target="/x?secret=1")
         assert "secret" not in str(caught.value)
@@ -426,9 +426,11 @@ async def test_a_body_is_bounded_in_bytes_and_in_memory(library, serve):
 
 async def test_a_flood_on_an_idle_connection_is_not_taken_in(library):
     """Nobody reads there: the peer is made to wait, or thrown out."""
+    idle = asyncio.Event()
 
     async def serve(peer, _seen):
         await peer.write(ok())
+        await idle.wait()
         while True:
             await peer.write(MB)
 
@@ -436,6 +438,7 @@ async def test_a_flood_on_an_idle_connection_is_not_taken_in(library):
         tracemalloc.start()
         try:
             await wire.send(server)
+            idle.set()
             for _ in range(500):
                 await asyncio.sleep(0)
             assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
@@ -583,7 +586,7 @@ async def test_a_cancelled_attempt_is_aborted_and_forgotten(library, authority, 
 
 async def test_an_attempt_timeout_keeps_the_phase(library):
     """Nothing came back in time: lost, not unsent."""
-    policies = StackConfig(transport=TransportConfig(library=library), attempt=AttemptTimeoutConfig(timeout_s=0.05))
+    policies = StackConfig(transport=TransportConfig(library=library), attempt=AttemptTimeoutConfig(timeout_s=0.3))
     async with RawServer(serve=never) as server, PlatformHttpClient(server.url, policies=policies) as client:
         with call_options(max_attempts=1), pytest.raises(ResponseLostError) as caught:
             await client.post("/x", json_body={})

@@ -1,0 +1,88 @@
+"""What travels through the stack."""
+
+from dataclasses import fields
+
+import pytest
+from layer_support import a_request
+
+from middleware.retry import RetryConfig
+from middleware.types import Attempt, AttemptRecord, PlatformRequest, PlatformResponse
+
+# What one call carries and no text may show.
+SECRET = "s3cret"
+
+
+def a_record(sent, **values):
+    values = {"number": 1, "started_s": 0, "ended_s": 1, "outcome": "x", "status": None, "delay_s": 0, **values}
+    return AttemptRecord(request_sent=sent, **values)
+
+
+@pytest.mark.parametrize(
+    ("sent", "most"), [([], "no"), (["no"], "no"), (["no", "maybe", "no"], "maybe"), (["maybe", "yes", "no"], "yes")]
+)
+def test_the_most_that_any_attempt_reached(sent, most):
+    """Whatever came after it."""
+    call = a_request().call
+    call.timeline.extend(a_record(one) for one in sent)
+    assert (call.most_sent, call.outcome(2.0).request_sent) == (most, most)
+
+
+def test_a_call_freezes_its_record_as_it_stands():
+    """R52: later changes are none of it."""
+    call = a_request(started_at=5.0).call
+    before = call.outcome(4.0)
+    assert (before.call, before.attempts, before.elapsed_s, before.timeline) == (call.info, 0, 0.0, ())
+    assert (before.stop_reason, before.circuit_state, before.already_deleted) == ("", "", False)
+    call.attempts, call.stop_reason, call.circuit_state, call.already_deleted = 2, "budget", "open", True
+    call.timeline.append(a_record("yes"))
+    after = call.outcome(7.5)
+    assert (after.attempts, after.elapsed_s, after.timeline) == (2, 2.5, tuple(call.timeline))
+    assert (after.stop_reason, after.circuit_state, after.already_deleted) == ("budget", "open", True)
+    assert before.timeline == ()
+
+
+def test_settings_that_were_not_given_have_their_defaults():
+    """R61: those that were given are the call's own."""
+    given = RetryConfig(max_attempts=7)
+    assert a_request(settings=[given]).call.settings(RetryConfig) is given
+    assert a_request().call.settings(RetryConfig) == RetryConfig()
+
+
+def test_an_attempt_has_everything_of_the_call_and_headers_of_its_own():
+    """R14: the same bytes; what one try sets, the next does not carry."""
+    request = a_request(headers={"a": "1"})
+    for name in ("path_params", "params", "json_body", "user_jwt", "decode", "problem", "target", "content"):
+        setattr(request, name, f"given {name}")
+    attempt = Attempt(delay_s=1.0)
+    copy = request.for_attempt(attempt)
+    for field in fields(PlatformRequest):
+        expected = attempt if field.name == "attempt" else getattr(request, field.name)
+        assert getattr(copy, field.name) == expected, field.name
+    copy.headers["b"] = "2"
+    assert request.headers == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("idempotent", "headers", "repeatable"),
+    [(True, {}, True), (False, {}, False), (False, {"idempotency-key": "k"}, True), (False, {"other": "k"}, False)],
+)
+def test_what_may_be_sent_again(idempotent, headers, repeatable):
+    """R11: what is idempotent, and what carries a key."""
+    assert a_request(idempotent=idempotent, headers=headers).is_repeatable is repeatable
+
+
+def test_no_repr_shows_what_a_call_carries():
+    """R52: credentials, values, bodies, headers."""
+    request = a_request(headers={"authorization": SECRET}, settings=[])
+    for name in ("path_params", "params", "json_body", "user_jwt", "decode", "target", "content"):
+        setattr(request, name, SECRET)
+    response = PlatformResponse(status=200, headers={"x": SECRET}, body=SECRET.encode(), data=SECRET)
+    assert SECRET not in repr(request)
+    assert SECRET not in repr(response)
+    assert "policy" not in repr(request.call)
+
+
+def test_a_response_tells_where_it_created():
+    """Where it says so."""
+    assert PlatformResponse(status=201, headers={"location": "/a/1"}).location == "/a/1"
+    assert PlatformResponse(status=201, headers={}).location is None
