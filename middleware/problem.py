@@ -115,6 +115,7 @@ def _field_errors(errors: Any, detail: Any, details: Any, clean: Any) -> dict[st
     if isinstance(detail, list):  # FastAPI 422: [{loc, msg, type}]
         for entry in detail[:_MAX_FIELDS]:
             if isinstance(entry, dict) and isinstance(entry.get("msg"), str):
-                place = ".".join(str(part) for part in entry.get("loc") or ())
+                loc = entry.get("loc")
+                place = ".".join(str(part) for part in loc) if isinstance(loc, list) else ""
                 found[clean(place)] = (*found.get(clean(place), ()), clean(entry["msg"]))
     return found

@@ -116,3 +116,10 @@ def test_text_is_bounded_and_free_of_control_characters():
     """A log line stays a line."""
     assert redact("a\r\nb\x00c") == "a b c"
     assert len(redact("x" * 10_000)) == 300
+
+
+@pytest.mark.parametrize("loc", [1, "body", None, {"a": 1}, True])
+def test_a_place_that_is_no_list_is_none(loc):
+    """FastAPI writes a list; whatever else stands there costs the place, not the message."""
+    problem = parse_problem(json.dumps({"detail": [{"loc": loc, "msg": "wrong"}]}).encode(), "application/json")
+    assert problem.field_errors == {"": ("wrong",)}
