@@ -1,0 +1,559 @@
+"""
+Run the local stack for real: the files of docker-compose.otel.yml with the real Collector, Jaeger and Prometheus.
+
+Takes the directory of the programs (`.ci/stack_binaries.py` prints it). Every check is printed when it held; the first
+that does not hold ends the run.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+STATE = tempfile.TemporaryDirectory()
+os.environ |= {
+    "PATH": f"{Path(sys.argv[1]).resolve()}{os.pathsep}{os.environ['PATH']}",
+    "XDG_STATE_HOME": STATE.name,
+    "MOZAIKS_VENV": "none",
+    "PYTHONPATH": str(ROOT),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    "OTEL_BSP_SCHEDULE_DELAY": "500",
+}
+
+import yaml
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from middleware import PlatformError, StackConfig, semconv
+from middleware.bulkhead import BulkheadConfig
+from middleware.circuit_breaker import CircuitBreakerConfig
+from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
+from middleware.hedging import HedgingConfig
+from middleware.retry import RetryBudgetConfig, RetryConfig
+from middleware.stack import FixedPolicy, SettingsChange
+from runtime.connectors.base import PlatformHttpClient
+from runtime.exporting import encode_line
+from runtime.gateway import Fault, Gateway
+from runtime.telemetry import TelemetryHandle, configure_telemetry
+from runtime.trace_file import Span, read_line
+
+ITEMS = "/api/service/items"
+METRICS = [value for value in vars(semconv).values() if isinstance(value, semconv.Metric)]
+# Told by the Collector only after it has lost something; promtool's tests see the alerts that read them.
+ONLY_AFTER_A_LOSS = {"otelcol_exporter_send_failed_spans_total", "otelcol_exporter_enqueue_failed_spans_total"}
+
+
+def held(what: str, condition: Any, seen: Any = "") -> None:
+    if not condition:
+        sys.exit(f"NOT HELD: {what}\n{seen}")
+    print(f"  held: {what}", flush=True)
+
+
+def ask(port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        method = "GET" if body is None else "POST"
+        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def ask_json(port: int, path: str, **query: str) -> Any:
+    status, body = ask(port, f"{path}?{urllib.parse.urlencode(query)}")
+    return json.loads(body) if status == 200 else None
+
+
+def until(look: Callable[[], Any], seconds: float = 30) -> Any:
+    """What *look* finds, once it finds something; else the last it saw."""
+    ends = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < ends:
+        time.sleep(0.25)
+    return found
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    if result.returncode != code:
+        sys.exit(f"NOT HELD: {' '.join(arguments)}: exit code {result.returncode}\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def ours(*arguments: str, code: int = 0) -> str:
+    return command(sys.executable, "-m", "runtime", *arguments, code=code)
+
+
+def trace(trace_id: str) -> list[Span]:
+    """What Jaeger holds of a trace, without what it would add for its pages."""
+    document = ask_json(16686, f"/api/v3/traces/{trace_id}", raw_traces="true")
+    return read_line(json.dumps(document["result"]).encode()) if document else []
+
+
+def differences(here: list[Span], there: list[Span]) -> list[Any]:
+    """Spans of either list without their like in the other; neither order nor repetition counts."""
+    return [span for span in (*here, *there) if span not in here or span not in there]
+
+
+def arrived(sent: list[Span]) -> list[Span]:
+    """What Jaeger holds of the trace of *sent*, once that is as much."""
+    until(lambda: len(trace(sent[0].trace_id)) >= len(sent))
+    return trace(sent[0].trace_id)
+
+
+def query(expression: str) -> list[Any]:
+    answer = ask_json(9090, "/api/v1/query", query=expression)
+    return answer["data"]["result"] if answer else []
+
+
+# The files, by the programs' own checks.
+
+
+def check_files() -> None:
+    composed = yaml.safe_load(command("compose-spec", "docker-compose.otel.yml"))["services"]
+    held("the compose specification accepts docker-compose.otel.yml", len(composed) == 4)
+    broken = Path(STATE.name) / "broken.yml"
+    broken.write_text((ROOT / "docker-compose.otel.yml").read_text("utf-8").replace("restart:", "restrat:"), "utf-8")
+    command("compose-spec", str(broken), code=1)
+    command("otelcol-contrib", "validate", f"--config={ROOT}/dashboards/otel-collector.yml")
+    held("the Collector accepts its file", True)
+    held(
+        "Prometheus accepts its file and the rules", command("promtool", "check", "config", "dashboards/prometheus.yml")
+    )
+    held("the rules' own tests pass", command("promtool", "test", "rules", "tests/dashboards/rules_test.yml"))
+
+
+def check_page(page: str) -> None:
+    """What Jaeger makes of jaeger-ui.js, run by a browser: a first choice for the Monitor tab, and the user's own."""
+    (script,) = re.findall(r"(function UIConfig.*?)JAEGER_CONFIG", page, re.DOTALL)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print("  not checked in a browser: there is none")
+        return
+    file = Path(STATE.name) / "page.html"
+    file.write_text(
+        f"<title></title><script>{script}\nlocalStorage.clear(); const said = UIConfig();"
+        "const first = localStorage.lastAtmSearchSpanKind; localStorage.lastAtmSearchSpanKind = 'chosen'; UIConfig();"
+        "document.title = [said.monitor.menuEnabled, first, localStorage.lastAtmSearchSpanKind].join();</script>",
+        "utf-8",
+    )
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={STATE.name}/browser", "--dump-dom")
+    said = command(browser, *options, file.as_uri())
+    held("Jaeger's page sets its Monitor tab to our calls", '<title>true,"internal",chosen</title>' in said, said)
+
+
+# The eight stories.
+
+
+async def tell_stories(handle: TelemetryHandle) -> None:
+    """Each call under its own correlation id, `story-<name>`."""
+
+    async def call(name: str, *faults: Fault, method: str = "GET", **sections: Any) -> None:
+        async with Gateway() as gateway:
+            gateway.script(*faults)
+            client = PlatformHttpClient(
+                gateway.url,
+                gateway.api_key,
+                service="service",
+                telemetry=handle.telemetry,
+                policies=StackConfig(**sections),
+            )
+            body = {"name": "Item"} if method == "POST" else None
+            async with client:
+                request = client.request(
+                    method, ITEMS, path_params={}, json_body=body, operation=name, correlation_id=f"story-{name}"
+                )
+                if name == "rejected":  # the circuit is opened by a call before it
+                    with contextlib.suppress(PlatformError):
+                        await client.get(ITEMS, path_params={})
+                if name == "cancelled":
+                    task = asyncio.ensure_future(request)
+                    while not gateway.requests:
+                        await asyncio.sleep(0.001)
+                    task.cancel()
+                    request = task
+                with contextlib.suppress(PlatformError, asyncio.CancelledError):
+                    await request
+
+    unavailable = Fault(kind="status", status=503, times=2)
+    await call("success")
+    await call("recovered", unavailable)
+    await call("exhausted", Fault(kind="status", status=502, times=0))
+    await call(
+        "rejected",
+        Fault(kind="status", status=500, times=0),
+        circuit_breaker=CircuitBreakerConfig(min_calls=1),
+        retry=RetryConfig(max_attempts=1),
+    )
+    await call("hedged", Fault(kind="stall"), hedging=HedgingConfig(max_hedges=1, delay_s=0.05))
+    await call("deadline", Fault(kind="stall", times=0), deadline=DeadlineConfig(total_s=0.2))
+    await call("cancelled", Fault(kind="stall", times=0))
+    await call("unknown", Fault(kind="reset", applied=True), method="POST")
+
+
+# Of each story: status and outcome of the call, its events, and status and resend count of every attempt.
+STORIES = {
+    "success": ("UNSET", "success", [], [("UNSET", None)]),
+    "recovered": (
+        "UNSET",
+        "success",
+        ["retry.scheduled", "retry.scheduled"],
+        [("ERROR", None), ("ERROR", 1), ("UNSET", 2)],
+    ),
+    "exhausted": (
+        "ERROR",
+        "failure",
+        ["retry.scheduled", "retry.scheduled", "retry.abandoned"],
+        [("ERROR", None), ("ERROR", 1), ("ERROR", 2)],
+    ),
+    "rejected": ("ERROR", "failure", ["circuit_breaker.rejected"], []),
+    "hedged": ("UNSET", "success", ["hedge.started", "hedge.won"], [("UNSET", None), ("UNSET", 1)]),
+    "deadline": ("ERROR", "failure", ["deadline.reached"], [("ERROR", None)]),
+    "cancelled": ("UNSET", "cancelled", [], [("UNSET", None)]),
+    "unknown": ("ERROR", "unknown", [], [("ERROR", None)]),
+}
+
+
+def check_stories() -> None:
+    memory = InMemorySpanExporter()
+    with configure_telemetry(service_name="stories", span_exporters=[memory]) as handle:
+        asyncio.run(tell_stories(handle))
+    emitted = read_line(encode_line(memory.get_finished_spans()))
+    for name, (status, outcome, events, attempts) in STORIES.items():
+        (call,) = [span for span in emitted if span.attributes.get("mozaiks.correlation_id") == f"story-{name}"]
+        sent = [span for span in emitted if span.trace_id == call.trace_id]
+        there = arrived(sent)
+        found = differences(sent, there)
+        held(f"story {name}: Jaeger holds its {len(sent)} spans as they were sent", not found, found)
+        (root,) = [span for span in there if span.kind == "INTERNAL"]
+        tries = sorted((span for span in there if span.kind == "CLIENT"), key=lambda span: span.start_ns)
+        seen = (
+            root.status,
+            root.attributes["mozaiks.outcome"],
+            [event.name for event in root.events],
+            [(span.status, span.attributes.get("http.request.resend_count")) for span in tries],
+        )
+        held(
+            f"story {name}: {outcome}, {len(tries)} attempts below one call",
+            seen == (status, outcome, events, attempts),
+            seen,
+        )
+        held(f"story {name}: one tree", {span.parent_id for span in tries} <= {root.span_id} and not root.parent_id)
+    services = ask_json(16686, "/api/v3/services")["services"]
+    held("Jaeger lists the services", {"stories", "mozaiks-connector-demo"} <= set(services), services)
+    operations = ask_json(16686, "/api/v3/operations", service="stories")["operations"]
+    kinds = {(entry["name"], entry.get("spanKind", "").lower()) for entry in operations}
+    wanted = {(f"service.{name}", "internal") for name in STORIES} | {
+        ("GET " + ITEMS, "client"),
+        ("POST " + ITEMS, "client"),
+    }
+    held("Jaeger lists the operations with their kinds", wanted <= kinds, kinds)
+
+
+# The demo, and its trace file.
+
+
+def check_demo() -> None:
+    file = Path(STATE.name) / "traces.jsonl"
+    for _ in range(2):
+        ours("demo", "--traces", str(file))
+    lines = file.read_bytes().splitlines()
+    held("the demo held, twice, with its spans sent to the Collector", lines)
+    answers = [ask(4318, "/v1/traces", line) for line in lines]
+    accepted = [status == 200 and not json.loads(body).get("partialSuccess") for status, body in answers]
+    held(f"the Collector's /v1/traces accepts all {len(lines)} lines of the demo's trace file", all(accepted), answers)
+    spans = [span for line in lines for span in read_line(line)]
+    found = []
+    for trace_id in (ids := {span.trace_id for span in spans}):
+        sent = [span for span in spans if span.trace_id == trace_id]
+        found += differences(sent, arrived(sent))
+    held(f"all {len(ids)} traces in Jaeger are what the file holds, attribute by attribute", not found, found)
+
+
+# A secret that nobody redacted.
+
+SECRETS = {
+    "authorization": "opaque-7f3a91",
+    "http.request.header.cookie": ["sid=opaque-51c2"],
+    "x_api_key": "moz_live_5e1f0c2b",
+    "note": "it said Bearer abcdefgh12345678 and eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl",
+    "url.full": "https://ada:wonderland@platform/x?page=2&api_key=query-51c27f&q=1",
+    "who": ["ada@example.com"],
+}
+MARKERS = ["opaque-", "moz_live", "abcdefgh12345678", "eyJ", "wonderland", "query-51c27f", "ada@example.com"]
+
+
+def check_secrets() -> None:
+    memory = InMemorySpanExporter()
+    with configure_telemetry(service_name="careless", span_exporters=[memory]) as handle:
+        tracer = handle.tracer_provider.get_tracer("careless")
+        span = tracer.start_span("fetch for ada@example.com", kind=SpanKind.CLIENT, attributes=SECRETS)
+        span.add_event("exception", {"exception.message": SECRETS["note"], "token": "opaque-in-event"})
+        span.set_attribute("gen_ai.usage.input_tokens", 17)
+        from opentelemetry.trace import Status, StatusCode
+
+        span.set_status(Status(StatusCode.ERROR, f"refused: {SECRETS['note']}"))
+        span.end()
+        trace_id = f"{span.get_span_context().trace_id:032x}"
+    sent = encode_line(memory.get_finished_spans()).decode()
+    held("the careless span carried every marker", [m for m in MARKERS if m in sent] == MARKERS)
+    until(lambda: trace(trace_id))
+    _, body = ask(16686, f"/api/v3/traces/{trace_id}")
+    left = [marker for marker in MARKERS if marker in body.decode()]
+    held("none of them is left in Jaeger", not left, (left, body))
+    (there,) = trace(trace_id)
+    shown = (there.name, there.message[:8], there.attributes["url.full"], there.attributes["gen_ai.usage.input_tokens"])
+    held(
+        "what is no secret is",
+        shown == ("fetch for ****", "refused:", "https****platform/x?page=2&****&q=1", 17),
+        shown,
+    )
+    held("Prometheus got none of them either", not [m for m in MARKERS if m.encode() in ask(8889, "/metrics")[1]])
+
+
+# Traffic in which everything that a panel shows happens.
+
+
+class Reloading(FixedPolicy):
+    """Settings that change, and that once cannot be used."""
+
+    def poll(self, now: float) -> SettingsChange | None:  # noqa: ARG002
+        if not CHANGES:
+            return None
+        return SettingsChange(problems=("x: wrong",)) if CHANGES.pop() else SettingsChange(changes=("x",))
+
+
+CHANGES = [True, False]
+
+
+async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
+    async with Gateway() as gateway:
+
+        def client(service: str, policies: Any) -> PlatformHttpClient:
+            return PlatformHttpClient(
+                gateway.url, gateway.api_key, service=service, telemetry=handle.telemetry, policies=policies
+            )
+
+        async def go_on(act: Callable[[], Awaitable[Any]]) -> None:
+            ends = time.monotonic() + seconds
+            while time.monotonic() < ends:
+                with contextlib.suppress(PlatformError):
+                    await act()
+                await asyncio.sleep(0.2)
+
+        fast = RetryConfig(base_delay_s=0.01)
+        no_breaker = CircuitBreakerConfig(mode="disabled")
+        broken = client("broken", StackConfig(retry=fast, circuit_breaker=CircuitBreakerConfig(open_s=1.0)))
+        poor = client("poor", StackConfig(budget=RetryBudgetConfig(ratio=0, min_per_s=0), circuit_breaker=no_breaker))
+        late = client("late", StackConfig(hedging=HedgingConfig(max_hedges=1, delay_s=0.02)))
+        capped = client(
+            "capped", StackConfig(hedging=HedgingConfig(max_hedges=1, delay_s=0.02), retry=RetryConfig(max_attempts=1))
+        )
+        narrow = client("narrow", StackConfig(bulkhead=BulkheadConfig(permits=1, queue=2)))
+        changing = client("changing", Reloading(StackConfig(attempt=AttemptTimeoutConfig(timeout_s=5))))
+        gateway.script(
+            Fault(kind="status", status=503, share=0.9, times=0, path="/api/broken/"),
+            Fault(kind="status", status=503, times=0, path="/api/poor/"),
+            Fault(kind="latency", seconds=0.05, times=0, path="/api/(late|capped|narrow)/"),
+            Fault(kind="reset", applied=True, times=0, method="POST", path="/api/changing/"),
+        )
+
+        async def crowd() -> None:
+            await asyncio.gather(
+                *(narrow.get("/api/narrow/items", path_params={}) for _ in range(5)), return_exceptions=True
+            )
+
+        await asyncio.gather(
+            go_on(lambda: broken.get("/api/broken/items", path_params={})),
+            go_on(lambda: poor.get("/api/poor/items", path_params={})),
+            go_on(lambda: late.get("/api/late/items", path_params={})),
+            go_on(lambda: capped.get("/api/capped/items", path_params={})),
+            go_on(crowd),
+            go_on(lambda: changing.get("/api/changing/items", path_params={})),
+            go_on(lambda: changing.post("/api/changing/items", path_params={}, json_body={"name": "Item"})),
+        )
+        for made in (broken, poor, late, capped, narrow, changing):
+            await made.aclose()
+
+
+def check_panels() -> None:
+    with configure_telemetry(service_name="busy") as handle:
+        asyncio.run(make_traffic(handle, 25))
+        dashboard = json.loads((ROOT / "dashboards/grafana/connectors.json").read_text("utf-8"))
+        empty = []
+        panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+        targets = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+        for title, written in targets:
+            expression = written.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$connector", ".*")
+            if not until(lambda expression=expression: query(expression), 10):
+                empty.append((title, expression))
+        held(f"all {len(targets)} queries of the {len(panels)} panels return data", not empty, empty)
+        rules = yaml.safe_load((ROOT / "dashboards/rules.yml").read_text("utf-8"))
+        written = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
+        labels = {name.replace(".", "_") for metric in METRICS for name in metric.attributes}
+        read = set(re.findall(r"\b(?:mozaiks_|otelcol_|connector:)[a-z0-9_:]*|\bup\b", written)) - labels
+        missing = [name for name in sorted(read - ONLY_AFTER_A_LOSS) if not query(name)]
+        held(f"all {len(read)} metrics that rules read exist, but for those told after a loss", not missing, missing)
+        states = {
+            rule["health"] for group in ask_json(9090, "/api/v1/rules")["data"]["groups"] for rule in group["rules"]
+        }
+        held("Prometheus evaluates every rule without error", states == {"ok"}, states)
+        wanted = {"WriteOutcomeUnknown", "RetryBudgetExhausted", "ConnectorRefusesItself", "SettingsRejected"}
+        firing = {alert["labels"]["alertname"] for alert in ask_json(9090, "/api/v1/alerts")["data"]["alerts"]}
+        held(f"the alerts that need no patience fire: {', '.join(sorted(wanted))}", wanted <= firing, firing)
+        selector = "mozaiks_connector_call_duration_seconds_bucket"
+        now = time.time()
+        exemplars = ask_json(9090, "/api/v1/query_exemplars", query=selector, start=str(now - 600), end=str(now))[
+            "data"
+        ]
+        ids = [found["labels"]["trace_id"] for series in exemplars for found in series["exemplars"]]
+        held(
+            f"{len(ids)} exemplars in Prometheus, and the newest leads to a trace in Jaeger",
+            ids and trace(ids[-1]),
+            ids,
+        )
+    for kind in ("internal", "client"):
+        for what, more in (("calls", {}), ("errors", {}), ("latencies", {"quantile": "0.95"})):
+            found = ask_json(
+                16686,
+                f"/api/metrics/{what}",
+                service="busy",
+                spanKind=kind,
+                groupByOperation="true",
+                lookback="300000",
+                ratePer="60000",
+                step="5000",
+                **more,
+            )
+            held(f"Jaeger's Monitor tab has {what} of spans of kind {kind}", found and found.get("metrics"), found)
+
+
+def check_runbook() -> None:
+    """Each page's condition finds traces of the traffic above, by the search that Jaeger's page makes."""
+    text = (ROOT / "docs/runbook.md").read_text("utf-8")
+    conditions = re.findall(r"- \*\*Trace\*\*:[^`]*`([^`]+)`", text)
+    for condition in conditions:
+        tags = dict(pair.split("=", 1) for pair in condition.split())
+        service = tags.pop("mozaiks.connector.name", "")
+        tags |= {"mozaiks.connector.name": "broken"} if service else {}
+        found = ask_json(16686, "/api/traces", service="busy", tags=json.dumps(tags), limit="1", lookback="1h")
+        held(f"Jaeger's search finds a trace by {condition}", found and found["data"], found)
+    held("every page of the runbook about calls has its search", len(conditions) == text.count("**Trace**"))
+
+
+# The Collector dies under traffic.
+
+
+async def call_through_the_gap(handle: TelemetryHandle) -> tuple[int, int, int]:
+    """Calls, failures, requests at the gateway, while the Collector is killed and started again."""
+    done = failed = 0
+    async with Gateway() as gateway:
+        client = PlatformHttpClient(gateway.url, gateway.api_key, service="service", telemetry=handle.telemetry)
+
+        async def act(script: asyncio.Task[None]) -> None:
+            nonlocal done, failed
+            while not script.done():
+                try:
+                    await client.get(ITEMS, path_params={}, operation="steady")
+                except PlatformError:
+                    failed += 1
+                done += 1
+                await asyncio.sleep(0.02)
+
+        async def kill_and_start() -> None:
+            await asyncio.sleep(6)
+            pid = json.loads((Path(STATE.name) / "mozaiks-stack/otel-collector.json").read_text("utf-8"))["pid"]
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(12)
+            await asyncio.to_thread(ours, "stack", "status", code=1)
+            await asyncio.to_thread(ours, "stack", "up")
+            await asyncio.sleep(15)
+
+        script = asyncio.create_task(kill_and_start())
+        await asyncio.gather(act(script), script)
+        await client.aclose()
+        return done, failed, len(gateway.requests)
+
+
+def check_outage() -> None:
+    started = time.time()
+    memory = InMemorySpanExporter()
+    with configure_telemetry(service_name="steady", span_exporters=[memory]) as handle:
+        done, failed, requests = asyncio.run(call_through_the_gap(handle))
+        held(f"{done} calls while the Collector was gone for 12 s: none failed", (failed, done) == (0, requests))
+        lost = handle.dropped["otlp"]
+        held(f"{lost} spans were lost and counted", lost > 0)
+    last = memory.get_finished_spans()[-1]
+    held("spans flow again", until(lambda: trace(f"{last.context.trace_id:032x}")))
+    seen = until(lambda: query('sum(mozaiks_telemetry_export_dropped_total{job="steady"}) > 0'))
+    held("the panel of lost spans tells their number", seen and float(seen[0]["value"][1]) == lost, (seen, lost))
+    series = ask_json(
+        9090,
+        "/api/v1/query_range",
+        query='min(up{job="otel-collector"})',
+        start=str(started),
+        end=str(time.time()),
+        step="5",
+    )["data"]["result"][0]["values"]
+    ups = [value for _, value in series]
+    held("the panel of scrapes shows the gap", "0" in ups and ups[-1] == "1", ups)
+
+
+def check_as_composed() -> None:
+    """In a process of its own, in namespaces of its own: see `.ci/as_composed.py`."""
+    namespaces = ("unshare", "--mount", "--net", "--fork")
+    tools = shutil.which("ip") and shutil.which("unshare")
+    if (
+        os.geteuid() != 0
+        or not tools
+        or subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode
+    ):
+        print("  not checked as composed: that needs root, namespaces and iproute2")
+        return
+    place = Path(STATE.name) / "root"
+    place.mkdir()
+    print(command(*namespaces, sys.executable, str(ROOT / ".ci/as_composed.py"), sys.argv[1], str(place)), end="")
+
+
+def main() -> None:
+    os.environ.pop("OTEL_SERVICE_NAME", None)
+    check_files()
+    held("nothing is up", "not up" in ours("stack", "status", code=1))
+    started = time.monotonic()
+    said = ours("stack", "up")
+    held(f"the stack is up after {time.monotonic() - started:.1f} s", said.count("ready") == 3, said)
+    held("it says that this Jaeger has no pages", "without its pages" in ours("stack", "status"))
+    check_page(ask(16686, "/")[1].decode())
+    try:
+        check_demo()
+        check_stories()
+        check_secrets()
+        check_panels()
+        check_runbook()
+        check_outage()
+    finally:
+        ours("stack", "down")
+    held("nothing is left", "not up" in ours("stack", "status", code=1))
+    check_as_composed()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        STATE.cleanup()

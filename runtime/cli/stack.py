@@ -1,0 +1,368 @@
+"""
+`python3 -m runtime stack up|down|status`: Jaeger, Prometheus and the Collector on this machine, without containers.
+
+Runs the files that docker-compose.otel.yml mounts with the programs that stand on PATH. What they write goes to one
+directory of the user, and is thrown away by `down`.
+"""
+
+import argparse
+import fcntl
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .bootstrap import project_directory
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["SERVICES", "main"]
+
+_HOST = "127.0.0.1"
+_WIDTH = 100  # where output is no terminal
+_START_S = 30.0
+_STOP_S = 10.0
+_POLL_S = 0.1
+_LAST_LINES = 8
+_NO_PAGES = "not the Jaeger UI"  # what a Jaeger that was built without its pages says in their place
+_COMPOSE = "docker compose -f docker-compose.otel.yml up"
+_EXPORT = f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{_HOST}:4318 OTEL_METRIC_EXPORT_INTERVAL=1000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """
+    One program of the stack.
+
+    Attributes:
+        name: Its name in docker-compose.otel.yml.
+        binary: What to look for on PATH.
+        arguments: `{files}` is where the configuration stands, `{state}` where data goes.
+        ports: Every port that it listens on.
+        ready: Port and path that answer 200 when it is ready.
+        page: Port of what a person looks at, or sends to.
+        purpose: What it is for.
+        source: Where it comes from.
+    """
+
+    name: str
+    binary: str
+    arguments: tuple[str, ...]
+    ports: tuple[int, ...]
+    ready: tuple[int, str]
+    page: int
+    purpose: str
+    source: str
+
+
+SERVICES = (
+    Service(
+        name="jaeger",
+        binary="jaeger",
+        arguments=("--config={files}/jaeger.yml",),
+        ports=(16686, 16685, 14317, 14133, 14888),
+        ready=(14133, "/status"),
+        page=16686,
+        purpose="shows traces",
+        source="jaegertracing.io/download",
+    ),
+    Service(
+        name="prometheus",
+        binary="prometheus",
+        arguments=(
+            "--config.file={state}/prometheus.yml",
+            "--enable-feature=exemplar-storage",
+            "--storage.tsdb.path={state}/prometheus",
+            "--storage.tsdb.retention.time=1d",
+            f"--web.listen-address={_HOST}:9090",
+        ),
+        ports=(9090,),
+        ready=(9090, "/-/ready"),
+        page=9090,
+        purpose="keeps metrics",
+        source="apt install prometheus",
+    ),
+    Service(
+        name="otel-collector",
+        binary="otelcol-contrib",
+        arguments=("--config={files}/otel-collector.yml",),
+        ports=(4317, 4318, 13133, 8888, 8889),
+        ready=(13133, "/"),
+        page=4318,
+        purpose="takes OTLP, hides secrets",
+        source="opentelemetry.io/docs/collector/install",
+    ),
+)
+"""In the order in which they are started."""
+
+
+class Process(NamedTuple):
+    """A started program: its id, and when it was started, since ids come back."""
+
+    pid: int
+    started: str
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the stack; returns 0, 1 when something is missing, busy or not ready, or 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python3 -m runtime stack", description=__doc__)
+    parser.add_argument("action", choices=("up", "down", "status"))
+    options = parser.parse_args(argv)
+    project = project_directory()
+    if project is None or not (project / "dashboards").is_dir():
+        sys.stderr.write("stack: no dashboards/ here; they come with the source, not with the installed package\n")
+        return 1
+    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "mozaiks-stack"
+    console = _console()
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with _lock(state):
+            if options.action == "up":
+                return _up(console, project / "dashboards", state)
+            return _down(console, state) if options.action == "down" else _status(console, state)
+    except OSError as error:
+        sys.stderr.write(f"stack: {error.filename or state}: {error.strerror or error}\n")
+        return 1
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+@contextmanager
+def _lock(state: Path) -> Iterator[None]:
+    """Let one command at a time change the stack."""
+    with (state / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _up(console: "Console", files: Path, state: Path) -> int:
+    """Start what is not running, so that it also mends a stack of which a part has ended."""
+    stopped = [service for service in SERVICES if _process(state, service) is None]
+    missing = [service for service in stopped if shutil.which(service.binary) is None]
+    if missing:
+        _print_missing(console, missing)
+        return 1
+    busy = [(service, port) for service in stopped for port in service.ports if not _is_free(port)]
+    if busy:
+        for service, port in busy:
+            console.print(f"Port {port} is taken by another program; {service.name} needs it.")
+        console.print("Is docker-compose.otel.yml up, or the service that Debian's prometheus package starts?")
+        return 1
+    if stopped == list(SERVICES):
+        _clear(state)
+        _write_prometheus_files(files, state)
+    for service in stopped:
+        problem = _start(service, files, state)
+        if problem:
+            console.print(f"{service.name} {problem}.", soft_wrap=True)
+            _print_log(console, _log_file(state, service))
+            _stop(state)
+            return 1
+    code = _status(console, state)
+    console.print(f"\nNow send something:\n\n  {_EXPORT}\n  python3 -m runtime demo\n", soft_wrap=True)
+    console.print("[bold]python3 -m runtime stack down[/] ends the stack and throws its data away.")
+    return code
+
+
+def _print_log(console: "Console", file: Path) -> None:
+    lines = file.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:] if file.exists() else []
+    if lines:
+        console.print(f"The last lines of {file}:", soft_wrap=True)
+        console.print("\n".join(f"  {line}" for line in lines), markup=False, soft_wrap=True)
+
+
+def _down(console: "Console", state: Path) -> int:
+    ended = _stop(state)
+    _clear(state)
+    console.print(f"Ended {', '.join(ended)}." if ended else "The stack was not up.")
+    return 0
+
+
+def _status(console: "Console", state: Path) -> int:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("service", "state", "address", "what it is for"):
+        table.add_column(name, overflow="fold")
+    all_ready = True
+    for service in SERVICES:
+        process, ready = _process(state, service), _is_ready(service)
+        all_ready &= ready
+        if ready and process is None:
+            word = "[yellow]ready, not ours[/]"
+        elif ready:
+            word = "[green]ready[/]"
+        else:
+            word = "[red]not ready[/]" if process else "[red]not up[/]"
+        table.add_row(service.name, word, f"http://{_HOST}:{service.page}", service.purpose)
+    console.print(table)
+    if any(_process(state, service) for service in SERVICES):
+        console.print(f"Logs and data are in {state}.", soft_wrap=True)
+    if _is_ready(SERVICES[0]) and _NO_PAGES in _get(SERVICES[0].page, "/")[1]:
+        console.print(
+            "\nThis Jaeger was built without its pages: programs can ask it, by /api/v3, and people see no page.\n"
+            f"{_COMPOSE} has the pages. Without them, traces in the terminal:\n\n{_trace_way()}",
+            soft_wrap=True,
+        )
+    return 0 if all_ready else 1
+
+
+def _print_missing(console: "Console", missing: Sequence[Service]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 2))
+    for service in SERVICES:
+        found = shutil.which(service.binary)
+        table.add_row(
+            service.binary, service.purpose, f"found: {found}" if found else f"[red]missing[/]: {service.source}"
+        )
+    *names, last = [service.binary for service in missing]
+    subject = f"{', '.join(names)} and {last} are" if names else f"{last} is"
+    console.print(f"[bold]The stack cannot start: {subject} not on PATH.[/]\n")
+    console.print(table)
+    console.print(
+        f"\n[bold]With Docker[/], the same stack, and Grafana too:\n\n  {_COMPOSE}\n\n"
+        f"[bold]With neither[/], traces in the terminal and as one page:\n\n{_trace_way()}"
+    )
+
+
+def _trace_way() -> str:
+    return (
+        "  python3 -m runtime demo --traces traces.jsonl\n"
+        "  python3 -m runtime trace traces.jsonl\n"
+        "  python3 -m runtime trace traces.jsonl --html traces.html"
+    )
+
+
+def _write_prometheus_files(files: Path, state: Path) -> None:
+    """Copy Prometheus's files; it knows no variables, so the names of the other services are put in here."""
+    text = (files / "prometheus.yml").read_text("utf-8")
+    names = "|".join(service.name for service in SERVICES)
+    (state / "prometheus.yml").write_text(re.sub(rf"\b({names}):(?=\d)", f"{_HOST}:", text), "utf-8")
+    shutil.copyfile(files / "rules.yml", state / "rules.yml")
+
+
+def _start(service: Service, files: Path, state: Path) -> str:
+    """Start *service* and wait until it is ready; returns what went wrong, or nothing."""
+    arguments = [argument.format(files=files, state=state) for argument in service.arguments]
+    # What a program here would make of `OTEL_EXPORTER_OTLP_ENDPOINT` is to trace itself.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment |= {"LISTEN_HOST": _HOST, "JAEGER_HOST": _HOST, "PROMETHEUS_HOST": _HOST}
+    environment |= {"JAEGER_UI_CONFIG": str(files / "jaeger-ui.js"), "GOMEMLIMIT": "400MiB"}
+    binary = str(shutil.which(service.binary))
+    # No `subprocess`: nobody here waits for what is meant to outlive this command, and Ctrl-C at it.
+    try:
+        pid = os.posix_spawn(
+            binary,
+            [binary, *arguments],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(_log_file(state, service)), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+    except OSError as error:
+        return f"cannot be run ({error.strerror})"
+    _note_file(state, service).write_text(json.dumps({"pid": pid, "started": _started(pid)}), "utf-8")
+    ends = time.monotonic() + _START_S
+    while time.monotonic() < ends:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return f"ended with code {os.waitstatus_to_exitcode(status)}"
+        if _is_ready(service):
+            return ""
+        time.sleep(_POLL_S)
+    return f"was not ready after {_START_S:.0f} s"
+
+
+def _stop(state: Path) -> list[str]:
+    """End what runs, the last started first; returns the names."""
+    running = [(service, process) for service in reversed(SERVICES) if (process := _process(state, service))]
+    for _, process in running:
+        os.kill(process.pid, signal.SIGTERM)
+    ends = time.monotonic() + _STOP_S
+    for service, process in running:
+        while _process(state, service) and time.monotonic() < ends:
+            time.sleep(_POLL_S)
+        if _process(state, service):
+            os.kill(process.pid, signal.SIGKILL)
+    return [service.name for service, _ in running]
+
+
+def _clear(state: Path) -> None:
+    for path in state.iterdir():
+        if path.name == "prometheus":
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _log_file(state: Path, service: Service) -> Path:
+    return state / f"{service.name}.log"
+
+
+def _note_file(state: Path, service: Service) -> Path:
+    return state / f"{service.name}.json"
+
+
+def _process(state: Path, service: Service) -> Process | None:
+    """Return the process of *service* that `up` started, if it runs."""
+    try:
+        process = Process(**json.loads(_note_file(state, service).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return process if process.started and _started(process.pid) == process.started else None
+
+
+def _started(pid: int) -> str:
+    """Return when *pid* was started, in the kernel's ticks since boot; empty when it has ended."""
+    try:
+        # The name, in brackets, may hold anything; the fields after it are numbers. Source: proc(5).
+        state, *fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    return "" if state == "Z" else fields[18]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _is_ready(service: Service) -> bool:
+    return _get(*service.ready)[0] == http.HTTPStatus.OK
+
+
+def _get(port: int, path: str) -> tuple[int, str]:
+    """Return status and text of what a local service answers; 0 when it does not."""
+    connection = http.client.HTTPConnection(_HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()

@@ -1,0 +1,367 @@
+"""The local stack's files: pinned, private to the machine, in agreement with each other and with the code's names."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+
+from middleware import semconv
+from middleware.semconv import DURATION_BOUNDS
+from runtime.cli.stack import SERVICES
+from runtime.config import settings_table
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "dashboards"
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.otel.yml").read_text("utf-8"))
+CONTAINERS = COMPOSE["services"]
+COLLECTOR = yaml.safe_load((FILES / "otel-collector.yml").read_text("utf-8"))
+JAEGER = yaml.safe_load((FILES / "jaeger.yml").read_text("utf-8"))
+PROMETHEUS = yaml.safe_load((FILES / "prometheus.yml").read_text("utf-8"))
+RULES = [
+    rule for group in yaml.safe_load((FILES / "rules.yml").read_text("utf-8"))["groups"] for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+DASHBOARD = json.loads((FILES / "grafana" / "connectors.json").read_text("utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+METRICS = [value for value in vars(semconv).values() if isinstance(value, semconv.Metric)]
+
+
+# What docker-compose.otel.yml says.
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
+    """An exact version, ports on loopback alone, a memory limit, started again when it ends."""
+    container = CONTAINERS[name]
+    assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", container["image"])
+    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in container["ports"])
+    assert re.fullmatch(r"\d+M", container["deploy"]["resources"]["limits"]["memory"])
+    assert container["restart"] == "unless-stopped"
+    assert ("healthcheck" in container) == (name != "otel-collector")  # its image holds nothing that could ask
+
+
+def test_the_readme_names_the_versions():
+    """Those that CI runs."""
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    version = {name: container["image"].rpartition(":")[2] for name, container in CONTAINERS.items()}
+    assert f"in the Collector {version['otel-collector']} and Jaeger {version['jaeger']} that they name" in readme
+
+
+def test_every_file_is_mounted_and_every_mount_is_a_file():
+    """No file in dashboards/ that nobody reads."""
+    mounts = [volume.split(":") for container in CONTAINERS.values() for volume in container["volumes"]]
+    assert all(mode == "ro" for *_, mode in mounts)
+    sources = [(ROOT / source).resolve() for source, *_ in mounts]
+    assert all(source.exists() for source in sources)
+    files = [path for path in FILES.rglob("*") if path.is_file()]
+    assert [path for path in files if not {path, *path.parents} & set(sources)] == []
+
+
+def test_containers_wait_for_those_that_they_need():
+    """The Collector for Jaeger, Grafana for Prometheus, each until it is healthy."""
+    needs = {name: container.get("depends_on", {}) for name, container in CONTAINERS.items()}
+    assert needs["otel-collector"] == {"jaeger": {"condition": "service_healthy"}}
+    assert needs["grafana"] == {"prometheus": {"condition": "service_healthy"}}
+
+
+def test_the_limits_of_memory_are_in_order():
+    """The Collector refuses data before its runtime, and that before its container, runs out."""
+    limiter = COLLECTOR["processors"]["memory_limiter"]
+    soft = int(CONTAINERS["otel-collector"]["environment"]["GOMEMLIMIT"].removesuffix("MiB"))
+    hard = int(CONTAINERS["otel-collector"]["deploy"]["resources"]["limits"]["memory"].removesuffix("M"))
+    assert limiter["spike_limit_mib"] < limiter["limit_mib"] <= soft < hard
+    for pipeline in COLLECTOR["service"]["pipelines"].values():
+        assert pipeline["processors"][0] == "memory_limiter"
+
+
+# The same files with and without containers.
+
+
+def ports_in(document):
+    """Every port that a configuration listens on."""
+    found = re.findall(r"\$\{env:LISTEN_HOST:-0\.0\.0\.0\}:(\d+)", json.dumps(document))
+    pull = document["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]["prometheus"]
+    assert pull["host"] == "${env:LISTEN_HOST:-0.0.0.0}"
+    return {*map(int, found), pull["port"]}
+
+
+def test_no_port_is_used_twice_and_the_command_knows_them_all():
+    """All programs fit on one machine."""
+    known = {service.name: set(service.ports) for service in SERVICES}
+    assert known["otel-collector"] == ports_in(COLLECTOR)
+    assert known["jaeger"] == ports_in(JAEGER)
+    assert not any(a & b for a, b in itertools.combinations(known.values(), 2))
+    for service in SERVICES:
+        assert {service.ready[0], service.page} <= set(service.ports)
+        published = {int(port.rpartition(":")[2]) for port in CONTAINERS[service.name]["ports"]}
+        assert service.page in published <= set(service.ports)
+
+
+def test_the_names_of_others_are_those_of_the_containers():
+    """Each file finds the others by their names in docker-compose.otel.yml, unless it is told otherwise."""
+    assert COLLECTOR["exporters"]["otlp_grpc/jaeger"]["endpoint"] == "${env:JAEGER_HOST:-jaeger}:14317"
+    backend = JAEGER["extensions"]["jaeger_storage"]["metric_backends"]["prometheus"]["prometheus"]
+    assert backend["endpoint"] == "http://${env:PROMETHEUS_HOST:-prometheus}:9090"
+    targets = {
+        target for job in PROMETHEUS["scrape_configs"] for entry in job["static_configs"] for target in entry["targets"]
+    }
+    assert targets == {"otel-collector:8889", "otel-collector:8888", "jaeger:14888"}
+    assert {target.partition(":")[0] for target in targets} | {"prometheus"} <= set(CONTAINERS)
+
+
+def test_prometheus_gets_the_same_options():
+    """But for where data is kept, and where it listens."""
+    (ours,) = [service for service in SERVICES if service.name == "prometheus"]
+    assert {option.partition("=")[0] for option in ours.arguments} == {
+        option.partition("=")[0] for option in (*CONTAINERS["prometheus"]["command"], "--web.listen-address=")
+    }
+    same = {option for option in CONTAINERS["prometheus"]["command"] if "/prometheus" not in option}
+    assert same <= set(ours.arguments)
+    assert "--enable-feature=exemplar-storage" in same
+
+
+def test_the_collector_that_ci_builds_has_every_part_that_is_named():
+    """And no other: .ci/otelcol-builder.yml lists the modules."""
+    builder = (ROOT / ".ci" / "otelcol-builder.yml").read_text("utf-8")
+    modules = re.findall(r"/(?:receiver|processor|exporter|connector|extension)/(\w+) v\{version\}", builder)
+    kinds = ("receivers", "processors", "exporters", "connectors", "extensions")
+    named = {
+        name.partition("/")[0].replace("_", "").replace("otlpgrpc", "otlp") + kind.removesuffix("s")
+        for kind in kinds
+        for name in COLLECTOR[kind]
+    }
+    assert set(modules) == named
+
+
+# What the Collector and Jaeger make of spans.
+
+
+def test_the_redaction_hides_no_name_of_ours():
+    """Secrets' keys are masked; every attribute that we write is not one of them."""
+    redaction = COLLECTOR["processors"]["redaction"]
+    (keys,) = [re.compile(pattern.replace(r"\z", r"\Z")) for pattern in redaction["blocked_key_patterns"]]
+    values = [re.compile(pattern) for pattern in redaction["blocked_values"]]
+    ours = [value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)]
+    assert len(ours) > 40
+    assert [name for name in ours if keys.search(name) or any(value.search(name) for value in values)] == []
+    for secret in ("Authorization", "http.request.header.set-cookie", "x-api-key", "ApiKey", "password", "id_token"):
+        assert keys.search(secret)
+    assert not keys.search("gen_ai.usage.input_tokens")
+    assert redaction["allow_all_keys"]
+    assert redaction["redact_all_types"]
+
+
+def test_every_pipeline_redacts_before_anything_is_handed_on():
+    """Texts that the redaction does not reach are lifted into attributes before it, and put back after it."""
+    traces, metrics = (COLLECTOR["service"]["pipelines"][name]["processors"] for name in ("traces", "metrics"))
+    assert traces == ["memory_limiter", "transform/lift_texts", "redaction", "transform/put_texts_back", "batch"]
+    assert metrics == ["memory_limiter", "redaction", "batch"]
+
+
+def test_span_metrics_are_what_the_monitor_tab_asks_for():
+    """The unit, the names, and the buckets of every other duration."""
+    histogram = COLLECTOR["connectors"]["span_metrics"]["histogram"]
+    seconds = [
+        float(text.removesuffix("ms")) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+        for text in histogram["explicit"]["buckets"]
+    ]
+    assert tuple(seconds) == DURATION_BOUNDS
+    backend = JAEGER["extensions"]["jaeger_storage"]["metric_backends"]["prometheus"]["prometheus"]
+    assert backend["latency_unit"] == histogram["unit"] == "s"
+    assert backend["normalize_calls"] is backend["normalize_duration"] is True
+    dimensions = {entry["name"] for entry in COLLECTOR["connectors"]["span_metrics"]["dimensions"]}
+    assert dimensions == {semconv.CONNECTOR_NAME, semconv.HTTP_RESPONSE_STATUS_CODE, semconv.ERROR_TYPE}
+
+
+# Queries.
+
+
+def prometheus_names(metric):
+    """Names under which Prometheus holds *metric*: as the Collector's exporter translates them."""
+    name = metric.name.replace(".", "_") + ("_seconds" if metric.unit == "s" else "")
+    if "histogram" in metric.kind:
+        return {f"{name}_bucket", f"{name}_count", f"{name}_sum"}
+    return {f"{name}_total"} if metric.kind.endswith("counter") and "up-down" not in metric.kind else {name}
+
+
+LABELS = {
+    name: {attribute.replace(".", "_") for attribute in metric.attributes} | {"job", "instance", "le"}
+    for metric in METRICS
+    for name in prometheus_names(metric)
+}
+FOREIGN = {
+    "up": {"job", "instance"},
+    "otelcol_receiver_accepted_spans_total": {"receiver"},
+    "otelcol_receiver_refused_spans_total": {"receiver"},
+    "otelcol_exporter_sent_spans_total": {"exporter"},
+    "otelcol_exporter_send_failed_spans_total": {"exporter"},
+    "otelcol_exporter_enqueue_failed_spans_total": {"exporter"},
+    "otelcol_exporter_queue_size": {"exporter"},
+    "otelcol_exporter_queue_capacity": {"exporter"},
+    "otelcol_process_memory_rss_bytes": set(),
+}
+"""What the real Collector was seen to tell; `.ci/real_stack.py` asks it."""
+RECORDED = {rule["record"]: {"job", "mozaiks_connector_name"} for rule in RULES if "record" in rule}
+KNOWN = LABELS | FOREIGN | RECORDED
+
+
+def walk(expression):
+    """Every node of a parsed query."""
+    yield expression
+    for field in ("expr", "lhs", "rhs", "param", "vector_selector"):
+        if (inner := getattr(expression, field, None)) is not None and not isinstance(inner, str):
+            yield from walk(inner)
+    for inner in getattr(expression, "args", None) or ():
+        yield from walk(inner)
+
+
+def query_problems(text):
+    """What is wrong with a query: metrics and labels that nobody writes."""
+    nodes = list(walk(promql_parser.parse(text)))  # raises on a wrong type too
+    selectors = [node for node in nodes if isinstance(node, promql_parser.VectorSelector)]
+    assert selectors
+    problems = [f"no metric {selector.name}" for selector in selectors if selector.name not in KNOWN]
+    available = set().union(*(KNOWN.get(selector.name, set()) for selector in selectors))
+    for selector in selectors:
+        problems += [
+            f"no label {matcher.name} on {selector.name}"
+            for matcher in selector.matchers.matchers
+            if matcher.name not in KNOWN.get(selector.name, set())
+        ]
+    for node in nodes:
+        if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+            problems += [f"no label {label}" for label in node.modifier.labels if label not in available]
+    return problems
+
+
+def test_wrong_queries_are_seen():
+    """The check itself can fail: type, metric, label in a matcher, label to sum by."""
+    with pytest.raises(ValueError, match="expected type matrix"):
+        query_problems("rate(up)")
+    assert query_problems("mozaiks_connector_retry_total") == ["no metric mozaiks_connector_retry_total"]
+    assert query_problems('up{service="x"}') == ["no label service on up"]
+    assert query_problems("sum by (mozaiks_guard) (rate(mozaiks_connector_retries_total[5m]))") == [
+        "no label mozaiks_guard"
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("record") or rule["alert"])
+def test_rules_ask_for_what_the_code_writes(rule):
+    """Every metric and label by the names of semconv.py."""
+    assert query_problems(rule["expr"]) == []
+
+
+def concrete(expression):
+    """A panel's query as Prometheus would get it."""
+    return re.sub(r"\$(job|connector)\b", ".*", expression.replace("$__rate_interval", "1m"))
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_panels_ask_for_what_the_code_writes(panel):
+    """As rules; the legend names labels that the query keeps."""
+    for target in panel["targets"]:
+        text = concrete(target["expr"])
+        assert query_problems(text) == []
+        for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
+            assert re.search(rf"\bby \([^)]*\b{label}\b", text) or text.partition("{")[0] in RECORDED
+
+
+def test_every_metric_of_the_code_is_on_a_panel():
+    """A metric that nobody looks at would be noise."""
+    queries = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
+    queries += " ".join(rule["expr"] for rule in RULES)
+    assert [metric.name for metric in METRICS if not any(name in queries for name in prometheus_names(metric))] == []
+
+
+# The dashboard.
+
+
+def test_the_dashboard_can_be_loaded_anywhere():
+    """Its own uid, no ids of some other Grafana, the data source by its variable."""
+    assert DASHBOARD["uid"] == "mozaiks-connectors"
+    assert '"id"' not in json.dumps(DASHBOARD)
+    for panel in PANELS:
+        for holder in (panel, *panel["targets"]):
+            assert holder["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    variables = {variable["name"]: variable["type"] for variable in DASHBOARD["templating"]["list"]}
+    assert variables == {"datasource": "datasource", "job": "query", "connector": "query"}
+
+
+def test_panels_have_a_title_of_their_own_section_a_description_and_a_place():
+    """No two panels overlap, none leaves the grid of 24 columns."""
+    rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+    assert rows == [
+        "Now",
+        "Traffic",
+        "Errors",
+        "Latency",
+        "Retries",
+        "Circuit breakers",
+        "Queues and limits",
+        "Telemetry health",
+    ]
+    assert all(panel["description"] for panel in PANELS)
+    cells = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def test_latencies_lead_to_traces():
+    """Exemplars are asked for, and their trace id leads to the provisioned Jaeger."""
+    latencies = [panel for panel in PANELS if panel["title"].startswith("Duration of")]
+    assert len(latencies) == 2
+    assert all(target["exemplar"] for panel in latencies for target in panel["targets"])
+    sources = yaml.safe_load((FILES / "grafana/provisioning/datasources/stack.yml").read_text("utf-8"))["datasources"]
+    by_uid = {source["uid"]: source for source in sources}
+    assert by_uid["prometheus"]["jsonData"]["exemplarTraceIdDestinations"] == [
+        {"name": "trace_id", "datasourceUid": "jaeger"}
+    ]
+    assert by_uid["prometheus"]["url"] == "http://prometheus:9090"
+    assert by_uid["jaeger"]["url"] == "http://jaeger:16686"
+    assert COLLECTOR["exporters"]["prometheus"]["enable_open_metrics"] is True  # else no exemplar comes through
+
+
+# The runbook.
+
+
+def test_every_alert_has_its_page_and_every_page_its_alert():
+    """The annotation leads to the heading."""
+    headings = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
+    assert headings == [rule["alert"] for rule in ALERTS]
+    for rule in ALERTS:
+        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+
+
+def test_every_alert_is_seen_to_fire_and_to_be_silent():
+    """By promtool, where it is on the machine; here, that no alert is left out."""
+    tests = yaml.safe_load((ROOT / "tests/dashboards/rules_test.yml").read_text("utf-8"))["tests"]
+    seen = {(case["alertname"], bool(case["exp_alerts"])) for test in tests for case in test.get("alert_rule_test", ())}
+    assert seen >= {(rule["alert"], fires) for rule in ALERTS for fires in (True, False)}
+
+
+def test_the_runbook_names_settings_panels_and_attributes_that_exist():
+    """A page that leads nowhere would cost the time that it is there to save."""
+    settings = set(re.findall(r"`(MOZAIKS_CONNECTORS_\w+)`", settings_table()))
+    named = set(re.findall(r"`(MOZAIKS_CONNECTORS_[A-Z0-9_]+)(?:=\w+)?`", RUNBOOK))
+    assert named
+    assert named <= settings
+    titles = {panel["title"] for panel in PANELS}
+    lines = re.findall(r"- \*\*Panel\*\*: (.*(?:\n  .*)*)", RUNBOOK)
+    shown = {title for line in lines for title in re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", " ".join(line.split()))}
+    assert len(lines) == len(ALERTS)
+    assert shown <= titles
+    words = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
+    attributes = set(re.findall(r"`(mozaiks\.[a-z_.]+)", RUNBOOK))
+    assert attributes <= words
