@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from middleware import CallError, Telemetry
+from middleware.tracing import CallTracingMiddleware
 from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
@@ -286,7 +287,7 @@ async def torture(platform, scenario: Scenario, injection) -> Run:
         points=injection.count,
         ended=ended,
         was_cancelled=victim.was_cancelled or victim.scope.cancelled_caught,
-        dropped=client._stack.events.dropped,
+        dropped=client._stack.events.dropped + _spans_dropped(client),
         sent=sent,
         faults=faults,
     )
@@ -315,6 +316,11 @@ async def _left_behind(client, platform, injection, busy) -> Iterator[str]:
     if left_open := await platform.left_open(client):
         faults.append(f"{left_open} connections are still open")
     return faults
+
+
+def _spans_dropped(client):
+    (tracer,) = {layer._tracer for layer in client._stack.layers if isinstance(layer, CallTracingMiddleware)}
+    return tracer.dropped
 
 
 def _in_telemetry(injection):

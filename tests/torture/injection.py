@@ -109,9 +109,9 @@ def _crossed(code, caller):
 
 
 def _is_counted(frame):
-    """Does this call happen under the one place that counts what telemetry loses?"""
+    """Does this call happen under one of the two places that count what telemetry loses?"""
     while frame is not None:
-        if frame.f_code.co_qualname == "FanOut.__call__":
+        if frame.f_code.co_qualname == "FanOut.__call__" or frame.f_code.co_qualname.startswith("SafeTracer."):
             return True
         frame = frame.f_back
     return False
