@@ -6,13 +6,15 @@ To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one i
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, fields
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_type_hints
 
 from middleware.clock import SystemClock
+from middleware.errors import forget_locals
 from middleware.stack import Telemetry
 from middleware.transport import OwnTransport, TransportConfig, make_transport
 from runtime.config import FILE_VARIABLE, PREFIX, LivePolicies, Policies
@@ -181,7 +183,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             telemetry=config.telemetry,
         )
 
-    return ConnectorBundle(
+    bundle = ConnectorBundle(
         hosting=ManagedHostingConnector(http("hosting")),
         discovery=ManagedDiscoveryConnector(http("discovery")),
         identity=ManagedIdentityConnector(http("identity", config.core_base_url)),
@@ -191,6 +193,28 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         mode="managed",
         _transports=tuple(transports.values()),
     )
+    for service, operations in services_and_operations().items():
+        connector = getattr(bundle, service)
+        for operation in operations:
+            setattr(connector, operation, _forgetful(getattr(connector, operation)))
+    return bundle
+
+
+def _forgetful(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Let the method's own frame forget its arguments, the token among them, when it ends with an error."""
+
+    async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await coroutine
+        except BaseException as error:
+            forget_locals(error)
+            raise
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        return run(method(*args, **kwargs))  # not async: the arguments leave with this frame
+
+    return call
 
 
 def _mock() -> ConnectorBundle:

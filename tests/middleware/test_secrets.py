@@ -1,13 +1,16 @@
 """No secret of a call stays reachable from its error: not in its text, its state, its pickle, nor any frame it refers to."""
 
+import asyncio
 import dataclasses
 import pickle
+import traceback
 from collections.abc import Mapping
 
 import httpx
 import pytest
 
 from middleware import (
+    CallError,
     CircuitOpenError,
     DeadlineExceededError,
     DecodeError,
@@ -19,6 +22,8 @@ from middleware import (
 )
 from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.loader import ConnectorConfig, load_connectors
+from runtime.connectors.service import ManagedServiceConnector, ServiceItemCreate
 from runtime.gateway import Fault
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual
 
@@ -201,3 +206,20 @@ def test_a_secret_that_is_kept_would_be_found():
         found = leaks_of(error)
     assert "ValueError raise_it.secrets" in found
     assert "KeyError args" in found
+
+
+async def test_a_connectors_own_frame_forgets_its_arguments(gateway):
+    """R52: also the method that a plugin calls, where the loader made the connector."""
+    gateway.script(Fault(kind="status", status=400, times=0))
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=KEY)
+    async with load_connectors(config) as bundle:
+        calls = [
+            bundle.identity.check_permissions("u", [BODY], user_jwt=TOKEN),
+            bundle.service.create_item(ServiceItemCreate(name=BODY), user_jwt=TOKEN),
+            bundle.payment.cancel(scope="nowhere", user_jwt=TOKEN),
+        ]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(bundle.service, ManagedServiceConnector)
+    assert all(isinstance(error, CallError) for error in errors)
+    assert [place for error in errors for place in leaks_of(error)] == []
+    assert "create_item" in str(traceback.extract_tb(errors[1].__traceback__))
