@@ -100,7 +100,7 @@ async def storm(url: str, library: str, ca_file: str, seconds: float, seed: int)
     tasks, warm = len(asyncio.all_tasks()), descriptors()
     policies = StackConfig(
         transport=TransportConfig(library=library, ca_file=ca_file),
-        circuit_breaker=CircuitBreakerConfig(enabled=False),
+        circuit_breaker=CircuitBreakerConfig(mode="disabled"),
     )
     client = PlatformHttpClient(url, policies=policies)
     server, serving, port = await serve_app(client)
