@@ -19,6 +19,7 @@ from middleware import (
     RequestNotSentError,
     ResponseLostError,
     StatusError,
+    Telemetry,
 )
 from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
@@ -223,3 +224,25 @@ async def test_a_connectors_own_frame_forgets_its_arguments(gateway):
     assert all(isinstance(error, CallError) for error in errors)
     assert [place for error in errors for place in leaks_of(error)] == []
     assert "create_item" in str(traceback.extract_tb(errors[1].__traceback__))
+
+
+@pytest.mark.parametrize(
+    ("script", "sections"),
+    [
+        (["lost", 503, {}], {}),
+        ([Reply(status=500, after_s=2), Reply(after_s=2)], {"hedging": {"max_hedges": 1, "delay_s": 1.0}}),
+    ],
+    ids=["retried", "hedged"],
+)
+def test_an_error_that_was_dealt_with_keeps_nothing(script, sections):
+    """R52: who was told of it, and keeps it, does not keep the request by its frames."""
+    events = []
+
+    async def scenario():
+        client = ScriptedUpstream(script).client(telemetry=Telemetry(listener=events.append), **sections)
+        await client.get("/r", path_params={}, params={"q": QUERY}, user_jwt=TOKEN)
+
+    run_virtual(scenario())
+    errors = {error for event in events if (error := getattr(event, "error", None)) is not None}
+    assert errors
+    assert [place for error in errors for place in leaks_of(error)] == []
