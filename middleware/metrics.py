@@ -247,14 +247,20 @@ class _Gauges:
             self._listeners.add(listener)
 
     def _callback(self, metric: semconv.Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        lost: dict[_Labels, float] = {}
+        told: weakref.WeakKeyDictionary[MetricsListener, dict[_Labels, float]] = weakref.WeakKeyDictionary()
+
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
             with self._lock:
                 listeners = list(self._listeners)
-            sums: dict[_Labels, float] = {}
+            # A counter never falls: what a client that is gone had lost stays in the sum.
+            sums = lost if metric is semconv.METRIC_DROPPED else {}
             for listener in listeners:
                 with suppress(Exception):  # one client that cannot tell must not hide the others
                     for labels, value in listener.read(metric).items():
-                        sums[labels] = sums.get(labels, 0) + value
+                        known = told.setdefault(listener, {}) if sums is lost else {}
+                        sums[labels] = sums.get(labels, 0) + value - known.get(labels, 0)
+                        known[labels] = value
             return [Observation(value, dict(labels)) for labels, value in sums.items()]
 
         return observe

@@ -11,15 +11,18 @@ _MASK = "***"
 _SHORTEST_VALUE = 6
 
 # Shapes of the platform's secrets: JSON Web Tokens, bearer values, app keys (moz_live_…), service keys
-# (sk_c2p_live_…), payment secrets (mps_…), credentials in URLs, and anything assigned to a telling name.
+# (sk_c2p_live_…), payment secrets (mps_…), credentials in URLs, whole headers of credentials and cookies, and anything
+# assigned to a telling name.
 _SECRETS = re.compile(
     r"""
       eyJ[\w-]{5,}(?:\.[\w-]*){1,2}
     | (?i:bearer)\s+[^\s"',;]+
     | \b(?:moz_(?:live|test)|sk_[a-z0-9]+(?:_live|_test)?|mps|mpc)_[\w-]{6,}
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
-    | (?i:(?<![a-z])(?:api[-_]?key|app[-_]?key|token|secret|password|passwd|authorization|cookie|set-cookie)
-        ["']?\s*[:=]\s*["']?)(?!\s)[^\s"'&;,}]+
+    | (?i:\bbasic)\s+(?=[^\s]*[0-9=])[\w+/-]{6,}={0,2}
+    | (?<=://)[^/\s@]+(?=@)
+    | (?i:(?<![a-z])(?:(?:proxy-)?authorization|(?:set-)?cookie)["']?\s*[:=]\s*["']?)(?!\s)[^"'}]+
+    | (?:(?i:(?<![a-z])(?:api[-_]?key|app[-_]?key|token|secret|password|passwd))
+        | (?<=[a-z0-9])(?:ApiKey|AppKey|Token|Secret|Password))["']?\s*[:=]\s*["']?(?!\s)[^\s"'&;,}]+
     | [\w.+-]+@[\w-]+\.[\w.-]+\w
     """,
     re.VERBOSE,
@@ -57,7 +60,11 @@ def redact_target(target: str) -> str:
         path = "/".join("REDACTED" if _SECRETS.search(unquote(part)) else part for part in path.split("/"))
     if not mark:
         return path
-    return path + "?" + "&".join(f"{pair.partition('=')[0]}=REDACTED" for pair in query.split("&"))
+    return path + "?" + "&".join(_redact_pair(*pair.partition("=")) for pair in query.split("&"))
+
+
+def _redact_pair(key: str, mark: str, _value: str) -> str:
+    return f"{key}=REDACTED" if mark else "REDACTED"  # without a mark, what stands there may be the value
 
 
 def query_values(params: Mapping[str, Any] | None) -> Iterator[str]:

@@ -51,6 +51,7 @@ _SUPPRESS = {
     getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"): True,
 }
 _NO_SWITCHES: dict[str, bool] = {}
+_OURS = context.create_key("mozaiks-span")
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
 
 
@@ -90,7 +91,7 @@ class SafeTracer:
         try:
             span = self._started(name, kind, attributes)
             here = trace.set_span_in_context(span)
-            return span, context.attach(context.Context({**here, **switches}) if switches else here)
+            return span, context.attach(context.Context({**here, **switches, _OURS: span}))
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
             return span, None
@@ -105,13 +106,25 @@ class SafeTracer:
 
     def end(self, span: Span, token: Token[context.Context] | None) -> None:
         """Make the span that was current before *span* current again, and end it."""
+        self.come_back(token)
+        try:
+            span.end()
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+
+    def stand_back(self) -> Token[context.Context] | None:
+        """Tell instrumentations of HTTP libraries to stand back without a span; `come_back` takes what this returns."""
+        try:
+            return context.attach(context.Context({**context.get_current(), **_SUPPRESS}))
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return None
+
+    def come_back(self, token: Token[context.Context] | None) -> None:
+        """Undo `stand_back`."""
         try:
             if token is not None:
                 context.detach(token)
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
-        try:
-            span.end()
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
 
@@ -179,7 +192,11 @@ class AttemptTracingMiddleware:
         """Run the attempt under its span, with a `traceparent` of its own; without an SDK, with the caller's."""
         if self._tracer.is_idle:
             request.headers.update(self._tracer.headers())
-            return await call_next(request)
+            token = self._tracer.stand_back()
+            try:
+                return await call_next(request)
+            finally:
+                self._tracer.come_back(token)
         call = request.call
         method = name = request.method
         attributes: dict[str, Any] = {
@@ -207,15 +224,15 @@ class AttemptTracingMiddleware:
 
 
 class SpanListener:
-    """Writes events onto the current span: the call's, or the attempt's for what happens inside an attempt."""
+    """Writes events onto our own current span: the call's, or the attempt's for what happens inside an attempt."""
 
     def __call__(self, event: Event) -> None:
         """Add what *event* tells to the current span."""
         write = _WRITERS.get(type(event))
         if write is None:
             return
-        span = trace.get_current_span()
-        if span.is_recording():
+        span = context.get_value(_OURS)  # and not whatever is current: without a span of ours that is the host's
+        if isinstance(span, Span) and span.is_recording():
             write(span, event)
 
 

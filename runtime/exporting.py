@@ -139,7 +139,7 @@ class FileSpanExporter(SpanExporter):
     """
     Appends spans to a file as OTLP JSON Lines, the format that the OpenTelemetry Collector's file exporter writes.
 
-    One line per batch, written at once, so that readers never see half a line of ours.
+    One line per batch, written at once. What a full disk cuts short is ended by the next batch, and lost alone.
     Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
 
     Args:
@@ -151,12 +151,14 @@ class FileSpanExporter(SpanExporter):
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
+        self._is_cut = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write *spans*; fails on a full disk."""
-        line = encode_line(spans)
-        written = self._file.write(line)
-        return SpanExportResult.SUCCESS if written == len(line) else SpanExportResult.FAILURE
+        line = (b"\n" if self._is_cut else b"") + encode_line(spans)
+        self._is_cut = True  # until all of it is there; an empty line more is passed over by readers
+        self._is_cut = self._file.write(line) != len(line)
+        return SpanExportResult.FAILURE if self._is_cut else SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         """Close the file."""

@@ -184,7 +184,7 @@ class TelemetryHandle:
             _refuse_second_global()
         self._exports = [] if settings.disabled else list(_exports(settings))
         self._shutdown_lock = threading.Lock()
-        self._ended = False
+        self._ended: bool | None = None
         resource = _resource(settings)
         self.endpoint = settings.traces_to
         self.tracer_provider: TracerProvider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -227,10 +227,12 @@ class TelemetryHandle:
         Returns:
             True when everything was handed on or given up within the time.
         """
-        with self._shutdown_lock:
-            if self._ended:
-                return True
-            self._ended = True
+        with self._shutdown_lock:  # a second caller waits for what the first one sees
+            if self._ended is None:
+                self._ended = self._shut_down(timeout_s)
+            return self._ended
+
+    def _shut_down(self, timeout_s: float) -> bool:
         atexit.unregister(self.shutdown)
         if self._undo_httpx is not None:
             self._undo_httpx()

@@ -3,9 +3,15 @@
 import asyncio
 import json
 import logging
+from contextlib import suppress
 
 import httpx
 import pytest
+from opentelemetry import context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracerProvider
 
 from middleware import (
     CircuitOpenError,
@@ -25,6 +31,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
 from runtime.gateway import Fault
 from runtime.gateway.faults import KINDS
+from runtime.testing import ScriptedUpstream, run_virtual
 
 ITEMS = "/api/service/items"
 
@@ -369,3 +376,33 @@ async def test_two_clients_and_no_telemetry_and_a_failing_exporter_give_the_same
         with pytest.raises(RequestNotSentError):
             await PlatformHttpClient("http://127.0.0.1:9", telemetry=telemetry, clock=clock).get("/x")
         await client.aclose()
+
+
+@pytest.mark.parametrize("telemetry", [Telemetry(), Telemetry(tracer_provider=NoOpTracerProvider())])
+def test_without_a_span_of_ours_the_hosts_own_says_nothing_of_us(telemetry):
+    """Its name is the host's, and so are its status and attributes."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    async def scenario():
+        client = ScriptedUpstream([], then=503).client(telemetry=telemetry)
+        with provider.get_tracer("host").start_as_current_span("host work"), suppress(ServerError):
+            await client.get("/r", path_params={})
+
+    run_virtual(scenario())
+    (span,) = exporter.get_finished_spans()
+    assert (dict(span.attributes), span.events, span.status.status_code.name) == ({}, (), "UNSET")
+
+
+async def test_without_an_sdk_the_instrumentations_stand_back_too():
+    """A host may instrument by a provider of its own; our query values are not for its spans."""
+    seen = []
+
+    def answer(_request):
+        seen.append(context.get_value("suppress_instrumentation"))
+        return httpx.Response(200, json={})
+
+    client = PlatformHttpClient("http://platform.test", transport=httpx.MockTransport(answer))
+    await client.get("/r")
+    assert (seen, context.get_value("suppress_instrumentation")) == ([True], None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
@@ -184,3 +184,34 @@ def test_lines_are_appended(tmp_path):
         exporter.shutdown()
     with (tmp_path / "t.jsonl").open("rb") as file:
         assert len(list(SpanReader().read(file))) == 4
+
+
+def test_a_line_that_a_full_disk_cut_is_lost_alone(tmp_path):
+    """The next batch begins a line of its own, and readers see it whole."""
+    path = tmp_path / "t.jsonl"
+    exporter = FileSpanExporter(path)
+    spans = finished_spans()
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    with path.open("ab", buffering=0) as disk:
+        whole = exporter._file
+
+        class Short:
+            def write(self, line):
+                return disk.write(line[:20])
+
+        exporter._file = Short()
+        assert exporter.export(spans) is SpanExportResult.FAILURE
+        exporter._file = whole
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    lines = path.read_bytes().split(b"\n")
+    assert [len(line) == 20 for line in lines if line] == [False, True, False]
+    assert json.loads(lines[0]) == json.loads(lines[2])
+
+
+def test_a_figure_of_any_size_is_shown():
+    """A foreign file may hold 400 digits."""
+    attribute = f'[{{"key":"mozaiks.retry.delay","value":{{"intValue":"{"9" * 401}"}}}}]'
+    document = COLLECTOR.replace('"name":"e","attributes":[]', f'"name":"retry.scheduled","attributes":{attribute}')
+    (trace,) = traces_of(read_line(document.encode()))
+    assert rows_of(trace)

@@ -154,11 +154,14 @@ def _follow(path: Path) -> int:
 
 def _lines(path: Path) -> Iterator[bytes | None]:
     """Yield the whole lines of *path* as they come; None whenever there is no more for now. Waits for the file."""
-    while not path.exists():
-        yield None
     position, rest, known = 0, b"", 0
     while True:
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:  # not yet there, or taken away by who rotates files
+            yield None
+            continue
+        with file:
             found = os.fstat(file.fileno())
             if found.st_ino != known or found.st_size < position:  # replaced or cut: it is another file now
                 position, rest, known = 0, b"", found.st_ino

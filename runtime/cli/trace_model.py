@@ -106,7 +106,7 @@ class Trace:
         self.attempts = sum(span.parent_id in calls and span.kind == "CLIENT" for span in self.spans)
         self.retries = sum(event.name == semconv.EVENT_RETRY_SCHEDULED for span in self.spans for event in span.events)
         self.has_events = any(span.events for span in self.spans)
-        self.failed = any(span.status == "ERROR" for span in self.spans if is_call(span) or span in self.roots)
+        self.failed = any(span.status == "ERROR" for span in [*filter(is_call, self.spans), *self.roots])
         ids = (str(span.attributes.get(semconv.CORRELATION_ID, "")) for span in self.spans)
         self.correlation_ids = list(dict.fromkeys(filter(None, ids)))
 
@@ -199,7 +199,8 @@ def rows_of(trace: Trace) -> list[Row]:
     rows: list[Row] = []
     shown: set[str] = set()
     # A stack, and no recursion: a file may hold any depth, and spans that are each other's parents.
-    leftovers = [span for span in trace.spans if span not in trace.roots]
+    tops = {span.span_id for span in trace.roots}
+    leftovers = [span for span in trace.spans if span.span_id not in tops]
     pending: list[tuple[int, Span | Row]] = [(0, span) for span in reversed([*trace.roots, *leftovers])]
     while pending:
         depth, item = pending.pop()
@@ -286,7 +287,7 @@ def _number(value: Any) -> float:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else str(value)
+    return f"{_number(value):.3g}" if isinstance(value, int | float) else str(value)
 
 
 def _why_waited(told: Mapping[str, Any]) -> str:

@@ -257,3 +257,31 @@ async def test_a_refused_call_is_counted_by_its_guard(make_client, gateway, reco
     (transition,) = recorder.points("mozaiks.circuit_breaker.transitions")
     assert transition.value == 1
     assert sum(point.count for point in recorder.points("http.client.request.duration")) == len(gateway.requests) == 1
+
+
+def test_what_a_client_that_is_gone_had_lost_stays_counted():
+    """A counter that falls would be read as a restart, and its losses twice."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+
+    def dropped():
+        (metric,) = [
+            metric
+            for resource in reader.get_metrics_data().resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == semconv.METRIC_DROPPED.name
+        ]
+        return sum(point.value for point in metric.data.data_points)
+
+    def client(count):
+        listener = MetricsListener(provider, "1", service="svc", base_url="http://platform.test")
+        listener.observe(lambda: None, lambda: {"event": count})
+        return listener
+
+    gone, stays = client(20), client(4)
+    assert dropped() == 24
+    del gone
+    gc.collect()
+    assert dropped() == 24
+    assert stays is not None

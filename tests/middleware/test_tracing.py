@@ -1,6 +1,7 @@
 """What the spans say, and that nothing inside telemetry changes a call."""
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 from layer_support import a_request
@@ -9,6 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind
 
 from middleware import NotFoundError, RejectedError, RequestNotSentError, ServerError, Telemetry, call_options
 from middleware import events as facts
@@ -20,6 +22,15 @@ from runtime.gateway import Fault
 
 CALL = a_request().call.info
 ERROR = ServerError("answered 503", status=503, retry_after_s=2.0)
+
+
+@contextmanager
+def our_span(provider, name):
+    """A span as the layers open it."""
+    tracer = SafeTracer(provider, "1")
+    span, token = tracer.start(name, SpanKind.INTERNAL, {})
+    yield
+    tracer.end(span, token)
 
 
 @pytest.fixture
@@ -92,7 +103,7 @@ def provider(exporter):
 )
 def test_each_decision_is_an_event_on_the_span(provider, exporter, event, name, attributes):
     """Retry, budget, bulkhead, breaker, hedge and deadline tell what they decided, and by which figures."""
-    with provider.get_tracer("test").start_as_current_span("svc.op"):
+    with our_span(provider, "svc.op"):
         SpanListener()(event)
     (span,) = exporter.get_finished_spans()
     assert [(told.name, dict(told.attributes)) for told in span.events] == [(name, attributes)]
@@ -100,7 +111,7 @@ def test_each_decision_is_an_event_on_the_span(provider, exporter, event, name, 
 
 def test_facts_about_others_leave_the_span_alone(provider, exporter):
     """A reload of settings is no matter of the call that happened to be first."""
-    with provider.get_tracer("test").start_as_current_span("svc.op"):
+    with our_span(provider, "svc.op"):
         SpanListener()(facts.SettingsReloaded(call=CALL, changes=("a",)))
         SpanListener()(facts.CallStarted(call=CALL))
     (span,) = exporter.get_finished_spans()
@@ -121,7 +132,7 @@ def test_a_status_text_is_our_own_reason_and_never_a_servers_words(provider, exp
     record = AttemptRecord(
         number=1, started_s=0, ended_s=1, outcome=type(error).__name__, status=None, request_sent="no", delay_s=0
     )
-    with provider.get_tracer("test").start_as_current_span("GET /r"):
+    with our_span(provider, "GET /r"):
         SpanListener()(facts.AttemptFinished(call=CALL, record=record, error=error))
     (span,) = exporter.get_finished_spans()
     assert (span.status.status_code.name, span.status.description) == ("ERROR", text)
