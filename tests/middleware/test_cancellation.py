@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from middleware.cancellation import pass_on_cancel, pending_cancels
+from runtime.testing import ScriptedUpstream, run_virtual
 
 
 async def test_a_cancel_that_was_swallowed_is_passed_on():
@@ -19,3 +20,24 @@ async def test_a_cancel_that_was_swallowed_is_passed_on():
         pass_on_cancel(before)
     pass_on_cancel(pending_cancels())
     assert task.uncancel() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "step", "sections"),
+    [
+        ("deadline", "hang", {"deadline": {"total_s": 1.0}}),
+        ("deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
+        ("hedging", 200, {"hedging": {"max_hedges": 1}}),
+    ],
+    ids=["deadline", "attempt timeout", "hedging"],
+)
+def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
+    """R42: told that a cancel came while it was open, the call ends in the cancel, whatever else it could say."""
+    monkeypatch.setattr(f"middleware.{module}.pending_cancels", lambda: -1)
+
+    async def scenario():
+        task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run_virtual(scenario())
