@@ -134,9 +134,8 @@ class Policies:
         services: Services | None = None,
     ) -> None:
         found: list[str] = []
-        text = "" if file is None else _read_file(file)
         layers = [
-            *([] if file is None else [_from_file(file, text, services, found)]),
+            *([] if file is None else [_from_file(file, _read_file(file), services, found)]),
             _from_env(environ or {}, services, found),
             _from_mapping(constructor or {}, services, found, lambda path: f"constructor: {path}"),
         ]

@@ -841,12 +841,17 @@ async def test_listeners_are_told_what_the_caller_gets():
 async def test_every_failed_call_has_a_reason_to_have_stopped():
     """R52: also one that a guard refused or that never began."""
     upstream = ScriptedUpstream([], then="hang")
-    client = upstream.client(calls={"max_in_flight": 1})
+    client, idle = upstream.client(calls={"max_in_flight": 1}), upstream.client()
     holder = asyncio.create_task(get(client))
     await asyncio.sleep(1)
-    for wrong in (get(client), client.get("no path"), client.get("/r", operation=["x"])):
+    for wrong, reason in (
+        (get(client), "1 calls in flight already"),
+        (idle.get("no path"), "path: must start with exactly one '/': absolute URLs are refused"),
+        (idle.get("/r", operation=["x"]), "operation: must be str"),
+    ):
         with pytest.raises(CallError) as caught:
             await wrong
+        assert caught.value.reason == reason
         assert (caught.value.stop_reason, caught.value.attempts) == ("not_retryable", 0)
     holder.cancel()
     await asyncio.gather(holder, return_exceptions=True)

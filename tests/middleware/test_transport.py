@@ -17,6 +17,7 @@ from middleware import (
     ResponseTooLargeError,
     ServerError,
     StackConfig,
+    StatusError,
     call_options,
 )
 from middleware.retry_after import parse_retry_after
@@ -222,3 +223,15 @@ NOW = 1_800_000_000.0
 def test_retry_after_in_both_forms(value, date, expected):
     """R15: digits, or a date against the response's own; everything else is none."""
     assert parse_retry_after(value, date, NOW) == expected
+
+
+@pytest.mark.parametrize(("status", "fine"), [(199, False), (200, True), (299, True), (300, False)])
+async def test_a_success_is_200_to_299(status, fine):
+    """RFC 9110 section 15.3; everything else is an error."""
+    client = a_client(lambda _request: httpx.Response(status, json={}))
+    with call_options(max_attempts=1):
+        if fine:
+            assert await client.get("/x") == {}
+        else:
+            with pytest.raises(StatusError):
+                await client.get("/x")
