@@ -206,7 +206,11 @@ FOREIGN = {
     "otelcol_process_memory_rss_bytes": set(),
 }
 """What the real Collector was seen to tell; `.ci/real_stack.py` asks it."""
-RECORDED = {rule["record"]: {"job", "mozaiks_connector_name"} for rule in RULES if "record" in rule}
+RECORDED = {
+    rule["record"]: set(re.search(r"by \(([^)]*)\)", rule["expr"])[1].split(", ")) - {"le"}
+    for rule in RULES
+    if "record" in rule
+}
 KNOWN = LABELS | FOREIGN | RECORDED
 
 
