@@ -516,30 +516,34 @@ def check_outage() -> None:
 
 def check_as_composed() -> None:
     """In a process of its own, in namespaces of its own: see `.ci/as_composed.py`."""
-    namespaces = ("unshare", "--mount", "--net", "--fork")
-    tools = shutil.which("ip") and shutil.which("unshare")
-    if (
-        os.geteuid() != 0
-        or not tools
-        or subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode
-    ):
-        print("  not checked as composed: that needs root, namespaces and iproute2")
+    namespaces = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child")
+    missing = [tool for tool in ("unshare", "ip", "chroot", "wget") if shutil.which(tool) is None]
+    if missing:
+        print(f"  not checked as composed: no {', '.join(missing)} on this machine")
+        return
+    if os.geteuid() != 0 or subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode:
+        print("  not checked as composed: that needs root and namespaces")
         return
     place = Path(STATE.name) / "root"
     place.mkdir()
     print(command(*namespaces, sys.executable, str(ROOT / ".ci/as_composed.py"), sys.argv[1], str(place)), end="")
 
 
-def main() -> None:
-    os.environ.pop("OTEL_SERVICE_NAME", None)
-    check_files()
-    held("nothing is up", "not up" in ours("stack", "status", code=1))
+def check_up() -> None:
     started = time.monotonic()
     said = ours("stack", "up")
     held(f"the stack is up after {time.monotonic() - started:.1f} s", said.count("ready") == 3, said)
     held("it says that this Jaeger has no pages", "without its pages" in ours("stack", "status"))
     check_page(ask(16686, "/")[1].decode())
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # else nothing would be taken down
+    os.environ.pop("OTEL_SERVICE_NAME", None)
+    check_files()
+    held("nothing is up", "not up" in ours("stack", "status", code=1))
     try:
+        check_up()
         check_demo()
         check_stories()
         check_secrets()
