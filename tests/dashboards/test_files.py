@@ -149,8 +149,27 @@ def test_the_redaction_hides_no_name_of_ours():
     ours = [value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)]
     assert len(ours) > 40
     assert [name for name in ours if keys.search(name) or any(value.search(name) for value in values)] == []
-    for secret in ("Authorization", "http.request.header.set-cookie", "x-api-key", "ApiKey", "password", "id_token"):
+    for secret in (
+        *("Authorization", "http.request.header.set-cookie", "x-api-key", "ApiKey", "password", "id_token"),
+        *("private_key", "access_key", "passphrase", "pwd", "access_tokens", "session_id"),
+    ):
         assert keys.search(secret)
+    for secret, left in (
+        ('{"api_key": "s3cret","password":"s3cret", "page": 2}', '{"****,"****, "page": 2}'),
+        (r'"{\"password\": \"s3cret\"}"', r'"{\"****}"'),
+        ("password: s3cret, page: 2", "****, page: 2"),
+        ("Cookie: sid=s3cret; other=s3cret\nnext", "****\nnext"),
+        ("{'Authorization': 'Token s3cret'}", "{'****"),
+        ('{"authorization": "Token s3cret", "page": 2}', '{"****, "page": 2}'),
+        ("https://s3cret@platform/x", "https****platform/x"),
+        ("https://ada:s3cret@platform/x", "https****platform/x"),
+        ("/x?page=2&api_key=s3cret&q=1", "/x?page=2&****&q=1"),
+        ("input_tokens: 17, max_tokens=4", "input_tokens: 17, max_tokens=4"),
+    ):
+        text = secret
+        for value in values:
+            text = value.sub("****", text)
+        assert text == left
     assert not keys.search("gen_ai.usage.input_tokens")
     assert redaction["allow_all_keys"]
     assert redaction["redact_all_types"]
