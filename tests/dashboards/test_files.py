@@ -294,6 +294,26 @@ def test_panels_ask_for_what_the_code_writes(panel):
             assert re.search(rf"\bby \([^)]*\b{label}\b", text) or text.partition("{")[0] in RECORDED
 
 
+@pytest.mark.parametrize(
+    "panel", [panel for panel in PANELS if panel["title"] != "Spans lost"], ids=lambda p: p["title"]
+)
+def test_panels_follow_the_choices_that_their_metrics_know(panel):
+    """The program and the connector that are chosen at the top; losses are shown whole."""
+    for target in panel["targets"]:
+        for node in walk(promql_parser.parse(concrete(target["expr"]))):
+            if isinstance(node, promql_parser.VectorSelector):
+                chosen = {matcher.name for matcher in node.matchers.matchers}
+                assert {"job", "mozaiks_connector_name"} & LABELS.get(node.name, set()) <= chosen
+
+
+def test_a_healthy_service_shows_no_failures_and_not_no_data():
+    """By promtool, where it is on the machine; here, that it is asked the panel's own query."""
+    tests = yaml.safe_load((ROOT / "tests/dashboards/rules_test.yml").read_text("utf-8"))["tests"]
+    asked = {case["expr"]: case["exp_samples"] for case in tests[0]["promql_expr_test"]}
+    (panel,) = [panel for panel in PANELS if panel["title"] == "Calls that fail"]
+    assert asked[concrete(panel["targets"][0]["expr"])] == [{"labels": "{}", "value": 0}]
+
+
 def test_every_metric_of_the_code_is_on_a_panel():
     """A metric that nobody looks at would be noise."""
     queries = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
