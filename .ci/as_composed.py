@@ -99,7 +99,7 @@ def start(name: str, running: contextlib.ExitStack) -> None:
     """Start a container's program and wait until its own check says that it is healthy."""
     container = CONTAINERS[name]
     process = subprocess.Popen(
-        ["/usr/sbin/chroot", str(PLACE), str(PROGRAMS / BINARIES[name]), *container["command"]],
+        ["chroot", str(PLACE), str(PROGRAMS / BINARIES[name]), *container["command"]],
         env={"PATH": os.environ["PATH"], **container["environment"]},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -120,7 +120,7 @@ def main() -> None:
             start(name, running)
         ports = sorted(port.split(":")[1] for name in BINARIES for port in CONTAINERS[name]["ports"])
         held(f"the published ports {', '.join(ports)} listen", until(lambda: all(map(is_open, ports))))
-        run("bash", "-c", f"{sys.executable} -m runtime demo >/dev/null")
+        subprocess.run([sys.executable, "-m", "runtime", "demo"], check=True, cwd=PROJECT, stdout=subprocess.DEVNULL)
         operations = "count by (mozaiks_connector_operation) (mozaiks_connector_call_duration_seconds_count)"
         held("the demo's calls are in Prometheus", until(lambda: len(query(operations)) > 10))
         held("Prometheus reads all of its targets", until(lambda: len(query("up == 1")) == 3), query("up"))

@@ -294,8 +294,30 @@ SECRETS = {
     "note": "it said Bearer abcdefgh12345678 and eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl",
     "url.full": "https://ada:wonderland@platform/x?page=2&api_key=query-51c27f&q=1",
     "who": ["ada@example.com"],
+    "body": '{"api_key": "quoted-one","password":"quoted-two", "page": 2}',
+    "escaped": r'"{\"password\": \"quoted-three\"}"',
+    "yaml": "password: plain-hunter2, page: 2",
+    "request": "Cookie: sid=plain-abc; other=plain-def",
+    "retry": "Authorization: Token plain-ghi",
+    "url.template": "https://tok3n-in-url@platform/x",
+    **{
+        name: f"keyed-{name}"
+        for name in ("private_key", "access_key", "passphrase", "pwd", "access_tokens", "session_id")
+    },
 }
-MARKERS = ["opaque-", "moz_live", "abcdefgh12345678", "eyJ", "wonderland", "query-51c27f", "ada@example.com"]
+MARKERS = [
+    "opaque-",
+    "moz_live",
+    "abcdefgh12345678",
+    "eyJ",
+    "wonderland",
+    "query-51c27f",
+    "ada@example.com",
+    "quoted-",
+    "plain-",
+    "tok3n-in-url",
+    "keyed-",
+]
 
 
 def check_secrets() -> None:
@@ -304,6 +326,7 @@ def check_secrets() -> None:
         tracer = handle.tracer_provider.get_tracer("careless")
         span = tracer.start_span("fetch for ada@example.com", kind=SpanKind.CLIENT, attributes=SECRETS)
         span.add_event("exception", {"exception.message": SECRETS["note"], "token": "opaque-in-event"})
+        span.add_event("log in with password=plain-in-event-name")
         span.set_attribute("gen_ai.usage.input_tokens", 17)
         from opentelemetry.trace import Status, StatusCode
 
@@ -317,10 +340,25 @@ def check_secrets() -> None:
     left = [marker for marker in MARKERS if marker in body.decode()]
     held("none of them is left in Jaeger", not left, (left, body))
     (there,) = trace(trace_id)
-    shown = (there.name, there.message[:8], there.attributes["url.full"], there.attributes["gen_ai.usage.input_tokens"])
+    shown = (
+        there.name,
+        there.message[:8],
+        *(there.attributes[name] for name in ("url.full", "gen_ai.usage.input_tokens", "body", "yaml", "url.template")),
+        [event.name for event in there.events],
+    )
     held(
         "what is no secret is",
-        shown == ("fetch for ****", "refused:", "https****platform/x?page=2&****&q=1", 17),
+        shown
+        == (
+            "fetch for ****",
+            "refused:",
+            "https****platform/x?page=2&****&q=1",
+            17,
+            '{"****,"****, "page": 2}',
+            "****, page: 2",
+            "https****platform/x",
+            ["exception", "log in with ****"],
+        ),
         shown,
     )
     held("Prometheus got none of them either", not [m for m in MARKERS if m.encode() in ask(8889, "/metrics")[1]])
@@ -516,30 +554,34 @@ def check_outage() -> None:
 
 def check_as_composed() -> None:
     """In a process of its own, in namespaces of its own: see `.ci/as_composed.py`."""
-    namespaces = ("unshare", "--mount", "--net", "--fork")
-    tools = shutil.which("ip") and shutil.which("unshare")
-    if (
-        os.geteuid() != 0
-        or not tools
-        or subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode
-    ):
-        print("  not checked as composed: that needs root, namespaces and iproute2")
+    namespaces = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child")
+    missing = [tool for tool in ("unshare", "ip", "chroot", "wget") if shutil.which(tool) is None]
+    if missing:
+        print(f"  not checked as composed: no {', '.join(missing)} on this machine")
+        return
+    if os.geteuid() != 0 or subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode:
+        print("  not checked as composed: that needs root and namespaces")
         return
     place = Path(STATE.name) / "root"
     place.mkdir()
     print(command(*namespaces, sys.executable, str(ROOT / ".ci/as_composed.py"), sys.argv[1], str(place)), end="")
 
 
-def main() -> None:
-    os.environ.pop("OTEL_SERVICE_NAME", None)
-    check_files()
-    held("nothing is up", "not up" in ours("stack", "status", code=1))
+def check_up() -> None:
     started = time.monotonic()
     said = ours("stack", "up")
     held(f"the stack is up after {time.monotonic() - started:.1f} s", said.count("ready") == 3, said)
     held("it says that this Jaeger has no pages", "without its pages" in ours("stack", "status"))
     check_page(ask(16686, "/")[1].decode())
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # else nothing would be taken down
+    os.environ.pop("OTEL_SERVICE_NAME", None)
+    check_files()
+    held("nothing is up", "not up" in ours("stack", "status", code=1))
     try:
+        check_up()
         check_demo()
         check_stories()
         check_secrets()

@@ -3,10 +3,11 @@ Build Jaeger and the Collector with Go, in the versions of docker-compose.otel.y
 
 Prints the directory that holds `jaeger`, `otelcol-contrib`, `prometheus`, `promtool`, and `compose-spec`, which checks
 compose files by the specification's own library. They are kept outside the project, in
-`$XDG_CACHE_HOME/mozaiks-otel-stack` (or below `~/.cache`), one directory for each set of versions; what is there
-already is not made again.
+`$XDG_CACHE_HOME/mozaiks-otel-stack` (or below `~/.cache`), one directory for each set of versions and modules; what is
+there already is not made again. Ends with code 3 where no Prometheus is to be had.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,11 +16,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE_GO = "v2.16.2"
+NO_PROMETHEUS = 3
 ENVIRONMENT = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}
 
 
@@ -28,15 +31,17 @@ def main() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.otel.yml").read_text("utf-8"))
     version = {name: service["image"].rpartition(":")[2] for name, service in compose["services"].items()}
     modules = compose["x-go-modules"]
-    key = f"jaeger-{version['jaeger']}-otelcol-{version['otel-collector']}"
+    recipe = (ROOT / ".ci" / "otelcol-builder.yml").read_text("utf-8") + json.dumps([modules, COMPOSE_GO])
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:8]
+    key = f"jaeger-{version['jaeger']}-otelcol-{version['otel-collector']}-{digest}"
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mozaiks-otel-stack" / key
     home.mkdir(parents=True, exist_ok=True)
     makers = {
+        "prometheus": prometheus,  # first, since without it nothing else is of use
+        "promtool": prometheus,
         "otelcol-contrib": lambda work: collector(work, version["otel-collector"], modules["otel-collector-providers"]),
         "jaeger": lambda work: jaeger(work, version["jaeger"], modules["jaeger"]),
         "compose-spec": compose_spec,
-        "prometheus": prometheus,
-        "promtool": prometheus,
     }
     for name, make in makers.items():
         if not (home / name).exists():
@@ -86,17 +91,28 @@ def compose_spec(work: Path) -> list[Path]:
     return [work / "compose-spec"]
 
 
+def no_prometheus() -> NoReturn:
+    """End with a code of its own: that is no fault of the project."""
+    sys.stderr.write("no Prometheus to be had: neither on PATH nor by apt-get\n")
+    sys.exit(NO_PROMETHEUS)
+
+
 def prometheus(work: Path) -> list[Path]:
     """The machine's own if it has one, else Debian's package, unpacked and not installed: no service is started."""
     names = ("prometheus", "promtool")
     found = [shutil.which(name) for name in names]
     if all(found):
         return [Path(shutil.copy(str(path), work)) for path in found]
-    try:
-        run("apt-get", "download", "prometheus", cwd=work)
-    except subprocess.CalledProcessError:  # the lists are missing or old
-        run("apt-get", "update", "-qq", cwd=work)
-        run("apt-get", "download", "prometheus", cwd=work)
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        no_prometheus()
+    commands = ("apt-get download prometheus", "apt-get update -qq", "apt-get download prometheus")  # lists grow old
+    for command in commands:
+        said = subprocess.run(command.split(), cwd=work, capture_output=True, check=False)
+        if list(work.glob("*.deb")):
+            break
+    else:
+        sys.stderr.write(said.stderr.decode("utf-8", "replace"))
+        no_prometheus()
     (package,) = work.glob("*.deb")
     run("dpkg", "-x", str(package), str(work), cwd=work)
     return [work / "usr" / "bin" / name for name in names]

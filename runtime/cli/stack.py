@@ -161,17 +161,20 @@ def _up(console: "Console", files: Path, state: Path) -> int:
     if busy:
         for service, port in busy:
             console.print(f"Port {port} is taken by another program; {service.name} needs it.")
-        console.print("Is docker-compose.otel.yml up, or the service that Debian's prometheus package starts?")
+        console.print("Is docker-compose.otel.yml up? Or a service that a package has started? Then end that one:")
+        for unit in dict.fromkeys(service.binary for service, _ in busy if service.binary != "jaeger"):
+            console.print(f"\n  sudo systemctl disable --now {unit}")
         return 1
     if stopped == list(SERVICES):
         _clear(state)
+    if any(service.name == "prometheus" for service in stopped):
         _write_prometheus_files(files, state)
     for service in stopped:
         problem = _start(service, files, state)
         if problem:
             console.print(f"{service.name} {problem}.", soft_wrap=True)
             _print_log(console, _log_file(state, service))
-            _stop(state)
+            _stop(state, stopped)  # what ran before goes on
             return 1
     code = _status(console, state)
     console.print(f"\nNow send something:\n\n  {_EXPORT}\n  python3 -m runtime demo\n", soft_wrap=True)
@@ -187,7 +190,7 @@ def _print_log(console: "Console", file: Path) -> None:
 
 
 def _down(console: "Console", state: Path) -> int:
-    ended = _stop(state)
+    ended = _stop(state, SERVICES)
     _clear(state)
     console.print(f"Ended {', '.join(ended)}." if ended else "The stack was not up.")
     return 0
@@ -292,9 +295,9 @@ def _start(service: Service, files: Path, state: Path) -> str:
     return f"was not ready after {_START_S:.0f} s"
 
 
-def _stop(state: Path) -> list[str]:
-    """End what runs, the last started first; returns the names."""
-    running = [(service, process) for service in reversed(SERVICES) if (process := _process(state, service))]
+def _stop(state: Path, services: Sequence[Service]) -> list[str]:
+    """End those of *services* that run, the last started first; returns the names."""
+    running = [(service, process) for service in reversed(services) if (process := _process(state, service))]
     for _, process in running:
         os.kill(process.pid, signal.SIGTERM)
     ends = time.monotonic() + _STOP_S

@@ -197,6 +197,34 @@ def test_a_program_that_ends_at_once_is_told_with_its_words(machine, capsys):
     assert machine.pids() == {}
 
 
+def test_when_a_part_cannot_be_started_again_the_others_go_on(machine, capsys):
+    """Only what this `up` started is ended."""
+    machine.install()
+    stack.main(["up"])
+    before = machine.pids()
+    for name in ("prometheus", "otel-collector"):
+        os.kill(before[name], signal.SIGKILL)
+        os.waitpid(before[name], 0)
+    machine.install("otel-collector", program="#!{python}\nraise SystemExit(3)\n")
+    assert stack.main(["up"]) == 1
+    assert "otel-collector ended with code 3" in capsys.readouterr().out
+    assert machine.pids() == {"jaeger": before["jaeger"]}
+
+
+def test_prometheus_gets_todays_files_whenever_it_is_started(machine):
+    """Beside others that run too: rules change, and so may an address."""
+    machine.install()
+    stack.main(["up"])
+    before = machine.pids()
+    os.kill(before["prometheus"], signal.SIGKILL)
+    os.waitpid(before["prometheus"], 0)
+    (machine.state / "rules.yml").write_text("groups: []\n")
+    (machine.state / "prometheus.yml").unlink()
+    assert stack.main(["up"]) == 0
+    assert (machine.state / "rules.yml").read_bytes() == (ROOT / "dashboards/rules.yml").read_bytes()
+    assert (machine.state / "prometheus.yml").exists()
+
+
 def test_a_file_that_is_no_program_is_told(machine, capsys):
     """One line, and nothing is left running."""
     machine.install("jaeger", "prometheus")
@@ -238,7 +266,10 @@ def test_a_taken_port_is_named(machine, capsys):
     port = machine.service("otel-collector").ports[0]
     with socket.create_server(("127.0.0.1", port)):
         assert stack.main(["up"]) == 1
-    assert f"Port {port} is taken by another program; otel-collector needs it." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Port {port} is taken by another program; otel-collector needs it." in said
+    assert "sudo systemctl disable --now otelcol-contrib" in said
+    assert "--now prometheus" not in said
     assert machine.pids() == {}
 
 

@@ -149,8 +149,27 @@ def test_the_redaction_hides_no_name_of_ours():
     ours = [value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)]
     assert len(ours) > 40
     assert [name for name in ours if keys.search(name) or any(value.search(name) for value in values)] == []
-    for secret in ("Authorization", "http.request.header.set-cookie", "x-api-key", "ApiKey", "password", "id_token"):
+    for secret in (
+        *("Authorization", "http.request.header.set-cookie", "x-api-key", "ApiKey", "password", "id_token"),
+        *("private_key", "access_key", "passphrase", "pwd", "access_tokens", "session_id"),
+    ):
         assert keys.search(secret)
+    for secret, left in (
+        ('{"api_key": "s3cret","password":"s3cret", "page": 2}', '{"****,"****, "page": 2}'),
+        (r'"{\"password\": \"s3cret\"}"', r'"{\"****}"'),
+        ("password: s3cret, page: 2", "****, page: 2"),
+        ("Cookie: sid=s3cret; other=s3cret\nnext", "****\nnext"),
+        ("{'Authorization': 'Token s3cret'}", "{'****"),
+        ('{"authorization": "Token s3cret", "page": 2}', '{"****, "page": 2}'),
+        ("https://s3cret@platform/x", "https****platform/x"),
+        ("https://ada:s3cret@platform/x", "https****platform/x"),
+        ("/x?page=2&api_key=s3cret&q=1", "/x?page=2&****&q=1"),
+        ("input_tokens: 17, max_tokens=4", "input_tokens: 17, max_tokens=4"),
+    ):
+        text = secret
+        for value in values:
+            text = value.sub("****", text)
+        assert text == left
     assert not keys.search("gen_ai.usage.input_tokens")
     assert redaction["allow_all_keys"]
     assert redaction["redact_all_types"]
@@ -206,7 +225,11 @@ FOREIGN = {
     "otelcol_process_memory_rss_bytes": set(),
 }
 """What the real Collector was seen to tell; `.ci/real_stack.py` asks it."""
-RECORDED = {rule["record"]: {"job", "mozaiks_connector_name"} for rule in RULES if "record" in rule}
+RECORDED = {
+    rule["record"]: set(re.search(r"by \(([^)]*)\)", rule["expr"])[1].split(", ")) - {"le"}
+    for rule in RULES
+    if "record" in rule
+}
 KNOWN = LABELS | FOREIGN | RECORDED
 
 
@@ -269,6 +292,26 @@ def test_panels_ask_for_what_the_code_writes(panel):
         assert query_problems(text) == []
         for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
             assert re.search(rf"\bby \([^)]*\b{label}\b", text) or text.partition("{")[0] in RECORDED
+
+
+@pytest.mark.parametrize(
+    "panel", [panel for panel in PANELS if panel["title"] != "Spans lost"], ids=lambda p: p["title"]
+)
+def test_panels_follow_the_choices_that_their_metrics_know(panel):
+    """The program and the connector that are chosen at the top; losses are shown whole."""
+    for target in panel["targets"]:
+        for node in walk(promql_parser.parse(concrete(target["expr"]))):
+            if isinstance(node, promql_parser.VectorSelector):
+                chosen = {matcher.name for matcher in node.matchers.matchers}
+                assert {"job", "mozaiks_connector_name"} & LABELS.get(node.name, set()) <= chosen
+
+
+def test_a_healthy_service_shows_no_failures_and_not_no_data():
+    """By promtool, where it is on the machine; here, that it is asked the panel's own query."""
+    tests = yaml.safe_load((ROOT / "tests/dashboards/rules_test.yml").read_text("utf-8"))["tests"]
+    asked = {case["expr"]: case["exp_samples"] for case in tests[0]["promql_expr_test"]}
+    (panel,) = [panel for panel in PANELS if panel["title"] == "Calls that fail"]
+    assert asked[concrete(panel["targets"][0]["expr"])] == [{"labels": "{}", "value": 0}]
 
 
 def test_every_metric_of_the_code_is_on_a_panel():
