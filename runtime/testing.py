@@ -83,6 +83,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's
+        """Wait for the executor's threads in real time, however long *timeout* would be in virtual time."""
+        self.threads_at_work += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self.threads_at_work -= 1
+
     def _thread_ended(self, _future: Any) -> None:
         self.threads_at_work -= 1
 
@@ -100,7 +108,7 @@ class _VirtualSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if not ready and (timeout is None or (timeout and self._loop.threads_at_work)):
             ready = super().select(_REAL_WAIT_S)  # a thread may still call back
-            if not ready and timeout is None:
+            if not ready and timeout is None and not self._loop.threads_at_work:
                 raise RuntimeError(f"deadlock at {self._loop.time():g} s: all tasks wait and nothing is scheduled")
         elif not ready and timeout:
             self._loop.advance(timeout)
