@@ -6,7 +6,7 @@ SDK, with an SDK that samples nothing, and with one that samples all, metrics re
 variant adds to the stack without telemetry, divided by httpx's time in the same round; the median of the rounds counts.
 Beside it stands what the SDK takes alone: two layers that do nothing but open a span of five attributes, inject its
 context and record one histogram each, in the same stack; and its bare calls, two spans and two records, in a loop of
-nothing else, where every cache is warm: less than that no library can spend that tells a call and an attempt to the SDK.
+nothing else, where every cache is warm: no library that tells a call and an attempt to the SDK can spend less.
 
     python3 benchmarks/telemetry_share.py            # 15 rounds of 1 500 calls
     python3 benchmarks/telemetry_share.py --quick    # 3 rounds of 300, to see that it runs
