@@ -58,6 +58,10 @@ async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
         await made(request, takes(clock, 1.0, KeyError("s3cret"), sent="maybe"))
     error = caught.value
     assert (error.reason, error.request_sent, error.__context__) == ("unexpected KeyError", "maybe", None)
+    if layer != "outcome":
+        assert events[-1].error is error
+    if layer == "call":
+        assert events[-1].result == "failure"
     assert error.origin[-1].startswith(f"{__file__}:")
     assert error.origin[-1].endswith(" in takes.<locals>.rest")
 
