@@ -25,7 +25,7 @@ BARE = "must not hold a query or a fragment"
         ("http://a", "http://a"),
         ("https://a.test:1/x//", "https://a.test:1/x"),
         (" http://a:65535/ \n", "http://a:65535"),
-        ("HTTP://A/~x!", "HTTP://A/~x!"),
+        ("HTTP://A/~x!/~/", "HTTP://A/~x!/~"),
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
