@@ -201,9 +201,9 @@ class Policies:
 
 
 def _levels(level: Level) -> list[Level]:
-    """*level* and those above it, most specific first."""
+    """*level* and those above it, most specific first; a service's own may stand there twice."""
     level = tuple(name for name in level if name)
-    return [level[:length] for length in range(len(level), -1, -1)]
+    return [level, level[:1], ()]
 
 
 def _told(given: _Given | None) -> str:
