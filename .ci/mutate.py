@@ -71,6 +71,7 @@ EQUIVALENT: dict[str, str] = {
     "middleware/circuit_breaker.py:CircuitBreaker.__init__: self._probe_until: float | None = None -> pass": (
         "set before it is read"
     ),
+    "middleware/problem.py:parse_problem: 'utf-8-sig' -> 'utf-8-sig~'": "a codec's name is read without punctuation",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
     "runtime/config.py:_read_file: 1 -> 2": "one byte more is read, and is as much too large",

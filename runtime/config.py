@@ -293,7 +293,7 @@ def _read_file(file: Path) -> str:
         if len(content) > _MAX_FILE_BYTES:
             raise ConfigError(f"{file}: larger than {_MAX_FILE_BYTES} bytes")
         try:
-            return content.decode("utf-8")
+            return content.decode()
         except UnicodeDecodeError as error:
             problem = f"{file}: not UTF-8 at byte {error.start}"
     raise ConfigError(problem)
