@@ -22,6 +22,7 @@ def test_an_event_is_what_it_was_made_with_for_ever(kind):
     event = kind(**given)
     assert {name: getattr(event, name) for name in names} == given
     assert event == kind(**given)
+    assert not hasattr(event, "__dict__")
     for name in (*names, "more"):
         with pytest.raises((AttributeError, TypeError)):
             setattr(event, name, "changed")
