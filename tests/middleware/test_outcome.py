@@ -1,6 +1,7 @@
 """The record of a call and of its attempts, and what leaves the stack."""
 
 import asyncio
+import re
 
 import pytest
 from layer_support import FakeClock, Upstream, a_request
@@ -62,8 +63,7 @@ async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
         assert events[-1].error is error
     if layer == "call":
         assert events[-1].result == "failure"
-    assert error.origin[-1].startswith(f"{__file__}:")
-    assert error.origin[-1].endswith(" in takes.<locals>.rest")
+    assert re.fullmatch(re.escape(__file__) + r":\d+ in takes\.<locals>\.rest", error.origin[-1])
 
 
 @pytest.mark.parametrize(
