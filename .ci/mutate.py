@@ -71,6 +71,8 @@ EQUIVALENT: dict[str, str] = {
     "middleware/circuit_breaker.py:CircuitBreaker.__init__: self._probe_until: float | None = None -> pass": (
         "set before it is read"
     ),
+    "middleware/network.py:_open: 0 -> -1": "it is the only one",
+    "middleware/network.py:_race: 0 -> -1": "if two connected in the same moment, either will do",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
 }
