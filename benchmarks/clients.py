@@ -59,13 +59,6 @@ class _JsonLines(logging.Formatter):
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 
-class OneLinePerCall(logging.Filter):
-    """The call's line, without the attempt's."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.getMessage().startswith("call.")
-
-
 def null_file() -> TextIO:
     return Path("/dev/null").open("w")
 
@@ -74,11 +67,11 @@ def log_to_null() -> None:
     """One JSON line per call to /dev/null, as a host that keeps its request log would have it."""
     handler = logging.StreamHandler(null_file())
     handler.setFormatter(_JsonLines())
-    handler.addFilter(OneLinePerCall())
     logger = logging.getLogger("mozaiks.connectors")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
+    logging.getLogger("mozaiks.connectors.attempts").setLevel(logging.INFO)  # one line per call
 
 
 def sdk(*, sampled: bool = True) -> Telemetry:

@@ -358,14 +358,13 @@ def chart(document: dict[str, Any]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def write_docs(document: dict[str, Any]) -> None:
-    """Put the table and the chart where people read them."""
+def write_between(command: str, text: str) -> None:
+    """Put what *command* found where people read it: between its marks in docs/performance.md."""
     page = ROOT / "docs/performance.md"
-    begin, end = "<!-- written by benchmarks/compare.py -->", "<!-- end -->"
+    begin, end = f"<!-- written by benchmarks/{command} -->", "<!-- end -->"
     before, _, rest = page.read_text().partition(begin)
     after = rest.partition(end)[2]
-    page.write_text(f"{before}{begin}\n\n{markdown(document)}\n\n{end}{after}")
-    (ROOT / "docs/performance.svg").write_text(chart(document))
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 async def everything(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -411,7 +410,8 @@ def main() -> None:
     gc.freeze()
     document = asyncio.run(everything(arguments))
     if arguments.write:
-        write_docs(document)
+        write_between("compare.py", markdown(document))
+        (ROOT / "docs/performance.svg").write_text(chart(document))
     print(json.dumps(document, indent=2) if arguments.json else markdown(document))
 
 

@@ -275,9 +275,17 @@ class SettingsRejected(Event):
 Listener: TypeAlias = Callable[[Event], None]
 
 
+def _hears(listener: Listener, kind: type[Event]) -> bool:
+    types = getattr(listener, "hears", None)
+    return kind in types if isinstance(types, frozenset) else True
+
+
 class FanOut:
     """
     Hands each event to several listeners; what one raises is swallowed and counted, so telemetry cannot fail a call.
+
+    A listener may name the types of events that it does something about by an attribute `hears`, a frozenset; it is
+    told of no others. Any other callable is told of all.
 
     Attributes:
         dropped: Events lost because a listener raised.
@@ -285,11 +293,12 @@ class FanOut:
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = tuple(listeners)
+        self._by_type = {kind: tuple(one for one in listeners if _hears(one, kind)) for kind in Event.__subclasses__()}
         self.dropped = 0
 
     def __call__(self, event: Event) -> None:
-        """Tell every listener of *event*."""
-        for listener in self._listeners:
+        """Tell every listener that hears it of *event*."""
+        for listener in self._by_type.get(type(event), self._listeners):
             try:
                 listener(event)
             except Exception:  # noqa: BLE001 - a listener is foreign code; see the class docstring

@@ -51,6 +51,9 @@ class MetricsListener:
         version: Version of the instrumentation scope.
         service: Name of the service.
         base_url: Of the service, for `server.address` and `server.port`.
+
+    Attributes:
+        hears: Events that are recorded.
     """
 
     def __init__(self, provider: MeterProvider | None, version: str, *, service: str, base_url: str) -> None:
@@ -78,6 +81,7 @@ class MetricsListener:
             SettingsRejected: self._settings_rejected,
             SettingsReloaded: self._settings_reloaded,
         }
+        self.hears = frozenset(self._recorders)
 
     def _make_instruments(self, meter: Meter) -> None:
         self._requests = _histogram(meter, semconv.METRIC_REQUEST_DURATION)
@@ -108,9 +112,7 @@ class MetricsListener:
 
     def __call__(self, event: Event) -> None:
         """Record *event*."""
-        record = self._recorders.get(type(event))
-        if record is not None:
-            record(event)
+        self._recorders[type(event)](event)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
         call, record = event.call, event.record

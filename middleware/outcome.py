@@ -31,9 +31,11 @@ class OutcomeMiddleware:
         except Exception as error:  # noqa: BLE001 - that is what this layer is for
             failed = _internal_error(error, call.most_sent)
         else:
-            response.outcome = call.outcome(self._clock.now())
+            if response.outcome is None:  # a layer outside of the record's answered
+                response.outcome = call.outcome(self._clock.now())
             return response
-        failed.outcome = call.outcome(self._clock.now())
+        if failed.outcome is None or failed.outcome.call is not call.info:
+            failed.outcome = call.outcome(self._clock.now())
         raise failed  # outside the handler: chained, a foreign exception would keep what it holds reachable
 
 
@@ -55,6 +57,7 @@ class CallRecordMiddleware:
         call = request.call
         self._emit(CallStarted(call=call.info))
         error: CallError | None = None
+        response: PlatformResponse | None = None
         cancelled = True
         try:
             response = await call_next(request)
@@ -70,6 +73,8 @@ class CallRecordMiddleware:
             outcome = call.outcome(self._clock.now())
             if error is not None:
                 error.outcome = outcome  # listeners read the record from the error too
+            elif response is not None:
+                response.outcome = outcome
             self._emit(CallFinished(call=call.info, outcome=outcome, error=error, cancelled=cancelled))
         raise error
 

@@ -28,9 +28,12 @@ from .events import (
     SettingsReloaded,
 )
 
-__all__ = ["LOGGER_NAME", "LogListener"]
+__all__ = ["ATTEMPT_LOGGER_NAME", "LOGGER_NAME", "LogListener"]
 
 LOGGER_NAME = "mozaiks.connectors"
+
+ATTEMPT_LOGGER_NAME = f"{LOGGER_NAME}.attempts"
+"""Of the lines that tell of single attempts: a level of its own leaves one line per call."""
 
 logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
 
@@ -41,43 +44,63 @@ class _Line(NamedTuple):
     fields: dict[str, Any]
 
 
+class _Channel:
+    """
+    One logger, by way of whatever the host has configured.
+
+    Args:
+        name: Name of the logger.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stdlib = logging.getLogger(name)
+        # Not structlog.get_logger(): unconfigured, that prints to stdout. All fields go into `extra`, never into the
+        # message: formatters rewrite messages, and mask what looks like an id in them. Bound once: each use of an
+        # unbound logger would make a new one.
+        self._to_stdlib: Any = structlog.wrap_logger(
+            self._stdlib,
+            wrapper_class=structlog.stdlib.BoundLogger,
+            processors=[structlog.stdlib.render_to_log_kwargs],
+        ).bind()
+        self._to_host: Any = None
+
+    def open(self, lowest: int) -> Any:
+        """Return the structlog logger for lines of level *lowest* or above; None where none would be written."""
+        if structlog.is_configured():
+            if self._to_host is None:
+                self._to_host = structlog.get_logger(self._name)
+            return self._to_host
+        return self._to_stdlib if self._stdlib.isEnabledFor(lowest) else None
+
+
 class LogListener:
     """
     Writes one line per event that an engineer would search for.
 
     Args:
         trace_ids: Gives the ids of the current span, for the line's fields.
+
+    Attributes:
+        hears: Events that have a line.
     """
 
     def __init__(self, trace_ids: Callable[[], Mapping[str, str]] = dict) -> None:
         self._trace_ids = trace_ids
-        self._stdlib = logging.getLogger(LOGGER_NAME)
-        # Not structlog.get_logger(): unconfigured, that prints to stdout. All fields go into `extra`, never into the
-        # message: formatters rewrite messages, and mask what looks like an id in them.
-        self._to_stdlib: Any = structlog.wrap_logger(
-            self._stdlib,
-            wrapper_class=structlog.stdlib.BoundLogger,
-            processors=[structlog.stdlib.render_to_log_kwargs],
-        )
-        self._to_host: Any = None
+        self._channels = {name: _Channel(name) for name in (LOGGER_NAME, ATTEMPT_LOGGER_NAME)}
+        self.hears = frozenset(_LINES)
 
     def __call__(self, event: Event) -> None:
-        """Write the line for *event*, if it has one."""
-        found = _LINES.get(type(event))
-        if found is None:
-            return
-        lowest, make = found
-        log = self._to_stdlib
-        if structlog.is_configured():
-            if self._to_host is None:
-                self._to_host = structlog.get_logger(LOGGER_NAME)
-            log = self._to_host
-        elif not self._stdlib.isEnabledFor(lowest):
+        """Write the line for *event*."""
+        lowest, make, name = _LINES[type(event)]
+        channel = self._channels[name]
+        if channel.open(lowest) is None:
             return
         line = make(event)
-        if log is self._to_stdlib and not self._stdlib.isEnabledFor(line.level):
+        log = channel.open(line.level)
+        if log is None:
             return
-        write = getattr(log, logging.getLevelName(line.level).lower())
+        write = getattr(log, _METHODS[line.level])
         call = event.call
         write(
             line.name,
@@ -174,16 +197,19 @@ def _settings_rejected(event: SettingsRejected) -> _Line:
     return _Line(logging.ERROR, semconv.LOG_SETTINGS_REJECTED, {"problems": list(event.problems)})
 
 
-# Per event the lowest level that its line may have: below it the line is not even made.
-_LINES: dict[type[Event], tuple[int, Callable[[Any], _Line]]] = {
-    AttemptFinished: (logging.DEBUG, _attempt_finished),
-    AttemptRejected: (logging.DEBUG, _attempt_rejected),
-    CallFinished: (logging.DEBUG, _call_finished),
-    CircuitStateChanged: (logging.WARNING, _circuit_state_changed),
-    CorrelationIdReplaced: (logging.WARNING, _correlation_id_replaced),
-    HedgeStarted: (logging.DEBUG, _hedge_started),
-    RetryBudgetExhausted: (logging.DEBUG, _budget_exhausted),
-    RetryScheduled: (logging.INFO, _retry_scheduled),
-    SettingsRejected: (logging.ERROR, _settings_rejected),
-    SettingsReloaded: (logging.INFO, _settings_reloaded),
+# Per event the lowest level that its line may have, since below it the line is not even made; then the line, and where
+# it goes.
+_LINES: dict[type[Event], tuple[int, Callable[[Any], _Line], str]] = {
+    AttemptFinished: (logging.DEBUG, _attempt_finished, ATTEMPT_LOGGER_NAME),
+    AttemptRejected: (logging.DEBUG, _attempt_rejected, ATTEMPT_LOGGER_NAME),
+    CallFinished: (logging.DEBUG, _call_finished, LOGGER_NAME),
+    CircuitStateChanged: (logging.WARNING, _circuit_state_changed, LOGGER_NAME),
+    CorrelationIdReplaced: (logging.WARNING, _correlation_id_replaced, LOGGER_NAME),
+    HedgeStarted: (logging.DEBUG, _hedge_started, ATTEMPT_LOGGER_NAME),
+    RetryBudgetExhausted: (logging.DEBUG, _budget_exhausted, LOGGER_NAME),
+    RetryScheduled: (logging.INFO, _retry_scheduled, LOGGER_NAME),
+    SettingsRejected: (logging.ERROR, _settings_rejected, LOGGER_NAME),
+    SettingsReloaded: (logging.INFO, _settings_reloaded, LOGGER_NAME),
 }
+
+_METHODS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}

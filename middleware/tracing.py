@@ -50,6 +50,7 @@ _SUPPRESS = {
     "suppress_instrumentation": True,
     getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"): True,
 }
+_SUPPRESSED = context.Context(_SUPPRESS)
 _NO_SWITCHES: dict[str, bool] = {}
 _OURS = context.create_key("mozaiks-span")
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
@@ -61,11 +62,13 @@ class SafeTracer:
 
     Attributes:
         dropped: Spans, or headers for them, lost because the SDK raised.
+        is_idle: No SDK was there when `wake` last looked: spans would say nothing to nobody.
     """
 
     def __init__(self, provider: TracerProvider | None, version: str) -> None:
         self.dropped = 0
         self._provider = provider
+        self.is_idle = True
         self._tracer: trace.Tracer = NoOpTracer()
         try:
             self._tracer = trace.get_tracer(
@@ -73,15 +76,16 @@ class SafeTracer:
             )
         except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
             self.dropped += 1
+        self.wake()
 
-    @property
-    def is_idle(self) -> bool:
-        """True where no SDK is: spans would say nothing to nobody."""
-        try:
-            return isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
-            return True
+    def wake(self) -> bool:
+        """Look for an SDK, which a host may set up late and cannot take away again; False where there is none."""
+        if self.is_idle:
+            try:
+                self.is_idle = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+            except Exception:  # noqa: BLE001 - as above
+                self.dropped += 1
+        return not self.is_idle
 
     def start(
         self, name: str, kind: SpanKind, attributes: dict[str, Any], switches: Mapping[str, bool] = _NO_SWITCHES
@@ -115,7 +119,8 @@ class SafeTracer:
     def stand_back(self) -> Token[context.Context] | None:
         """Tell instrumentations of HTTP libraries to stand back without a span; `come_back` takes what this returns."""
         try:
-            return context.attach(context.Context({**context.get_current(), **_SUPPRESS}))
+            here = context.get_current()
+            return context.attach(context.Context({**here, **_SUPPRESS}) if here else _SUPPRESSED)
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
             return None
@@ -165,7 +170,7 @@ class CallTracingMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Run the rest of the call under its span."""
-        if self._tracer.is_idle:
+        if not self._tracer.wake():
             return await call_next(request)
         info = request.call.info
         attributes = {
@@ -224,16 +229,21 @@ class AttemptTracingMiddleware:
 
 
 class SpanListener:
-    """Writes events onto our own current span: the call's, or the attempt's for what happens inside an attempt."""
+    """
+    Writes events onto our own current span: the call's, or the attempt's for what happens inside an attempt.
+
+    Attributes:
+        hears: Events that a span tells of.
+    """
+
+    def __init__(self) -> None:
+        self.hears = frozenset(_WRITERS)
 
     def __call__(self, event: Event) -> None:
         """Add what *event* tells to the current span."""
-        write = _WRITERS.get(type(event))
-        if write is None:
-            return
         span = context.get_value(_OURS)  # and not whatever is current: without a span of ours that is the host's
         if isinstance(span, Span) and span.is_recording():
-            write(span, event)
+            _WRITERS[type(event)](span, event)
 
 
 def _call_finished(span: Span, event: CallFinished) -> None:

@@ -15,7 +15,7 @@ from layer_support import a_request
 
 from middleware import NotFoundError, ServerError
 from middleware import events as facts
-from middleware.request_log import LOGGER_NAME, LogListener
+from middleware.request_log import ATTEMPT_LOGGER_NAME, LOGGER_NAME, LogListener
 from middleware.types import AttemptRecord
 from runtime.gateway import Fault
 
@@ -58,6 +58,18 @@ def test_a_line_below_the_level_is_not_written(caplog, event, level, name):
     caplog.set_level(logging.getLevelName(level) + 1, LOGGER_NAME)
     LogListener()(event)
     assert caplog.records == []
+
+
+async def test_the_lines_of_attempts_have_a_level_of_their_own(make_client, gateway, caplog):
+    """One line per call: their logger at INFO, the other one at DEBUG."""
+    caplog.set_level(logging.INFO, ATTEMPT_LOGGER_NAME)
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    gateway.script(Fault(kind="status"))
+    await make_client().get("/api/service/items", path_params={})
+    assert [(record.name, record.message) for record in caplog.records] == [
+        (LOGGER_NAME, "retry.scheduled"),
+        (LOGGER_NAME, "call.succeeded"),
+    ]
 
 
 async def test_lines_carry_the_ids_of_their_spans(make_client, gateway, recorder, caplog):
