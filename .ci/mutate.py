@@ -80,10 +80,20 @@ EQUIVALENT: dict[str, str] = {
     "middleware/exchange.py:check_headers: 'latin-1' -> 'latin-1~' #2": "another name of the same codec",
     "middleware/exchange.py:wire_headers: 'ascii' -> 'ascii~'": "another name of the same codec",
     "middleware/exchange.py:wire_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
+    "middleware/metrics.py:MetricsListener.__init__: self._dropped: Callable[[], Mapping[str, int]] = dict -> pass": (
+        "set before it is read"
+    ),
+    "middleware/metrics.py:_gauges_of: 0 -> -1": "it is the only one",
     "middleware/network.py:_open: 0 -> -1": "it is the only one",
     "middleware/network.py:_race: 0 -> -1": "if two connected in the same moment, either will do",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
+    "middleware/tracing.py:_OURS: 'mozaiks-span' -> 'mozaiks-span~'": "a name for people; the key has an id of its own",
+    "middleware/tracing.py:_SUPPRESS: 'suppress_http_instrumentation' -> 'suppress_http_instrumentation~'": (
+        "every version of the API that is supported has the key"
+    ),
+    "middleware/types.py:_RANK: 0 -> -1": "ranks are compared, not counted",
+    "middleware/types.py:_RANK: 2 -> 3": "ranks are compared, not counted",
 }
 """Changes that make no difference that a caller could see, by their key, and why."""
 
