@@ -88,6 +88,8 @@ EQUIVALENT: dict[str, str] = {
     "middleware/network.py:_race: 0 -> -1": "if two connected in the same moment, either will do",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
+    "middleware/retry_after.py:parse_retry_after: '' -> '~'": "neither is a date",
+    "middleware/retry_after.py:parse_retry_after: '0' -> '0~'": "there are only digits",
     "middleware/tracing.py:_OURS: 'mozaiks-span' -> 'mozaiks-span~'": "a name for people; the key has an id of its own",
     "middleware/tracing.py:_SUPPRESS: 'suppress_http_instrumentation' -> 'suppress_http_instrumentation~'": (
         "every version of the API that is supported has the key"
