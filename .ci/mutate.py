@@ -80,6 +80,7 @@ EQUIVALENT: dict[str, str] = {
     "middleware/exchange.py:check_headers: 'latin-1' -> 'latin-1~' #2": "another name of the same codec",
     "middleware/exchange.py:wire_headers: 'ascii' -> 'ascii~'": "another name of the same codec",
     "middleware/exchange.py:wire_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
+    "middleware/hedging.py:HedgingMiddleware.__call__: break -> continue": "what is decided stays so: nothing follows",
     "middleware/metrics.py:MetricsListener.__init__: self._dropped: Callable[[], Mapping[str, int]] = dict -> pass": (
         "set before it is read"
     ),
