@@ -13,8 +13,8 @@ change inside a function replaces that function's code there, and runs the tests
 effect at import (constants, decorators, defaults) is imported anew in the fork, and runs all tests.
 
 Left out by rule: annotations (with the bounds of a `Knob` in them), docstrings, `__all__`, names of type variables,
-arguments of `@dataclass`, and `return` of something that is false anyway. Single changes that make no difference stand
-in `EQUIVALENT`, with the reason.
+`assert` (a promise, for the type checker), arguments of `@dataclass`, and `return` of something that is false anyway.
+Single changes that make no difference stand in `EQUIVALENT`, with the reason.
 """
 
 import argparse
@@ -218,8 +218,8 @@ def _is_left_out(node: ast.AST, name: str) -> bool:
 
 
 def _is_text_of_code(node: ast.AST) -> bool:
-    """Docstrings, `__all__`, imports, names of types: nothing that runs depends on them."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
+    """Docstrings, `__all__`, imports, names of types, promises: nothing that runs depends on them."""
+    if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert):
         return True
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
