@@ -100,7 +100,7 @@ class _Sessions:
         self._connectors: list[_Connector] = []
         self._busy = 0
         self._closing = False
-        self._closer: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[None]  # kept, since the event loop holds tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
         self._once = self._session(config, min(FRESH_S, config.keepalive_expiry_s))
 

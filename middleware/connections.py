@@ -67,10 +67,11 @@ class _Connection:
 
     __slots__ = ("http", "idle_since", "socket")
 
+    idle_since: float
+
     def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket) -> None:
         self.http = http
         self.socket = socket
-        self.idle_since = 0.0
 
 
 class _Idle:

@@ -10,7 +10,7 @@ __all__ = ["DecodeMiddleware", "parse_json"]
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(name)  # NaN and the infinities
 
 
 # One for all: `json.loads` with options makes a new one each time.

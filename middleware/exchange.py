@@ -246,7 +246,7 @@ async def read_body(pieces: AsyncIterable[bytes], headers: Mapping[str, str], co
         raise
     if not ended():
         raise DecodeError("content encoding is cut short", request_sent="yes")
-    return found[0] if len(found) == 1 else b"".join(found)
+    return b"".join(found)
 
 
 def _inflater(encoding: str) -> tuple[Callable[[bytes], Iterable[bytes]], Callable[[], bool]]:
@@ -256,7 +256,7 @@ def _inflater(encoding: str) -> tuple[Callable[[bytes], Iterable[bytes]], Callab
         return lambda raw: (raw,), lambda: True
     if names not in (["gzip"], ["x-gzip"], ["deflate"]):
         raise DecodeError(f"content encoding {redact(encoding, limit=40)} was not asked for", request_sent="yes")
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by the header
+    inflater = zlib.decompressobj(47)  # 32: gzip or zlib, by the header; 15: with the largest window
     begun = False
 
     def inflate(raw: bytes) -> Iterator[bytes]:

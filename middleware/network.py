@@ -10,9 +10,10 @@ import asyncio
 import select
 import socket
 import ssl
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import anyio
 import httpcore
@@ -25,7 +26,7 @@ __all__ = ["Socket"]
 _Address: TypeAlias = tuple[int, Any]  # family, and what a socket of that family connects to
 
 _PAUSE_ABOVE = 128 * 1024
-_UNBOUNDED = 2**62
+_UNBOUNDED = sys.maxsize
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305 section 5
 
 
@@ -39,7 +40,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     def __init__(self, tls_layers: int) -> None:
         self._tls_layers = tls_layers
-        self._connect_by = 0.0
+        self._connect_by = float("inf")
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
         self._received = b""
@@ -50,8 +51,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._paused_writing = False
         self._waiter: asyncio.Future[None] | None = None
         self._attempt: Attempt | None = None
-        self._head_left = _UNBOUNDED
-        self._max_header_bytes = 0
+        self._head_left = self._max_header_bytes = _UNBOUNDED
 
     # What the pool asks.
 
@@ -91,7 +91,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
     ) -> "Socket":
         """Connect; *timeout* also bounds the TLS handshakes that follow."""
         loop = asyncio.get_running_loop()
-        self._connect_by = loop.time() + (3600 if timeout is None else timeout)
+        self._connect_by = loop.time() + (float("inf") if timeout is None else timeout)
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
                 await loop.create_connection(lambda: self, sock=await _open(host, port))
@@ -171,7 +171,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         """Answer what httpcore asks about the connection."""
         if info == "is_readable":
             return self.is_stale
-        name = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
+        name = {"client_addr": "sockname", "server_addr": "peername"}  # the other names are asyncio's too
         return None if self._transport is None else self._transport.get_extra_info(name.get(info, info))
 
     # What asyncio calls.
@@ -180,9 +180,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         """Take the transport; once more for each layer of TLS."""
         if self._transport is None:
             self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by name
+        self._transport = transport  # type: ignore[assignment] # uvloop's is none by name
         if self._aborted:
-            self._transport.abort()
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Keep *data* until it is read; stop reading when there is much of it."""
@@ -218,10 +218,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        await self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

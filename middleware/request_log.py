@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from . import semconv
-from .errors import error_type
+from .errors import CallError, error_type
 from .events import (
     AttemptFinished,
     AttemptRejected,
@@ -128,13 +128,13 @@ def _call_ended(event: CallFinished) -> _Line:
     return _Line(logging.DEBUG, name, fields)
 
 
-def _call_failed(event: CallFinished, error: Exception) -> _Line:
+def _call_failed(event: CallFinished, error: CallError) -> _Line:
     fields = {
         "attempts": event.outcome.attempts,
         "elapsed_s": round(event.outcome.elapsed_s, 6),
         "outcome": event.result,
         "error_type": error_type(error),
-        "reason": getattr(error, "reason", ""),
+        "reason": error.reason,
         "stop_reason": event.outcome.stop_reason,
         "request_sent": event.outcome.request_sent,
     }

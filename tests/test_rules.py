@@ -412,6 +412,7 @@ async def test_a_refused_hedge_leaves_the_try_in_flight_alone(sections, reason):
     upstream, client = hedged([Reply(after_s=1.5)], events, **sections)
     assert (await get(client)).status == 200
     assert [event.reason for event in events if isinstance(event, HedgeRefused)] == [reason]
+    assert not [event for event in events if isinstance(event, HedgeStarted)]
     upstream.assert_times(0)
 
 
@@ -462,6 +463,7 @@ async def test_a_service_that_is_failing_gets_no_hedges():
     await asyncio.sleep(6.1)
     await get(client)
     assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["circuit_open"] * 2
+    assert not [event for event in events if isinstance(event, HedgeStarted)]
     upstream.assert_count(11)
 
 

@@ -8,6 +8,7 @@ from layer_support import FakeClock, a_request
 
 from middleware.bulkhead import Bulkhead, BulkheadConfig, BulkheadMiddleware
 from middleware.errors import BulkheadFullError, CircuitOpenError
+from middleware.events import AttemptQueued, AttemptRejected
 from middleware.types import Attempt
 
 
@@ -38,7 +39,7 @@ async def test_a_cancelled_waiter_gives_its_place_back():
     assert bulkhead.queued == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert bulkhead.queued == 0
+    assert (bulkhead.queued, bulkhead.in_flight) == (0, 1)
     bulkhead.release()
     assert bulkhead.try_acquire()
 
@@ -131,30 +132,58 @@ async def test_the_circuit_is_asked_before_anything_waits():
 
 
 async def test_an_older_call_does_not_size_it_back():
-    """R61: it began before the reload, and its retry comes after."""
+    """R61: it began before the reload, and its retry comes after; one that began with the newest call does."""
     async with Held() as held:
         new = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=3)), held.rest))
         await asyncio.sleep(0)
         old = asyncio.create_task(held.layer(a_request(started_at=1.0, **settings(permits=1)), held.rest))
         await asyncio.sleep(0)
         assert held.layer.load() == (3, 0)
+        same = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=4)), held.rest))
+        await asyncio.sleep(0)
+        assert held.layer.load() == (4, 0)
         held.release.set()
-        await asyncio.gather(new, old)
+        await asyncio.gather(new, old, same)
 
 
 async def test_a_full_queue_refuses_at_once():
     """R41: with the fact told; nothing queued."""
     async with Held() as held:
+        held.clock.time = 2.0
         waiting = asyncio.create_task(held.layer(a_request(**settings(queue=1)), held.rest))
         await asyncio.sleep(0)
         assert held.layer.load() == (1, 1)
-        with pytest.raises(BulkheadFullError):
+        with pytest.raises(BulkheadFullError) as caught:
             await held.layer(a_request(**settings(queue=1)), held.rest)
-        held.clock.time = 3.0
+        assert caught.value.reason == "1 attempts in flight and 1 waiting already"
+        held.clock.time = 5.0
         held.release.set()
         await waiting
-    facts = [(type(event).__name__, getattr(event, "waited_s", None)) for event in held.events]
-    assert facts == [("AttemptRejected", None), ("AttemptQueued", 3.0)]
+    call = a_request().call.info
+    assert held.events == [AttemptRejected(call=call, guard="bulkhead"), AttemptQueued(call=call, waited_s=3.0)]
+
+
+async def test_a_listener_that_ends_the_process_leaves_no_permit_behind():
+    """R41: whatever is raised between the permit and the attempt."""
+
+    class Ended(BaseException):
+        pass
+
+    def end(_event):
+        raise Ended
+
+    layer, release = BulkheadMiddleware(FakeClock(), end, lambda _request: None), asyncio.Event()
+
+    async def rest(_request):
+        await release.wait()
+
+    holder = asyncio.create_task(layer(a_request(**settings()), rest))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(layer(a_request(**settings()), rest))
+    await asyncio.sleep(0)
+    release.set()
+    (_, result) = await asyncio.gather(holder, waiting, return_exceptions=True)
+    assert (type(result), layer.load()) == (Ended, (0, 0))
 
 
 async def test_a_hedge_never_waits():

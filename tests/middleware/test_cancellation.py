@@ -22,6 +22,13 @@ async def test_a_cancel_that_was_swallowed_is_passed_on():
     assert task.uncancel() == before
 
 
+async def test_outside_of_a_task_nobody_can_be_cancelled():
+    """In a callback of the event loop."""
+    found = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: found.set_result(pending_cancels()))
+    assert await found == 0
+
+
 @pytest.mark.parametrize(
     ("module", "step", "sections"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 from layer_support import a_request
@@ -25,6 +26,11 @@ CALL = a_request().call.info
 OPERATION = {"mozaiks.connector.name": "svc", "mozaiks.connector.operation": "op"}
 SERVICE = {"mozaiks.connector.name": "svc"}
 ERROR = ServerError("answered 503", status=503)
+
+
+def a_state():
+    """One call in flight, and nothing else."""
+    return StackState(calls_in_flight=1, attempts_in_flight=0, attempts_queued=0, breakers={}, budget_balance=None)
 
 
 def collected(reader):
@@ -84,6 +90,52 @@ def test_each_decision_is_counted(listener, reader, event, name, labels):
     (point,) = collected(reader)[name].data.data_points
     assert dict(point.attributes) == labels
     assert getattr(point, "count", None) == 1 or point.value == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "error", "labels"),
+    [
+        ("GET", 200, None, {"http.request.method": "GET", "http.response.status_code": 200}),
+        ("PURGE", None, None, {"http.request.method": "_OTHER"}),
+        ("GET", 503, ERROR, {"http.request.method": "GET", "http.response.status_code": 503, "error.type": "503"}),
+        ("GET", None, ValueError("x"), {"http.request.method": "GET", "error.type": "ValueError"}),
+    ],
+)
+def test_an_attempt_is_one_sample_of_its_time(listener, reader, method, status, error, labels):
+    """From its own start to its end; labels that say nothing are left out."""
+    record = AttemptRecord(
+        number=1, started_s=0.5, ended_s=2.0, outcome="x", status=status, request_sent="yes", delay_s=0
+    )
+    listener(facts.AttemptFinished(call=replace(CALL, method=method), record=record, error=error))
+    (point,) = collected(reader)["http.client.request.duration"].data.data_points
+    server = {"server.address": "platform", "server.port": 81, "url.template": "/r"}
+    assert (point.count, point.sum, dict(point.attributes)) == (1, 1.5, {**server, **labels})
+
+
+@pytest.mark.parametrize(("error", "labels"), [(None, {}), (ERROR, {"error.type": "503"})])
+def test_a_call_is_one_sample_of_its_time(listener, reader, error, labels):
+    """Waits included, by how it ended."""
+    event = facts.CallFinished(call=CALL, outcome=a_request().call.outcome(2.5), error=error)
+    listener(event)
+    (point,) = collected(reader)["mozaiks.connector.call.duration"].data.data_points
+    expected = {**OPERATION, "mozaiks.outcome": event.result, **labels}
+    assert (point.count, point.sum, dict(point.attributes)) == (1, 2.5, expected)
+
+
+def test_a_fact_without_a_metric_is_not_heard(listener):
+    """The start of a call is told by its end."""
+    fan_out = facts.FanOut([listener])
+    fan_out(facts.CallStarted(call=CALL))
+    for event, _, _ in FED:
+        fan_out(event)
+    assert fan_out.dropped == 0
+
+
+def test_before_the_stack_is_there_nothing_can_be_read():
+    """An export may come in between."""
+    made = MetricsListener(None, "0", service="svc", base_url="http://platform")
+    for metric in (semconv.METRIC_CALLS_IN_FLIGHT, semconv.METRIC_DROPPED, semconv.METRIC_CIRCUIT_STATE):
+        assert made.read(metric) == {}
 
 
 def test_every_metric_is_as_declared(listener, reader):
@@ -214,6 +266,39 @@ async def test_a_meter_that_raises_never_changes_a_call(gateway, clock, broken):
         gateway.script(Fault(kind="status"))
         assert (await client.get("/api/service/items"))["items"] == []
     assert len(gateway.requests) == 2
+
+
+def test_a_provider_that_gives_no_meter_loses_no_event():
+    """The metrics alone are lost; nothing is raised at each event."""
+
+    class Provider(api.MeterProvider):
+        def get_meter(self, *_args, **_options):
+            raise RuntimeError("no meter")
+
+    made = MetricsListener(Provider(), "0", service="svc", base_url="http://platform")
+    for event, _, _ in FED:
+        made(event)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["named before it was global", "global from the start"])
+def test_the_global_provider_is_one_however_it_is_named(monkeypatch, reader, early):
+    """A client that names it and one that names none share its instruments: else one of them would be left out."""
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    current = [api.NoOpMeterProvider() if early else provider]
+    monkeypatch.setattr("middleware.metrics._of_global", [])
+    for place in ("opentelemetry.metrics", "opentelemetry.metrics._internal"):
+        monkeypatch.setattr(f"{place}.get_meter_provider", lambda: current[0])
+
+    def client(named):
+        made = MetricsListener(named, "0", service="svc", base_url="http://platform")
+        made.observe(a_state, dict)
+        return made
+
+    clients = [client(provider if early else None)]
+    current[0] = provider
+    clients += [client(None), client(provider), client(None)]
+    (point,) = collected(reader)["mozaiks.connector.calls.in_flight"].data.data_points
+    assert point.value == len(clients) == 4
 
 
 async def test_a_thousand_users_make_no_new_series(make_client, recorder):

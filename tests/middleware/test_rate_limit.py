@@ -66,8 +66,9 @@ async def test_the_layer_waits_for_its_turn_or_refuses_at_once():
     await layer(a_request(settings=settings), upstream)
     await layer(a_request(settings=settings), upstream)
     assert clock.slept == [2.0]
-    with pytest.raises(RateLimitExceededError):
+    with pytest.raises(RateLimitExceededError) as caught:
         await layer(a_request(settings=settings, deadline_at=3.0), upstream)
+    assert caught.value.reason == "the client's rate limit leaves no turn before the deadline"
     assert (upstream.calls, clock.slept) == (2, [2.0])
     assert [event.guard for event in events] == ["rate_limit"]
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,56 @@ async def test_the_lines_of_attempts_have_a_level_of_their_own(make_client, gate
         (LOGGER_NAME, "retry.scheduled"),
         (LOGGER_NAME, "call.succeeded"),
     ]
+
+
+ENDED = replace(
+    OUTCOME, attempts=2, elapsed_s=1.23456789, stop_reason="budget", request_sent="maybe", already_deleted=False
+)
+ENDS = {"attempts": 2, "elapsed_s": 1.234568}
+ATTEMPTS = "mozaiks.connectors.attempts"
+CALLS = "mozaiks.connectors"
+TOLD = [
+    (facts.CallFinished(call=CALL, outcome=ENDED, error=None), CALLS, {**ENDS, "outcome": "success"}),
+    (facts.CallFinished(call=CALL, outcome=ENDED, error=None, cancelled=True), CALLS, {**ENDS, "outcome": "cancelled"}),
+    (
+        facts.CallFinished(call=CALL, outcome=ENDED, error=ERROR),
+        CALLS,
+        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "answered 503", "stop_reason": "budget", "request_sent": "maybe"},
+    ),
+    (
+        facts.AttemptFinished(call=CALL, record=replace(RECORD, started_s=1, ended_s=2.23456789), error=None),
+        ATTEMPTS,
+        {"attempt": 1, "attempt_outcome": "ok", "status": 200, "request_sent": "yes", "duration_s": 1.234568, "is_hedge": False},
+    ),
+    (facts.AttemptRejected(call=CALL, guard="x", retry_after_s=3.0), ATTEMPTS, {"guard": "x", "retry_after_s": 3.0}),
+    (
+        facts.RetryScheduled(call=CALL, attempt=1, delay_s=0.12345678, error=ERROR, budget_balance=7.0),
+        CALLS,
+        {"attempt": 1, "delay_s": 0.123457, "error_type": "503", "retry_after_s": 2.0, "budget_balance": 7.0},
+    ),
+    (facts.RetryBudgetExhausted(call=CALL, balance=0.45678, first=True), CALLS, {"balance": 0.457}),
+    (facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.12345678), ATTEMPTS, {"hedge": 1, "delay_s": 0.123457}),
+    (
+        facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"),
+        CALLS,
+        {"breaker": "svc", "state_before": "closed", "state_after": "open"},
+    ),
+    (facts.CorrelationIdReplaced(call=CALL), CALLS, {}),
+    (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), CALLS, {"changes": ["a: 3 -> 5"]}),
+    (facts.SettingsRejected(call=CALL, problems=("a: too high",)), CALLS, {"problems": ["a: too high"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "logger", "fields"), TOLD, ids=lambda value: type(value).__name__)
+def test_each_line_has_its_fields(caplog, event, logger, fields):
+    """By names that do not change, since searches and alerts are made of them; times to the microsecond."""
+    caplog.set_level(logging.DEBUG, "mozaiks.connectors")
+    LogListener(lambda: {"trace_id": "t"})(event)
+    (record,) = caplog.records
+    common = {"service": "svc", "operation": "op", "method": "GET", "route": "/r", "correlation_id": "c-1"}
+    standard = set(vars(logging.makeLogRecord({}))) | {"message"}
+    told = {name: value for name, value in vars(record).items() if name not in standard}
+    assert (record.name, told) == (logger, {**common, "trace_id": "t", **fields})
 
 
 async def test_lines_carry_the_ids_of_their_spans(make_client, gateway, recorder, caplog):

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from layer_support import a_request
@@ -262,19 +263,128 @@ async def test_an_sdk_that_raises_costs_the_span_and_is_counted(gateway, clock, 
         assert sum(point.value for point in recorder.points("mozaiks.telemetry.dropped")) > 0
 
 
-@pytest.mark.parametrize("carried", [RuntimeError("broken"), {"traceparent": 7}, {"traceparent": "a\r\nb: c"}])
-async def test_a_propagator_that_misbehaves_costs_the_header_alone(gateway, monkeypatch, carried):
+@pytest.mark.parametrize(
+    "carried",
+    [RuntimeError("broken"), {"traceparent": 7}, {"traceparent": "a\r\nb: c"}, {"traceparent": "ü"}, {"a b": b"x"}],
+)
+async def test_a_propagator_that_misbehaves_costs_the_header_alone(gateway, monkeypatch, provider, carried):
     """No broken header reaches the wire, and the call goes on."""
+    asked = []
 
     def inject(carrier):
+        asked.append(carrier)
         if isinstance(carried, Exception):
             raise carried
         carrier.update(carried)
 
     monkeypatch.setattr(propagate, "inject", inject)
-    async with PlatformHttpClient(gateway.url, gateway.api_key) as client:
+    async with PlatformHttpClient(
+        gateway.url, gateway.api_key, telemetry=Telemetry(tracer_provider=provider)
+    ) as client:
         assert (await client.get("/api/service/items"))["items"] == []
+    assert asked
     assert gateway.requests[0].header("traceparent") is None
+
+
+@pytest.mark.parametrize("broken", ["get_tracer", "start_span", "end"])
+def test_each_span_that_is_lost_counts_once(broken):
+    """Whatever of the SDK raises, and however often it is asked."""
+    tracer = SafeTracer(hostile_provider(broken), "1")
+    made = tracer.dropped
+    tracer.end(*tracer.start("svc.op", SpanKind.INTERNAL, {}))
+    assert (made, tracer.dropped) == (1 if broken == "get_tracer" else 0, 1)
+    assert not tracer.is_idle
+
+
+def test_a_context_that_cannot_be_changed_counts_each_time(monkeypatch, provider, exporter):
+    """Attached or detached, with a span or without one: the loss is counted and nothing is raised."""
+
+    def fail(*_args):
+        raise RuntimeError("no context")
+
+    tracer = SafeTracer(provider, "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(context, "attach", fail)
+        span, token = tracer.start("svc.op", SpanKind.INTERNAL, {})
+        assert (token, tracer.dropped) == (None, 1)
+        tracer.end(span, token)
+        assert (tracer.stand_back(), tracer.dropped) == (None, 2)
+    assert [ended.name for ended in exporter.get_finished_spans()] == ["svc.op"]
+    token = tracer.stand_back()
+    with monkeypatch.context() as patched:
+        patched.setattr(context, "detach", fail)
+        tracer.come_back(token)
+    assert tracer.dropped == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(propagate, "inject", fail)
+        assert (tracer.headers(), tracer.dropped) == ({}, 4)
+    tracer.come_back(token)
+    assert (tracer.headers(), tracer.dropped) == ({}, 4)
+
+
+def test_an_sdk_is_looked_for_until_there_is_one(monkeypatch, provider):
+    """A host may set it up late; where even that question fails, there is none."""
+
+    def fail():
+        raise RuntimeError("no providers")
+
+    tracer = SafeTracer(None, "1")
+    assert (tracer.is_idle, tracer.wake(), tracer.dropped) == (True, False, 0)
+    monkeypatch.setattr(trace, "get_tracer_provider", fail)
+    assert (tracer.wake(), tracer.dropped) == (False, 1)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    assert (tracer.wake(), tracer.is_idle) == (True, False)
+    monkeypatch.setattr(trace, "get_tracer_provider", fail)
+    assert (tracer.wake(), tracer.dropped) == (True, 1)
+    assert SafeTracer(trace.NoOpTracerProvider(), "1").is_idle
+
+
+SWITCHES = ("suppress_instrumentation", context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)
+
+
+@pytest.mark.parametrize("sdk", [True, False])
+@pytest.mark.parametrize("host", [True, False])
+async def test_instrumentations_of_http_libraries_stand_back_during_an_attempt(provider, sdk, host):
+    """By both names that they look for; what the host's context holds stays there."""
+    token = context.attach(context.set_value("tenant", "t-1")) if host else None
+    seen = []
+
+    async def answer(_request):
+        seen.extend(context.get_value(name) for name in (*SWITCHES, "tenant"))
+
+    before = context.get_current()
+    tracer = SafeTracer(provider if sdk else trace.NoOpTracerProvider(), "1")
+    await AttemptTracingMiddleware(tracer, "http://platform")(a_request(), answer)
+    assert seen == [True, True, "t-1" if host else None]
+    assert context.get_current() == before
+    if token is not None:
+        context.detach(token)
+
+
+async def test_a_path_by_hand_is_no_template(provider, exporter):
+    """It would make a name of its own for every id."""
+
+    async def answer(_request):
+        return None
+
+    layer = AttemptTracingMiddleware(SafeTracer(provider, "0"), "http://platform")
+    request = a_request()
+    await layer(request, answer)
+    request.call.info = replace(CALL, route="other")
+    await layer(request, answer)
+    told = [(span.name, span.attributes.get("url.template")) for span in exporter.get_finished_spans()]
+    assert told == [("GET /r", "/r"), ("GET", None)]
+
+
+@pytest.mark.parametrize("deleted", [True, None])
+def test_a_delete_that_found_nothing_left_says_so(provider, exporter, deleted):
+    """And no other call does."""
+    call = a_request().call
+    call.already_deleted = bool(deleted)
+    with our_span(provider, "svc.op"):
+        SpanListener()(facts.CallFinished(call=CALL, outcome=call.outcome(1.0), error=None))
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes.get("mozaiks.already_deleted") is deleted
 
 
 async def test_a_span_that_cannot_be_opened_keeps_the_callers_trace(gateway, provider):

@@ -1,12 +1,21 @@
 """What travels through the stack."""
 
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 from layer_support import a_request
 
 from middleware.retry import RetryConfig
-from middleware.types import Attempt, AttemptRecord, PlatformRequest, PlatformResponse
+from middleware.types import (
+    Attempt,
+    AttemptRecord,
+    Call,
+    CallInfo,
+    Outcome,
+    PlatformRequest,
+    PlatformResponse,
+    StackState,
+)
 
 # What one call carries and no text may show.
 SECRET = "s3cret"
@@ -86,3 +95,58 @@ def test_a_response_tells_where_it_created():
     """Where it says so."""
     assert PlatformResponse(status=201, headers={"location": "/a/1"}).location == "/a/1"
     assert PlatformResponse(status=201, headers={}).location is None
+
+
+def test_what_is_left_out_says_nothing():
+    """A fresh record of anything claims nothing that did not happen."""
+    call = Call(
+        info=CallInfo(service="s", operation="o", method="GET", route="/", idempotent=True, correlation_id="c"),
+        started_at=1.0,
+    )
+    found = {field.name: getattr(call, field.name) for field in fields(Call)}
+    assert found == {
+        "info": call.info,
+        "started_at": 1.0,
+        "policy": {},
+        "correlation_id_replaced": False,
+        "deadline_s": None,
+        "max_attempts": 1,
+        "deadline_at": float("inf"),
+        "tries": 0,
+        "attempts": 0,
+        "timeline": [],
+        "stop_reason": "",
+        "circuit_state": "",
+        "already_deleted": False,
+    }
+    attempt = Attempt()
+    assert (attempt.delay_s, attempt.is_hedge, attempt.request_sent, attempt.timeout_s) == (0.0, False, "no", None)
+    record = a_record("no")
+    assert (record.is_hedge, record.is_ambiguous) == (False, False)
+    outcome = Outcome(
+        call=call.info, attempts=0, elapsed_s=0, timeline=(), stop_reason="", request_sent="no", circuit_state=""
+    )
+    assert not outcome.already_deleted
+    request = PlatformRequest(call=call, method="GET", path="/")
+    assert (request.attempt.request_sent, request.problem, request.target, request.headers) == ("no", "", "", {})
+    for name in ("path_params", "params", "json_body", "user_jwt", "decode", "content"):
+        assert getattr(request, name) is None
+    response = PlatformResponse(status=200, headers={})
+    assert (response.body, response.data, response.correlation_id, response.outcome) == (b"", None, "", None)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        a_record("no"),
+        a_request().call.info,
+        a_request().call.outcome(1.0),
+        StackState(calls_in_flight=1, attempts_in_flight=0, attempts_queued=0, breakers={}, budget_balance=None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_records_are_not_changed_afterwards(made):
+    """Listeners, errors and responses share them."""
+    with pytest.raises(FrozenInstanceError):
+        setattr(made, fields(made)[0].name, "other")
+    assert made == replace(made)

@@ -1,0 +1,227 @@
+"""The default transport: which connection an attempt gets, and what stands in its request."""
+
+import asyncio
+import base64
+import ssl
+
+import pytest
+import trustme
+from layer_support import FakeClock, a_request
+from raw_server import RawServer, ok
+
+from middleware.errors import ClientClosedError, RequestNotSentError, ResponseLostError
+from middleware.transport import TransportConfig, make_transport
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+def a_transport(clock, **settings):
+    return make_transport(TransportConfig(**settings), clock)
+
+
+async def send(transport, url, *, method="GET", content=None):
+    """Send one attempt; give its answer and how far it got, or its error."""
+    request = a_request(method=method, idempotent=method == "GET")
+    request.content = content
+    try:
+        return (await transport.send(request, url)).body
+    finally:
+        assert request.attempt.request_sent in {"no", "maybe", "yes"}
+
+
+# Which connection
+
+
+@pytest.mark.parametrize(
+    ("method", "expiry_s", "idle_s", "connection"),
+    [
+        ("GET", 5.0, 5.0, 1),
+        ("GET", 5.0, 5.01, 2),
+        ("POST", 5.0, 1.0, 1),
+        ("POST", 5.0, 1.01, 2),
+        ("POST", 0.5, 0.5, 1),
+        ("POST", 0.5, 0.51, 2),
+    ],
+)
+async def test_a_connection_may_be_as_old_as_its_bound(clock, method, expiry_s, idle_s, connection):
+    """For what must not be repeated that is a second, or less where less is set."""
+    async with RawServer() as server:
+        transport = a_transport(clock, keepalive_expiry_s=expiry_s)
+        await send(transport, server.url + "/x", method=method)
+        clock.time = idle_s
+        await send(transport, server.url + "/x", method=method)
+        await transport.aclose()
+    assert [seen.connection for seen in server.requests] == [1, connection]
+
+
+async def test_the_connection_used_last_is_taken_first_and_the_oldest_expires_first(clock):
+    """So that a quiet client ends up with few."""
+    go = asyncio.Event()
+
+    async def serve(peer, seen):
+        if seen.target == "/together" and len(server.requests) < 3:
+            await go.wait()
+        go.set()
+        await peer.write(ok())
+        return True
+
+    async with RawServer(serve=serve) as server:
+        transport = a_transport(clock, keepalive_expiry_s=0.02)
+        await asyncio.gather(*(send(transport, server.url + "/together") for _ in range(3)))
+        assert server.open == 3
+        clock.time = 0.019
+        await send(transport, server.url + "/last")
+        last = server.requests[-1].connection
+        clock.time = 0.02
+        async with asyncio.timeout(5):
+            while server.open > 1:
+                await asyncio.sleep(0.001)
+        assert [peer.number for peer in server.peers if not peer.closed.is_set()] == [last]
+        await send(transport, server.url + "/again")
+        assert server.requests[-1].connection == last
+        clock.time = 1.0
+        async with asyncio.timeout(5):
+            while server.open:
+                await asyncio.sleep(0.001)
+
+
+async def test_origins_share_no_connections(clock):
+    """A path, on the other hand, is no origin."""
+    async with RawServer() as one, RawServer() as other:
+        transport = a_transport(clock)
+        for url in (one.url + "/a", other.url + "/a", one.url + "/b?c", f"http://127.0.0.1:{one.port}/a"):
+            await send(transport, url)
+        await transport.aclose()
+    assert [seen.connection for seen in one.requests] == [1, 1, 2]
+    assert [seen.connection for seen in other.requests] == [1]
+
+
+async def test_an_answer_that_ends_its_connection_leaves_none(clock):
+    """The peer said so; nothing is kept of it."""
+    async with RawServer(lambda _seen: ok(b"1", b"connection: close")) as server:
+        transport = a_transport(clock)
+        assert await send(transport, server.url + "/x") == b"1"
+        async with asyncio.timeout(5):
+            await server.peers[0].closed.wait()
+        assert await send(transport, server.url + "/x") == b"1"
+    assert [seen.connection for seen in server.requests] == [1, 2]
+
+
+async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock):
+    """By the time that `aclose` returns the peer has been told."""
+    async with RawServer() as server:
+        transport = a_transport(clock)
+        await send(transport, server.url + "/x")
+        await transport.aclose()
+        with pytest.raises(ClientClosedError) as caught:
+            await send(transport, server.url + "/x")
+        assert caught.value.reason == "the client is closed"
+        async with asyncio.timeout(5):
+            await server.peers[0].closed.wait()
+    assert len(server.requests) == 1
+
+
+# What stands in the request
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://platform.test", "platform.test"),
+        ("http://platform.test:80", "platform.test"),
+        ("http://platform.test:81", "platform.test:81"),
+        ("http://[::1]", "[::1]"),
+        ("http://[::1]:81", "[::1]:81"),
+    ],
+)
+async def test_the_host_header_names_the_port_where_it_is_not_the_schemes_own(clock, environment, origin, host):
+    """RFC 9110 section 7.2; a proxy is told the same."""
+    async with RawServer() as proxy:
+        environment.setenv("http_proxy", proxy.url)
+        transport = a_transport(clock, trust_env=True)
+        await send(transport, origin + "/a?b=%2F")
+        await transport.aclose()
+    (seen,) = proxy.requests
+    assert seen.headers["host"] == host
+    assert seen.target.endswith("/a?b=%2F")
+
+
+@pytest.mark.parametrize(
+    ("method", "content", "length"),
+    [
+        ("GET", None, None),
+        ("DELETE", None, None),
+        ("DELETE", b"{}", "2"),
+        ("POST", None, "0"),
+        ("POST", b"", "0"),
+        ("PUT", b"{}", "2"),
+    ],
+)
+async def test_a_body_and_its_absence_are_told(clock, method, content, length):
+    """RFC 9110 section 8.6: where a body would be expected."""
+    async with RawServer() as server:
+        transport = a_transport(clock)
+        await send(transport, server.url + "/x", method=method, content=content)
+        await transport.aclose()
+    (seen,) = server.requests
+    assert (seen.body, seen.headers.get("content-length")) == (content or b"", length)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "shown"), [("us%40er:p%3Aw", "us@er:p:w"), ("user", "user:"), (":word", ":word"), ("", None)]
+)
+async def test_a_proxy_is_shown_the_credentials_of_its_url(clock, environment, credentials, shown):
+    """Decoded; either of the two is enough."""
+    async with RawServer() as proxy:
+        environment.setenv("http_proxy", proxy.url.replace("://", f"://{credentials}@" if credentials else "://"))
+        transport = a_transport(clock, trust_env=True)
+        await send(transport, "http://platform.test/x")
+        await transport.aclose()
+    told = proxy.requests[0].headers.get("proxy-authorization")
+    assert told == (None if shown is None else "Basic " + base64.b64encode(shown.encode()).decode())
+
+
+# A proxy that is spoken to over TLS
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """A server's context and the settings of a client that trusts it."""
+    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return server, {"ca_file": str(tmp_path / "ca.pem"), "trust_env": True}
+
+
+async def drop(_peer, _seen):
+    return False
+
+
+async def test_what_a_proxy_over_tls_may_have_passed_on_is_never_denied(clock, environment, tls):
+    """It read the request and went."""
+    async with RawServer(serve=drop, tls=tls[0]) as proxy:
+        environment.setenv("http_proxy", proxy.url)
+        with pytest.raises(ResponseLostError) as caught:
+            await send(a_transport(clock, **tls[1]), "http://platform.test/x")
+    assert (caught.value.request_sent, proxy.requests[0].target) == ("maybe", "http://platform.test:80/x")
+
+
+async def test_a_tunnel_that_a_proxy_over_tls_does_not_open_was_not_used(clock, environment, tls):
+    """Its own request is not the caller's, handshake or none."""
+    async with RawServer(serve=drop, tls=tls[0]) as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        with pytest.raises(RequestNotSentError) as caught:
+            await send(a_transport(clock, **tls[1]), "https://platform.test/x")
+    assert (caught.value.request_sent, proxy.requests[0].method) == ("no", "CONNECT")
+    assert proxy.requests[0].target == "platform.test:443"
