@@ -2,14 +2,12 @@
 
 import asyncio
 import base64
-import ssl
 
 import pytest
-import trustme
 from layer_support import FakeClock, a_request
 from raw_server import RawServer, ok
 
-from middleware.errors import ClientClosedError, RequestNotSentError, ResponseLostError
+from middleware.errors import ClientClosedError
 from middleware.transport import TransportConfig, make_transport
 
 
@@ -241,38 +239,3 @@ async def test_a_proxy_is_shown_the_credentials_of_its_url(clock, environment, c
         await transport.aclose()
     told = proxy.requests[0].headers.get("proxy-authorization")
     assert told == (None if shown is None else "Basic " + base64.b64encode(shown.encode()).decode())
-
-
-# A proxy that is spoken to over TLS
-
-
-@pytest.fixture
-def tls(tmp_path):
-    """A server's context and the settings of a client that trusts it."""
-    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    return server, {"ca_file": str(tmp_path / "ca.pem"), "trust_env": True}
-
-
-async def drop(_peer, _seen):
-    return False
-
-
-async def test_what_a_proxy_over_tls_may_have_passed_on_is_never_denied(clock, environment, tls):
-    """It read the request and went."""
-    async with RawServer(serve=drop, tls=tls[0]) as proxy:
-        environment.setenv("http_proxy", proxy.url)
-        with pytest.raises(ResponseLostError) as caught:
-            await send(a_transport(clock, **tls[1]), "http://platform.test/x")
-    assert (caught.value.request_sent, proxy.requests[0].target) == ("maybe", "http://platform.test:80/x")
-
-
-async def test_a_tunnel_that_a_proxy_over_tls_does_not_open_was_not_used(clock, environment, tls):
-    """Its own request is not the caller's, handshake or none."""
-    async with RawServer(serve=drop, tls=tls[0]) as proxy:
-        environment.setenv("https_proxy", proxy.url)
-        with pytest.raises(RequestNotSentError) as caught:
-            await send(a_transport(clock, **tls[1]), "https://platform.test/x")
-    assert (caught.value.request_sent, proxy.requests[0].method) == ("no", "CONNECT")
-    assert proxy.requests[0].target == "platform.test:443"
