@@ -1,8 +1,6 @@
 """A bounded number of attempts at a time, and a bounded first-in-first-out queue before them."""
 
 import asyncio
-import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +11,7 @@ from .clock import Clock
 from .errors import BulkheadFullError
 from .events import AttemptQueued, AttemptRejected, Listener
 from .knobs import Knob, Settings
+from .per_loop import PerLoop
 from .types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["Bulkhead", "BulkheadConfig", "BulkheadMiddleware"]
@@ -116,17 +115,11 @@ class BulkheadMiddleware:
         self._clock = clock
         self._emit = emit
         self._before_waiting = before_waiting
-        # Futures belong to one loop; the core re-creates loops and uses several threads.
-        self._lock = threading.Lock()
-        self._per_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bulkhead] = weakref.WeakKeyDictionary()
+        self._bulkheads = PerLoop(lambda: Bulkhead(0))  # futures belong to one loop
 
-    def _bulkhead(self, call: Call) -> Bulkhead:
-        loop, permits = asyncio.get_running_loop(), call.settings(BulkheadConfig).permits
-        bulkhead = self._per_loop.get(loop)
-        if bulkhead is None:
-            with self._lock:
-                bulkhead = self._per_loop[loop] = Bulkhead(permits)
-        elif bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
+    def _bulkhead(self, call: Call, permits: int) -> Bulkhead:
+        bulkhead = self._bulkheads.here()
+        if bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
             # R61: the settings were reloaded; who holds a permit keeps it, and an older call changes nothing back.
             bulkhead.resize(permits)
             bulkhead.sized_at = call.started_at
@@ -134,13 +127,12 @@ class BulkheadMiddleware:
 
     def load(self) -> tuple[int, int]:
         """Attempts in flight and attempts that wait, all event loops together."""
-        with self._lock:
-            bulkheads = list(self._per_loop.values())
+        bulkheads = self._bulkheads.all()
         return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
 
     def has_room(self, request: PlatformRequest) -> bool:
         """Could an attempt of *request* start now, without waiting?"""
-        bulkhead = self._bulkhead(request.call)
+        bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadConfig).permits)
         return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
@@ -151,7 +143,7 @@ class BulkheadMiddleware:
             BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
         """
         config = request.call.settings(BulkheadConfig)
-        bulkhead = self._bulkhead(request.call)
+        bulkhead = self._bulkhead(request.call, config.permits)
         self._before_waiting(request)
         if not bulkhead.try_acquire():
             await self._queue(request, bulkhead, config)

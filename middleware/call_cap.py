@@ -7,6 +7,7 @@ from typing import Annotated
 from .errors import BulkheadFullError
 from .events import AttemptRejected, Listener
 from .knobs import Knob, Settings
+from .pacing import Pace
 from .types import Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["CallCapConfig", "CallCapMiddleware"]
@@ -28,8 +29,11 @@ class CallCapConfig(Settings):
     ] = 1000
 
 
+_PACE = Pace()  # of all clients: they share the event loop
+
+
 class CallCapMiddleware:
-    """Refuses a call at once when too many are in flight."""
+    """Refuses a call at once when too many are in flight, and paces the beginning of those that it admits."""
 
     def __init__(self, emit: Listener) -> None:
         self._emit = emit
@@ -52,6 +56,7 @@ class CallCapMiddleware:
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"{limit} calls in flight already")
         try:
+            await _PACE.wait()
             return await call_next(request)
         finally:
             with self._lock:

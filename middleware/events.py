@@ -185,11 +185,11 @@ class AttemptQueued(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeStarted(Event):
     """
-    A further try was started beside one still in flight.
+    A further try began beside one still in flight; told once all guards let it through.
 
     Attributes:
         hedge: 1 for the first hedge of this round.
-        delay_s: How long the round had been running.
+        delay_s: How long the round had been running, the hedge's wait for the rate limit included.
     """
 
     hedge: int

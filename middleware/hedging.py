@@ -7,6 +7,7 @@ Source: Dean and Barroso, "The Tail at Scale" (CACM 2013).
 """
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -66,16 +67,15 @@ class HedgingMiddleware:
         config = request.call.settings(HedgingConfig)
         if config.max_hedges == 0 or not request.is_repeatable:  # R19
             return await call_next(request)
-        race = _Race(request, call_next, self._emit)
-        started_at, before = self._clock.now(), pending_cancels()
+        race, before = _Race(request, call_next, self._clock, self._emit), pending_cancels()
         async with anyio.create_task_group() as group:
             group.start_soon(race.run, 0)
             for hedge in range(1, config.max_hedges + 1):
-                with anyio.move_on_after(started_at + hedge * config.delay_s - self._clock.now()):
+                with anyio.move_on_after(race.started_at + hedge * config.delay_s - self._clock.now()):
                     await race.until_decided()
                 if race.is_decided:
                     break
-                if self._allows(hedge, request, started_at):
+                if self._allows(request):
                     race.begin()
                     group.start_soon(race.run, hedge)
             await race.until_decided()
@@ -83,13 +83,12 @@ class HedgingMiddleware:
         pass_on_cancel(before)  # R42
         return race.result()
 
-    def _allows(self, hedge: int, request: PlatformRequest, started_at: float) -> bool:
+    def _allows(self, request: PlatformRequest) -> bool:
         reason = self._refusal(request)
         if reason:
             self._emit(HedgeRefused(call=request.call.info, reason=reason))
             return False
         request.call.tries += 1
-        self._emit(HedgeStarted(call=request.call.info, hedge=hedge, delay_s=self._clock.now() - started_at))
         return True
 
 
@@ -101,11 +100,18 @@ _GUARDS: dict[type[Exception], str] = {
 
 
 class _Race:
-    """The tries of one round, and which of them decided it."""
+    """
+    The tries of one round, and which of them decided it.
 
-    def __init__(self, request: PlatformRequest, call_next: Handler, emit: Listener) -> None:
-        self.request = request
+    Attributes:
+        started_at: Clock reading at the start of the round.
+    """
+
+    def __init__(self, request: PlatformRequest, call_next: Handler, clock: Clock, emit: Listener) -> None:
+        self.started_at = clock.now()
+        self._request = request
         self._call_next = call_next
+        self._clock = clock
         self._emit = emit
         self._in_flight = 1
         self._response: PlatformResponse | None = None
@@ -127,10 +133,10 @@ class _Race:
 
     async def run(self, hedge: int) -> None:
         """Make one try; 0 is the one that was due anyway."""
-        call = self.request.call
-        attempt = Attempt(is_hedge=True) if hedge else self.request.attempt
+        call = self._request.call
+        attempt = self._hedge(hedge) if hedge else self._request.attempt
         try:
-            response = await self._call_next(self.request.for_attempt(attempt))
+            response = await self._call_next(self._request.for_attempt(attempt))
             if self._response is None:
                 self._response = response
                 self._decided.set()
@@ -145,6 +151,15 @@ class _Race:
         self._in_flight -= 1
         if self._in_flight == 0:
             self._decided.set()
+
+    def _hedge(self, hedge: int) -> Attempt:
+        here = copy_context()  # a hedge is a decision of the call: told from the attempt, it belongs to the call's span
+
+        def tell() -> None:
+            delay_s = self._clock.now() - self.started_at
+            self._emit(HedgeStarted(call=self._request.call.info, hedge=hedge, delay_s=delay_s))
+
+        return Attempt(is_hedge=True, on_start=lambda: here.run(tell))
 
     def result(self) -> PlatformResponse:
         """

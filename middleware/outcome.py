@@ -92,6 +92,8 @@ class AttemptRecordMiddleware:
         call.attempts += 1
         number, started = call.attempts, self._clock.now()
         request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
+        if attempt.on_start is not None:
+            attempt.on_start()
         self._emit(AttemptStarted(call=call.info, number=number))
         response: PlatformResponse | None = None
         error: CallError | None = None

@@ -76,7 +76,7 @@ BULKHEAD_WAIT: Final = "mozaiks.bulkhead.wait"
 HEDGE_NUMBER: Final = "mozaiks.hedge.number"
 """Number of the hedge within its round, 1 for the first."""
 HEDGE_DELAY: Final = "mozaiks.hedge.delay"
-"""Seconds that the round had been running when the hedge was started."""
+"""Seconds that the round had been running when the hedge began, its wait for the rate limit included."""
 HEDGE_REFUSAL: Final = "mozaiks.hedge.refusal"
 """Why a hedge was not sent: `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit`, `budget`, or `refused`."""
 DEADLINE: Final = "mozaiks.deadline"
@@ -103,7 +103,7 @@ EVENT_CIRCUIT_REJECTED: Final = "circuit_breaker.rejected"
 EVENT_CIRCUIT_STATE_CHANGED: Final = "circuit_breaker.state_changed"
 """This call moved the circuit breaker to another state."""
 EVENT_HEDGE_STARTED: Final = "hedge.started"
-"""A further attempt was started beside one in flight."""
+"""A further attempt, let through by all guards, began beside one in flight."""
 EVENT_HEDGE_REFUSED: Final = "hedge.refused"
 """A hedge was due and not started; the attempt in flight goes on."""
 EVENT_HEDGE_WON: Final = "hedge.won"
@@ -126,7 +126,7 @@ LOG_RETRY_SCHEDULED: Final = "retry.scheduled"
 LOG_BUDGET_EXHAUSTED: Final = "retry_budget.exhausted"
 """The service's budget refused a retry; once per length of the budget's window."""
 LOG_HEDGE_STARTED: Final = "hedge.started"
-"""A further attempt was started beside one in flight."""
+"""A further attempt, let through by all guards, began beside one in flight."""
 LOG_CIRCUIT_STATE_CHANGED: Final = "circuit_breaker.state_changed"
 """A circuit breaker changed its state."""
 LOG_CORRELATION_ID_REPLACED: Final = "correlation_id.replaced"
@@ -194,7 +194,9 @@ METRIC_BUDGET_EXHAUSTED: Final = Metric(
     "Retries and hedges that the budget refused.",
     (CONNECTOR_NAME,),
 )
-METRIC_HEDGES: Final = Metric("mozaiks.connector.hedges", "counter", "{hedge}", "Hedges started.", _OPERATION)
+METRIC_HEDGES: Final = Metric(
+    "mozaiks.connector.hedges", "counter", "{hedge}", "Hedges that began; refused ones did not.", _OPERATION
+)
 METRIC_HEDGES_WON: Final = Metric(
     "mozaiks.connector.hedges.won", "counter", "{hedge}", "Hedges that answered first.", _OPERATION
 )

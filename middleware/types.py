@@ -157,12 +157,14 @@ class Attempt:
         is_hedge: Started beside a try still in flight; it never queues.
         request_sent: How far it got; the transport keeps it current.
         timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
+        on_start: Called once it is let through by all guards and begins; a refused try never begins.
     """
 
     delay_s: float = 0.0
     is_hedge: bool = False
     request_sent: RequestSent = "no"
     timeout_s: float | None = None
+    on_start: Callable[[], None] | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -18,9 +18,10 @@ In the environment: `MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS`, `MOZAIKS_CONNECTORS
 
 import difflib
 import os
+import re
 import threading
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -45,6 +46,7 @@ FILE_VARIABLE = f"{PREFIX}FILE"
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
+_HEADER = re.compile(r"\s*\[+([^]]*)\]")  # of a table in a file
 _POLL_S = 1.0
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the program, yet nothing may grow for ever
@@ -191,16 +193,17 @@ class Policies:
                 try:
                     config = replace(config, **{row.section: replace(section, **{row.setting.name: given.value})})
                 except ConfigError as error:
-                    problem = f"{given.origin}: {error.problems[0].partition(': ')[2]}"
+                    (told,) = error.problems  # of the one field that is new
+                    problem = f"{given.origin}: {told.partition(': ')[2]}"
                     if problem not in found:
                         found.append(problem)
         return config
 
 
 def _levels(level: Level) -> list[Level]:
-    """*level* and those above it, most specific first."""
+    """*level* and those above it, most specific first; a service's own may stand there twice."""
     level = tuple(name for name in level if name)
-    return [level[:length] for length in range(len(level), -1, -1)]
+    return [level, level[:1], ()]
 
 
 def _told(given: _Given | None) -> str:
@@ -209,6 +212,12 @@ def _told(given: _Given | None) -> str:
 
 def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _no_such(place: str, name: str, known: Iterable[str]) -> str:
+    """What is told of an unknown *name*, with the known one that is most like it."""
+    close = [f"{one}?" for one in difflib.get_close_matches(name, known, n=1)]
+    return "; did you mean ".join([f"{place}: no such setting", *close])
 
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -222,8 +231,7 @@ def _from_env(environ: Mapping[str, str], services: Services | None, found: list
         *names, name = variable.removeprefix(PREFIX).split("__")
         level = tuple(part.lower() for part in names)
         if name not in rows or not _is_known(level, services):
-            close = difflib.get_close_matches(variable, _known_variables(rows, services), n=1)
-            found.append(f"{variable}: no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+            found.append(_no_such(variable, variable, _known_variables(rows, services)))
         elif text:
             try:
                 value = _parse(text, rows[name].setting.type)
@@ -285,7 +293,7 @@ def _read_file(file: Path) -> str:
         if len(content) > _MAX_FILE_BYTES:
             raise ConfigError(f"{file}: larger than {_MAX_FILE_BYTES} bytes")
         try:
-            return content.decode("utf-8")
+            return content.decode()
         except UnicodeDecodeError as error:
             problem = f"{file}: not UTF-8 at byte {error.start}"
     raise ConfigError(problem)
@@ -310,12 +318,11 @@ def _lines_of(text: str) -> dict[str, int]:
     """Line of each `key = value` under a plain `[table]` header, by its dotted path; other spellings have none."""
     lines, table = {}, ""
     for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            table = stripped.partition("#")[0].strip().strip("[] ") + "."
-            lines[table.rstrip(".")] = number
-        elif "=" in stripped:
-            lines[table + stripped.partition("=")[0].strip()] = number
+        if header := _HEADER.match(line):
+            name = header[1].strip()
+            lines[name], table = number, f"{name}."
+        elif "=" in line:
+            lines[table + line.partition("=")[0].strip()] = number
     return lines
 
 
@@ -334,7 +341,7 @@ class _Document:
         self._layer: _Layer = {}
 
     def read(self, document: Any) -> _Layer:
-        top = dict(self._table(document, ""))
+        top = dict(self._table(document, "settings"))
         services = self._table(top.pop("services", {}), "services")
         self._sections(top, (), "")
         for service, tables in services.items():
@@ -374,8 +381,7 @@ class _Document:
         return {}
 
     def _unknown(self, path: str, known: Collection[str]) -> None:
-        close = difflib.get_close_matches(path, known, n=1)
-        self._found.append(f"{self._origin(path)}: no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+        self._found.append(_no_such(self._origin(path), path, known))
 
 
 # --- reload -----------------------------------------------------------------------------------------------------------
@@ -448,11 +454,11 @@ class LivePolicies:
         finally:
             self._lock.release()
 
-    def _look(self) -> tuple[int, ...]:
+    def _look(self) -> tuple[int, ...] | None:
         try:
             status = os.stat(self._file)  # noqa: PTH116 - one system call
         except OSError:
-            return ()
+            return None
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _load(self) -> Policies:

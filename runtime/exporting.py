@@ -1,27 +1,53 @@
 """
-Where finished spans go: what stands between the SDK and an exporter, and the exporter into a file.
+Where telemetry goes: what stands between the SDK and its exporters, and the exporter of spans into a file.
 
 Needs the `otel` extra; `runtime/telemetry.py` imports it only when it is asked to.
 """
 
 import json
 import logging
+import os
 import threading
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped] # no stubs with the package
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-__all__ = ["BoundedExport", "FileSpanExporter", "encode_line"]
+__all__ = ["BoundedExport", "FileSpanExporter", "OwnMetricReader", "encode_line"]
 
 _log = logging.getLogger("mozaiks.telemetry")
 _log.addHandler(logging.NullHandler())
+
+_E = TypeVar("_E")
+
+
+class _Own(Generic[_E]):
+    """
+    An exporter of this process alone: a forked child makes one of its own when it first needs it.
+
+    Two processes that write on one connection mix their requests, and take each other's answers.
+    """
+
+    def __init__(self, make: Callable[[], _E]) -> None:
+        self._make = make
+        self._made, self._pid = make(), os.getpid()
+
+    def get(self) -> _E:
+        if self._pid != os.getpid():
+            self._made, self._pid = self._make(), os.getpid()
+        return self._made
 
 
 class BoundedExport(SpanProcessor):
@@ -33,7 +59,7 @@ class BoundedExport(SpanProcessor):
 
     Args:
         name: What the exporter is called in the counters, for example `otlp`.
-        exporter: Where spans go; what it raises counts as a failed export.
+        make_exporter: Makes where spans go, once per process; what an export raises counts as a failed one.
         max_queue: Spans that may wait.
         max_batch: Spans that are handed on at a time.
         delay_s: Longest wait of a span before its batch is handed on.
@@ -43,14 +69,16 @@ class BoundedExport(SpanProcessor):
         ending: The last spans are being handed on.
     """
 
-    def __init__(self, name: str, exporter: SpanExporter, max_queue: int, max_batch: int, delay_s: float) -> None:
+    def __init__(
+        self, name: str, make_exporter: Callable[[], SpanExporter], max_queue: int, max_batch: int, delay_s: float
+    ) -> None:
         self.name = name
         self._max_queue = max_queue
         self._lock = threading.Lock()
         self._waiting = self._handing = self._lost = 0
         self._closed = False
         self.ending = False
-        self._exporter = _Counted(self, exporter)
+        self._exporter = _Counted(self, _Own(make_exporter))
         self._batches = BatchSpanProcessor(
             self._exporter,
             max_queue_size=max_queue,
@@ -77,6 +105,16 @@ class BoundedExport(SpanProcessor):
                 return
             self._waiting += 1
         self._batches.on_end(span)
+
+    def after_fork(self) -> None:
+        """
+        Begin anew in a forked child: its parent hands on what waits, and has counted what was lost.
+
+        The SDK's processor empties its queue and starts a thread by itself.
+        """
+        self._lock = threading.Lock()  # a thread that is gone may have held it
+        self._waiting = self._handing = self._lost = 0
+        self._closed = self._closed or self.ending
 
     def shutdown(self) -> None:
         """Hand on what waits; may take as long as the exporter likes, so do not wait for it without a bound."""
@@ -108,7 +146,7 @@ class BoundedExport(SpanProcessor):
 class _Counted(SpanExporter):
     """An exporter that never raises and tells what became of each batch; says once when that changes."""
 
-    def __init__(self, owner: BoundedExport, inner: SpanExporter) -> None:
+    def __init__(self, owner: BoundedExport, inner: _Own[SpanExporter]) -> None:
         self._owner = owner
         self._inner = inner
         self._failing = self._tried_at_end = False
@@ -120,7 +158,7 @@ class _Counted(SpanExporter):
             return SpanExportResult.FAILURE
         self._tried_at_end = self._owner.ending  # one more try at the end; a process that exits waits for no second
         try:
-            result = self._inner.export(spans)
+            result = self._inner.get().export(spans)
         except Exception:  # noqa: BLE001 - an exporter is foreign code, and its failure one more lost batch
             result = SpanExportResult.FAILURE
         arrived = result is SpanExportResult.SUCCESS
@@ -132,7 +170,39 @@ class _Counted(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self._inner.shutdown()
+        self._inner.get().shutdown()
+
+
+class OwnMetricReader(PeriodicExportingMetricReader):
+    """
+    Reads and exports metrics at intervals; a forked child shares neither connection nor lock with its parent.
+
+    Args:
+        make_exporter: Makes where metrics go, once per process.
+    """
+
+    def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
+        super().__init__(_OwnMetricExporter(make_exporter))
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child; the SDK starts a thread by itself."""
+        self._export_lock = threading.Lock()  # the SDK keeps it, and it is held for as long as an export lasts
+
+
+class _OwnMetricExporter(MetricExporter):
+    def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
+        self._inner = _Own(make_exporter)
+        inner = self._inner.get()
+        super().__init__(inner._preferred_temporality, inner._preferred_aggregation)  # noqa: SLF001 - what readers read
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        return self._inner.get().export(metrics_data, timeout_millis, **kwargs)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return self._inner.get().force_flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self._inner.get().shutdown(timeout_millis, **kwargs)
 
 
 class FileSpanExporter(SpanExporter):

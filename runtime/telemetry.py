@@ -10,7 +10,9 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.util import Finalize, register_after_fork
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,12 +25,11 @@ from middleware.stack import Telemetry
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from .exporting import BoundedExport
+    from .exporting import BoundedExport, OwnMetricReader
 
 __all__ = ["TelemetryHandle", "configure_telemetry"]
 
@@ -64,6 +65,10 @@ def configure_telemetry(
     Spans and metrics go to a collector by OTLP over HTTP where `OTEL_EXPORTER_OTLP_ENDPOINT`, or its form for one
     signal, is set; nothing is sent anywhere else. The other `OTEL_*` variables of the SDK count too: service name and
     resource attributes, sampler, headers, batch sizes, `OTEL_TRACES_EXPORTER=none`, `OTEL_SDK_DISABLED`.
+
+    A process forked afterwards (`gunicorn --preload`, `multiprocessing`) goes on with a queue, counters of what was
+    dropped, connections and an end of its own, and appends to the same trace file. Its metrics start from its parent's
+    numbers, so fork before the calls begin. A child that ends by `os._exit` calls `shutdown` before.
 
     Args:
         service_name: Name of the program, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
@@ -177,12 +182,14 @@ class TelemetryHandle:
         set_global: bool,
         instrument_httpx: bool,
     ) -> None:
+        from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
         if set_global:
             _refuse_second_global()
         self._exports = [] if settings.disabled else list(_exports(settings))
+        self._metric_readers = [] if settings.disabled else list(_metric_readers(settings))
         self._shutdown_lock = threading.Lock()
         self._ended: bool | None = None
         resource = _resource(settings)
@@ -192,15 +199,31 @@ class TelemetryHandle:
             self.tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
         for export in self._exports:
             self.tracer_provider.add_span_processor(export)
-        self.meter_provider: MeterProvider = _meter_provider(settings, resource, metric_readers)
+        self.meter_provider: MeterProvider = MeterProvider(
+            metric_readers=[*metric_readers, *self._metric_readers], resource=resource, shutdown_on_exit=False
+        )
         self._observe_drops()
         self.telemetry = Telemetry(tracer_provider=self.tracer_provider, meter_provider=self.meter_provider)
         self._quietened = list(_quieten())
         self._undo_httpx = _instrument_httpx(self) if instrument_httpx else None
         if set_global:
             _set_global(self)
-        self._enders = [_Ender(self.meter_provider.shutdown), *(_Ender(export.shutdown) for export in self._exports)]
+        self._enders = self._begin_enders()
         atexit.register(self.shutdown)
+        _when_forked(self)
+
+    def _begin_enders(self) -> "list[_Ender]":
+        return [_Ender(self.meter_provider.shutdown), *(_Ender(export.shutdown) for export in self._exports)]
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: threads are gone there, and a lock may be held by one of them for ever."""
+        self._shutdown_lock = threading.Lock()
+        for export in self._exports:
+            export.after_fork()
+        for reader in self._metric_readers:
+            reader.after_fork()
+        if self._ended is None:
+            self._enders = self._begin_enders()
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -256,6 +279,21 @@ class TelemetryHandle:
         self.shutdown()
 
 
+def _when_forked(handle: TelemetryHandle) -> None:
+    """Let *handle* begin anew in each forked child, and end with it; neither keeps it alive."""
+    weakly = weakref.WeakMethod(handle._after_fork)  # noqa: SLF001 - as private as this function
+
+    def begin() -> None:
+        after_fork = weakly()
+        if after_fork is not None:
+            after_fork()
+
+    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+        os.register_at_fork(after_in_child=begin)
+    # A child of `multiprocessing` ends without `atexit`; it has its own register of what to do last.
+    register_after_fork(handle, lambda here: Finalize(here, here.shutdown, exitpriority=0))
+
+
 class _Ender:
     """A thread that waits to end one signal: made early, since a process that exits can start none any more."""
 
@@ -290,25 +328,25 @@ def _exports(settings: _Settings) -> "Iterable[BoundedExport]":
         if settings.traces_to:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            otlp = OTLPSpanExporter(timeout=settings.timeout_s)
+            def otlp() -> OTLPSpanExporter:
+                return OTLPSpanExporter(timeout=settings.timeout_s)
+
             yield BoundedExport("otlp", otlp, settings.max_queue, settings.max_batch, settings.delay_s)
         if settings.trace_file is not None:
             file = FileSpanExporter(settings.trace_file)
-            yield BoundedExport("file", file, settings.max_queue, settings.max_batch, _FILE_DELAY_S)
+            # Shared by all processes: each batch is one write, which the system appends whole.
+            yield BoundedExport("file", lambda: file, settings.max_queue, settings.max_batch, _FILE_DELAY_S)
     except OSError as error:
         raise ConfigError(f"trace_file: cannot write {settings.trace_file}: {error.strerror or error}") from None
 
 
-def _meter_provider(settings: _Settings, resource: "Resource", readers: "Sequence[MetricReader]") -> "MeterProvider":
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-
-    all_readers = list(readers)
-    if settings.metrics_to and not settings.disabled:
+def _metric_readers(settings: _Settings) -> "Iterable[OwnMetricReader]":
+    if settings.metrics_to:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-        all_readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(timeout=settings.timeout_s)))
-    return MeterProvider(metric_readers=all_readers, resource=resource, shutdown_on_exit=False)
+        from .exporting import OwnMetricReader
+
+        yield OwnMetricReader(lambda: OTLPMetricExporter(timeout=settings.timeout_s))
 
 
 def _quieten() -> Iterable[logging.Logger]:

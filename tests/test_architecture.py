@@ -22,10 +22,12 @@ BASE_TIER = [
     "retry_after",
     "header_value",
     "cancellation",
+    "per_loop",
+    "pacing",
 ]
 FACTS = set(BASE_TIER)
 # The terminal: shared parts first, then one module per library, then the choice between them.
-TRANSPORT_TIER = ["exchange", "per_loop", "network", "connections", "httpx_transport", "aiohttp_transport", "transport"]
+TRANSPORT_TIER = ["exchange", "network", "connections", "httpx_transport", "aiohttp_transport", "transport"]
 CONNECTOR_BASE = {"base", "decoding", "page", "loader"}
 STDLIB = sys.stdlib_module_names
 ALLOWED_FOREIGN = {

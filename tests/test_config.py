@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -57,15 +59,92 @@ def test_a_services_own_setting_wins():
     assert policies.of("service").retry.max_attempts == 2
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("YES", True), ("0", False), ("off", False)])
-def test_switches_read_the_usual_words(text, value):
+@pytest.mark.parametrize(
+    ("words", "value"), [(("1", "true", "YES", "y", "On"), True), (("0", "False", "no", "N", "off"), False)]
+)
+def test_switches_read_the_usual_words(words, value):
     """As the core's own switches do."""
-    assert read(BUDGET_ENABLED=text).of("service").budget.enabled is value
+    assert [read(BUDGET_ENABLED=word).of("service").budget.enabled for word in words] == [value] * 5
 
 
 def test_a_blank_value_is_unset():
     """An empty variable of a compose file changes nothing."""
     assert read(RETRY_MAX_ATTEMPTS=" ").of("service") == StackConfig()
+
+
+def test_only_our_own_variables_are_read():
+    """Among all those of a process; the one that names the file is no setting."""
+    environ = {"PATH": "/bin", "RETRY_MAX_ATTEMPTS": "2", "MOZAIKS_CONNECTORS_FILE": "x"}
+    assert Policies(environ=environ).of("service") == StackConfig()
+
+
+def problems_of(*arguments, **named):
+    """What is wrong with settings."""
+    with pytest.raises(ConfigError) as caught:
+        Policies(*arguments, **named)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("RETRY_MAX_ATTEMPTS", "2.5", ": must be a whole number, got '2.5'"),
+        ("RETRY_MAX_ATTEMPTS", " x ", ": must be a whole number, got 'x'"),
+        ("BUDGET_RATIO", "much", ": must be a number, got 'much'"),
+        ("BUDGET_ENABLED", "maybe", ": must be true or false, got 'maybe'"),
+        ("SERVICE__RETRY_MAX_ATEMPTS", "3", ": no such setting; did you mean {}SERVICE__RETRY_MAX_ATTEMPTS?"),
+        ("IDENTITY__GET_USR__RETRY_JITTER", "3", ": no such setting; did you mean {}IDENTITY__GET_USER__"),
+        ("FIL", "3", ": no such setting; did you mean {}FILE?"),
+        ("SERVICE____RETRY_MAX_ATTEMPTS", "3", ": no such setting; did you mean {}SERVICE__RETRY_MAX_ATTEMPTS?"),
+    ],
+)
+def test_a_wrong_variable_is_told_with_what_may_stand_there(name, value, problem):
+    """The name that is most like it, or what the value must be."""
+    (told,) = problems_of(environ={f"MOZAIKS_CONNECTORS_{name}": value}, services=SERVICES)
+    assert told.startswith(f"MOZAIKS_CONNECTORS_{name}" + problem.format("MOZAIKS_CONNECTORS_"))
+
+
+@pytest.mark.parametrize("names", ["", "SERVICE__", "__SERVICE", "A__B__C"])
+def test_a_level_is_a_service_or_an_operation_of_one(names):
+    """Whatever they are called, where any name goes."""
+    variable = f"MOZAIKS_CONNECTORS_{names}__RETRY_MAX_ATTEMPTS"
+    (told,) = problems_of(environ={variable: "3"})
+    assert told.startswith(f"{variable}: no such setting")
+    assert Policies(environ={"MOZAIKS_CONNECTORS_A__B__RETRY_MAX_ATTEMPTS": "7"}).of("a", "b").retry.max_attempts == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (7, "settings: must be a table"),
+        ({"retry": 7}, "retry: must be a table"),
+        ({"services": 7}, "services: must be a table"),
+        ({"services": {"service": 7}}, "services.service: must be a table"),
+        ({"services": {"service": {"retry": 7}}}, "services.service.retry: must be a table"),
+        ({"services": {"service": {"operations": 7}}}, "services.service.operations: must be a table"),
+        (
+            {"services": {"service": {"operations": {"list_items": 7}}}},
+            "services.service.operations.list_items: must be a table",
+        ),
+        (
+            {"services": {"service": {"operations": {"list_items": {"retry": 7}}}}},
+            "services.service.operations.list_items.retry: must be a table",
+        ),
+        (
+            {"services": {"service": {"retry": {"max_atempts": 7}}}},
+            "services.service.retry.max_atempts: no such setting; did you mean services.service.retry.max_attempts?",
+        ),
+        ({"services": {"": {}}}, "services.: no such setting"),
+        ({"services": {"service": {"operations": {"": {}}}}}, "services.service.operations.: no such setting"),
+        ({"quite": {"other": 1}}, "quite.other: no such setting"),
+    ],
+)
+def test_a_wrong_shape_is_told_with_its_place(given, problem):
+    """Whether or not the services are known."""
+    assert [told.partition("; did")[0] for told in problems_of(given)] == [
+        f"constructor: {problem}".partition("; did")[0]
+    ]
+    assert problems_of(given, services={"service": ("list_items",)})[0].startswith(f"constructor: {problem}")
 
 
 def test_every_problem_is_told_at_once():
@@ -209,7 +288,7 @@ max_attempts = 3
         (b"a = " + b"[" * 5000, "not TOML"),
         (b"\xff", "not UTF-8 at byte 0"),
         (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
-        (None, "cannot be read"),
+        (None, "cannot be read (No such file or directory)"),
     ],
 )
 def test_a_file_that_is_no_settings_file(tmp_path, content, said):
@@ -217,9 +296,42 @@ def test_a_file_that_is_no_settings_file(tmp_path, content, said):
     file = tmp_path / "settings.toml"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(ConfigError, match=said) as caught:
-        Policies(file=file)
-    assert str(file) in str(caught.value)
+    (told,) = problems_of(file=file)
+    assert told.startswith(f"{file}: {said}")
+    assert said.startswith("not TOML") or told == f"{file}: {said}"
+
+
+def test_the_largest_file_is_read(tmp_path):
+    """One byte more is too large."""
+    assert Policies(file=toml(tmp_path, "#" * 1024 * 1024)).of("service") == StackConfig()
+
+
+def test_the_line_is_found_under_any_plain_header(tmp_path):
+    """With blanks and comments as people write them; where the file is written otherwise, its name must do."""
+    file = toml(
+        tmp_path,
+        """budget = 7
+services = { service = { retry = { max_attempts = 0 } } }
+
+  [ retry ]  # as [elsewhere]
+  max_attempts=0
+[[bulkhead]]
+permits = 0
+[circuit_breaker]#
+'mode' = "offf"
+[transport]
+library = "a = [b]"
+""",
+    )
+    choices = "must be one of httpcore, aiohttp, got 'a = [b]'"
+    assert [told.removeprefix(str(file)) for told in problems_of(file=file)] == [
+        ":1: budget: must be a table",
+        ":6: bulkhead: must be a table",
+        ":5: retry.max_attempts: must be >= 1, got 0",
+        ": circuit_breaker.mode: must be one of normal, shadow, disabled, forced_open, got 'offf'",
+        f":11: transport.library: {choices}",
+        ": services.service.retry.max_attempts: must be >= 1, got 0",
+    ]
 
 
 def test_a_shared_setting_in_a_variable_of_an_operation_is_refused():
@@ -234,12 +346,23 @@ def test_a_shared_setting_in_a_variable_of_an_operation_is_refused():
         read(SERVICE__LIST_ITEMS__MORE__RETRY_MAX_ATTEMPTS="3")
 
 
+@pytest.mark.parametrize("operation", ["list_items", "~", "*"])
+def test_what_is_asked_of_a_service_at_large_is_no_operations(tmp_path, operation):
+    """R60: whatever the operation is called."""
+    given = {"services": {"service": {"operations": {operation: {"retry": {"max_attempts": 7}}}}}}
+    for policies in (Policies(given), LivePolicies(given, file=toml(tmp_path, ""))):
+        for names, attempts in ((("service",), 3), (("service", operation), 7), (("identity", operation), 3)):
+            assert policies.of(*names).retry.max_attempts == attempts
+            (told,) = [row.value for row in policies.effective(*names) if row.name == "retry.max_attempts"]
+            assert told == attempts
+
+
 class Live:
     """Settings that follow a file, and a clock that is moved by hand."""
 
-    def __init__(self, tmp_path, text):
+    def __init__(self, tmp_path, text, **others):
         self.path = toml(tmp_path, text)
-        self.policies = LivePolicies(file=self.path, services=SERVICES)
+        self.policies = LivePolicies(file=self.path, services=SERVICES, **others)
         self.now = 0.0
         assert self.policies.poll(0.0) is None
 
@@ -290,6 +413,46 @@ def test_the_wire_cannot_be_changed_while_it_is_used(tmp_path):
         f"{live.path}: service.transport.max_response_bytes: not set -> 2048: needs a restart, nothing was changed",
     )
     assert live.attempts == 2
+
+
+def test_other_sources_stay_stronger_than_a_changed_file(tmp_path):
+    """R61: as they were when it was first read."""
+    environ = {"MOZAIKS_CONNECTORS_RETRY_MAX_DELAY_S": "5"}
+    live = Live(tmp_path, "", constructor={"retry": {"max_attempts": 2}}, environ=environ)
+    environ.clear()
+    live.write("[retry]\nmax_attempts = 4\nmax_delay_s = 4\nbase_delay_s = 0.3\n")
+    assert live.poll().changes == ("retry.base_delay_s: not set -> 0.3",)
+    retry = live.policies.of("service").retry
+    assert (retry.max_attempts, retry.max_delay_s, retry.base_delay_s) == (2, 5.0, 0.3)
+    live.write("[services.servise.retry]\nmax_attempts = 4\n")
+    problem = "services.servise: no such setting; did you mean services.service?"
+    assert live.poll().problems == (f"{live.path}:1: {problem}",)
+
+
+def test_the_wire_of_all_services_cannot_be_changed_either(tmp_path):
+    """R61: each value that would need a restart is told, and no other."""
+    live = Live(tmp_path, "[transport]\nmax_response_bytes = 2048\n")
+    live.write("[transport]\nmax_response_bytes = 4096\ntrust_env = true\n[retry]\nmax_attempts = 1\n")
+    assert live.poll().problems == (
+        f"{live.path}: transport.max_response_bytes: 2048 -> 4096: needs a restart, nothing was changed",
+        f"{live.path}: transport.trust_env: not set -> true: needs a restart, nothing was changed",
+    )
+    assert live.policies.of("service").transport.max_response_bytes == 2048
+
+
+def test_a_look_that_takes_long_holds_nobody_up(tmp_path):
+    """R61: the others go on with the settings they have; the change is told to the one that looked."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.path.unlink()
+    os.mkfifo(live.path)  # who reads it waits for who writes
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(live.poll)
+        with live.path.open("w") as pipe:  # opens when the other side has
+            assert live.policies.poll(9.0) is None
+            assert live.attempts == 2
+            pipe.write("[retry]\nmax_attempts = 4\n")
+        assert looking.result().changes == ("retry.max_attempts: 2 -> 4",)
+    assert live.attempts == 4
 
 
 def test_the_file_is_looked_at_once_a_second_at_most(tmp_path):

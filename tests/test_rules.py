@@ -426,16 +426,29 @@ async def test_hedges_that_still_wait_count_to_the_attempts_too():
     await get(client)
     upstream.assert_times(0, 5)
     assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["max_attempts"]
+    told = [(event.hedge, event.delay_s) for event in events if isinstance(event, HedgeStarted)]
+    assert told == [(1, 5.0)]  # when it was sent, and not when it was due
 
 
 @virtual_time
-async def test_a_guard_that_refuses_a_started_hedge_is_named():
+async def test_a_guard_that_refuses_a_hedge_is_named_and_the_hedge_never_started():
     """R19: its turn would come after the deadline."""
     events = []
     with call_options(deadline_s=9):
         upstream, client = hedged([Reply(after_s=4)], events, rate_limit={"per_second": 0.1, "burst": 1})
         await get(client)
     assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["rate_limit"] * 2
+    assert not [event for event in events if isinstance(event, HedgeStarted)]
+    upstream.assert_times(0)
+
+
+@virtual_time
+async def test_a_hedge_that_still_waits_when_the_round_is_decided_never_started():
+    """R19: its turn comes at 10 s, the answer at 4."""
+    events = []
+    upstream, client = hedged([Reply(after_s=4)], events, rate_limit={"per_second": 0.1, "burst": 1})
+    await get(client)
+    assert not [event for event in events if isinstance(event, HedgeStarted | HedgeRefused)]
     upstream.assert_times(0)
 
 

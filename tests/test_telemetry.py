@@ -196,7 +196,7 @@ def test_a_full_queue_costs_the_newest_and_counts():
     from opentelemetry.sdk.trace import TracerProvider
 
     slow = Slow()
-    export = BoundedExport("slow", slow, max_queue=50, max_batch=10, delay_s=0.001)
+    export = BoundedExport("slow", lambda: slow, max_queue=50, max_batch=10, delay_s=0.001)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(export)
     tracer = provider.get_tracer("x")
@@ -226,7 +226,7 @@ def test_an_exporter_that_raises_is_counted_and_told_once(caplog):
 
     caplog.set_level(logging.INFO, "mozaiks.telemetry")
     flaky = Flaky()
-    export = BoundedExport("flaky", flaky, max_queue=50, max_batch=50, delay_s=60)
+    export = BoundedExport("flaky", lambda: flaky, max_queue=50, max_batch=50, delay_s=60)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(export)
     for broken in (True, True, False, False):
@@ -309,6 +309,100 @@ def test_a_program_that_just_ends_loses_nothing(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
     assert (result.returncode, result.stderr) == (0, "")
     assert [span.name for span in read_file(path)] == ["last"]
+
+
+FORK = """
+import multiprocessing, os, signal, sys
+from runtime.telemetry import configure_telemetry
+
+handle = configure_telemetry(trace_file=sys.argv[1])
+
+def say(*names):
+    for name in names:
+        handle.tracer_provider.get_tracer("x").start_span(name).end()
+
+def flush():
+    handle.tracer_provider.force_flush()
+    handle.meter_provider.force_flush()
+
+def in_child():
+    signal.alarm(20)  # nobody else ends it if it hangs
+    handle.meter_provider.get_meter("x").create_counter("of-child").add(1)
+    print("child", handle.dropped, flush=True)
+    say("child-1", "child-2")
+    flush()
+    print("child", handle.dropped, flush=True)
+    say("child-last")
+
+say("unwanted")
+flush()
+say("first")
+flush()
+say("waits")  # one of two places in the queue, and not handed on for a minute
+held = [handle._shutdown_lock]
+held += [export._lock for export in handle._exports] + [reader._export_lock for reader in handle._metric_readers]
+for lock in held:  # as a thread would hold it that is not there in the child
+    lock.acquire()
+if sys.argv[2] == "os":
+    child = os.fork()
+else:
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+for lock in held if child else ():
+    lock.release()
+if child == 0:
+    in_child()
+elif sys.argv[2] == "os":
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    child.join()
+    assert child.exitcode == 0
+if child:
+    say("after")
+    flush()
+    print("parent", handle.dropped, flush=True)
+"""
+
+
+class Choosy(Collector):
+    """Keeps connections open, and refuses one kind of span."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.received.append((self.path, self.client_address, body))
+        self.send_response(400 if b"unwanted" in body else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+
+@pytest.mark.parametrize("how", ["os", "multiprocessing"])
+def test_a_forked_child_has_its_own_queue_counters_connections_and_end(collector, tmp_path, how):
+    """What the parent lost or still holds is not the child's; each hands on its own spans, once, to the last one."""
+    collector.RequestHandlerClass = Choosy
+    path = tmp_path / "t.jsonl"
+    environment = {
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "60000",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "2",
+    }
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(path), how]  # 3.12 warns of threads at every fork
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert (result.returncode, result.stderr) == (0, "")
+    none, lost = {"otlp": 0, "file": 0}, {"otlp": 1, "file": 0}
+    assert result.stdout.splitlines() == [f"child {none}", f"child {none}", f"parent {lost}"]
+    came, of_child, of_parent = [], set(), set()
+    for kind, address, body in collector.received:
+        if kind == "/v1/traces":
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                came += [span.name for scope in resource.scope_spans for span in scope.spans]
+        (of_child if b"child" in body else of_parent).add(address)
+    everything = ["after", "child-1", "child-2", "child-last", "first", "unwanted", "waits"]
+    assert sorted(came) == sorted(span.name for span in read_file(path)) == everything
+    assert of_child
+    assert not of_child & of_parent  # no connection served both
 
 
 GLOBAL = """

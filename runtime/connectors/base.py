@@ -5,6 +5,7 @@ One middleware stack per client, composed once. Clients of several services are 
 """
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from random import Random
 from types import TracebackType
@@ -47,6 +48,7 @@ _V = TypeVar("_V")
 # RFC 9110 section 9.2.2
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _OTHER_ROUTE = "other"
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
 
 
 def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
@@ -58,14 +60,14 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
             it may hold a password.
     """
     problem = ""
-    if not isinstance(base_url, str) or not base_url.isascii() or any(char <= " " for char in base_url.strip()):
+    if not isinstance(base_url, str) or not _VISIBLE_ASCII.fullmatch(base_url.strip()):
         problem = "must be a text of visible ASCII characters"
     else:
         try:
             parts = urlsplit(base_url.strip())
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 problem = "must be an absolute http:// or https:// URL"
-            elif parts.username is not None or parts.password is not None:
+            elif parts.username is not None:
                 problem = "must not hold credentials"
             elif "?" in base_url or "#" in base_url:
                 problem = "must not hold a query or a fragment"

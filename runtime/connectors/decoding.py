@@ -64,16 +64,20 @@ def _name(kind: Any) -> str:
 
 
 def _path(parts: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return text.lstrip(".") or "$"
+    return _place("".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts))
+
+
+def _place(path: str) -> str:
+    """*path* as an error tells it; the document itself is `$`."""
+    return path.removeprefix(".") or "$"
 
 
 def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: PLR0911 - one return per kind of type
     """Rename the keys of *value* to the fields of *kind* and read its times; pydantic judges the rest."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        options = [option for option in get_args(kind) if option is not type(None)]
-        return None if value is None else _shape(value, options[0], path, also) if len(options) == 1 else value
+        option, *others = (option for option in get_args(kind) if option is not type(None))
+        return value if value is None or others else _shape(value, option, path, also)
     if origin is list and isinstance(value, list):
         (item,) = get_args(kind)
         return [_shape(entry, item, f"{path}[{index}]", also) for index, entry in enumerate(value)]
@@ -130,26 +134,25 @@ def _time(value: Any, path: str) -> datetime | None:
     """
     match = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise DecodeError(f"{path.lstrip('.') or '$'}: must be an ISO 8601 time")
+        raise DecodeError(f"{_place(path)}: must be an ISO 8601 time")
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     if int(year) <= 1:
         return None
-    micros = (fraction or "0")[:6].ljust(6, "0")
-    offset = "+00:00" if zone is None or zone in "Zz" else zone
-    text = f"{year}-{month}-{day}T{hour or '00'}:{minute or '00'}:{second or '00'}.{micros}{offset}"
+    offset = (zone or "Z").upper()
+    text = f"{year}-{month}-{day}T{hour or '00'}:{minute or '00'}:{second or '00'}.{fraction or '0'}{offset}"
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise DecodeError(f"{path.lstrip('.') or '$'}: must be an ISO 8601 time")
+    raise DecodeError(f"{_place(path)}: must be an ISO 8601 time")
 
 
 def _plain(value: Any, kind: type, path: str) -> Any:
     """Flags are true or false and nothing else; numbers are never flags."""
     if kind is bool and not isinstance(value, bool):
-        raise DecodeError(f"{path.lstrip('.') or '$'}: must be true or false")
+        raise DecodeError(f"{_place(path)}: must be true or false")
     if kind is not bool and isinstance(value, bool):
-        raise DecodeError(f"{path.lstrip('.') or '$'}: must be a number")
+        raise DecodeError(f"{_place(path)}: must be a number")
     return value
 
 
@@ -177,10 +180,7 @@ def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[li
     if isinstance(document, Mapping):
         place = next((name for key in keys for name in _spellings(key) if name in document), keys[0])
         entries = document.get(place)
-        found = next(
-            (document[key] for key in _TOTALS if key in document),
-            None,
-        )
+        found = next((document[key] for key in _TOTALS if key in document), None)
         total = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
     if not isinstance(entries, list):
         raise DecodeError(f"{place}: must be a list")

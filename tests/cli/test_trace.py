@@ -244,6 +244,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(demo):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.fixture
+def interruptible():
+    """A child can be interrupted: a shell that runs the suite in the background hands the signal on as ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_following_shows_each_call_when_it_ends(tmp_path, demo):
     """Before the file exists, while it grows line by line and byte by byte, and after it was replaced."""
     path = tmp_path / "t.jsonl"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from middleware import DecodeError
-from runtime.connectors.base import decode_page, decoder
+from middleware.errors import RejectedError
+from runtime.connectors.base import decode_page, decoder, refuse_failure, succeeded
 
 
 @dataclass
@@ -65,6 +66,10 @@ def test_any_number_of_fractional_digits(digits):
         ("2026-01-02T03:04:05", "2026-01-02T03:04:05+00:00"),
         ("2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05+00:00"),
         ("2026-01-02", "2026-01-02T00:00:00+00:00"),
+        ("2026-01-02T03:04Z", "2026-01-02T03:04:00+00:00"),
+        ("2026-01-02 03:04:05,5-0230", "2026-01-02T05:34:05.500000+00:00"),
+        ("2026-01-02T03:04:05z", "2026-01-02T03:04:05+00:00"),
+        (" 0002-01-01 ", "0002-01-01T00:00:00+00:00"),
     ],
 )
 def test_times_are_always_aware(text, expected):
@@ -72,29 +77,133 @@ def test_times_are_always_aware(text, expected):
     assert decoder(Part)({"serial_no": "a", "made_at": text}).made_at.isoformat() == expected
 
 
-@pytest.mark.parametrize("text", ["soon", "", 7, True, "2026-13-01", "2026-01-01T25:00:00Z", {}])
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00", "0001-12-31", "0000-00-00"])
+def test_year_one_is_no_date(text):
+    """How .NET writes that there is none."""
+    assert thing({"thing_id": "t", "parts": [{"serial_no": "a", "made_at": text}]}).parts == [Part("a")]
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "", 7, True, "2026-13-01", "2026-01-01T25:00:00Z", "9999-12-31T23:59:59-01:00", {}]
+)
 def test_a_wrong_time_names_its_path(text):
     """The value itself is not quoted."""
     with pytest.raises(DecodeError, match=r"^parts\[1\]\.made_at: must be an ISO 8601 time$"):
         thing({"thing_id": "t", "parts": [{"serial_no": "a"}, {"serial_no": "b", "made_at": text}]})
 
 
+def reason_of(function, *arguments):
+    """Why *function* refuses."""
+    with pytest.raises(DecodeError) as caught:
+        function(*arguments)
+    return caught.value.reason
+
+
 @pytest.mark.parametrize("value", ["true", 1, 0, "yes", [], {}])
 def test_a_flag_is_true_or_false(value):
     """A text that reads like a flag is none."""
-    with pytest.raises(DecodeError, match="is_live: must be true or false"):
-        thing({"thing_id": "t", "is_live": value})
+    assert reason_of(thing, {"thing_id": "t", "is_live": value}) == "is_live: must be true or false"
 
 
 def test_a_number_is_no_flag():
     """True is not 1."""
-    with pytest.raises(DecodeError, match="size: must be a number"):
-        thing({"thing_id": "t", "size": True})
+    assert reason_of(thing, {"thing_id": "t", "size": True}) == "size: must be a number"
+    assert reason_of(decoder(list[float]), [0.5, True]) == "[1]: must be a number"
 
 
 def test_null_is_the_default():
     """The platform writes null for what it does not know."""
     assert thing({"thing_id": "t", "parts": None, "is_live": None}) == Thing("t")
+
+    @dataclass
+    class Other:
+        name: str = "nameless"
+        tags: list[str] = field(default_factory=lambda: ["none"])
+
+    assert decoder(Other)({"name": None, "tags": None}) == Other()
+
+
+def test_null_is_a_value_where_the_model_says_so():
+    """And nothing is made of it, whatever else may stand there."""
+    assert decoder(Known)({"id": None, "at": None, "on": None, "part": None}) == Known(None, None, None, None)
+    found = decoder(Known)({"id": 7, "at": "2026-01-02", "on": True, "part": {"SerialNo": "a"}})
+    assert found == Known(7, datetime(2026, 1, 2, tzinfo=UTC), True, Part("a"))
+
+
+@dataclass
+class Known:
+    id: int | str | None
+    at: datetime | None
+    on: bool | None
+    part: Part | None
+
+
+def test_the_first_spelling_that_says_something_is_taken():
+    """Null is no answer where another spelling has one; a field's own name wins, and then those that are declared."""
+    also = {Part: {"serial_no": ("number", "plate_no")}}
+    assert decoder(Part, also)({"serial_no": None, "PlateNo": "b", "number": "a"}) == Part("a")
+    assert decoder(Part, also)({"serialNo": "own", "number": "a"}) == Part("own")
+    assert decoder(list[Part], also)([{"plateNo": "b"}]) == [Part("b")]
+
+
+def test_each_word_begins_with_a_capital():
+    """However many there are."""
+
+    @dataclass
+    class Worded:
+        last_seen_by_us: str
+
+    for key in ("last_seen_by_us", "lastSeenByUs", "LastSeenByUs"):
+        assert decoder(Worded)({key: "a"}) == Worded("a")
+
+
+PART = decoder(dict[str, Part])
+
+
+@pytest.mark.parametrize(
+    ("function", "document", "reason"),
+    [
+        (thing, {}, "not a Thing: thing_id: Field required"),
+        (thing, {"thing_id": None}, "not a Thing: thing_id: Input should be a valid string"),
+        (thing, {"thing_id": {}}, "not a Thing: thing_id: Input should be a valid string"),
+        (PART, {"a": {}}, "not a dict: a.serial_no: Field required"),
+        (PART, {".b": {}}, "not a dict: .b.serial_no: Field required"),
+        (PART, {"b": {"serial_no": "x", "made_at": "now"}}, "b.made_at: must be an ISO 8601 time"),
+        (decoder(list[Part]), [{}], "not a list: [0].serial_no: Field required"),
+        (PART, 7, "not a dict: $: Input should be"),
+        (decoder(datetime), "2026-13-01", "$: must be an ISO 8601 time"),
+        (decoder(datetime), "now", "$: must be an ISO 8601 time"),
+        (decoder(bool), 1, "$: must be true or false"),
+        (decoder(int), True, "$: must be a number"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(function, document, reason):
+    """The document itself is `$`; a key is told as it is."""
+    assert reason_of(function, document).startswith(reason)
+
+
+@pytest.mark.parametrize("kind", [Part, list[Part], dict[str, Part], list[datetime] | None, Part | Thing])
+@pytest.mark.parametrize("document", [7, "x", ["x"], {"a": "x"}, [["x"]], [{"a": {}}], {"serial_no": []}])
+def test_a_document_of_another_shape_is_a_decode_error(kind, document):
+    """And nothing foreign."""
+    assert reason_of(decoder(kind), document)
+
+
+@dataclass
+class Six:
+    a: str
+    b: str
+    c: str
+    d: str
+    e: str
+    f: str
+
+
+def test_only_the_first_five_problems_are_told():
+    """And how many more there are."""
+    told = "; ".join(f"{name}: Field required" for name in "abcde")
+    assert reason_of(decoder(Six), {}) == f"not a Six: {told}; and 1 more"
+    assert reason_of(decoder(Six), {"f": ""}) == f"not a Six: {told}"
 
 
 def test_every_wrong_field_is_named_and_no_value_is_quoted():
@@ -119,17 +228,91 @@ def test_list_shapes(document):
     assert decode_page(document, thing, "things", "items") == ([Thing("t")], None)
 
 
-@pytest.mark.parametrize("document", [None, 7, {}, {"things": {}}, {"other": []}, "x"])
-def test_no_list_is_a_decode_error(document):
-    """A missing list is not an empty one."""
-    with pytest.raises(DecodeError, match="must be a list"):
-        decode_page(document, thing, "things")
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        (None, "$"),
+        (7, "$"),
+        ("x", "$"),
+        ({}, "things"),
+        ({"things": {}}, "things"),
+        ({"other": []}, "things"),
+        ({"Items": None}, "Items"),
+    ],
+)
+def test_no_list_is_a_decode_error(document, place):
+    """A missing list is not an empty one; the first key is what is asked for."""
+    assert reason_of(decode_page, document, thing, "things", "items") == f"{place}: must be a list"
+
+
+@pytest.mark.parametrize("key", ["total", "totalCount", "totalDeployments", "count", "Total", "TotalCount"])
+def test_the_total_is_found_by_its_names(key):
+    """Each that the platform's services use."""
+    assert decode_page({"items": [], key: 7}, thing, "items") == ([], 7)
+
+
+@pytest.mark.parametrize(
+    ("said", "total"), [(0, 0), (1, 1), (-1, None), (True, None), (False, None), ("3", None), (2.0, None), (None, None)]
+)
+def test_a_total_is_a_whole_number(said, total):
+    """Whatever else stands there tells nothing."""
+    assert decode_page({"items": [], "total": said, "count": 9}, thing, "items") == ([], total)
 
 
 def test_a_wrong_item_names_its_place():
     """The index leads to it."""
-    with pytest.raises(DecodeError, match=r"things\[1\]"):
-        decode_page({"things": [{"thing_id": "t"}, {}]}, thing, "things")
+    document = {"Things": [{"thing_id": "t"}, {"thing_id": "u", "is_live": 1}]}
+    assert reason_of(decode_page, document, thing, "things") == "Things[1]: is_live: must be true or false"
+    assert reason_of(decode_page, [{"thing_id": "t", "size": True}], thing, "things") == "$[0]: size: must be a number"
+
+
+@pytest.mark.parametrize("function", [thing, refuse_failure, succeeded, lambda it: decode_page(it, thing, "items")])
+def test_a_failure_in_a_successs_clothes_is_an_error(function):
+    """It carries what the body says."""
+    with pytest.raises(RejectedError) as caught:
+        function({"success": False, "error": {"code": "Full", "message": "no room"}, "thing_id": "t", "items": []})
+    assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "no room")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"success": True, "error": "x"},
+        {"success": False},
+        {"success": False, "error": None},
+        {"success": 0, "error": "x"},
+        {"error": "x"},
+        ["success", "error"],
+        None,
+    ],
+)
+def test_whatever_else_is_no_failure(document):
+    """It takes both, the false flag and what went wrong."""
+    assert refuse_failure(document) is document
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"success": True}, True),
+        ({"success": False}, False),
+        ({"Success": False}, False),
+        ({"Success": True}, True),
+        ({"other": 1}, True),
+        ({}, True),
+        ([], True),
+        (None, True),
+    ],
+)
+def test_a_change_tells_whether_it_worked(document, told):
+    """And where it says nothing, it did."""
+    assert succeeded(document) is told
+
+
+@pytest.mark.parametrize("document", [{"success": "yes"}, {"success": None}, {"Success": 1}])
+def test_an_unclear_success_is_a_decode_error(document):
+    """A text is no flag."""
+    assert reason_of(succeeded, document) == "success: must be true or false"
 
 
 JSON = st.recursive(

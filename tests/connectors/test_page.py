@@ -10,6 +10,7 @@ def test_a_page_is_a_list():
     page = Page([1, 2], total=5, skip=0, limit=2)
     assert page == [1, 2]
     assert isinstance(page, list)
+    assert (Page().total, Page().skip, Page().limit) == (None, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,12 @@ def test_a_page_is_a_list():
     [
         (Page([1, 2], total=5, limit=2), True),
         (Page([5], total=5, skip=4, limit=2), False),
+        (Page([5], total=6, skip=4), True),
+        (Page([4], total=5, skip=4), False),
+        (Page([6], total=5, skip=6), False),
         (Page([], total=5, limit=2), False),
+        (Page([1, 2], total=2, limit=2), False),
+        (Page([1, 2, 3], limit=2), True),
         (Page([1, 2], limit=2), True),
         (Page([1], limit=2), False),
         (Page([1]), False),
@@ -38,6 +44,21 @@ async def test_an_endless_list_is_bounded():
 
     pages = [page async for page in (await load(0)).pages(max_pages=3)]
     assert (len(pages), loads) == (3, [0, 1, 2])
+    assert [page async for page in (await load(7)).pages(max_pages=1)] == [[1]]
+    assert [page async for page in (await load(7)).pages(max_pages=0)] == []
+    assert len([page async for page in (await load(0)).pages()]) == 100
+
+
+async def test_pages_follow_each_other():
+    """Each begins where the one before it ended; a page that cannot load is the last."""
+
+    async def load(skip):
+        found = range(skip, min(skip + 2, 5))
+        return Page(found, total=5, skip=skip, limit=2, fetch=load)
+
+    assert [page async for page in (await load(0)).pages()] == [[0, 1], [2, 3], [4]]
+    assert [page async for page in (await load(1)).pages()] == [[1, 2], [3, 4]]
+    assert [page async for page in Page([1], total=5).pages()] == [[1]]
 
 
 async def test_an_empty_page_ends_the_list():

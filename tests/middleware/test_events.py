@@ -1,14 +1,53 @@
-"""How events reach those who listen."""
+"""Facts about calls, and how they reach those who listen."""
 
+import inspect
 from unittest import mock
 
 import pytest
+from layer_support import a_request
 
 from middleware import events as facts
+from middleware.errors import ResponseLostError, status_error
 from middleware.events import FanOut
+from middleware.problem import Problem
 from middleware.types import CallInfo
 
 CALL = CallInfo(service="svc", operation="op", method="GET", route="/r", idempotent=True, correlation_id="c-1")
+KINDS = [getattr(facts, name) for name in facts.__all__ if name not in {"FanOut", "Listener"}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_event_is_what_it_was_made_with_for_ever(kind):
+    """One listener cannot change what the next one hears, nor hang anything on it."""
+    names = {name for base in kind.__mro__ for name in inspect.get_annotations(base)}
+    given = {name: f"given {name}" for name in names}
+    event = kind(**given)
+    assert {name: getattr(event, name) for name in names} == given
+    assert event == kind(**given)
+    assert not hasattr(event, "__dict__")
+    for name in names:
+        with pytest.raises(AttributeError):
+            setattr(event, name, "changed")
+    assert {name: getattr(event, name) for name in names} == given
+
+
+@pytest.mark.parametrize(
+    ("error", "cancelled", "result"),
+    [
+        (None, {}, "success"),
+        (None, {"cancelled": True}, "cancelled"),
+        (status_error(404, Problem()), {"cancelled": False}, "failure"),
+        (ResponseLostError("x", request_sent="maybe"), {}, "unknown"),
+    ],
+    ids=str,
+)
+def test_a_finished_call_tells_how_it_ended(error, cancelled, result):
+    """In one word; a write that may have been applied is neither success nor failure."""
+    request = a_request(idempotent=False, method="POST")
+    if error is not None:
+        error.outcome = request.call.outcome(1.0)
+    event = facts.CallFinished(call=request.call.info, outcome=request.call.outcome(1.0), error=error, **cancelled)
+    assert event.result == result
 
 
 class Selective:
@@ -53,8 +92,27 @@ def test_what_is_no_frozenset_selects_nothing(hears):
 
 
 def test_what_a_listener_raises_is_counted_and_costs_the_others_nothing():
-    """Telemetry cannot fail a call."""
+    """Telemetry cannot fail a call; who comes first is told first."""
     told = []
-    emit = FanOut([mock.Mock(side_effect=RuntimeError), told.append])
+
+    def fail(event):
+        told.append(("failing", event))
+        raise RuntimeError
+
+    emit = FanOut([lambda event: told.append(("first", event)), fail, lambda event: told.append(("last", event))])
+    assert emit.dropped == 0
+    events = [facts.CallStarted(call=CALL), facts.CallStarted(call=CALL)]
+    for event in events:
+        emit(event)
+    assert told == [(who, event) for event in events for who in ("first", "failing", "last")]
+    assert emit.dropped == 2
+
+
+def test_listeners_are_those_it_was_made_with():
+    """A list that is changed later changes nothing."""
+    told, listeners = [], []
+    listeners.append(told.append)
+    emit = FanOut(listeners)
+    listeners.append(told.append)
     emit(facts.CallStarted(call=CALL))
-    assert (emit.dropped, len(told)) == (1, 1)
+    assert len(told) == 1

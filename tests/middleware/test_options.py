@@ -1,5 +1,8 @@
 """What a caller asks of the calls in a block."""
 
+import time
+from contextvars import copy_context
+
 import pytest
 from layer_support import FakeClock
 
@@ -46,6 +49,19 @@ def test_an_inner_block_never_loosens_an_outer_one():
             raise KeyError
         assert current_options() == CallOptions(deadline_s=0.5, max_attempts=1)
     assert current_options() == CallOptions()
+
+
+def test_options_can_be_seen_in_the_context():
+    """By their name, for who looks for what a task was given."""
+    with call_options(max_attempts=1):
+        assert {var.name: value for var, value in copy_context().items()}["mozaiks_call_options"] == current_options()
+
+
+def test_an_incoming_deadline_is_of_the_machines_clock():
+    """Where no other is given."""
+    before = time.monotonic()
+    with incoming_deadline(5):
+        assert before + 5 <= current_options().ends_at <= time.monotonic() + 5
 
 
 def test_an_incoming_deadline_is_one_point_in_time():

@@ -1,6 +1,7 @@
 """The record of a call and of its attempts, and what leaves the stack."""
 
 import asyncio
+import re
 
 import pytest
 from layer_support import FakeClock, Upstream, a_request
@@ -41,6 +42,38 @@ async def test_one_of_our_errors_leaves_as_it_is_with_its_record():
     assert (error.outcome.elapsed_s, error.__context__) == (1.5, None)
 
 
+@pytest.mark.parametrize("result", [None, ResponseLostError("x")], ids=str)
+async def test_the_record_that_was_told_is_the_one_that_leaves(result):
+    """R52: what the layers further out do is no part of the call."""
+    clock, events, request = FakeClock(), [], a_request()
+    record = CallRecordMiddleware(clock, events.append)
+
+    async def rest(request):
+        try:
+            return await record(request, takes(clock, 1.0, result))
+        finally:
+            clock.time += 5.0
+
+    left = None
+    try:
+        left = await OutcomeMiddleware(clock)(request, rest)
+    except ResponseLostError as error:
+        left = error
+    assert left.outcome is events[-1].outcome
+    assert left.outcome.elapsed_s == 1.0
+
+
+async def test_the_record_of_another_call_is_none_of_this_one():
+    """R52: an error that was kept and raised once more tells of the call that it ends now."""
+    clock, error = FakeClock(), ResponseLostError("x")
+    error.outcome = other = a_request().call.outcome(9.0)
+    request = a_request()
+    with pytest.raises(ResponseLostError):
+        await OutcomeMiddleware(clock)(request, takes(clock, 1.0, error))
+    assert error.outcome is not other
+    assert (error.outcome.call, error.outcome.elapsed_s) == (request.call.info, 1.0)
+
+
 @pytest.mark.parametrize("layer", ["outcome", "call", "attempt"])
 async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
     """R52: not chained, since it may hold the request."""
@@ -58,8 +91,11 @@ async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
         await made(request, takes(clock, 1.0, KeyError("s3cret"), sent="maybe"))
     error = caught.value
     assert (error.reason, error.request_sent, error.__context__) == ("unexpected KeyError", "maybe", None)
-    assert error.origin[-1].startswith(f"{__file__}:")
-    assert error.origin[-1].endswith(" in takes.<locals>.rest")
+    if layer != "outcome":
+        assert events[-1].error is error
+    if layer == "call":
+        assert events[-1].result == "failure"
+    assert re.fullmatch(re.escape(__file__) + r":\d+ in takes\.<locals>\.rest", error.origin[-1])
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,24 @@ def test_what_belonged_to_a_closed_loop_is_forgotten():
         gc.collect()
         assert (closed.is_closed(), gone()) == (True, None)
         assert kept.take_all() == [(runner.get_loop(), here)]
+
+
+def test_turning_from_loop_to_loop_finds_each_ones_own():
+    """The last answer is remembered, and is the answer of that loop alone."""
+    kept = PerLoop(Thing)
+    with asyncio.Runner() as one, asyncio.Runner() as two:
+        first, other = one.run(both(kept))[0], two.run(both(kept))[0]
+        for _ in range(2):
+            assert one.run(both(kept)) == (first, first)
+            assert two.run(both(kept)) == (other, other)
+        assert kept.all() == [first, other]
+
+
+def test_the_answer_of_last_time_keeps_nothing_alive():
+    """A client that is kept and not used holds no loop, and nothing of it."""
+    kept = PerLoop(Thing)
+    with asyncio.Runner() as runner:
+        gone = weakref.ref(runner.run(both(kept))[0])
+    del runner
+    gc.collect()
+    assert gone() is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middleware.problem import Problem, parse_problem
+from middleware.problem import Problem, parse_problem, problem_of
 from middleware.redaction import redact
 
 
@@ -25,6 +25,14 @@ from middleware.redaction import redact
         ({"detail": "d", "error_code": "NOT_FOUND", "status_code": 404}, "NOT_FOUND", "d"),
         ({"error": {"code": "c", "message": "m", "details": {}}}, "c", "m"),
         ({"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}}, "c", "m"),
+        ({"error": "Word", "errorCode": "c"}, "c", "Word"),
+        ({"error": "a sentence", "message": "m"}, "", "m"),
+        ({"error": " Word ", "message": "m"}, " Word ", "m"),
+        ({"error": {"code": "", "message": ""}, "code": "c", "message": "m"}, "c", "m"),
+        ({"error": {"code": 7}, "code": ["c"], "errorCode": "e", "message": 7, "reason": 7, "detail": "d"}, "e", "d"),
+        ({"reason": "r", "detail": "d", "title": "t"}, "", "r"),
+        ({"detail": "d", "title": "t"}, "", "d"),
+        ({"other": 1}, "", ""),
         ("a JSON string", "", "a JSON string"),
         ([], "", ""),
         (None, "", ""),
@@ -46,6 +54,59 @@ def test_field_errors_of_both_frameworks():
     assert fastapi.field_errors == {"body.name": ("required",)}
 
 
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        (
+            {"errors": {"Name": "required", "Age": ["odd", 7, None], "Size": [7], "Kind": 7}},
+            {"Name": ("required",), "Age": ("odd",)},
+        ),
+        ({"error": {"code": "c", "details": {"name": ["required"]}}}, {"name": ("required",)}),
+        (
+            {"detail": [7, {"msg": 7}, {"loc": ["a", 0], "msg": "x"}, {"msg": "z"}, {"loc": ["a", 0], "msg": "y"}]},
+            {"a.0": ("x", "y"), "": ("z",)},
+        ),
+        ({"errors": ["x"], "detail": {"loc": 1}, "error": {"details": "x"}}, {}),
+        ({"errors": {7: ["x"]}}, {"": ("x",)}),
+    ],
+)
+def test_what_is_no_message_of_a_field_is_left_out(document, found):
+    """The others are kept, several of one field too."""
+    assert problem_of(document).field_errors == found
+
+
+def test_messages_of_fields_are_bounded():
+    """Whatever a server makes up."""
+    many = [f"f{number}" for number in range(60)]
+    assert list(problem_of({"errors": dict.fromkeys(many, "x")}).field_errors) == many[:50]
+    assert list(problem_of({"error": {"details": dict.fromkeys(many, "x")}}).field_errors) == many[:50]
+    assert list(problem_of({"detail": [{"loc": [name], "msg": "x"} for name in many]}).field_errors) == many[:50]
+
+
+@pytest.mark.parametrize("said", ["yes", 1, None, [True]])
+def test_a_word_on_retrying_is_a_flag(said):
+    """Whatever else stands there says nothing."""
+    assert problem_of({"error": {"retryable": said}}).retryable is None
+    assert problem_of({"error": {"retryable": False}, "correlationId": "x-1"}) == Problem(
+        retryable=False, correlation_id="x-1"
+    )
+
+
+def test_a_body_that_says_nothing_is_an_empty_problem():
+    """Empty texts, no fields, no word on retrying."""
+    problem = parse_problem(b" \n", "application/json")
+    assert (problem.code, problem.message, problem.field_errors) == ("", "", {})
+    assert (problem.correlation_id, problem.retryable) == ("", None)
+
+
+@pytest.mark.parametrize(("size", "message"), [(65536, "m"), (65537, '{"message":"m"')])
+def test_only_so_much_of_a_body_is_read(size, message):
+    """What is longer is cut, and then no document any more."""
+    body = b'{"message":"m"' + b" " * (size - 15) + b"}"
+    assert len(body) == size
+    assert parse_problem(body, "application/json") == Problem(message=message)
+
+
 def test_correlation_id_and_word_on_retrying():
     """Kept where the body names them."""
     body = b'{"success":false,"error":{"code":"c","retryable":true,"correlation_id":"x-1"}}'
@@ -59,6 +120,8 @@ def test_correlation_id_and_word_on_retrying():
         (b"", "", ""),
         (b"plain text", "text/plain", "plain text"),
         (b"<html>x</html>", "text/html", ""),
+        (b"<HTML>x</HTML>", "TEXT/HTML; charset=utf-8", ""),
+        (b"\xef\xbb\xbf[1", "", "[1"),
         (b"\xff\xfe{", "", "��{"),
     ],
 )

@@ -1,0 +1,323 @@
+"""The client that every connector speaks through, and what a connector file imports with it."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from middleware import CallError, ConfigError, InvalidArgumentError, ServerError, StackConfig, Telemetry, call_options
+from middleware.events import CallStarted, SettingsRejected, SettingsReloaded
+from middleware.retry import RetryConfig
+from middleware.stack import SettingsChange
+from runtime import __version__
+from runtime.connectors.base import PlatformHttpClient, any_copy, any_key, any_texts, check_base_url
+from runtime.testing import Reply, ScriptedUpstream, virtual_time
+
+VISIBLE = "must be a text of visible ASCII characters"
+ABSOLUTE = "must be an absolute http:// or https:// URL"
+CREDENTIALS = "must not hold credentials"
+BARE = "must not hold a query or a fragment"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("http://a", "http://a"),
+        ("https://a.test:1/x//", "https://a.test:1/x"),
+        (" http://a:65535/ \n", "http://a:65535"),
+        ("HTTP://A/~x!/~/", "HTTP://A/~x!/~"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_a_base_url_is_taken_without_trailing_slashes(given, taken):
+    """And without blanks around it."""
+    assert check_base_url(given) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (None, VISIBLE),
+        (b"http://a", VISIBLE),
+        ("http://ä", VISIBLE),
+        ("http://a b", VISIBLE),
+        ("http://a\tb", VISIBLE),
+        ("http://a\x7f", VISIBLE),
+        ("", ABSOLUTE),
+        ("a.test", ABSOLUTE),
+        ("ftp://a", ABSOLUTE),
+        ("http://", ABSOLUTE),
+        ("http:///x", ABSOLUTE),
+        ("http://me@a", CREDENTIALS),
+        ("http://me:s3cret@a", CREDENTIALS),
+        ("http://:s3cret@a", CREDENTIALS),
+        ("http://@a", CREDENTIALS),
+        ("http://a/?", BARE),
+        ("http://a/?s3cret", BARE),
+        ("http://a#", BARE),
+        ("http://a/#?s3cret", BARE),
+        ("http://a:0", "must have a port between 1 and 65535"),
+        ("http://a:65536", "must have a valid host, and a port between 1 and 65535"),
+        ("http://a:b", "must have a valid host, and a port between 1 and 65535"),
+        ("http://[::1", "must have a valid host, and a port between 1 and 65535"),
+    ],
+)
+def test_a_base_url_that_cannot_be_used_is_not_shown(given, problem):
+    """By the name of the setting it stands in."""
+    with pytest.raises(ConfigError) as caught:
+        check_base_url(given, name="gateway_base_url")
+    assert caught.value.problems == (f"gateway_base_url: {problem}",)
+    with pytest.raises(ConfigError) as caught:
+        PlatformHttpClient(given)
+    assert caught.value.problems == (f"base_url: {problem}",)
+
+
+class Unwilling:
+    """Cannot be copied, nor shown."""
+
+    def __deepcopy__(self, memo):
+        raise ZeroDivisionError
+
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+def test_mocks_copy_what_can_be_copied():
+    """And share the rest."""
+    value, lock, unwilling = {"a": [1]}, threading.Lock(), Unwilling()
+    copy = any_copy(value)
+    assert copy == value
+    assert copy["a"] is not value["a"]
+    assert any_copy(lock) is lock
+    assert any_copy(unwilling) is unwilling
+
+
+def test_mocks_take_any_key():
+    """A text is itself; all else gets a text of its own."""
+    unwilling, other = Unwilling(), Unwilling()
+    assert any_key("a") == "a"
+    assert "Unwilling object at" in any_key(unwilling)
+    assert any_key(unwilling) != any_key(other)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
+def test_mocks_take_any_texts(kind):
+    """Every collection that holds some, and nothing from what is none."""
+    assert any_texts(kind(["a"])) == ["a"]
+    assert any_texts(kind([7])) == [object.__repr__(7)]
+    assert [any_texts(value) for value in ("a", b"a", 7, None, {"a": 1}, iter("a"))] == [[]] * 6
+
+
+VERBS = ["get", "post", "put", "patch", "delete"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@virtual_time
+async def test_each_verb_gives_the_document(verb):
+    """And is the operation, where none is named; empty is none."""
+    upstream = ScriptedUpstream([{"a": 1}, 500], then=500)
+    client = upstream.client(retry={"max_attempts": 1})
+    assert await getattr(client, verb)("/r", path_params={}) == {"a": 1}
+    for arguments, operation in (({}, verb), ({"operation": ""}, verb), ({"operation": "op"}, "op")):
+        with pytest.raises(ServerError) as caught:
+            await getattr(client, verb)("/r", path_params={}, **arguments)
+        assert (caught.value.operation, caught.value.route, caught.value.service) == (operation, "/r", "service")
+    assert {request.method for request in upstream.requests} == {verb.upper()}
+
+
+@virtual_time
+async def test_every_argument_of_a_call_arrives():
+    """Path, query, body, token, id, decoding."""
+    upstream = ScriptedUpstream([], then={"a": 1})
+    found = await upstream.client().post(
+        "/r/{id}",
+        path_params={"id": "x y"},
+        params={"q": 1},
+        json_body={"b": 2},
+        user_jwt="token",
+        correlation_id="c-1",
+        decode=lambda document: document["a"] + 1,
+    )
+    (seen,) = upstream.requests
+    assert (found, seen.method, seen.path, seen.query, seen.json) == (2, "POST", "/r/x y", "q=1", {"b": 2})
+    assert (seen.headers["authorization"], seen.headers["x-correlation-id"]) == ("Bearer token", "c-1")
+
+
+@virtual_time
+async def test_every_request_says_who_it_is_and_what_it_reads():
+    """The same on each."""
+    upstream = ScriptedUpstream([], then=200)
+    await upstream.client().get("/r")
+    headers = upstream.requests[0].headers
+    assert (headers["accept"], headers["accept-encoding"]) == ("application/json", "gzip")
+    assert headers["user-agent"] == f"mozaiks-connector-runtime/{__version__}"
+
+
+@pytest.mark.parametrize(
+    ("method", "tries"),
+    [("GET", 2), ("head", 2), ("PUT", 2), ("DELETE", 2), ("OPTIONS", 2), ("TRACE", 2), ("POST", 1), ("PATCH", 1)],
+)
+@virtual_time
+async def test_what_is_harmless_to_repeat_goes_by_the_method(method, tries):
+    """R11: in any case of its letters, unless the connector knows better."""
+    upstream = ScriptedUpstream([], then=500)
+    client = upstream.client(retry={"max_attempts": 2})
+    for arguments, expected in (({}, tries), ({"idempotent": True}, 2), ({"idempotent": False}, 1)):
+        with pytest.raises(ServerError) as caught:
+            await client.request(method, "/r", path_params={}, **arguments)
+        assert caught.value.attempts == expected
+    assert {request.method for request in upstream.requests} == {method.upper()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "operation"),
+    [
+        ({"operation": 7}, "operation: must be str", "get"),
+        ({"operation": 7, "problem": "x: wrong"}, "operation: must be str", "get"),
+        ({"operation": "op", "problem": "x: wrong"}, "x: wrong", "op"),
+    ],
+)
+@virtual_time
+async def test_a_problem_with_the_arguments_is_the_calls(arguments, reason, operation):
+    """Nothing is sent."""
+    upstream = ScriptedUpstream([])
+    with pytest.raises(InvalidArgumentError) as caught:
+        await upstream.client().get("/r", **arguments)
+    assert (caught.value.reason, caught.value.operation, caught.value.route) == (reason, operation, "other")
+    upstream.assert_count(0)
+
+
+@virtual_time
+async def test_an_argument_that_does_not_exist_is_a_type_error():
+    """As of any function; the first by name is told."""
+    with pytest.raises(TypeError) as caught:
+        await ScriptedUpstream([]).client().get("/r", b=1, a=1)
+    assert str(caught.value) == "request() got an unexpected keyword argument 'a'"
+
+
+@virtual_time
+async def test_the_callers_options_lower_the_attempts_alone():
+    """R40: they never raise them."""
+    upstream = ScriptedUpstream([], then=500)
+    client = upstream.client(retry={"max_attempts": 2})
+    for asked, tries in ((None, 2), (1, 1), (5, 2)):
+        with call_options(max_attempts=asked), pytest.raises(ServerError) as caught:
+            await client.get("/r")
+        assert caught.value.attempts == tries
+
+
+@virtual_time
+async def test_a_failed_call_keeps_nothing_of_what_it_carried():
+    """R52: in no frame of the error, and the caller's own values are left alone."""
+    carried, upstream = {"name": "s3cret"}, ScriptedUpstream([], then=400)
+    client = upstream.client()
+    calls = [
+        client.post,
+        client.put,
+        client.patch,
+        client.get,
+        client.delete,
+        lambda *a, **b: client.request("GET", *a, **b),
+    ]
+    for call in calls:
+        with pytest.raises(CallError) as caught:
+            await call("/r", params=carried)
+        trace, kept = caught.value.__traceback__, []
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename != __file__:
+                kept += [name for name, value in trace.tb_frame.f_locals.items() if "s3cret" in repr(value)]
+                kept += [name for name, value in trace.tb_frame.f_locals.items() if getattr(value, "params", None)]
+            trace = trace.tb_next
+        assert kept == []
+    assert carried == {"name": "s3cret"}
+
+
+class Source:
+    """Settings that change when they are told to; notes what it is asked for."""
+
+    def __init__(self, *changes):
+        self.changes = list(changes)
+        self.asked = []
+
+    def of(self, service, operation=""):
+        self.asked.append((service, operation))
+        return replace(StackConfig(), retry=RetryConfig(max_attempts=len(operation) or 1))
+
+    def poll(self, _now):
+        return self.changes.pop(0) if self.changes else None
+
+
+@virtual_time
+async def test_settings_are_asked_for_by_service_and_operation():
+    """R60: at large where no operation is named."""
+    source, upstream = Source(), ScriptedUpstream([], then=500)
+    client = upstream.client(service="svc", policies=source)
+    assert (client.policy().retry.max_attempts, client.policy("four").retry.max_attempts) == (1, 4)
+    assert set(source.asked) == {("svc", ""), ("svc", "four")}
+    with pytest.raises(ServerError) as caught:
+        await client.get("/r", operation="op")
+    assert caught.value.attempts == 2
+
+
+@virtual_time
+async def test_a_change_of_the_settings_is_told_with_the_call_that_found_it():
+    """R61: what came into force, or what is wrong."""
+    events = []
+    source = Source(None, SettingsChange(changes=("a: 1 -> 2",)), SettingsChange(problems=("b: wrong",)))
+    upstream = ScriptedUpstream([], then=200)
+    client = upstream.client(policies=source, telemetry=Telemetry(listener=events.append))
+    for number in range(3):
+        await client.get("/r", correlation_id=f"c-{number}")
+    told = [event for event in events if isinstance(event, SettingsReloaded | SettingsRejected | CallStarted)]
+    assert [(type(event), event.call.correlation_id) for event in told] == [
+        (CallStarted, "c-0"),
+        (SettingsReloaded, "c-1"),
+        (CallStarted, "c-1"),
+        (SettingsRejected, "c-2"),
+        (CallStarted, "c-2"),
+    ]
+    assert (told[1].changes, told[3].problems) == (("a: 1 -> 2",), ("b: wrong",))
+
+
+def test_a_client_tells_what_it_is():
+    """A platform without a name, where none is given; never the key."""
+    client = PlatformHttpClient("http://a.test/x/", "s3cretkey")
+    assert (client.base_url, client.service) == ("http://a.test/x", "platform")
+    assert repr(client) == "<PlatformHttpClient platform at http://a.test/x>"
+    assert client.policy() == StackConfig()
+    given = StackConfig(retry=RetryConfig(max_attempts=1))
+    assert PlatformHttpClient("http://a.test", policies=given).policy("any") is given
+
+
+class Closable:
+    """A transport of somebody else."""
+
+    closed = 0
+
+    async def aclose(self):
+        self.closed += 1
+
+
+async def test_a_shared_transport_is_left_open(monkeypatch):
+    """And a client's own is closed with it, by the `with` block too."""
+    shared, own = Closable(), Closable()
+    client = PlatformHttpClient("http://a.test", transport=shared)
+    async with client as entered:
+        assert entered is client
+    await client.aclose()
+    assert shared.closed == 0
+    monkeypatch.setattr("middleware.transport.make_transport", lambda _config, _clock: own)
+    client = PlatformHttpClient("http://a.test")
+    async with client:
+        assert own.closed == 0
+    assert own.closed == 1
+    await client.aclose()
+    assert own.closed == 2
+
+
+@virtual_time
+async def test_a_url_is_all_that_a_client_needs():
+    """Time, chance and telemetry are then the machine's own: a retry is made too."""
+    upstream = ScriptedUpstream([Reply(status=503, headers={"retry-after": "0"}), 200])
+    response = await PlatformHttpClient("http://a.test", transport=upstream).request("GET", "/r")
+    assert (response.status, response.outcome.attempts) == (200, 2)
