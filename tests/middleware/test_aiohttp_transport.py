@@ -87,6 +87,8 @@ async def test_an_error_shows_the_systems_words_and_no_url(clock, monkeypatch):
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
+        transport = a_transport(clock, trust_env=True)
         with pytest.raises(RequestNotSentError) as caught:
-            await send(a_transport(clock, trust_env=True), "https://platform.test/x")
+            await send(transport, "https://platform.test/x")
+        await transport.aclose()
     assert caught.value.reason == "ClientHttpProxyError"
