@@ -34,6 +34,7 @@ def test_each_loop_has_one_of_its_own():
         assert first is again is not other
         assert dict(kept.take_all()) == {one.get_loop(): first, two.get_loop(): other}
         assert kept.take_all() == []
+        assert two.run(both(kept))[0] is not other
         assert one.run(both(kept))[0] is not first
 
 
