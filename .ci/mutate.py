@@ -61,6 +61,16 @@ REACH = 0.5
 """Share of the time of all near tests that one change inside a function may take: slow, distant tests do not count."""
 
 EQUIVALENT: dict[str, str] = {
+    "middleware/aiohttp_transport.py:AiohttpTransport._exchange: True -> False #2": "plain HTTP does not ask for it",
+    "middleware/aiohttp_transport.py:_IN_ONE_GO: 2 -> 1": "the same bytes, in other pieces",
+    "middleware/aiohttp_transport.py:_IN_ONE_GO: 2 -> 3": "the same bytes, in other pieces",
+    "middleware/aiohttp_transport.py:_IN_ONE_GO: 2 ** 20 -> 2 * 20": "the same bytes, in other pieces",
+    "middleware/aiohttp_transport.py:_IN_ONE_GO: 20 -> 19": "the same bytes, in other pieces",
+    "middleware/aiohttp_transport.py:_IN_ONE_GO: 20 -> 21": "the same bytes, in other pieces",
+    "middleware/aiohttp_transport.py:_body: len(content) <= _IN_ONE_GO -> len(content) < _IN_ONE_GO": (
+        "the same bytes, in other pieces"
+    ),
+    "middleware/bulkhead.py:BulkheadMiddleware.__init__: 0 -> -1": "no setting allows either: the first call sizes it",
     "middleware/circuit_breaker.py:_NO_EPOCH: 1 -> 2": "-2 is no epoch either",
     "middleware/circuit_breaker.py:_UNCOUNTED: False -> True": "its epoch is never the current one: nobody asks",
     "middleware/circuit_breaker.py:CircuitBreaker.__init__: 0 -> 1": "epochs are compared, not counted",
@@ -88,6 +98,10 @@ EQUIVALENT: dict[str, str] = {
     "middleware/metrics.py:_gauges_of: 0 -> -1": "it is the only one",
     "middleware/network.py:_open: 0 -> -1": "it is the only one",
     "middleware/network.py:_race: 0 -> -1": "if two connected in the same moment, either will do",
+    "middleware/per_loop.py:PerLoop.here: 0 -> -1": "it is found again in the dictionary",
+    "middleware/per_loop.py:PerLoop.here: 0 -> 1": "it is found again in the dictionary",
+    "middleware/per_loop.py:PerLoop.here: recent is not None -> recent is None": "it lives as long as its loop",
+    "middleware/per_loop.py:PerLoop.here: self._last = (weakref.ref(loop), weakref.ref(found)) -> pass": "it is found again in the dictionary",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
     "middleware/retry_after.py:parse_retry_after: '' -> '~'": "neither is a date",

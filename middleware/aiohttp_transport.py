@@ -227,9 +227,8 @@ class AiohttpTransport:
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
     ) -> tuple[int, dict[str, str], bytes]:
-        cut = url.find("/", len("https://"))
-        proxy = proxy_for(self._proxies, url[:cut]) if self._proxies else None
-        needs_tls = url.startswith("https") or (proxy or "").startswith("https")
+        proxy = proxy_for(self._proxies, url) if self._proxies else None
+        needs_tls = url.startswith("https") or (proxy is not None and proxy.startswith("https"))
         response = await session.request(
             request.method,
             yarl.URL(url, encoded=True),

@@ -256,7 +256,7 @@ class HttpcoreTransport:
             return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
         through = httpcore.AsyncHTTPProxy(
-            httpcore.URL(scheme=proxy.scheme, host=proxy.hostname or "", port=proxy.port, target="/"),
+            httpcore.URL(scheme=proxy.scheme, host=proxy.hostname or "", port=proxy.port),
             proxy_auth=(user.encode(), password.encode()) if user or password else None,
             ssl_context=tls,
             proxy_ssl_context=tls if to_proxy_by_tls else None,

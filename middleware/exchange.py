@@ -183,9 +183,9 @@ def env_proxies(config: TransportConfig) -> dict[str, str]:
     return proxies
 
 
-def proxy_for(proxies: Mapping[str, str], origin: str) -> str | None:
-    """Tell which of *proxies* leads to *origin*; None for a direct connection."""
-    parts = urlsplit(origin)
+def proxy_for(proxies: Mapping[str, str], url: str) -> str | None:
+    """Tell which of *proxies* leads to the origin of *url*; None for a direct connection."""
+    parts = urlsplit(url)
     proxy = proxies.get(parts.scheme)
     return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
 

@@ -146,6 +146,19 @@ async def test_an_older_call_does_not_size_it_back():
         await asyncio.gather(new, old, same)
 
 
+async def test_the_first_call_sizes_it_for_all_that_are_older():
+    """R61: also where it allows as little as can be."""
+    async with Held() as held:
+        new = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=1)), held.rest))
+        await asyncio.sleep(0)
+        assert held.layer.load() == (1, 1)
+        old = asyncio.create_task(held.layer(a_request(started_at=-1.0, **settings(permits=3)), held.rest))
+        await asyncio.sleep(0)
+        assert held.layer.load() == (1, 2)
+        held.release.set()
+        await asyncio.gather(new, old)
+
+
 async def test_a_full_queue_refuses_at_once():
     """R41: with the fact told; nothing queued."""
     async with Held() as held:

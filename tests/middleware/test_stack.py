@@ -34,3 +34,4 @@ def test_the_settings_where_nothing_is_set():
     assert set(config.by_type) == {
         type(getattr(config, name)) for name in (*DEFAULTS, "retry", "budget", "circuit_breaker")
     }
+    assert "by_type" not in repr(config)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import select
 import socket
 import ssl
 import sys
@@ -596,6 +597,54 @@ async def test_a_cancelled_attempt_is_aborted_and_forgotten(library, authority, 
     await settled(lambda: asyncio.all_tasks() <= before)
 
 
+def deaf_peer(listener, context, reply):
+    """Accept, read one request, answer it, and never read again: not even that TLS ends."""
+    sock, _ = listener.accept()
+    peer = context.wrap_socket(sock, server_side=True)
+    peer.recv(65536)
+    peer.sendall(reply)
+    return peer
+
+
+GIVEN_UP = {
+    "head": b"",
+    "body": ok(b"x" * 100)[:-50],
+    "garbage": b"\x15\x03 not HTTP\r\n\r\n",
+    "stale": ok(b"{}"),
+}
+
+
+# But for garbage at aiohttp: it closes twice, and after that a TLS transport of Python 3.11 takes no abort any more.
+@pytest.mark.parametrize(
+    ("library", "stage"),
+    [(one, stage) for one in LIBRARIES for stage in GIVEN_UP if (one, stage) != ("aiohttp", "garbage")],
+)
+async def test_a_connection_that_is_given_up_waits_for_no_peer(library, authority, stage):
+    """The end of TLS is a question and an answer; who goes without it is gone at once."""
+    reply = GIVEN_UP[stage]
+    settings = {"ca_file": str(authority.files / "ca.pem")}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with Wire(library, **settings) as wire:
+            url = f"https://localhost:{listener.getsockname()[1]}"
+            call = asyncio.create_task(wire.send(url))
+            with await asyncio.to_thread(deaf_peer, listener, authority.context, reply) as peer:
+                gone = select.poll()
+                gone.register(peer.fileno(), select.POLLRDHUP)
+                if stage == "stale":
+                    await call
+                    assert not gone.poll(0)
+                    peer.sendall(b"more")
+                    call = asyncio.create_task(wire.send(url))
+                elif stage == "garbage":
+                    await asyncio.wait([call])
+                else:
+                    await settled(lambda: wire.attempts[0].request_sent == ("maybe" if stage == "head" else "yes"))
+                    call.cancel()
+                await settled(lambda: gone.poll(0))
+                call.cancel()
+                await asyncio.wait([call])
+
+
 async def test_an_attempt_timeout_keeps_the_phase(library):
     """Nothing came back in time: lost, not unsent."""
     policies = StackConfig(transport=TransportConfig(library=library), attempt=AttemptTimeoutConfig(timeout_s=0.3))
@@ -646,6 +695,8 @@ async def test_closing_soon_needs_no_waiting(library):
         wire = Wire(library)
         await wire.send(server)
         wire.transport.close_soon()
+        with pytest.raises(ClientClosedError):
+            await wire.send(server)
         await settled(lambda: not server.open)
 
 
@@ -823,6 +874,40 @@ async def test_what_a_proxy_refused_was_not_sent(library, environment, authority
         async with Wire(library, trust_env=True) as wire:
             with pytest.raises(RequestNotSentError):
                 await wire.send("https://localhost:1", method="POST", content=b"{}")
+    assert wire.attempts[0].request_sent == "no"
+
+
+async def drop(_peer, _seen):
+    return False
+
+
+@pytest.mark.parametrize("serve", [None, drop], ids=["answers", "drops"])
+async def test_what_a_proxy_over_tls_may_have_passed_on_is_never_denied(library, environment, authority, serve):
+    """It is trusted by the same settings as a server; what it read may have arrived."""
+    settings = {"trust_env": True, "ca_file": str(authority.files / "ca.pem")}
+    async with RawServer(serve=serve, tls=authority.context) as proxy:
+        environment.setenv("http_proxy", proxy.url)
+        async with Wire(library, **settings) as wire:
+            if serve is None:
+                await wire.send("http://a", target="/b?c=%2F")
+            else:
+                with pytest.raises(ResponseLostError):
+                    await wire.send("http://a", target="/b?c=%2F")
+            wire.hold_against(proxy)
+    (seen,) = proxy.requests
+    assert wire.attempts[0].request_sent == ("maybe" if serve else "yes")
+    assert (seen.target.endswith("/b?c=%2F"), seen.headers["host"]) == (True, "a")
+
+
+async def test_a_tunnel_that_a_proxy_over_tls_does_not_open_was_not_used(library, environment, authority):
+    """Its own request is not the caller's, whatever handshakes there are."""
+    settings = {"trust_env": True, "ca_file": str(authority.files / "ca.pem")}
+    async with RawServer(serve=drop, tls=authority.context) as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        async with Wire(library, **settings) as wire:
+            with pytest.raises(RequestNotSentError):
+                await wire.send("https://platform.test")
+    assert [(seen.method, seen.target) for seen in proxy.requests] == [("CONNECT", "platform.test:443")]
     assert wire.attempts[0].request_sent == "no"
 
 

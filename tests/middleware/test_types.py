@@ -121,6 +121,7 @@ def test_what_is_left_out_says_nothing():
     }
     attempt = Attempt()
     assert (attempt.delay_s, attempt.is_hedge, attempt.request_sent, attempt.timeout_s) == (0.0, False, "no", None)
+    assert attempt.on_start is None
     record = a_record("no")
     assert (record.is_hedge, record.is_ambiguous) == (False, False)
     outcome = Outcome(
