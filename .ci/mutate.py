@@ -101,7 +101,9 @@ EQUIVALENT: dict[str, str] = {
     "middleware/per_loop.py:PerLoop.here: 0 -> -1": "it is found again in the dictionary",
     "middleware/per_loop.py:PerLoop.here: 0 -> 1": "it is found again in the dictionary",
     "middleware/per_loop.py:PerLoop.here: recent is not None -> recent is None": "it lives as long as its loop",
-    "middleware/per_loop.py:PerLoop.here: self._last = (weakref.ref(loop), weakref.ref(found)) -> pass": "it is found again in the dictionary",
+    "middleware/per_loop.py:PerLoop.here: self._last = (weakref.ref(loop), weakref.ref(found)) -> pass": (
+        "it is found again in the dictionary"
+    ),
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
     "middleware/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
     "middleware/retry_after.py:parse_retry_after: '' -> '~'": "neither is a date",

@@ -35,3 +35,4 @@ def test_the_settings_where_nothing_is_set():
         type(getattr(config, name)) for name in (*DEFAULTS, "retry", "budget", "circuit_breaker")
     }
     assert "by_type" not in repr(config)
+    assert (config == StackConfig(), hash(config)) == (True, hash(StackConfig()))
