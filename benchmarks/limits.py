@@ -5,7 +5,9 @@ The stack at its limits, on real sockets: a thousand calls at once, a surplus, h
     python3 benchmarks/limits.py --quick   # the short form of CI: a tenth of the calls
 
 It fails on counts alone: calls that do not end as they must. Times, blocked loops and memory are printed, and compared
-with what is promised only without `--quick`.
+with what is promised only without `--quick`. Hung calls are held against deadlines of their own, from the start of
+each; how long a thousand calls take that all end at one moment is told beside it. What was there before a burst is
+frozen for the garbage collector: how long that looks through a host's own objects is no matter of the stack.
 """
 
 import argparse

@@ -5,6 +5,7 @@ A decision never waits for a listener and never knows one: `FanOut` swallows wha
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -276,7 +277,9 @@ Listener: TypeAlias = Callable[[Event], None]
 
 
 def _hears(listener: Listener, kind: type[Event]) -> bool:
-    types = getattr(listener, "hears", None)
+    types: object = None
+    with suppress(Exception):  # foreign code, as in `FanOut`
+        types = getattr(listener, "hears", None)
     return kind in types if isinstance(types, frozenset) else True
 
 
@@ -284,21 +287,23 @@ class FanOut:
     """
     Hands each event to several listeners; what one raises is swallowed and counted, so telemetry cannot fail a call.
 
-    A listener may name the types of events that it does something about by an attribute `hears`, a frozenset; it is
-    told of no others. Any other callable is told of all.
+    A listener may name the types of events that it does something about by an attribute `hears`, a frozenset of exactly
+    these types; it is told of no others. Any other callable is told of all.
 
     Attributes:
         dropped: Events lost because a listener raised.
     """
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._listeners = tuple(listeners)
         self._by_type = {kind: tuple(one for one in listeners if _hears(one, kind)) for kind in Event.__subclasses__()}
+        self._of_all = tuple(
+            one for one in listeners if _hears(one, Event)
+        )  # for what a layer of the host's own states
         self.dropped = 0
 
     def __call__(self, event: Event) -> None:
         """Tell every listener that hears it of *event*."""
-        for listener in self._by_type.get(type(event), self._listeners):
+        for listener in self._by_type.get(type(event), self._of_all):
             try:
                 listener(event)
             except Exception:  # noqa: BLE001 - a listener is foreign code; see the class docstring

@@ -201,7 +201,7 @@ def build_stack(
         CallTracingMiddleware(tracer),  # one INTERNAL span: sees the final result
         CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
         DeadlineMiddleware(clock, emit),  # cuts queue waits, backoff and attempts alike
-        call_cap,  # bounds memory when everything waits in backoff, and what begins in one turn of the event loop
+        call_cap,  # bounds memory when everything waits in backoff; paces what it admits by turns of the event loop
         EncodeMiddleware(),  # above the retry: same bytes and same key on every attempt
         retry,  # what follows is once per attempt
         HedgingMiddleware(clock, emit, hedge_refusal),  # inside the retry: a round of tries fails or succeeds as one

@@ -184,9 +184,10 @@ class OwnMetricReader(PeriodicExportingMetricReader):
     def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
         super().__init__(_OwnMetricExporter(make_exporter))
 
-    def after_fork(self) -> None:
-        """Begin anew in a forked child; the SDK starts a thread by itself."""
-        self._export_lock = threading.Lock()  # the SDK keeps it, and it is held for as long as an export lasts
+    def _at_fork_reinit(self) -> None:  # what the SDK calls in a forked child
+        # First the lock, which the SDK keeps and holds for as long as an export lasts; then the thread that takes it.
+        self._export_lock = threading.Lock()
+        super()._at_fork_reinit()  # type: ignore[no-untyped-call]
 
 
 class _OwnMetricExporter(MetricExporter):

@@ -189,7 +189,6 @@ class TelemetryHandle:
         if set_global:
             _refuse_second_global()
         self._exports = [] if settings.disabled else list(_exports(settings))
-        self._metric_readers = [] if settings.disabled else list(_metric_readers(settings))
         self._shutdown_lock = threading.Lock()
         self._ended: bool | None = None
         resource = _resource(settings)
@@ -200,7 +199,9 @@ class TelemetryHandle:
         for export in self._exports:
             self.tracer_provider.add_span_processor(export)
         self.meter_provider: MeterProvider = MeterProvider(
-            metric_readers=[*metric_readers, *self._metric_readers], resource=resource, shutdown_on_exit=False
+            metric_readers=[*metric_readers, *([] if settings.disabled else _metric_readers(settings))],
+            resource=resource,
+            shutdown_on_exit=False,
         )
         self._observe_drops()
         self.telemetry = Telemetry(tracer_provider=self.tracer_provider, meter_provider=self.meter_provider)
@@ -220,8 +221,6 @@ class TelemetryHandle:
         self._shutdown_lock = threading.Lock()
         for export in self._exports:
             export.after_fork()
-        for reader in self._metric_readers:
-            reader.after_fork()
         if self._ended is None:
             self._enders = self._begin_enders()
 
@@ -280,7 +279,7 @@ class TelemetryHandle:
 
 
 def _when_forked(handle: TelemetryHandle) -> None:
-    """Let *handle* begin anew in each forked child, and end with it; neither keeps it alive."""
+    """Let *handle* begin anew in each forked child, and end with it."""
     weakly = weakref.WeakMethod(handle._after_fork)  # noqa: SLF001 - as private as this function
 
     def begin() -> None:

@@ -339,8 +339,8 @@ flush()
 say("first")
 flush()
 say("waits")  # one of two places in the queue, and not handed on for a minute
-held = [handle._shutdown_lock]
-held += [export._lock for export in handle._exports] + [reader._export_lock for reader in handle._metric_readers]
+held = [handle._shutdown_lock, *(export._lock for export in handle._exports)]
+held += [reader._export_lock for reader in handle.meter_provider._all_metric_readers]
 for lock in held:  # as a thread would hold it that is not there in the child
     lock.acquire()
 if sys.argv[2] == "os":

@@ -49,6 +49,7 @@ _V = TypeVar("_V")
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _OTHER_ROUTE = "other"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
+_BLANKS = " \t\r\n"  # what a settings file or a shell may leave around a value
 
 
 def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
@@ -60,11 +61,11 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
             it may hold a password.
     """
     problem = ""
-    if not isinstance(base_url, str) or not _VISIBLE_ASCII.fullmatch(base_url.strip()):
+    if not isinstance(base_url, str) or not _VISIBLE_ASCII.fullmatch(base_url.strip(_BLANKS)):
         problem = "must be a text of visible ASCII characters"
     else:
         try:
-            parts = urlsplit(base_url.strip())
+            parts = urlsplit(base_url.strip(_BLANKS))
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 problem = "must be an absolute http:// or https:// URL"
             elif parts.username is not None:
@@ -77,7 +78,7 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
             problem = "must have a valid host, and a port between 1 and 65535"
     if problem:
         raise ConfigError(f"{name}: {problem}")
-    return base_url.strip().rstrip("/")  # type: ignore[no-any-return] # checked above
+    return base_url.strip(_BLANKS).rstrip("/")  # type: ignore[no-any-return] # checked above
 
 
 class CallArguments(TypedDict, total=False):

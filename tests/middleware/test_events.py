@@ -9,7 +9,10 @@ from layer_support import a_request
 from middleware import events as facts
 from middleware.errors import ResponseLostError, status_error
 from middleware.events import FanOut
+from middleware.metrics import MetricsListener
 from middleware.problem import Problem
+from middleware.request_log import LogListener
+from middleware.tracing import SpanListener
 from middleware.types import CallInfo
 
 CALL = CallInfo(service="svc", operation="op", method="GET", route="/r", idempotent=True, correlation_id="c-1")
@@ -74,13 +77,35 @@ def test_a_listener_that_names_what_it_hears_is_told_of_nothing_else():
     assert [call.args for call in double.call_args_list] == [(started,), (replaced,)]
 
 
-def test_an_event_of_a_kind_made_later_reaches_everybody():
-    """A host's layer may state facts of its own."""
+@pytest.mark.parametrize("base", [facts.Event, facts.CallFinished, facts.CorrelationIdReplaced])
+def test_an_event_of_a_kind_made_later_reaches_those_that_hear_everything(base):
+    """A host's layer may state facts of its own; spans, metrics and log lines know nothing of them, and lose nothing."""
     selective, everything = Selective(), []
-    emit = FanOut([selective, everything.append])
-    later = type("Later", (facts.Event,), {})(call=CALL)
+    ours = [SpanListener(), MetricsListener(None, "1", service="svc", base_url="http://x.test"), LogListener()]
+    emit = FanOut([*ours, selective, everything.append])
+    later = object.__new__(type("Later", (base,), {}))
     emit(later)
-    assert (selective.told, everything) == ([later], [later])
+    assert (selective.told, everything, emit.dropped) == ([], [later], 0)
+
+
+class Hostile:
+    """Whose every unknown attribute raises."""
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    def __call__(self, event):
+        self.told.append(event)
+
+
+def test_what_a_listener_raises_when_it_is_looked_at_costs_nothing():
+    """It is told of everything then."""
+    hostile = Hostile()
+    FanOut([hostile])(facts.CallStarted(call=CALL))
+    assert hostile.told == [facts.CallStarted(call=CALL)]
 
 
 @pytest.mark.parametrize("hears", [None, [facts.CallStarted], "CallStarted"])

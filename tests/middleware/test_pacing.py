@@ -1,6 +1,8 @@
 """Many calls made at once leave the event loop its turns."""
 
 import asyncio
+import gc
+import weakref
 
 from middleware import BulkheadFullError, StackConfig
 from middleware.call_cap import CallCapConfig
@@ -68,6 +70,28 @@ def test_each_loop_has_turns_of_its_own():
 
     asyncio.run(abandon())
     assert asyncio.run(one()) == [1]
+
+
+def test_it_keeps_no_loop_alive():
+    """Not even one that nobody closed."""
+    pace = Pace()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(asyncio.wait([loop.create_task(pace.wait()) for _ in range(100)]))
+    gone = weakref.ref(loop)
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
+
+
+async def test_all_clients_share_the_turns():
+    """They share the loop."""
+    upstreams = [ScriptedUpstream([], then=200) for _ in range(2)]
+    clients = [PlatformHttpClient("http://platform.test", transport=upstream) for upstream in upstreams]
+    tasks = [asyncio.create_task(client.get("/things")) for _ in range(50) for client in clients]
+    await asyncio.sleep(0)
+    assert [len(upstream.requests) for upstream in upstreams] == [32, 32]
+    await asyncio.gather(*tasks)
 
 
 async def test_calls_that_wait_for_their_turn_hold_a_place_of_the_cap():

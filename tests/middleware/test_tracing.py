@@ -157,6 +157,15 @@ async def test_an_unsampled_call_writes_nothing_and_still_sends_its_trace(gatewa
     assert int(span_id, 16)
 
 
+async def test_an_sdk_that_the_host_sets_up_late_gets_spans(gateway, exporter, provider, monkeypatch):
+    """From the next call on; the client was made before."""
+    async with PlatformHttpClient(gateway.url, gateway.api_key) as client:
+        await client.get("/api/service/items")
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+        await client.get("/api/service/items")
+    assert [span.kind.name for span in exporter.get_finished_spans()] == ["CLIENT", "INTERNAL"]
+
+
 async def test_without_an_sdk_the_callers_trace_is_handed_on(gateway, provider):
     """A host with the API alone, behind an instrumented server, still joins the platform's traces."""
     parent = provider.get_tracer("host").start_span("request")
