@@ -53,7 +53,7 @@ SCORED = [
 ]
 WHOLE = {f"middleware/{name}.py" for name in ("auth", "circuit_breaker", "errors", "redaction", "retry")}
 """Modules of which every change must be noticed; for the others `SHARE`."""
-SHARE = 0.8  # the aim is 0.95; this floor is what a sample of the rest holds now, and may only rise
+SHARE = 0.95
 # These read the text of the tree; those of tests/cli and tests/gateway start processes, which run the code of the tree.
 BLIND = {"tests/test_architecture.py", "tests/test_readme.py"}
 PATIENCE_S = 10.0
