@@ -7,8 +7,7 @@ from typing import Annotated
 from .errors import BulkheadFullError
 from .events import AttemptRejected, Listener
 from .knobs import Knob, Settings
-from .pacing import Pace
-from .types import Handler, PlatformRequest, PlatformResponse
+from .types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["CallCapConfig", "CallCapMiddleware"]
 
@@ -29,16 +28,31 @@ class CallCapConfig(Settings):
     ] = 1000
 
 
-_PACE = Pace()  # of all clients: they share the event loop
-
-
 class CallCapMiddleware:
-    """Refuses a call at once when too many are in flight, and paces the beginning of those that it admits."""
+    """Refuses a call at once when too many are in flight."""
 
     def __init__(self, emit: Listener) -> None:
         self._emit = emit
-        self.in_flight = 0
+        self._in_flight = 0
+        self._expected = 0
         self._lock = threading.Lock()  # several loops, in several threads, may share one client
+
+    @property
+    def in_flight(self) -> int:
+        """Calls begun and not ended, and those that wait for a turn to begin."""
+        return self._in_flight + self._expected
+
+    def expect(self, call: Call) -> bool:
+        """Keep a place for *call*, which will come here in a later turn of its event loop; False if none is free."""
+        with self._lock:
+            has_room = self.in_flight < call.settings(CallCapConfig).max_in_flight
+            self._expected += has_room
+        return has_room
+
+    def arrived(self) -> None:
+        """Keep that place no longer: its call is about to take it, or was cancelled."""
+        with self._lock:
+            self._expected -= 1
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
@@ -51,13 +65,12 @@ class CallCapMiddleware:
         with self._lock:
             admitted = self.in_flight < limit
             if admitted:
-                self.in_flight += 1
+                self._in_flight += 1
         if not admitted:
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"{limit} calls in flight already")
         try:
-            await _PACE.wait()
             return await call_next(request)
         finally:
             with self._lock:
-                self.in_flight -= 1
+                self._in_flight -= 1

@@ -1,5 +1,5 @@
 """
-Turns of the event loop, shared fairly: of many calls that get here in one turn, a bounded number goes on in each.
+Turns of the event loop, shared fairly: of many calls made at once, a bounded number begins in each.
 
 The first step of a call, up to its first wait, is some tenth of a millisecond of work, connecting and sending included.
 A thousand tasks that took it in one turn would hold up the loop, and all else that the program does on it.
@@ -7,13 +7,15 @@ A thousand tasks that took it in one turn would hold up the loop, and all else t
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from .per_loop import PerLoop
+from .types import Call, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["Pace"]
+__all__ = ["PacingMiddleware"]
 
-_PER_TURN = 64
-"""Calls that go on in one turn of the event loop: some milliseconds of work."""
+_PER_TURN = 16
+"""Calls that begin in one turn of the event loop: a few milliseconds of work."""
 
 
 class _Turns:
@@ -23,20 +25,24 @@ class _Turns:
         self._begun = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def begin(self) -> asyncio.Future[None] | None:
-        """Count one call in; where it has to wait, return what it waits for."""
-        if self._begun < _PER_TURN:
-            self._begun += 1
-            return None
+    def try_begin(self) -> bool:
+        """Count a call in, if it may begin in this turn."""
+        if self._begun >= _PER_TURN:
+            return False
+        self._begun += 1
+        return True
+
+    async def wait(self) -> None:
+        """Return in the turn in which the call may begin."""
         loop = asyncio.get_running_loop()  # not kept: what is kept per loop must not keep the loop
         if not self._waiting:
             loop.call_soon(self._next)
         waiter = loop.create_future()
         self._waiting.append(waiter)
-        return waiter
+        await waiter
 
     def _next(self) -> None:
-        """Let the next calls go on, first come, first served; come back as long as others wait."""
+        """Let the next calls begin, first come, first served; come back as long as others wait."""
         self._begun = 0
         while self._waiting and self._begun < _PER_TURN:
             waiter = self._waiting.popleft()
@@ -47,14 +53,28 @@ class _Turns:
             asyncio.get_running_loop().call_soon(self._next)
 
 
-class Pace:
-    """Lets calls go on, 64 in one turn of each event loop."""
+_TURNS = PerLoop(_Turns)  # of all clients: they share the loop
 
-    def __init__(self) -> None:
-        self._turns = PerLoop(_Turns)
 
-    async def wait(self) -> None:
-        """Return when the call may go on: at once, unless many others did in this turn."""
-        waiter = self._turns.here().begin()
-        if waiter is not None:
-            await waiter
+class PacingMiddleware:
+    """
+    Lets 16 calls begin in one turn of each event loop; what will be refused anyway does not wait for that.
+
+    Args:
+        expect: Promises a waiting call its place of the call cap; False where none is free.
+        arrived: Takes that promise back, right before the call takes the place.
+    """
+
+    def __init__(self, expect: Callable[[Call], bool], arrived: Callable[[], None]) -> None:
+        self._expect = expect
+        self._arrived = arrived
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Go on at once, or in one of the next turns."""
+        turns = _TURNS.here()
+        if not turns.try_begin() and self._expect(request.call):
+            try:
+                await turns.wait()
+            finally:
+                self._arrived()
+        return await call_next(request)

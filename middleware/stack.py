@@ -23,6 +23,7 @@ from .hedging import HedgingConfig, HedgingMiddleware
 from .knobs import Settings
 from .metrics import MetricsListener
 from .outcome import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
+from .pacing import PacingMiddleware
 from .rate_limit import RateLimitConfig, RateLimitMiddleware
 from .request_log import LogListener
 from .retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
@@ -197,11 +198,12 @@ def build_stack(
 
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
+        PacingMiddleware(call_cap.expect, call_cap.arrived),  # before all work: a burst must not hold up the loop
         CorrelationMiddleware(emit),  # one id for everything that follows
         CallTracingMiddleware(tracer),  # one INTERNAL span: sees the final result
         CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
         DeadlineMiddleware(clock, emit),  # cuts queue waits, backoff and attempts alike
-        call_cap,  # bounds memory when everything waits in backoff; paces what it admits by turns of the event loop
+        call_cap,  # bounds memory when everything waits in backoff
         EncodeMiddleware(),  # above the retry: same bytes and same key on every attempt
         retry,  # what follows is once per attempt
         HedgingMiddleware(clock, emit, hedge_refusal),  # inside the retry: a round of tries fails or succeeds as one

@@ -23,7 +23,6 @@ BASE_TIER = [
     "header_value",
     "cancellation",
     "per_loop",
-    "pacing",
 ]
 FACTS = set(BASE_TIER)
 # The terminal: shared parts first, then one module per library, then the choice between them.

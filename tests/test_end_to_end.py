@@ -43,6 +43,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
     """R1: the order is data, and this is it."""
     assert make_client().describe() == [
         "OutcomeMiddleware",
+        "PacingMiddleware",
         "CorrelationMiddleware",
         "CallTracingMiddleware",
         "CallRecordMiddleware",
