@@ -28,7 +28,7 @@ from middleware.call_cap import CallCapConfig
 from middleware.circuit_breaker import CircuitBreakerConfig
 from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
 from middleware.encode import IdempotencyConfig
-from middleware.events import AttemptRejected, CircuitStateChanged, CorrelationIdReplaced
+from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
 from middleware.hedging import HedgingConfig
 from middleware.rate_limit import RateLimitConfig
 from middleware.retry import RetryConfig
@@ -414,6 +414,16 @@ async def test_a_full_bulkhead_refuses_at_once(make_client, gateway, recorder):
     assert sum(isinstance(result, BulkheadFullError) for result in results) == 3
     assert len(gateway.requests) == 2
     assert {event.guard for event in recorder.events if isinstance(event, AttemptRejected)} == {"bulkhead"}
+
+
+async def test_calls_made_at_once_begin_in_turns(make_client, gateway, recorder):
+    """R3: sixteen in each turn of the event loop, which others need too; all of them arrive."""
+    client = make_client()
+    calls = [asyncio.create_task(client.get("/api/service/items")) for _ in range(40)]
+    await asyncio.sleep(0)
+    assert len([event for event in recorder.events if isinstance(event, CallStarted)]) == 16
+    await asyncio.gather(*calls)
+    assert len(gateway.requests) == 40
 
 
 async def test_the_call_cap_counts_calls_in_backoff(make_client, gateway):
