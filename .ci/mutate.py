@@ -61,6 +61,7 @@ REACH = 0.5
 """Share of the time of all near tests that one change inside a function may take: slow, distant tests do not count."""
 
 EQUIVALENT: dict[str, str] = {
+    "middleware/decode.py:parse_json: 'utf-8-sig' -> 'utf-8-sig~'": "another name of the same codec",
     "middleware/connections.py:HttpcoreTransport._open: '' -> '~' #3": "a proxy without a host was refused before",
     "middleware/connections.py:HttpcoreTransport._origin: '' -> '~'": "a base URL without a host was refused before",
     "middleware/connections.py:HttpcoreTransport.aclose: 0 -> -1": "asyncio takes it for 0",
