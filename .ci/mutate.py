@@ -61,7 +61,13 @@ REACH = 0.5
 """Share of the time of all near tests that one change inside a function may take: slow, distant tests do not count."""
 
 EQUIVALENT: dict[str, str] = {
+    "middleware/decode.py:parse_json: 'utf-8-sig' -> 'utf-8-sig~'": "another name of the same codec",
+    "middleware/connections.py:HttpcoreTransport._open: '' -> '~' #3": "a proxy without a host was refused before",
+    "middleware/connections.py:HttpcoreTransport._origin: '' -> '~'": "a base URL without a host was refused before",
+    "middleware/connections.py:HttpcoreTransport.aclose: 0 -> -1": "asyncio takes it for 0",
+    "middleware/connections.py:_Idle.close: self._stacks.clear() -> pass": "what was aborted is stale: nobody takes it",
     "middleware/aiohttp_transport.py:AiohttpTransport._exchange: True -> False #2": "plain HTTP does not ask for it",
+    "middleware/aiohttp_transport.py:_current: '_current' -> '_current~'": "a name for people who debug",
     "middleware/aiohttp_transport.py:_IN_ONE_GO: 2 -> 1": "the same bytes, in other pieces",
     "middleware/aiohttp_transport.py:_IN_ONE_GO: 2 -> 3": "the same bytes, in other pieces",
     "middleware/aiohttp_transport.py:_IN_ONE_GO: 2 ** 20 -> 2 * 20": "the same bytes, in other pieces",
