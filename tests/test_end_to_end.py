@@ -26,6 +26,7 @@ from middleware import (
 from middleware.bulkhead import BulkheadConfig
 from middleware.call_cap import CallCapConfig
 from middleware.circuit_breaker import CircuitBreakerConfig
+from middleware.correlation import CorrelationMiddleware
 from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
 from middleware.encode import IdempotencyConfig
 from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
@@ -414,6 +415,19 @@ async def test_a_full_bulkhead_refuses_at_once(make_client, gateway, recorder):
     assert sum(isinstance(result, BulkheadFullError) for result in results) == 3
     assert len(gateway.requests) == 2
     assert {event.guard for event in recorder.events if isinstance(event, AttemptRejected)} == {"bulkhead"}
+
+
+async def test_what_fails_in_a_layer_itself_is_one_of_our_errors_too(make_client, gateway, monkeypatch):
+    """R1: even outside of the span and the record of the call; it says where, and carries a record."""
+
+    async def fail(_layer, _request, _call_next):
+        raise LookupError("a layer's own mistake")
+
+    monkeypatch.setattr(CorrelationMiddleware, "__call__", fail)
+    with pytest.raises(InternalError) as caught:
+        await make_client().get("/api/service/items")
+    assert "test_end_to_end.py" in caught.value.origin[-1]
+    assert (caught.value.outcome.attempts, caught.value.__cause__, gateway.requests) == (0, None, [])
 
 
 async def test_calls_made_at_once_begin_in_turns(make_client, gateway, recorder):
