@@ -352,7 +352,7 @@ def chart(document: dict[str, Any]) -> str:
             )
         parts.append(f'<text x="{x + group / 2 - 20:.0f}" y="378">{concurrency} at a time</text>')
     for index, name in enumerate(names):
-        x, line = left + (index % 4) * 225, 400 + (index // 4) * 18
+        x, line = left + (index % 3) * 300, 400 + (index // 3) * 18
         parts.append(f'<rect x="{x}" y="{line - 10}" width="12" height="12" fill="{colours[index % len(colours)]}"/>')
         parts.append(f'<text x="{x + 18}" y="{line}">{name}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
