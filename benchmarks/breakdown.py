@@ -14,15 +14,14 @@ in another one. Beside it stand the SDK's own calls in a loop of nothing else: t
 import argparse
 import asyncio
 import gc
+import json
 import logging
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -40,22 +39,6 @@ PARTS = {
 }
 
 
-def without_telemetry(make: Callable[[], Any]) -> Any:
-    """Make a client whose stack has neither spans nor listeners."""
-    from middleware import stack
-    from middleware.events import FanOut
-    from middleware.tracing import AttemptTracingMiddleware, CallTracingMiddleware
-
-    compose = stack.compose
-
-    def composed(layers: Any, terminal: Any) -> Any:
-        spans = (CallTracingMiddleware, AttemptTracingMiddleware)
-        return compose([layer for layer in layers if not isinstance(layer, spans)], terminal)
-
-    with mock.patch.object(stack, "compose", composed), mock.patch.object(stack, "FanOut", return_value=FanOut([])):
-        return make()
-
-
 def transport_alone(client: Any, url: str) -> Any:
     """Make a getter that hands the transport what the stack would hand it."""
     from benchmarks.clients import headers
@@ -69,20 +52,14 @@ def transport_alone(client: Any, url: str) -> Any:
             call=Call(info=info, started_at=0.0, policy={}), method="GET", path="", headers=headers(n)
         )
         response = await client._transport.send(request, f"{url}{path or f'/api/items/{n}'}")
-        return response_json(response.body)
+        return json.loads(response.body)
 
     return get
 
 
-def response_json(body: bytes) -> Any:
-    import json
-
-    return json.loads(body)
-
-
 def variants(url: str, library: str, opened: list[Any]) -> dict[str, Any]:
     """All parts of one transport, each as a coroutine `get(n, path)`."""
-    from benchmarks.clients import getter, sdk, stack
+    from benchmarks.clients import getter, sdk, stack, without_telemetry
     from middleware import Telemetry
 
     def client(telemetry: Telemetry) -> Any:
@@ -126,21 +103,12 @@ async def bare(url: str, library: str, opened: list[Any]) -> Any:
 
 
 def sdk_alone(calls: int) -> float:
-    """CPU of two sampled spans of five attributes and two histogram records, in µs, in a loop of nothing else."""
-    from benchmarks.clients import sdk
+    """CPU that the SDK's calls of one call of ours take, in µs, in a loop of nothing else."""
+    from benchmarks.clients import sdk, sdk_calls
 
-    telemetry = sdk()
-    assert telemetry.tracer_provider is not None
-    assert telemetry.meter_provider is not None
-    tracer = telemetry.tracer_provider.get_tracer("bare")
-    histogram = telemetry.meter_provider.get_meter("bare").create_histogram("bare.duration", "s")
-    attributes = {f"attribute.{number}": "value" for number in range(5)}
+    act = sdk_calls(sdk())
     started = time.process_time()
-    for _ in range(calls):
-        for _ in range(2):
-            span = tracer.start_span("bare", attributes=attributes)
-            histogram.record(0.001, attributes)
-            span.end()
+    act(calls)
     return (time.process_time() - started) / calls * 1e6
 
 

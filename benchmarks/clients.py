@@ -2,18 +2,23 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
+from unittest import mock
 
 import httpx
 
 from middleware import StackConfig, Telemetry
+from middleware import stack as layering
 from middleware.bulkhead import BulkheadConfig
 from middleware.call_cap import CallCapConfig
+from middleware.events import FanOut
+from middleware.tracing import AttemptTracingMiddleware, CallTracingMiddleware
 from middleware.transport import TransportConfig
+from middleware.types import Handler, Middleware
 from runtime.connectors.base import PlatformHttpClient
 
 Get = Callable[[int, str], Awaitable[Any]]
@@ -23,6 +28,7 @@ PACKAGES = (
     "opentelemetry-sdk", "opentelemetry-instrumentation-httpx", "azure-core", "azure-core-tracing-opentelemetry",
     "microsoft-kiota-http", "httpware",
 )  # fmt: skip
+_SPANS = CallTracingMiddleware, AttemptTracingMiddleware
 TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 398  # with the call's number: 430 characters
 
 
@@ -93,6 +99,39 @@ def sdk(*, sampled: bool = True) -> Telemetry:
     tracers.add_span_processor(BatchSpanProcessor(Null()))
     meters = MeterProvider(metric_readers=[InMemoryMetricReader()], shutdown_on_exit=False)
     return Telemetry(tracer_provider=tracers, meter_provider=meters)
+
+
+def sdk_calls(telemetry: Telemetry) -> Callable[[int], None]:
+    """Make what spends as many calls' worth of the SDK alone: two spans of five attributes, and two records, each."""
+    assert telemetry.tracer_provider is not None
+    assert telemetry.meter_provider is not None
+    tracer = telemetry.tracer_provider.get_tracer("bare")
+    histogram = telemetry.meter_provider.get_meter("bare").create_histogram("bare.duration", "s")
+    attributes = {f"attribute.{number}": "value" for number in range(5)}
+
+    def act(calls: int) -> None:
+        for _ in range(2 * calls):
+            span = tracer.start_span("bare", attributes=attributes)
+            histogram.record(0.001, attributes)
+            span.end()
+
+    return act
+
+
+def without_telemetry(make: Callable[[], PlatformHttpClient], instead: Sequence[Middleware] = ()) -> PlatformHttpClient:
+    """Make a client whose stack has no listeners, and *instead* in place of its two layers of spans."""
+    compose = layering.compose
+
+    def composed(layers: Sequence[Middleware], terminal: Handler) -> Handler:
+        others = iter(instead)
+        kept = [next(others, None) if isinstance(layer, _SPANS) else layer for layer in layers]
+        return compose([layer for layer in kept if layer is not None], terminal)
+
+    with (
+        mock.patch.object(layering, "compose", composed),
+        mock.patch.object(layering, "FanOut", return_value=FanOut([])),
+    ):
+        return make()
 
 
 def stack(

@@ -27,15 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import httpx
 from opentelemetry import propagate
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
-from middleware import Telemetry, stack
-from middleware.events import FanOut
-from middleware.tracing import AttemptTracingMiddleware, CallTracingMiddleware
+from benchmarks.clients import sdk, sdk_calls, without_telemetry
+from middleware import Telemetry
 from runtime.connectors.base import PlatformHttpClient
 
 URL = "http://platform.test"
@@ -50,24 +44,6 @@ class Stub(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, _request):
         return httpx.Response(200, headers={"content-type": "application/json"}, content=BODY)
-
-
-class Nowhere(SpanExporter):
-    """Takes spans and forgets them."""
-
-    def export(self, _spans):
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self):
-        pass
-
-
-def sdk(sampler):
-    """Make providers as a host has them; the exporter's own work is no call's."""
-    tracers = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-    tracers.add_span_processor(BatchSpanProcessor(Nowhere()))
-    meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
-    return Telemetry(tracer_provider=tracers, meter_provider=meters)
 
 
 class Bare:
@@ -91,44 +67,16 @@ def client(telemetry):
     return PlatformHttpClient(URL, service="identity", transport=Stub(), telemetry=telemetry)
 
 
-def without_telemetry(instead=()):
-    """Make the stack without listeners, and with *instead* in place of its two layers of spans."""
-    compose, fan_out = stack.compose, stack.FanOut
-
-    def composed(layers, terminal):
-        spans = (CallTracingMiddleware, AttemptTracingMiddleware)
-        others = iter(instead)
-        kept = [next(others, None) if isinstance(layer, spans) else layer for layer in layers]
-        return compose([layer for layer in kept if layer is not None], terminal)
-
-    stack.compose, stack.FanOut = composed, lambda _listeners: FanOut([])
-    try:
-        return client(off())
-    finally:
-        stack.compose, stack.FanOut = compose, fan_out
-
-
 def alone(telemetry):
-    return without_telemetry([Bare(telemetry), Bare(telemetry)])
+    return without_telemetry(lambda: client(off()), [Bare(telemetry), Bare(telemetry)])
 
 
 def off():
     return Telemetry()  # the API alone, as a host has it that sets nothing up
 
 
-def bare_calls(telemetry):
-    """Make a variant of the SDK's calls alone: no stack, no task, no context."""
-    tracer = telemetry.tracer_provider.get_tracer("bare")
-    histogram = telemetry.meter_provider.get_meter("bare").create_histogram("bare.duration", "s")
-    attributes = {f"attribute.{number}": "value" for number in range(5)}
-
-    async def act(_subject, calls):
-        for _ in range(2 * calls):
-            span = tracer.start_span("bare", attributes=attributes)
-            histogram.record(0.001, attributes)
-            span.end()
-
-    return act, None
+async def by_sdk(act, calls):
+    act(calls)
 
 
 async def by_httpx(http, calls):
@@ -145,14 +93,14 @@ async def measure(rounds, calls):
     http = httpx.AsyncClient(transport=Stub())
     variants = {
         "httpx": (by_httpx, http),
-        "stack": (by_stack, without_telemetry()),
+        "stack": (by_stack, without_telemetry(lambda: client(off()))),
         "no SDK": (by_stack, client(off())),
-        "unsampled": (by_stack, client(sdk(ALWAYS_OFF))),
-        "sampled": (by_stack, client(sdk(ALWAYS_ON))),
-        "SDK alone, unsampled": (by_stack, alone(sdk(ALWAYS_OFF))),
-        "SDK alone, sampled": (by_stack, alone(sdk(ALWAYS_ON))),
-        "SDK's calls, unsampled": bare_calls(sdk(ALWAYS_OFF)),
-        "SDK's calls, sampled": bare_calls(sdk(ALWAYS_ON)),
+        "unsampled": (by_stack, client(sdk(sampled=False))),
+        "sampled": (by_stack, client(sdk())),
+        "SDK alone, unsampled": (by_stack, alone(sdk(sampled=False))),
+        "SDK alone, sampled": (by_stack, alone(sdk())),
+        "SDK's calls, unsampled": (by_sdk, sdk_calls(sdk(sampled=False))),
+        "SDK's calls, sampled": (by_sdk, sdk_calls(sdk())),
     }
     times = {name: [] for name in variants}
     for number in range(rounds + 1):

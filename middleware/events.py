@@ -296,9 +296,8 @@ class FanOut:
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._by_type = {kind: tuple(one for one in listeners if _hears(one, kind)) for kind in Event.__subclasses__()}
-        self._of_all = tuple(
-            one for one in listeners if _hears(one, Event)
-        )  # for what a layer of the host's own states
+        # For what a layer of the host's own states.
+        self._of_all = tuple(one for one in listeners if _hears(one, Event))
         self.dropped = 0
 
     def __call__(self, event: Event) -> None:

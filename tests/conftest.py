@@ -115,6 +115,15 @@ async def make_client(gateway, clock, recorder):
 
 
 @pytest.fixture
+def environment(monkeypatch):
+    """The environment, for a test to set, without any proxies."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
 def no_settings(monkeypatch):
     """An environment without any of our settings, and no bundle left over."""
     import os

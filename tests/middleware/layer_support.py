@@ -1,5 +1,7 @@
 """What the tests of single layers need: a request, a clock that stands still, a scripted rest of the stack."""
 
+from raw_server import RawServer
+
 from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
 
 
@@ -57,3 +59,12 @@ class Upstream:
         if isinstance(result, BaseException):
             raise result
         return PlatformResponse(status=200, headers={})
+
+
+async def connections_of_two(send, transport, clock, *, method, idle_s):
+    """Numbers of the connections of two attempts by *send*, with *idle_s* between them; closes *transport*."""
+    async with RawServer() as server:
+        for clock.time in (0.0, idle_s):
+            await send(transport, server.url + "/x", method=method)
+        await transport.aclose()
+    return [seen.connection for seen in server.requests]

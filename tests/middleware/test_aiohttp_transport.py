@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from layer_support import FakeClock, a_request
+from layer_support import FakeClock, a_request, connections_of_two
 from raw_server import RawServer, ok
 
 from middleware.errors import ClientClosedError, RequestNotSentError, ResponseLostError
@@ -39,13 +39,8 @@ async def send(transport, url, *, method="GET"):
 )
 async def test_a_connection_is_used_again_within_its_bound(clock, method, expiry_s, idle_s, connection):
     """For what must not be repeated that is a second, or less where less is set."""
-    async with RawServer() as server:
-        transport = a_transport(clock, keepalive_expiry_s=expiry_s)
-        await send(transport, server.url + "/x", method=method)
-        clock.time = idle_s
-        await send(transport, server.url + "/x", method=method)
-        await transport.aclose()
-    assert [seen.connection for seen in server.requests] == [1, connection]
+    transport = a_transport(clock, keepalive_expiry_s=expiry_s)
+    assert await connections_of_two(send, transport, clock, method=method, idle_s=idle_s) == [1, connection]
 
 
 async def test_attempts_do_not_wait_for_one_another(clock):

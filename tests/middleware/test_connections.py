@@ -4,7 +4,7 @@ import asyncio
 import base64
 
 import pytest
-from layer_support import FakeClock, a_request
+from layer_support import FakeClock, a_request, connections_of_two
 from raw_server import RawServer, ok
 
 from middleware.errors import ClientClosedError
@@ -46,13 +46,8 @@ async def send(transport, url, *, method="GET", content=None):
 )
 async def test_a_connection_may_be_as_old_as_its_bound(clock, method, expiry_s, idle_s, connection):
     """For what must not be repeated that is a second, or less where less is set."""
-    async with RawServer() as server:
-        transport = a_transport(clock, keepalive_expiry_s=expiry_s)
-        await send(transport, server.url + "/x", method=method)
-        clock.time = idle_s
-        await send(transport, server.url + "/x", method=method)
-        await transport.aclose()
-    assert [seen.connection for seen in server.requests] == [1, connection]
+    transport = a_transport(clock, keepalive_expiry_s=expiry_s)
+    assert await connections_of_two(send, transport, clock, method=method, idle_s=idle_s) == [1, connection]
 
 
 class Timers:
@@ -173,14 +168,6 @@ async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock
 
 
 # What stands in the request
-
-
-@pytest.fixture
-def environment(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
 
 
 @pytest.mark.parametrize(

@@ -260,14 +260,6 @@ def test_a_file_that_cannot_be_used_is_told_with_the_reason(authority, tmp_path)
         assert str(caught.value) == reason
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
-
-
 @pytest.mark.parametrize(
     ("variables", "proxies"),
     [

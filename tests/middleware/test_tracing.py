@@ -35,6 +35,10 @@ def our_span(provider, name):
     tracer.end(span, token)
 
 
+async def answer(_request):
+    """The rest of a stack, where it does not matter."""
+
+
 @pytest.fixture
 def exporter():
     return InMemorySpanExporter()
@@ -191,10 +195,6 @@ async def test_a_method_that_http_does_not_know_is_no_label(make_client, gateway
 
 async def test_a_hedges_span_says_so(provider, exporter):
     """An attempt beside another one is marked; an ordinary one is not."""
-
-    async def answer(request):
-        return None
-
     layer = AttemptTracingMiddleware(SafeTracer(provider, "0"), "http://platform")
     request = a_request()
     await layer(request, answer)
@@ -213,10 +213,6 @@ async def test_a_hedges_span_says_so(provider, exporter):
 )
 async def test_the_server_is_named_with_its_port(provider, exporter, base_url, host, port):
     """`server.port` is required by the conventions, on the scheme's own port too."""
-
-    async def answer(request):
-        return None
-
     await AttemptTracingMiddleware(SafeTracer(provider, "0"), base_url)(a_request(), answer)
     (span,) = exporter.get_finished_spans()
     assert (span.attributes["server.address"], span.attributes["server.port"]) == (host, port)
@@ -372,10 +368,6 @@ async def test_instrumentations_of_http_libraries_stand_back_during_an_attempt(p
 
 async def test_a_path_by_hand_is_no_template(provider, exporter):
     """It would make a name of its own for every id."""
-
-    async def answer(_request):
-        return None
-
     layer = AttemptTracingMiddleware(SafeTracer(provider, "0"), "http://platform")
     request = a_request()
     await layer(request, answer)

@@ -830,14 +830,6 @@ class Proxy(RawServer):
         return False
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
-
-
 async def test_proxies_of_the_environment_are_off_unless_asked_for(library, environment):
     """Then they are used, with their credentials, and NO_PROXY is heeded."""
     async with RawServer() as server, Proxy() as proxy:
