@@ -240,7 +240,7 @@ class AiohttpTransport:
         )
         request.attempt.request_sent = "yes"
         try:
-            headers = check_headers(response.raw_headers, self._config)
+            headers = check_headers(request, response.raw_headers, self._config)
             body = await read_body(response.content.iter_any(), headers, self._config)
         except BaseException:
             exchange.abort()  # first: the response would close politely

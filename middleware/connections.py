@@ -223,7 +223,7 @@ class HttpcoreTransport:
         response = await connection.http.handle_async_request(wire_request)
         request.attempt.request_sent = "yes"
         connection.socket.head_ended()
-        headers = check_headers(response.headers, self._config)
+        headers = check_headers(request, response.headers, self._config)
         assert isinstance(response.stream, AsyncIterable)  # noqa: S101 - httpcore's promise
         body = await read_body(response.stream, headers, self._config)
         await response.aclose()

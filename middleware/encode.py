@@ -23,7 +23,10 @@ __all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_targe
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: what is never encoded
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
+# Dots between separators. Windows takes '\' for a separator, and servlet containers drop a segment's text after ';'.
+_DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.\.?(?=[/\\;]|\Z)")
+_NO_DOT_SEGMENTS = "must not hold '.' or '..' segments"
 _MAX_TARGET = 8192  # what common servers accept as a request line
 
 
@@ -45,7 +48,8 @@ def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapp
     Encode path and query into a request target.
 
     With *path_params*, *path* is a template: each placeholder becomes exactly one encoded segment. Without, *path*
-    was filled by hand and is taken as it is, unsafe characters encoded.
+    was filled by hand and is taken as it is, unsafe characters encoded. Neither may hold what a gateway that decodes
+    before it routes would take for another path.
 
     Raises:
         InvalidArgumentError: The result would not stay one path below the base URL; names the argument.
@@ -62,14 +66,25 @@ def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapp
 def _check_path(path: str) -> None:
     if not path.startswith("/") or path.startswith("//"):
         raise InvalidArgumentError("path: must start with exactly one '/': absolute URLs are refused")
-    if _CONTROL.search(path) or any(char in path for char in "\\?#"):
+    decoded = _decoded(path)  # R54
+    if _CONTROL.search(decoded) or any(char in path for char in "\\?#"):
         raise InvalidArgumentError("path: must not hold control characters, '\\', '?' or '#'; use params for a query")
+    if _DOT_SEGMENT.search(decoded):
+        raise InvalidArgumentError(f"path: {_NO_DOT_SEGMENTS}")
+
+
+def _decoded(text: str) -> str:
+    """
+    Return *text* with its percent-encoding taken off twice, as a gateway and the service behind it may do.
+
+    Decoding takes away no '/', '.' or control character: those of the text itself, and of the text decoded once, are
+    all in the result.
+    """
+    return unquote(unquote(text))
 
 
 def _by_hand(path: str) -> str:
     _check_path(path)
-    if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
-        raise InvalidArgumentError("path: must not hold '.' or '..' segments")
     return _quote(path, "path", safe="/%:@!$&'()*+,;=~")
 
 
@@ -98,7 +113,14 @@ def _segment(name: str, values: Mapping[str, Any]) -> str:
     text = str(value)
     if text in {"", ".", ".."}:
         raise InvalidArgumentError(f"path_params.{name}: must not be empty, '.' or '..'")
-    return text if _UNRESERVED.fullmatch(text) else _quote(text, f"path_params.{name}", safe=":")
+    if _UNRESERVED.fullmatch(text):
+        return text
+    decoded = _decoded(text)  # R54
+    if _CONTROL.search(decoded):
+        raise InvalidArgumentError(f"path_params.{name}: must not hold control characters")
+    if _DOT_SEGMENT.search(decoded):
+        raise InvalidArgumentError(f"path_params.{name}: {_NO_DOT_SEGMENTS}")
+    return _quote(text, f"path_params.{name}", safe=":")
 
 
 def _query(params: Mapping[str, Any] | None) -> str:

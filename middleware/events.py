@@ -20,6 +20,7 @@ __all__ = [
     "CallFinished",
     "CallStarted",
     "CircuitStateChanged",
+    "CorrelationIdMismatched",
     "CorrelationIdReplaced",
     "DeadlineReached",
     "Event",
@@ -81,6 +82,18 @@ class CallFinished(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationIdReplaced(Event):
     """The caller's correlation id could not be sent and a fresh one took its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationIdMismatched(Event):
+    """
+    A response carried the correlation id of another call, and was not used.
+
+    Attributes:
+        received: The id that it carried.
+    """
+
+    received: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

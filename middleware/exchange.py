@@ -195,11 +195,14 @@ def wire_headers(request: PlatformRequest) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
 
 
-def check_headers(raw: Iterable[tuple[bytes, bytes]], config: TransportConfig) -> dict[str, str]:
+def check_headers(
+    request: PlatformRequest, raw: Iterable[tuple[bytes, bytes]], config: TransportConfig
+) -> dict[str, str]:
     """
     Return headers by their names in lower case, repeated ones joined, secrets left out.
 
     Raises:
+        CallError: The response is not one to *request*; see `PlatformRequest.check_head`.
         ResponseTooLargeError: They are beyond the limit.
     """
     headers: dict[str, str] = {}
@@ -210,6 +213,8 @@ def check_headers(raw: Iterable[tuple[bytes, bytes]], config: TransportConfig) -
         if key not in _HIDDEN_HEADERS:
             text = value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    if request.check_head is not None:
+        request.check_head(request, headers)  # R53: first, since nothing else of another call's response counts
     if size > config.max_header_bytes:
         raise head_too_large(config)
     return headers

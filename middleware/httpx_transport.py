@@ -58,7 +58,7 @@ class HttpxTransport:
             response = await self._inner.handle_async_request(wire_request)
             request.attempt.request_sent = "yes"
             try:
-                headers = check_headers(response.headers.raw, self._config)
+                headers = check_headers(request, response.headers.raw, self._config)
                 body = await read_body(_raw_pieces(response), headers, self._config)
                 await response.aclose()
             except BaseException:

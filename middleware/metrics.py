@@ -23,6 +23,7 @@ from .events import (
     AttemptRejected,
     CallFinished,
     CircuitStateChanged,
+    CorrelationIdMismatched,
     Event,
     HedgeRefused,
     HedgeStarted,
@@ -72,6 +73,7 @@ class MetricsListener:
             AttemptRejected: self._attempt_rejected,
             CallFinished: self._call_finished,
             CircuitStateChanged: self._circuit_state_changed,
+            CorrelationIdMismatched: self._correlation_id_mismatched,
             HedgeRefused: self._hedge_refused,
             HedgeStarted: self._hedge_started,
             HedgeWon: self._hedge_won,
@@ -97,6 +99,7 @@ class MetricsListener:
         self._rejections = _counter(meter, semconv.METRIC_REJECTIONS)
         self._transitions = _counter(meter, semconv.METRIC_CIRCUIT_TRANSITIONS)
         self._circuit_rejections = _counter(meter, semconv.METRIC_CIRCUIT_REJECTIONS)
+        self._mismatches = _counter(meter, semconv.METRIC_CORRELATION_ID_MISMATCHES)
         self._reloads = _counter(meter, semconv.METRIC_RELOADS)
 
     def observe(self, state: Callable[[], StackState], dropped: Callable[[], Mapping[str, int]]) -> None:
@@ -171,6 +174,9 @@ class MetricsListener:
                 semconv.CIRCUIT_BREAKER_TO: event.after,
             },
         )
+
+    def _correlation_id_mismatched(self, event: CorrelationIdMismatched) -> None:
+        self._mismatches.add(1, _operation(event.call))
 
     def _settings_reloaded(self, _event: SettingsReloaded) -> None:
         self._reloads.add(1, {**self._service, semconv.RELOAD_RESULT: "applied"})

@@ -19,6 +19,7 @@ from .events import (
     AttemptRejected,
     CallFinished,
     CircuitStateChanged,
+    CorrelationIdMismatched,
     CorrelationIdReplaced,
     Event,
     HedgeStarted,
@@ -189,6 +190,11 @@ def _correlation_id_replaced(_event: CorrelationIdReplaced) -> _Line:
     return _Line(logging.WARNING, semconv.LOG_CORRELATION_ID_REPLACED, {})
 
 
+def _correlation_id_mismatched(event: CorrelationIdMismatched) -> _Line:
+    fields = {"received_correlation_id": event.received}
+    return _Line(logging.WARNING, semconv.LOG_CORRELATION_ID_MISMATCHED, fields)
+
+
 def _settings_reloaded(event: SettingsReloaded) -> _Line:
     return _Line(logging.INFO, semconv.LOG_SETTINGS_RELOADED, {"changes": list(event.changes)})
 
@@ -204,6 +210,7 @@ _LINES: dict[type[Event], tuple[int, Callable[[Any], _Line], str]] = {
     AttemptRejected: (logging.DEBUG, _attempt_rejected, ATTEMPT_LOGGER_NAME),
     CallFinished: (logging.DEBUG, _call_finished, LOGGER_NAME),
     CircuitStateChanged: (logging.WARNING, _circuit_state_changed, LOGGER_NAME),
+    CorrelationIdMismatched: (logging.WARNING, _correlation_id_mismatched, LOGGER_NAME),
     CorrelationIdReplaced: (logging.WARNING, _correlation_id_replaced, LOGGER_NAME),
     HedgeStarted: (logging.DEBUG, _hedge_started, ATTEMPT_LOGGER_NAME),
     RetryBudgetExhausted: (logging.DEBUG, _budget_exhausted, LOGGER_NAME),

@@ -83,6 +83,8 @@ DEADLINE: Final = "mozaiks.deadline"
 """Seconds that the whole call had."""
 RELOAD_RESULT: Final = "mozaiks.settings.result"
 """`applied`, or `rejected` when the changed settings cannot be used."""
+CORRELATION_ID_RECEIVED: Final = "mozaiks.correlation_id.received"
+"""Id of another call that a response carried; the response was not used."""
 DROP_KIND: Final = "mozaiks.telemetry.kind"
 """What was lost: `event` (a listener raised) or `span` (the tracing SDK raised)."""
 EXPORTER: Final = "mozaiks.telemetry.exporter"
@@ -110,6 +112,8 @@ EVENT_HEDGE_WON: Final = "hedge.won"
 """A hedge answered first; the other attempts of its round were cancelled."""
 EVENT_DEADLINE_REACHED: Final = "deadline.reached"
 """The time for the whole call ran out, and what it was waiting for was cut."""
+EVENT_CORRELATION_ID_MISMATCHED: Final = "correlation_id.mismatched"
+"""The response carried another call's correlation id, and was not used."""
 
 LOG_CALL_SUCCEEDED: Final = "call.succeeded"
 """The call gave its result."""
@@ -131,6 +135,8 @@ LOG_CIRCUIT_STATE_CHANGED: Final = "circuit_breaker.state_changed"
 """A circuit breaker changed its state."""
 LOG_CORRELATION_ID_REPLACED: Final = "correlation_id.replaced"
 """The caller's correlation id could not be sent; a fresh one took its place."""
+LOG_CORRELATION_ID_MISMATCHED: Final = "correlation_id.mismatched"
+"""A response carried another call's correlation id; it was not used, and its connection was closed."""
 LOG_SETTINGS_RELOADED: Final = "settings.reloaded"
 """Changed settings came into force."""
 LOG_SETTINGS_REJECTED: Final = "settings.rejected"
@@ -230,6 +236,13 @@ METRIC_CIRCUIT_REJECTIONS: Final = Metric(
     "{request}",
     "Attempts refused by an open circuit.",
     (CONNECTOR_NAME,),
+)
+METRIC_CORRELATION_ID_MISMATCHES: Final = Metric(
+    "mozaiks.connector.correlation_id.mismatches",
+    "counter",
+    "{response}",
+    "Responses that carried another call's correlation id, and were not used.",
+    _OPERATION,
 )
 METRIC_RELOADS: Final = Metric(
     "mozaiks.settings.reloads",

@@ -14,7 +14,7 @@ from .bulkhead import BulkheadConfig, BulkheadMiddleware
 from .call_cap import CallCapConfig, CallCapMiddleware
 from .circuit_breaker import CircuitBreakerConfig, CircuitBreakerMiddleware, CircuitBreakers
 from .clock import Clock
-from .correlation import CorrelationMiddleware
+from .correlation import CorrelationConfig, CorrelationMiddleware
 from .deadline import AttemptTimeoutConfig, AttemptTimeoutMiddleware, DeadlineConfig, DeadlineMiddleware
 from .decode import DecodeMiddleware
 from .encode import EncodeMiddleware, IdempotencyConfig
@@ -57,6 +57,7 @@ class StackConfig:
     rate_limit: RateLimitConfig = field(default_factory=RateLimitConfig)
     circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
     attempt: AttemptTimeoutConfig = field(default_factory=AttemptTimeoutConfig)
+    correlation: CorrelationConfig = field(default_factory=CorrelationConfig)
     transport: TransportConfig = field(default_factory=TransportConfig)
     by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
 

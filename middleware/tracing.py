@@ -30,6 +30,7 @@ from .events import (
     AttemptRejected,
     CallFinished,
     CircuitStateChanged,
+    CorrelationIdMismatched,
     DeadlineReached,
     Event,
     HedgeRefused,
@@ -360,12 +361,17 @@ def _deadline_reached(span: Span, event: DeadlineReached) -> None:
     span.add_event(semconv.EVENT_DEADLINE_REACHED, {semconv.DEADLINE: event.total_s})
 
 
+def _correlation_id_mismatched(span: Span, event: CorrelationIdMismatched) -> None:
+    span.add_event(semconv.EVENT_CORRELATION_ID_MISMATCHED, {semconv.CORRELATION_ID_RECEIVED: event.received})
+
+
 _WRITERS: dict[type[Event], Callable[[Span, Any], None]] = {
     AttemptFinished: _attempt_finished,
     AttemptQueued: _attempt_queued,
     AttemptRejected: _attempt_rejected,
     CallFinished: _call_finished,
     CircuitStateChanged: _circuit_state_changed,
+    CorrelationIdMismatched: _correlation_id_mismatched,
     DeadlineReached: _deadline_reached,
     HedgeRefused: _hedge_refused,
     HedgeStarted: _hedge_started,

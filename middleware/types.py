@@ -245,6 +245,8 @@ class PlatformRequest:
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
         headers: Headers set so far, names in lower case.
+        check_head: Called with this request and the headers of a response before its body is read; raises a `CallError`
+            where the response is not one to this request, and its connection is then not used again.
     """
 
     call: Call
@@ -260,6 +262,7 @@ class PlatformRequest:
     target: str = field(default="", repr=False)
     content: bytes | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+    check_head: Callable[["PlatformRequest", Mapping[str, str]], None] | None = field(default=None, repr=False)
 
     @property
     def is_repeatable(self) -> bool:
@@ -282,6 +285,7 @@ class PlatformRequest:
             target=self.target,
             content=self.content,
             headers=dict(self.headers),
+            check_head=self.check_head,
         )
 
 
@@ -329,6 +333,9 @@ class Transport(Protocol):
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
         Send *request* to *url* once and read the whole answer, keeping `request.attempt.request_sent` current.
+
+        The headers of every response, whatever its status, go to `request.check_head` before the body is read; where
+        that raises, the connection is aborted.
 
         Raises:
             CallError: Any failure, translated, with the phase it happened in.

@@ -38,6 +38,7 @@ from middleware.events import (
     AttemptRejected,
     CallFinished,
     CircuitStateChanged,
+    CorrelationIdMismatched,
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
@@ -52,7 +53,7 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
     *(f"R{number}" for number in (1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 18, 19)),
-    *(f"R{number}" for number in (*range(30, 38), *range(40, 45), 50, 51, 52, 60, 61)),
+    *(f"R{number}" for number in (*range(30, 38), *range(40, 45), *range(50, 55), 60, 61)),
 ]
 OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
@@ -890,6 +891,79 @@ async def test_mistakes_of_the_caller_carry_the_record_too():
     with pytest.raises(InvalidArgumentError, match="app_id: required when scope is 'app'") as caught:
         await ManagedPaymentConnector(upstream.client()).cancel(scope="app", correlation_id="c-5")
     assert (caught.value.operation, caught.value.correlation_id) == ("cancel", "c-5")
+
+
+OTHERS = "9d8be2aa-ad34-4b04-8e15-09c1b2e0ff6a"
+
+
+def echoing(*statuses):
+    """Echoes the id of a request; a status of *statuses* that is negative comes with another call's instead."""
+    left = list(statuses)
+
+    def answer(seen):
+        status = left.pop(0)
+        received = OTHERS if status < 0 else seen.headers["x-correlation-id"]
+        return Reply(status=abs(status), json={}, headers={"x-correlation-id": received})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [-200, -404, -429, -503])
+@virtual_time
+async def test_a_response_of_another_call_counts_as_lost(status):
+    """R53: R11: a read is repeated, a write is not and is ambiguous; its status and Retry-After are another call's."""
+    upstream = ScriptedUpstream(echoing(200, status, 200, status))
+    events = []
+    client = upstream.client(telemetry=Telemetry(listener=events.append), **OFF)
+    await get(client)
+    response = await get(client)
+    assert [(one.outcome, one.status, one.request_sent) for one in response.outcome.timeline] == [
+        ("ResponseLostError", None, "maybe"),
+        ("ok", 200, "yes"),
+    ]
+    with pytest.raises(ResponseLostError) as caught:
+        await post(client)
+    assert (caught.value.outcome_unknown, caught.value.attempts, caught.value.retry_after_s) == (True, 1, None)
+    mismatched = [event for event in events if isinstance(event, CorrelationIdMismatched)]
+    assert [event.received for event in mismatched] == [OTHERS] * 2
+
+
+@virtual_time
+async def test_a_service_that_mixes_up_its_responses_is_refused():
+    """R53: R31: each counts as a failure, a 404 too."""
+    upstream = ScriptedUpstream(echoing(200, *[-200] * 5, *[-404] * 4))
+    client = upstream.client(retry={"max_attempts": 1})
+    await get(client)
+    for _ in range(9):
+        with pytest.raises(ResponseLostError):
+            await get(client)
+    with pytest.raises(CircuitOpenError):
+        await get(client)
+    upstream.assert_count(10)
+
+
+@virtual_time
+async def test_a_delete_whose_response_went_elsewhere_may_have_been_done():
+    """R53: R13: the 404 of the second attempt is the success of the first."""
+    upstream = ScriptedUpstream(echoing(200, -200, 404))
+    client = upstream.client(**OFF)
+    await get(client)
+    response = await client.request("DELETE", "/r", path_params={})
+    assert response.outcome.already_deleted
+
+
+@virtual_time
+async def test_each_service_is_judged_by_its_own_echo_and_its_own_switch():
+    """R53: what one client has learned is of its service alone."""
+    policies = Policies({"services": {"loose": {"correlation": {"verify_echo": False}}}})
+    upstream = ScriptedUpstream(echoing(200, -200, 200, -200))
+    await get(upstream.client(service="strict", policies=policies))
+    await get(upstream.client(service="other", policies=policies))  # it has not echoed yet
+    loose = upstream.client(service="loose", policies=policies)
+    await get(loose)
+    response = await get(loose)
+    assert (response.correlation_id, response.outcome.call.correlation_id == OTHERS) == (OTHERS, False)
+    upstream.assert_count(4)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

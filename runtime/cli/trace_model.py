@@ -318,6 +318,10 @@ _SAYINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     semconv.EVENT_HEDGE_STARTED: ("hedge", lambda told: f"started after {_figure(told.get(semconv.HEDGE_DELAY))} s"),
     semconv.EVENT_HEDGE_REFUSED: ("hedge", lambda told: f"not started: {told.get(semconv.HEDGE_REFUSAL)}"),
     semconv.EVENT_HEDGE_WON: ("hedge", lambda _told: "answered first"),
+    semconv.EVENT_CORRELATION_ID_MISMATCHED: (
+        "another call's response",
+        lambda told: str(told.get(semconv.CORRELATION_ID_RECEIVED)),
+    ),
     semconv.EVENT_DEADLINE_REACHED: ("deadline", lambda told: f"{_figure(told.get(semconv.DEADLINE))} s were over"),
 }
 

@@ -117,6 +117,11 @@ def test_a_call_hangs_below_the_hosts_spans():
         ("hedge.refused", {"mozaiks.hedge.refusal": "budget"}, ("hedge", "not started: budget")),
         ("hedge.won", {"mozaiks.hedge.number": 1}, ("hedge", "answered first")),
         ("deadline.reached", {"mozaiks.deadline": 25.0}, ("deadline", "25 s were over")),
+        (
+            "correlation_id.mismatched",
+            {"mozaiks.correlation_id.received": "9d8b"},
+            ("another call's response", "9d8b"),
+        ),
         ("something.else", {"a": 1, "b": "x"}, ("something.else", "1, x")),
     ],
 )  # fmt: skip

@@ -1,10 +1,15 @@
 """One scenario suite for every implementation: the mocks, and the managed connectors in each dialect."""
 
+import ast
 import asyncio
 import dataclasses
 import inspect
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from random import Random
+from typing import get_origin, get_type_hints
 
 import httpx
 import pytest
@@ -29,6 +34,7 @@ from runtime.connectors import billing, discovery, hosting, identity, payment, s
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
+from runtime.testing import ScriptedUpstream, virtual_time
 
 JWT = "token-ada"
 
@@ -534,3 +540,50 @@ def test_mutated_documents_give_an_object_or_a_typed_error(decode):
             assert ": " in error.reason, document
         except RejectedError as error:
             assert error.reason
+
+
+def values_in_paths():
+    """Every text that a connector's method puts into its path, by the connectors' own source."""
+    for module in (billing, discovery, hosting, identity, payment, service):
+        (managed,) = [kind for name, kind in vars(module).items() if re.fullmatch(r"Managed\w+Connector", name)]
+        for name, method in inspect.getmembers(managed, inspect.isfunction):
+            for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(method)))):
+                if isinstance(node, ast.keyword) and node.arg == "path_params" and isinstance(node.value, ast.Dict):
+                    for place, value in zip(node.value.keys, node.value.values, strict=True):
+                        case = managed, name, value.id, place.value
+                        yield pytest.param(*case, id=f"{managed.__name__}.{name}.{value.id}")
+
+
+def anything(kind):
+    """A value that an argument of *kind* may have."""
+    if dataclasses.is_dataclass(kind):
+        hints, missing = get_type_hints(kind), dataclasses.MISSING
+        needed = [field.name for field in dataclasses.fields(kind) if field.default is missing is field.default_factory]
+        return kind(**{name: anything(hints[name]) for name in needed})
+    return {Mapping: {}, dict: {}, list: [], Sequence: [], int: 1}.get(get_origin(kind) or kind, "x")
+
+
+@pytest.mark.parametrize(("managed", "name", "argument", "place"), list(values_in_paths()))
+@virtual_time
+async def test_no_id_leaves_the_route_of_its_method(managed, name, argument, place):
+    """R54: whichever method takes it; nothing is sent, and the error names the place and not the value."""
+    upstream = ScriptedUpstream([])
+    method = getattr(managed(upstream.client()), name)
+    hints = get_type_hints(method)
+    arguments = {
+        one.name: anything(hints[one.name])
+        for one in inspect.signature(method).parameters.values()
+        if one.default is inspect.Parameter.empty
+    }
+    for value in ("../admin/7", "7%2F..%2Fadmin", "a\\..\\b", "a\r\nb"):
+        with pytest.raises(InvalidArgumentError, match=f"path_params.{place}: must not hold") as caught:
+            await method(**{**arguments, argument: value})
+        assert (value in str(caught.value), caught.value.attempts) == (False, 0)
+    upstream.assert_count(0)
+
+
+def test_the_ids_of_all_connectors_are_looked_at():
+    """R54: the list above is whole."""
+    sources = [inspect.getsource(module) for module in (billing, discovery, hosting, identity, payment, service)]
+    placeholders = sum(len(re.findall(r"\{\w+\}", text)) for text in re.findall(r'"/api/[^"]*"', "".join(sources)))
+    assert len(list(values_in_paths())) == placeholders > 30

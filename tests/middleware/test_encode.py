@@ -1,8 +1,12 @@
 """A call's arguments into a request target and a body, or into an error that names the argument."""
 
+import re
 import uuid
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from layer_support import Upstream, a_request
 
 from middleware.encode import EncodeMiddleware, IdempotencyConfig, encode_body, encode_target
@@ -29,6 +33,100 @@ from middleware.errors import InvalidArgumentError
 def test_the_target(path, path_params, params, target):
     """One encoded segment per placeholder, one pair per query value."""
     assert encode_target(path, path_params, params) == target
+
+
+# What a value may look like and still be one segment, whoever decodes it.
+HARMLESS = [
+    *(
+        "a..b",
+        "..a",
+        "a..",
+        "...",
+        ".hidden",
+        "a.",
+        "a/b",
+        "a\\b",
+        "/",
+        "a//b",
+        "x;y",
+        "a;..",
+        "a/..b",
+        "a/...",
+        "100%",
+    ),
+    *("%2e%2e%2e", "%2ea", "a%2fb", "a%5cb", "%25", "%zz", "a%2", "%252525252e", "\u2025", "a\u00a0b", "\ufffd"),
+]
+CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
+
+
+def percent(text):
+    """Every byte of *text* as a percent triplet."""
+    return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+def spellings(text):
+    """*text* as it is, and percent-encoded once and twice: all of it, in parts, in both cases."""
+    separators = re.sub(r"[/\\]", lambda match: percent(match[0]), text)
+    once = [percent(text), percent(text).upper(), separators, text.replace(".", "%2e"), text.replace("..", ".%2E")]
+    return list(dict.fromkeys([text, *once, *(one.replace("%", "%25") for one in once)]))
+
+
+LEAVING = [
+    spelt
+    for text in ("../admin/7", "..\\admin", "a/..", "a\\..", "a/./b", "./a", "a\\.", "a/../../b", "..;/a", "a/..;x=1/b")
+    for spelt in spellings(text)
+] + ["..%2F%2e%252e", "%2e.%5c", "%252e%2e%252Fa", *spellings("/..")]
+
+
+@pytest.mark.parametrize("value", HARMLESS)
+def test_a_value_that_stays_in_its_segment_is_sent(value):
+    """R54: dots within a name, a lone percent sign, an encoded separator between names: each is one segment."""
+    path, _, segment = encode_target("/a/{id}", {"id": value}, None).rpartition("/")
+    assert (path, unquote(segment)) == ("/a", value)
+
+
+@pytest.mark.parametrize("value", [*LEAVING, *(spelt for text in (".", "..") for spelt in spellings(text)[1:])])
+def test_a_value_cannot_leave_its_segment(value):
+    """R54: nor does it in a path that was filled by hand; the value is not shown."""
+    for path, path_params, place in (("/a/{id}/b", {"id": value}, "path_params.id"), (f"/a/{value}", None, "path")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            encode_target(path, path_params, None)
+        reasons = {f"{place}: must not hold '.' or '..' segments"} | ({_HELD} if path_params is None else set())
+        assert caught.value.reason in reasons
+        assert value not in caught.value.reason.replace("'.' or '..'", "")
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+def test_a_value_holds_no_control_characters(control):
+    """R54: C0, DEL and C1, as they are or percent-encoded once or twice; in a path filled by hand neither."""
+    for spelt in (control, percent(control), percent(percent(control)).lower(), percent(control).replace("%", "%25")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            encode_target("/a/{id}", {"id": f"x{spelt}y"}, None)
+        assert caught.value.reason == "path_params.id: must not hold control characters"
+        with pytest.raises(InvalidArgumentError) as caught:
+            encode_target(f"/a/x{spelt}y", None, None)
+        assert caught.value.reason == _HELD
+
+
+@pytest.mark.parametrize("template", ["/a/../{id}", "/a/./{id}", "/a/%2e%2e/{id}", "/a/..%2f{id}"])
+def test_a_template_is_looked_at_too(template):
+    """R54: by the same rule."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        encode_target(template, {"id": "7"}, None)
+    assert caught.value.reason == _DOTS
+
+
+@given(st.text("./\\%25eEfFcC;a", max_size=12))
+def test_no_reader_that_decodes_up_to_three_times_is_led_elsewhere(value):
+    """R54: what is sent has been encoded once, so that its value decoded twice has been decoded three times."""
+    try:
+        target = encode_target("/a/{id}", {"id": value}, None)
+    except InvalidArgumentError:
+        return
+    assert target.count("/") == 2
+    for _ in range(3):
+        target = unquote(target)
+        assert not {".", ".."} & set(re.split(r"[/\\]", target))
 
 
 _HELD = "path: must not hold control characters, '\\', '?' or '#'; use params for a query"

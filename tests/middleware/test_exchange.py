@@ -67,23 +67,23 @@ def test_the_reason_holds_no_credentials_and_can_be_another():
 def test_headers_go_out_and_come_back_byte_for_byte():
     """Values may hold any byte, as HTTP has it since ever."""
     assert wire_headers(a_request(headers={"x-name": "Z\xfcrich"})) == [(b"x-name", b"Z\xfcrich")]
-    found = check_headers([(b"X-Name", b"Z\xfcrich"), (b"x-name", b"2")], TransportConfig())
+    found = check_headers(a_request(), [(b"X-Name", b"Z\xfcrich"), (b"x-name", b"2")], TransportConfig())
     assert found == {"x-name": "Z\xfcrich, 2"}
 
 
 @pytest.mark.parametrize("name", [b"Set-Cookie", b"WWW-Authenticate", b"authorization"])
 def test_headers_of_credentials_are_left_out(name):
     """R52: they are nobody's to read."""
-    assert check_headers([(name, b"secret"), (b"a", b"b")], TransportConfig()) == {"a": "b"}
+    assert check_headers(a_request(), [(name, b"secret"), (b"a", b"b")], TransportConfig()) == {"a": "b"}
 
 
 def test_a_head_is_counted_with_what_stands_between():
     """Name, value, a colon, a blank and the line's end: 1024 bytes pass, one more does not."""
     config = TransportConfig(max_header_bytes=1024)
     exact = [(b"a", b"x" * 507), (b"b", b"y" * 507)]
-    assert check_headers(exact, config)
+    assert check_headers(a_request(), exact, config)
     with pytest.raises(ResponseTooLargeError) as caught:
-        check_headers([(b"set-cookie", b"z" * 1011)], config)
+        check_headers(a_request(), [(b"set-cookie", b"z" * 1011)], config)
     told = head_too_large(config)
     assert caught.value.reason == told.reason == "response head larger than 1024 bytes"
     assert (caught.value.request_sent, told.request_sent) == ("yes", "yes")

@@ -78,6 +78,7 @@ FED = [
     (facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.1), "mozaiks.connector.hedges", OPERATION),
     (facts.HedgeWon(call=CALL, hedge=1), "mozaiks.connector.hedges.won", OPERATION),
     (facts.HedgeRefused(call=CALL, reason="bulkhead"), "mozaiks.connector.hedges.refused", {**OPERATION, "mozaiks.hedge.refusal": "bulkhead"}),
+    (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), "mozaiks.connector.correlation_id.mismatches", OPERATION),
     (facts.SettingsReloaded(call=CALL, changes=("x",)), "mozaiks.settings.reloads", {**SERVICE, "mozaiks.settings.result": "applied"}),
     (facts.SettingsRejected(call=CALL, problems=("x",)), "mozaiks.settings.reloads", {**SERVICE, "mozaiks.settings.result": "rejected"}),
 ]  # fmt: skip

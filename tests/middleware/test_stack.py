@@ -12,6 +12,7 @@ DEFAULTS = {
     "bulkhead": {"permits": 100, "queue": 900},
     "rate_limit": {"per_second": 0.0, "burst": 10},
     "attempt": {"timeout_s": 10.0, "announce": False},
+    "correlation": {"verify_echo": True},
     "transport": {
         "library": "httpcore",
         "connect_timeout_s": 5.0,

@@ -104,6 +104,11 @@ def provider(exporter):
         (facts.HedgeRefused(call=CALL, reason="budget"), "hedge.refused", {"mozaiks.hedge.refusal": "budget"}),
         (facts.HedgeWon(call=CALL, hedge=1), "hedge.won", {"mozaiks.hedge.number": 1}),
         (facts.DeadlineReached(call=CALL, total_s=25.0), "deadline.reached", {"mozaiks.deadline": 25.0}),
+        (
+            facts.CorrelationIdMismatched(call=CALL, received="9d8b"),
+            "correlation_id.mismatched",
+            {"mozaiks.correlation_id.received": "9d8b"},
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, facts.Event) else "",
 )

@@ -1,15 +1,19 @@
 """What every transport of ours holds, on real sockets: phases, bounds, cancellation, connections. One suite, each one."""
 
 import asyncio
+import contextlib
 import gzip
+import json
 import os
 import select
 import socket
 import ssl
 import sys
 import tracemalloc
+import uuid
 import zlib
 
+import httpx
 import pytest
 import trustme
 import uvloop
@@ -33,6 +37,7 @@ from middleware.deadline import AttemptTimeoutConfig
 from middleware.network import Socket
 from middleware.transport import TransportConfig, make_transport
 from middleware.types import Attempt
+from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 
 LIBRARIES = ["httpcore", "aiohttp"]
@@ -395,6 +400,118 @@ async def test_bytes_that_come_late_never_reach_the_next_call(library):
         for _ in range(20):
             await asyncio.sleep(0)
         assert (await wire.send(server)).body == b"1"
+
+
+# Responses of another call
+
+
+@pytest.fixture(params=[*LIBRARIES, "httpx"])
+def sender(request):
+    """Makes a client of a server: over each transport of ours, and over one of httpx's that was passed in."""
+
+    @contextlib.asynccontextmanager
+    async def make(server, **settings):
+        library = "httpcore" if request.param == "httpx" else request.param
+        policies = Policies({"transport": {"library": library}, "retry": {"base_delay_s": 0.001}, **settings})
+        async with contextlib.AsyncExitStack() as opened:
+            inner = await opened.enter_async_context(httpx.AsyncHTTPTransport()) if request.param == "httpx" else None
+            yield await opened.enter_async_context(PlatformHttpClient(server.url, policies=policies, transport=inner))
+
+    return make
+
+
+def echo(seen, *headers, status=b"200 OK"):
+    """What a service answers to *seen*: who asked for what, with the correlation id of the request."""
+    body = json.dumps({"target": seen.target}).encode()
+    return ok(body, b"x-correlation-id: " + seen.headers["x-correlation-id"].encode(), *headers, status=status)
+
+
+def shifting(*headers, status=b"200 OK"):
+    """On the first connection every request but the first gets what the one before it should have got."""
+
+    async def serve(peer, seen):
+        owed = serve.owed.setdefault(peer.number, [])
+        owed.append(seen)
+        await peer.write(echo(owed[-2], *headers, status=status) if peer.number == 1 and len(owed) > 1 else echo(seen))
+        return True
+
+    serve.owed = {}
+    return serve
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found", b"429 Too Many Requests", b"302 Found"])
+async def test_a_shifted_connection_gives_no_caller_the_document_of_another(sender, status):
+    """R53: whatever the status, the request is sent anew over another connection, and the shifted one is closed."""
+    async with RawServer(serve=shifting(status=status)) as server, sender(server) as client:
+        for user in range(6):
+            assert await client.get("/users/{id}", path_params={"id": user}) == {"target": f"/users/{user}"}
+        await settled(server.peers[0].closed.is_set)
+    assert [seen.connection for seen in server.requests] == [1, 1, *[2] * 5]
+    assert [seen.attempt[:9] for seen in server.requests] == ["attempt=1"] * 2 + ["attempt=2"] + ["attempt=1"] * 4
+
+
+async def test_many_callers_behind_shifted_connections_get_what_is_theirs(sender):
+    """R53: twenty at a time, each of the server's first connections shifted for good."""
+
+    async def serve(peer, seen):
+        owed = asked.setdefault(peer.number, [])
+        owed.append(seen)
+        await peer.write(echo(owed[-2] if len(owed) > 1 and peer.number <= 30 else seen))
+        return True
+
+    async def call(user):
+        try:
+            return user, await client.get("/users/{id}", path_params={"id": user})
+        except ResponseLostError:
+            return user, None
+
+    asked = {}
+    off = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
+    async with RawServer(serve=serve) as server, sender(server, **off) as client:
+        await client.get("/first")
+        found = [pair for _ in range(5) for pair in await asyncio.gather(*map(call, range(20)))]
+    assert [document for user, document in found if document not in (None, {"target": f"/users/{user}"})] == []
+    assert sum(document is not None for _, document in found) > 80
+
+
+async def test_the_outcome_of_a_write_whose_response_went_elsewhere_is_unknown(sender):
+    """R53: R11: it was sent, and no response told what became of it; the body of the wrong one is not waited for."""
+    other = uuid.uuid4()
+    late = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nx-correlation-id: " + str(other).encode() + b"\r\n\r\n"
+
+    async def serve(peer, seen):
+        await peer.write(echo(seen) if seen.method == "GET" else late)
+        return True
+
+    async with RawServer(serve=serve) as server, sender(server) as client:
+        await client.get("/a")
+        with pytest.raises(ResponseLostError, match="another call's correlation id") as caught:
+            await client.post("/b", path_params={}, json_body={})
+        await settled(server.peers[server.requests[-1].connection - 1].closed.is_set)
+    assert [seen.method for seen in server.requests] == ["GET", "POST"]
+    error = caught.value
+    assert (error.status, error.request_sent, error.outcome_unknown, error.stop_reason) == (
+        None,
+        "maybe",
+        True,
+        "not_retryable",
+    )
+    assert str(other) not in str(error)
+
+
+async def test_a_response_without_a_verdict_is_used(sender):
+    """R53: by a cache, by the switch, or before the service has ever echoed; the connection is kept."""
+    async with RawServer(serve=shifting(b"age: 1")) as server, sender(server) as client:
+        assert [await client.get(f"/{user}") for user in "abc"] == [{"target": f"/{user}"} for user in "aab"]
+    assert {seen.connection for seen in server.requests} == {1}
+    off = {"correlation": {"verify_echo": False}}
+    async with RawServer(serve=shifting()) as server, sender(server, **off) as client:
+        assert [await client.get(f"/{user}") for user in "abc"] == [{"target": f"/{user}"} for user in "aab"]
+    assert {seen.connection for seen in server.requests} == {1}
+    answers = (ok(b"{}", b"x-correlation-id: " + str(uuid.uuid4()).encode()) for _ in range(3))
+    async with RawServer(lambda _seen: next(answers)) as server, sender(server) as client:
+        assert [await client.get("/x") for _ in range(3)] == [{}] * 3
+    assert {seen.connection for seen in server.requests} == {1}
 
 
 # Bounds
