@@ -55,7 +55,7 @@ WHOLE = {f"middleware/{name}.py" for name in ("auth", "circuit_breaker", "errors
 """Modules of which every change must be noticed; for the others `SHARE`."""
 SHARE = 0.95
 # These read the text of the tree; those of tests/cli and tests/gateway start processes, which run the code of the tree.
-BLIND = {"tests/test_architecture.py", "tests/test_readme.py"}
+BLIND = {"tests/test_architecture.py", "tests/test_examples.py", "tests/test_readme.py"}
 PATIENCE_S = 10.0
 REACH = 0.5
 """Share of the time of all near tests that one change inside a function may take: slow, distant tests do not count."""

@@ -334,7 +334,7 @@ class DecodeError(CallError):
 
 class RejectedError(CallError):
     """
-    A 2xx answer whose body says `success: false`, as the platform's second generation does.
+    A 2xx response whose body says that the operation failed: `success` or `ok` false, a failing `status`.
 
     Args:
         problem: What the body said.

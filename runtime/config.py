@@ -16,12 +16,11 @@ In the environment: `MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS`, `MOZAIKS_CONNECTORS
     max_attempts = 1
 """
 
-import difflib
 import os
 import re
 import threading
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -30,19 +29,27 @@ from middleware.errors import ConfigError
 from middleware.knobs import Setting, settings_of
 from middleware.stack import SettingsChange, StackConfig
 
+from .typos import closest
+
 __all__ = [
     "FILE_VARIABLE",
     "PREFIX",
+    "REQUIRE_VARIABLE",
     "EffectiveSetting",
     "LivePolicies",
     "Policies",
     "Row",
+    "known_variables",
+    "no_such",
     "settings",
     "settings_table",
+    "switch",
 ]
 
 PREFIX = "MOZAIKS_CONNECTORS_"
 FILE_VARIABLE = f"{PREFIX}FILE"
+REQUIRE_VARIABLE = f"{PREFIX}REQUIRE_MANAGED"
+_OF_THE_LOADER = (FILE_VARIABLE, REQUIRE_VARIABLE)  # with the prefix, and no setting of a stack
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
@@ -214,10 +221,9 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _no_such(place: str, name: str, known: Iterable[str]) -> str:
-    """What is told of an unknown *name*, with the known one that is most like it."""
-    close = [f"{one}?" for one in difflib.get_close_matches(name, known, n=1)]
-    return "; did you mean ".join([f"{place}: no such setting", *close])
+def no_such(place: str, meant: str | None) -> str:
+    """Return the problem with an unknown name at *place*, with the known one that was most likely *meant*."""
+    return f"{place}: no such setting" + (f"; did you mean {meant}?" if meant else "")
 
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -226,12 +232,12 @@ def _no_such(place: str, name: str, known: Iterable[str]) -> str:
 def _from_env(environ: Mapping[str, str], services: Services | None, found: list[str]) -> _Layer:
     rows = {row.name: row for row in settings()}
     layer: _Layer = {}
-    for variable in sorted(name for name in environ if name.startswith(PREFIX) and name != FILE_VARIABLE):
+    for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _OF_THE_LOADER):
         text = environ[variable].strip()
         *names, name = variable.removeprefix(PREFIX).split("__")
         level = tuple(part.lower() for part in names)
         if name not in rows or not _is_known(level, services):
-            found.append(_no_such(variable, variable, _known_variables(rows, services)))
+            found.append(no_such(variable, closest(variable, known_variables(services))))
         elif text:
             try:
                 value = _parse(text, rows[name].setting.type)
@@ -250,13 +256,14 @@ def _is_known(level: Level, services: Services | None) -> bool:
     return level[0] in services and (len(level) == 1 or level[1] in services[level[0]])
 
 
-def _known_variables(rows: Mapping[str, Row], services: Services | None) -> Iterator[str]:
-    yield FILE_VARIABLE
-    for row in rows:
-        yield PREFIX + row
+def known_variables(services: Services | None) -> Iterator[str]:
+    """List every variable that settings can be given by, where these *services* and operations are known."""
+    yield from _OF_THE_LOADER
+    for row in settings():
+        yield PREFIX + row.name
         for service, operations in (services or {}).items():
-            yield f"{PREFIX}{service.upper()}__{row}"
-            yield from (f"{PREFIX}{service.upper()}__{operation.upper()}__{row}" for operation in operations)
+            yield f"{PREFIX}{service.upper()}__{row.name}"
+            yield from (f"{PREFIX}{service.upper()}__{operation.upper()}__{row.name}" for operation in operations)
 
 
 def _add(layer: _Layer, level: Level, row: Row, given: _Given, found: list[str]) -> None:
@@ -267,11 +274,21 @@ def _add(layer: _Layer, level: Level, row: Row, given: _Given, found: list[str])
         layer[level, row] = given
 
 
+def switch(text: str) -> bool:
+    """
+    Read the word of a switch, in any case: 1, true, yes, y, on; 0, false, no, n, off.
+
+    Raises:
+        ValueError: It is another word.
+    """
+    if text.lower() not in _TRUE | _FALSE:
+        raise ValueError("must be true or false")
+    return text.lower() in _TRUE
+
+
 def _parse(text: str, kind: type) -> Any:
     if kind is bool:
-        if text.lower() not in _TRUE | _FALSE:
-            raise ValueError("must be true or false")
-        return text.lower() in _TRUE
+        return switch(text)
     if kind is str:
         return text
     try:
@@ -381,7 +398,7 @@ class _Document:
         return {}
 
     def _unknown(self, path: str, known: Collection[str]) -> None:
-        self._found.append(_no_such(self._origin(path), path, known))
+        self._found.append(no_such(self._origin(path), closest(path, known)))
 
 
 # --- reload -----------------------------------------------------------------------------------------------------------

@@ -3,17 +3,24 @@
 import re
 from pathlib import Path
 
+import pytest
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-async def test_the_plugin_example_runs(no_settings):
-    """Self-hosted it greets the local user."""
+def plugin():
+    """The plugin that it shows."""
     (block,) = [
         block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "async def execute" in block
     ]
     namespace = {}
     exec(block, namespace)  # noqa: S102 - our own README
-    assert await namespace["execute"]({}) == {"hello": "mock_user"}
+    return namespace["execute"]
+
+
+async def test_the_plugin_example_runs(no_settings):
+    """Self-hosted it greets the local user."""
+    assert await plugin()({}) == {"hello": "mock_user"}
 
 
 async def test_the_plugin_example_tells_errors(no_settings):
@@ -21,12 +28,23 @@ async def test_the_plugin_example_tells_errors(no_settings):
     no_settings.setenv("MOZAIKS_MANAGED", "true")
     no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", "http://127.0.0.1:9")
     no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "1")
-    (block,) = [
-        block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "async def execute" in block
-    ]
-    namespace = {}
-    exec(block, namespace)  # noqa: S102 - our own README
-    assert (await namespace["execute"]({}))["error_code"] == "REQUEST_NOT_SENT"
+    assert (await plugin()({}))["error_code"] == "REQUEST_NOT_SENT"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MOZAIKS_MANAGED", "ture"),
+        ("MOZAIKS_CONNECTORS_REQUIRE_MANAGED", "true"),
+        ("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "0"),
+    ],
+)
+async def test_the_plugin_example_answers_for_wrong_settings(no_settings, name, value):
+    """A plugin must not raise, and loading does: the answer names the variable."""
+    no_settings.setenv(name, value)
+    found = await plugin()({})
+    assert found["error_code"] == "CONFIGURATION_ERROR"
+    assert found["error"].startswith(f"{name}: ")
 
 
 def test_the_files_it_names_exist():

@@ -6,7 +6,7 @@ One middleware stack per client, composed once. Clients of several services are 
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
@@ -41,6 +41,7 @@ __all__ = [
     "decoder",
     "refuse_failure",
     "succeeded",
+    "texts_of",
 ]
 
 _V = TypeVar("_V")
@@ -124,6 +125,27 @@ def any_key(value: Any) -> str:
 def any_texts(values: Any) -> list[str]:
     """Return a list of texts for any input at all, for mocks."""
     return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
+
+
+def texts_of(name: str, values: Any) -> tuple[list[str], str]:
+    """
+    Read the caller's argument *name*, in which a list of strings is wanted, for a managed method.
+
+    A single `str` is refused: it would be taken for the list of its letters.
+
+    Returns:
+        The strings, and what is wrong with the argument, for `CallArguments.problem`; one of the two is empty.
+    """
+    if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
+        return [], f"{name}: must be a list of str, got {type(values).__name__}"
+    try:
+        found = list(values)
+    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may hold anything
+        return [], f"{name}: cannot be read ({type(error).__name__})"
+    for index, value in enumerate(found):
+        if not isinstance(value, str):
+            return [], f"{name}[{index}]: must be str, got {type(value).__name__}"
+    return found, ""
 
 
 class PlatformHttpClient:

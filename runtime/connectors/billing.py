@@ -17,7 +17,7 @@ Endpoints:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ from .base import (
     decode_page,
     decoder,
     refuse_failure,
+    succeeded,
+    texts_of,
 )
 
 __all__ = [
@@ -208,7 +210,7 @@ _subscription_document = decoder(
 _feature = decoder(FeatureAccess)
 _usage = decoder(Usage)
 _checkout = decoder(Checkout, {Checkout: {"session_id": ("checkout_id",)}})
-_cancellation = decoder(Cancellation, {Cancellation: {"cancel_at": ("effective_at",)}})
+_cancellation_document = decoder(Cancellation, {Cancellation: {"cancel_at": ("effective_at",)}})
 _invoice = decoder(Invoice)
 
 
@@ -231,6 +233,12 @@ def _subscription(document: Any) -> Subscription:
     if isinstance(features, Mapping):
         flat["features"] = [name for name, granted in features.items() if granted is True]
     return _subscription_document(flat)
+
+
+def _cancellation(document: Any) -> Cancellation:
+    worked = succeeded(document)
+    said = {} if isinstance(document, bool) else document
+    return replace(_cancellation_document(said), success=worked)
 
 
 def _features(document: Any) -> dict[str, FeatureAccess]:
@@ -304,10 +312,11 @@ class ManagedBillingConnector:
         self, features: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> dict[str, FeatureAccess]:
         """Tell for each of *features* whether the caller may use it; what the platform leaves out is not allowed."""
-        asked = list(features)
+        asked, problem = texts_of("features", features)
         found: dict[str, FeatureAccess] = await self._http.post(
             "/api/billing/features/check",
             path_params={},
+            problem=problem,
             json_body={"features": asked},
             decode=_features,
             operation="check_features",

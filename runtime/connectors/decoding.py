@@ -30,6 +30,15 @@ _ISO = re.compile(
 _SHOWN_PROBLEMS = 5
 _TOTALS = ("total", "totalCount", "totalDeployments", "count", "Total", "TotalCount")
 
+# How the platform's three layers say whether a change worked: its flags, and the words of its status. A status that
+# is a number is an HTTP status. An operation of the second generation that was cancelled did not do its work, while
+# `cancelled` in the response to a cancellation is the wish come true.
+_FLAGS = ("success", "ok", "cancelled", "canceled")
+_OUTRIGHT = ("success", "ok")  # these say it of any document; `cancelled: false` may be a plain field of one
+_FAILED = frozenset({"failed", "failure", "error", "rejected", "refused", "denied", "declined", "unavailable"})
+_NOT_DONE = frozenset({"cancelled", "canceled", "rolling_back", "rolled_back"})
+_HTTP_ERROR = 400
+
 
 Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
 """Other names that the platform's services give to a field, per dataclass: `{App: {"id": ("app_id",)}}`."""
@@ -119,6 +128,7 @@ def _plan(
     return tuple(plan)
 
 
+@cache
 def _spellings(name: str) -> tuple[str, str, str]:
     """*name* in snake, camel and Pascal case."""
     head, *tail = name.split("_")
@@ -160,12 +170,20 @@ def refuse_failure(document: Any) -> Any:
     """
     Return *document*, unless it is a failure in a success's clothes: `{"success": false, "error": …}` in a 2xx.
 
+    `ok` says the same as `success`.
+
     Raises:
         RejectedError: It is; carries what the body says.
     """
-    if isinstance(document, Mapping) and document.get("success") is False and document.get("error"):
+    failed = isinstance(document, Mapping) and document.get("error")
+    if failed and any(flag is False for _, flag in _said(document, *_OUTRIGHT)):
         raise RejectedError(problem_of(dict(document)))
     return document
+
+
+def _said(document: Mapping[str, Any], *names: str) -> list[tuple[str, Any]]:
+    """Those of the fields *names* that *document* has, in each of their spellings."""
+    return [(name, document[spelling]) for name in names for spelling in _spellings(name) if spelling in document]
 
 
 def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[list[T], int | None]:
@@ -198,14 +216,39 @@ def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[li
 
 def succeeded(document: Any) -> bool:
     """
-    Tell whether a 2xx answer to a change says that it worked: its `success`, and True where it says nothing.
+    Read from a 2xx response to a change whether the change worked; True where the response says nothing about it.
+
+    All of these are read, and one that says no is enough: a bare `false`; the flags `success`, `ok`, `cancelled` and
+    `canceled`; a `status` such as `failed`, or an HTTP status from 400 on; an `error` without any flag; and the same
+    inside `operation`, which the second generation wraps around what it does.
 
     Raises:
-        DecodeError: `success` is there and is no flag.
+        RejectedError: It did not work, and the response has an `error`; carries what the body says.
+        DecodeError: A flag is neither true nor false.
     """
-    if not isinstance(refuse_failure(document), Mapping):
+    if isinstance(document, bool):
+        return document
+    if not isinstance(document, Mapping):
         return True
-    said = document.get("success", document.get("Success", True))
-    if not isinstance(said, bool):
-        raise DecodeError("success: must be true or false")
-    return said
+    worked = _worked(document, _FAILED)
+    operations = [inner for _, inner in _said(document, "operation") if isinstance(inner, Mapping)]
+    return all(_worked(inner, _FAILED | _NOT_DONE) for inner in operations) and worked
+
+
+def _worked(document: Mapping[str, Any], failed: frozenset[str]) -> bool:
+    flags = [_plain(flag, bool, f".{name}") for name, flag in _said(refuse_failure(document), *_FLAGS)]
+    error = document.get("error")
+    worked = (
+        all(flags)
+        and not any(_is_failure(status, failed) for _, status in _said(document, "status"))
+        and (bool(flags) or not error)
+    )
+    if not worked and error:
+        raise RejectedError(problem_of(dict(document)))
+    return worked
+
+
+def _is_failure(status: Any, failed: frozenset[str]) -> bool:
+    if isinstance(status, str):
+        return status.strip().lower() in failed
+    return status is False or (isinstance(status, int | float) and status >= _HTTP_ERROR)

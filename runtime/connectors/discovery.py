@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Page, PlatformHttpClient, any_copy, any_key, any_texts, decode_page, decoder, succeeded
+from .base import Page, PlatformHttpClient, any_copy, any_key, any_texts, decode_page, decoder, succeeded, texts_of
 
 __all__ = [
     "DiscoveryConnector",
@@ -217,9 +217,13 @@ def _quests(document: Any) -> tuple[list[Quest], int | None]:
     return decode_page(document, _quest, "items", "quests", "challenges")
 
 
-def _given(request: Any, *names: str) -> dict[str, Any]:
+def _body(request: Any, *names: str) -> tuple[dict[str, Any], str]:
+    """The fields of *request* that are not None, and what is wrong with them."""
     fields = {name: getattr(request, name) for name in names}
-    return {name: value for name, value in fields.items() if value is not None}
+    body, problem = {name: value for name, value in fields.items() if value is not None}, ""
+    if "tags" in body:
+        body["tags"], problem = texts_of("request.tags", body["tags"])
+    return body, problem
 
 
 class ManagedDiscoveryConnector:
@@ -245,15 +249,17 @@ class ManagedDiscoveryConnector:
         correlation_id: str = "",
     ) -> Page[Listing]:
         """List listings, those that match *q*, *category* and all of *tags* only."""
+        wanted, problem = texts_of("tags", tags)
 
         async def load(start: int) -> Page[Listing]:
             items, total = await self._http.get(
                 "/api/discovery/listings",
                 path_params={},
+                problem=problem,
                 params={
                     "q": q,
                     "category": category,
-                    "tags": ",".join(tags) or None,
+                    "tags": ",".join(wanted) or None,
                     "sort": sort,
                     "skip": start,
                     "limit": limit,
@@ -283,10 +289,12 @@ class ManagedDiscoveryConnector:
         self, request: ListingCreate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
         """Offer an app in the marketplace."""
+        body, problem = _body(request, "app_id", "title", "summary", "category", "tags", "price", "metadata")
         result: Listing = await self._http.post(
             "/api/discovery/listings",
             path_params={},
-            json_body=_given(request, "app_id", "title", "summary", "category", "tags", "price", "metadata"),
+            problem=problem,
+            json_body=body,
             decode=_listing,
             operation="create_listing",
             user_jwt=user_jwt,
@@ -298,10 +306,12 @@ class ManagedDiscoveryConnector:
         self, listing_id: str, request: ListingUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
         """Change a listing; only the fields that are not None are sent."""
+        body, problem = _body(request, "title", "summary", "category", "tags", "status", "price")
         result: Listing = await self._http.put(
             "/api/discovery/listings/{listing_id}",
             path_params={"listing_id": listing_id},
-            json_body=_given(request, "title", "summary", "category", "tags", "status", "price"),
+            problem=problem,
+            json_body=body,
             decode=_listing,
             operation="update_listing",
             user_jwt=user_jwt,

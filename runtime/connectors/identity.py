@@ -21,7 +21,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .base import DecodeError, Page, PlatformHttpClient, any_key, any_texts, decode_page, decoder, succeeded
+from .base import (
+    DecodeError,
+    Page,
+    PlatformHttpClient,
+    any_key,
+    any_texts,
+    decode_page,
+    decoder,
+    refuse_failure,
+    succeeded,
+    texts_of,
+)
 
 __all__ = [
     "IdentityConnector",
@@ -162,7 +173,7 @@ def _users(document: Any) -> tuple[list[User], int | None]:
 
 def _allowed(document: Any) -> bool:
     """Only a literal true allows; what is no clear answer is an error, never a permission."""
-    if isinstance(document, Mapping):
+    if isinstance(refuse_failure(document), Mapping):
         document = document.get("allowed", document.get("Allowed"))
     if not isinstance(document, bool):
         raise DecodeError("allowed: must be true or false")
@@ -170,7 +181,8 @@ def _allowed(document: Any) -> bool:
 
 
 def _results(document: Any) -> dict[str, bool]:
-    results = document.get("results", document.get("Results")) if isinstance(document, Mapping) else None
+    found = refuse_failure(document)
+    results = found.get("results", found.get("Results")) if isinstance(found, Mapping) else None
     if not isinstance(results, Mapping):
         raise DecodeError("results: must be an object")
     for name, allowed in results.items():
@@ -255,10 +267,12 @@ class ManagedIdentityConnector:
         self, user_id: str, roles: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
         """Replace all roles of a user. Returns True if successful."""
+        wanted, problem = texts_of("roles", roles)
         updated: bool = await self._http.put(
             "/api/users/{user_id}/roles",
             path_params={"user_id": user_id},
-            json_body={"roles": list(roles)},
+            problem=problem,
+            json_body={"roles": wanted},
             decode=succeeded,
             operation="update_user_roles",
             user_jwt=user_jwt,
@@ -284,10 +298,11 @@ class ManagedIdentityConnector:
         self, user_id: str, permissions: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> dict[str, bool]:
         """Tell for each of *permissions* whether a user has it, in one call; what the platform leaves out is False."""
-        asked = list(permissions)
+        asked, problem = texts_of("permissions", permissions)
         results: dict[str, bool] = await self._http.post(
             "/api/users/{user_id}/permissions/check",
             path_params={"user_id": user_id},
+            problem=problem,
             json_body={"permissions": asked},
             decode=_results,
             operation="check_permissions",

@@ -4,20 +4,23 @@ The bundle of all connectors, in the implementation that the configuration asks 
 To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one in `_mock`.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, fields
-from functools import wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_type_hints
 
 from middleware.clock import SystemClock
-from middleware.errors import forget_locals
+from middleware.errors import ConfigError, forget_locals
 from middleware.stack import Telemetry
 from middleware.transport import OwnTransport, TransportConfig, make_transport
-from runtime.config import FILE_VARIABLE, PREFIX, LivePolicies, Policies
+from runtime.config import FILE_VARIABLE, PREFIX, REQUIRE_VARIABLE, LivePolicies, Policies, known_variables, no_such
+from runtime.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
 from .billing import BillingConnector, ManagedBillingConnector, MockBillingConnector
@@ -37,13 +40,15 @@ __all__ = [
     "services_and_operations",
 ]
 
-_TRUTHY = frozenset({"1", "true", "yes", "y", "on"})
-_MODE = "MOZAIKS_HOSTING_MODE"
-_MANAGED = "MOZAIKS_MANAGED"
-_GATEWAY_URL = "MOZAIKS_GATEWAY_BASE_URL"
+_T = TypeVar("_T")
+
 _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
 _CORE_URL = "MOZAIKS_CORE_BASE_URL"
-_READ = (_MODE, _MANAGED, _GATEWAY_URL, _API_KEY, _CORE_URL)
+_READ = (HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL)
+
+# Without the NullHandler of the calls' logger: where no host has configured logging, Python prints these warnings on
+# stderr. Mocks allow everybody everything, and a program must not come to them by mistake without a line.
+_log = logging.getLogger("mozaiks.mode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class ConnectorConfig:
         core_base_url: Base URL for identity and billing; None or blank takes the gateway's.
         policies: Settings of the services' stacks: a fixed snapshot, or one that follows a file.
         telemetry: Where spans, metrics and events go.
+        mode_reason: Why this mode, for people; empty where the program itself chose it.
 
     Raises:
         ConfigError: A value is unusable.
@@ -69,6 +75,7 @@ class ConnectorConfig:
     core_base_url: str | None = None
     policies: Policies | LivePolicies = field(default_factory=Policies, compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+    mode_reason: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.managed_mode:
@@ -77,47 +84,93 @@ class ConnectorConfig:
                 check_base_url(self.core_base_url, name="core_base_url")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, *, settings: Mapping[str, Any] | None = None) -> Self:
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        telemetry: Telemetry | None = None,
+        require_managed: bool = False,
+    ) -> Self:
         """
         Read the configuration from the environment; nothing else in this library reads `MOZAIKS_*`.
 
         Managed mode needs a switch, `MOZAIKS_HOSTING_MODE=hosted` or a truthy `MOZAIKS_MANAGED`, and
-        `MOZAIKS_GATEWAY_BASE_URL`; anything less is self-hosted mode. Where `MOZAIKS_CONNECTORS_FILE` names a TOML file
-        of settings, they follow it while the program runs.
+        `MOZAIKS_GATEWAY_BASE_URL`; anything less is self-hosted mode. A switch without the URL is logged at
+        WARNING, and so is a variable whose name is one edit away from one that is read. Where `MOZAIKS_CONNECTORS_FILE`
+        names a TOML file of settings, they follow it while the program runs.
 
         Args:
             environ: Variables to read instead of the process's own.
             settings: Settings of the stacks as nested mappings, as in the file; stronger than both other sources.
+            telemetry: Where spans, metrics and events go; None takes the process's own providers.
+            require_managed: Anything but managed mode is an error, as with `MOZAIKS_CONNECTORS_REQUIRE_MANAGED=true`.
 
         Raises:
-            ConfigError: Lists every unusable setting by its variable.
+            ConfigError: Lists every unusable setting by its variable, or managed mode is required and not asked for.
         """
         env = os.environ if environ is None else environ
-        values = {name: env.get(name, "").strip() for name in _READ}
-        file = env.get(FILE_VARIABLE, "").strip()
-        services = services_and_operations()
-        policies: Policies | LivePolicies = (
-            LivePolicies(settings, environ=env, file=Path(file), services=services)
-            if file
-            else Policies(settings, environ=env, services=services)
-        )
-        managed = _is_managed(values)
-        if managed:
-            check_base_url(values[_GATEWAY_URL], name=_GATEWAY_URL)
-            if values[_CORE_URL]:
-                check_base_url(values[_CORE_URL], name=_CORE_URL)
+        found: list[str] = []
+        mode = mode_of(env, found)
+        if not found and not mode.managed and (require_managed or mode.required):
+            found.append(_not_managed(REQUIRE_VARIABLE if mode.required else "require_managed", mode.reason))
+        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, _CORE_URL)}
+        policies = _collect(lambda: _policies(env, settings), found)
+        for name in (GATEWAY_URL, _CORE_URL):
+            if mode.managed and values[name]:
+                _collect(partial(check_base_url, values[name], name=name), found)
+        typos = _typos(env)
+        if found or policies is None:
+            raise ConfigError([*found, *typos])
+        reason = mode.reason if mode.managed else "; ".join([mode.reason, *typos])
+        for typo in typos:
+            _warn("settings.unknown", typo)
+        if mode.incomplete:
+            _warn("mode.self_hosted", reason)
         return cls(
-            managed_mode=managed,
-            gateway_base_url=values[_GATEWAY_URL],
+            managed_mode=mode.managed,
+            gateway_base_url=values[GATEWAY_URL],
             api_key=values[_API_KEY] or None,
             core_base_url=values[_CORE_URL] or None,
             policies=policies,
+            telemetry=telemetry or Telemetry(),
+            mode_reason=reason,
         )
 
 
-def _is_managed(values: Mapping[str, str]) -> bool:
-    switched_on = values[_MODE].lower() == "hosted" or values[_MANAGED].lower() in _TRUTHY
-    return switched_on and bool(values[_GATEWAY_URL])
+def _policies(environ: Mapping[str, str], settings: Mapping[str, Any] | None) -> Policies | LivePolicies:
+    file, services = environ.get(FILE_VARIABLE, "").strip(), services_and_operations()
+    if file:
+        return LivePolicies(settings, environ=environ, file=Path(file), services=services)
+    return Policies(settings, environ=environ, services=services)
+
+
+def _collect(make: Callable[[], _T], found: list[str]) -> _T | None:
+    """Return what *make* makes; its problems go into *found* instead, so that one error can list all there are."""
+    try:
+        return make()
+    except ConfigError as error:
+        found.extend(error.problems)
+        return None
+
+
+@cache
+def _known_names() -> frozenset[str]:
+    return frozenset({*_READ, *known_variables(services_and_operations())})
+
+
+def _typos(environ: Mapping[str, str]) -> list[str]:
+    """Variables that nothing reads, and whose names are one edit away from one that is read."""
+    names = (name for name in environ if not name.startswith(PREFIX))  # of these an unknown one is an error already
+    return [no_such(ascii(name)[1:-1], meant) for name, meant in look_alikes(names, _known_names())]
+
+
+def _not_managed(place: str, reason: str) -> str:
+    return f"{place}: managed mode is required, but {reason}"
+
+
+def _warn(event: str, reason: str) -> None:
+    _log.warning("%s %s", event, reason, extra={"event": event, "reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +180,7 @@ class ConnectorBundle:
 
     Attributes:
         mode: `managed` or `self_hosted`.
+        mode_reason: Why this mode, for people: what decided it, and names that look like typos.
     """
 
     hosting: HostingConnector
@@ -136,6 +190,7 @@ class ConnectorBundle:
     service: ServiceConnector
     payment: PaymentConnector
     mode: Literal["managed", "self_hosted"]
+    mode_reason: str = field(default="", compare=False)
     _transports: tuple[OwnTransport, ...] = field(default=(), repr=False, compare=False)
 
     async def aclose(self) -> None:
@@ -163,7 +218,7 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
     return {
         known.name: tuple(name for name in vars(hints[known.name]) if not name.startswith("_"))
         for known in fields(ConnectorBundle)
-        if known.name not in {"mode", "_transports"}
+        if known.name not in {"mode", "mode_reason", "_transports"}
     }
 
 
@@ -191,6 +246,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         service=ManagedServiceConnector(http("service")),
         payment=ManagedPaymentConnector(http("payment")),
         mode="managed",
+        mode_reason=_reason(config),
         _transports=tuple(transports.values()),
     )
     for service, operations in services_and_operations().items():
@@ -217,7 +273,11 @@ def _forgetful(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...,
     return call
 
 
-def _mock() -> ConnectorBundle:
+def _reason(config: ConnectorConfig) -> str:
+    return config.mode_reason or f"the program chose it by ConnectorConfig(managed_mode={config.managed_mode})"
+
+
+def _mock(config: ConnectorConfig) -> ConnectorBundle:
     return ConnectorBundle(
         hosting=MockHostingConnector(),
         discovery=MockDiscoveryConnector(),
@@ -226,6 +286,7 @@ def _mock() -> ConnectorBundle:
         service=MockServiceConnector(),
         payment=MockPaymentConnector(),
         mode="self_hosted",
+        mode_reason=_reason(config),
     )
 
 
@@ -234,27 +295,40 @@ def _mock() -> ConnectorBundle:
 _lock = threading.Lock()
 _by_settings: dict[tuple[tuple[str, str], ...], ConnectorBundle] = {}
 _frozen: ConnectorBundle | None = None
+_logged: list[str] = []  # what is_managed_mode last logged
 
 
-def load_connectors(config: ConnectorConfig | None = None) -> ConnectorBundle:
+def load_connectors(config: ConnectorConfig | None = None, *, require_managed: bool = False) -> ConnectorBundle:
     """
     Load the connectors for *config*; without it, for the environment as it is now.
 
-    Loading from the environment is cheap and gives the same bundle for the same settings. Loading from a config
-    gives a new bundle, which the caller closes.
+    Loading from the environment is cheap and gives the same bundle for the same settings; what
+    `ConnectorConfig.from_env` logs, it logs once per bundle. Loading from a config gives a new bundle, which the caller
+    closes.
+
+    Args:
+        config: What to load instead of what the environment asks for.
+        require_managed: Anything but managed mode is an error.
 
     Raises:
-        ConfigError: A setting is unusable.
+        ConfigError: A setting is unusable, or managed mode is required and not asked for.
     """
     if config is not None:
-        return _managed(config) if config.managed_mode else _mock()
+        if require_managed and not config.managed_mode:
+            raise ConfigError(_not_managed("require_managed", _reason(config)))
+        return _managed(config) if config.managed_mode else _mock(config)
     settings = _snapshot()
     bundle = _by_settings.get(settings)
     if bundle is None:
         with _lock:
             bundle = _by_settings.get(settings)
             if bundle is None:
-                bundle = _by_settings[settings] = load_connectors(ConnectorConfig.from_env(dict(settings)))
+                # All names, since a typo may be in any of them; of values only those that are read.
+                environ = {**dict.fromkeys(os.environ, ""), **dict(settings)}
+                loaded = ConnectorConfig.from_env(environ, require_managed=require_managed)
+                bundle = _by_settings[settings] = load_connectors(loaded)
+    if require_managed and bundle.mode != "managed":
+        raise ConfigError(_not_managed("require_managed", bundle.mode_reason))
     return bundle
 
 
@@ -276,11 +350,26 @@ def reset_connectors() -> None:
     with _lock:
         bundles = list(_by_settings.values())
         _by_settings.clear()
+        _logged.clear()
         _frozen = None
     for bundle in bundles:
         bundle.close_soon()
 
 
 def is_managed_mode() -> bool:
-    """Does the environment, as it is now, ask for managed mode?"""
-    return _is_managed({name: os.environ.get(name, "").strip() for name in _READ})
+    """
+    Does the environment, as it is now, ask for managed mode?
+
+    Never raises. A word that is none of a switch's, for which `load_connectors` raises, gives False and one line at
+    WARNING.
+    """
+    found: list[str] = []
+    mode = mode_of(os.environ, found)
+    if not found:
+        return mode.managed
+    with _lock:
+        is_new = found != _logged
+        _logged[:] = found
+    if is_new:
+        _warn("mode.unreadable", "; ".join(found))
+    return False

@@ -266,11 +266,12 @@ def test_a_wrong_item_names_its_place():
     assert reason_of(decode_page, [{"thing_id": "t", "size": True}], thing, "things") == "$[0]: size: must be a number"
 
 
+@pytest.mark.parametrize("flag", ["success", "ok", "Success", "Ok"])
 @pytest.mark.parametrize("function", [thing, refuse_failure, succeeded, lambda it: decode_page(it, thing, "items")])
-def test_a_failure_in_a_successs_clothes_is_an_error(function):
+def test_a_failure_in_a_successs_clothes_is_an_error(function, flag):
     """It carries what the body says."""
     with pytest.raises(RejectedError) as caught:
-        function({"success": False, "error": {"code": "Full", "message": "no room"}, "thing_id": "t", "items": []})
+        function({flag: False, "error": {"code": "Full", "message": "no room"}, "thing_id": "t", "items": []})
     assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "no room")
 
 
@@ -281,6 +282,9 @@ def test_a_failure_in_a_successs_clothes_is_an_error(function):
         {"success": False},
         {"success": False, "error": None},
         {"success": 0, "error": "x"},
+        {"ok": False},
+        {"cancelled": False, "error": "x"},
+        {"status": "failed", "error": "x"},
         {"error": "x"},
         ["success", "error"],
         None,
@@ -302,6 +306,39 @@ def test_whatever_else_is_no_failure(document):
         ({}, True),
         ([], True),
         (None, True),
+        (True, True),
+        (False, False),
+        ({"ok": True}, True),
+        ({"ok": False}, False),
+        ({"Ok": False}, False),
+        ({"cancelled": False}, False),
+        ({"Cancelled": False}, False),
+        ({"canceled": False}, False),
+        ({"cancelled": True}, True),
+        ({"success": True, "ok": False}, False),
+        ({"success": True, "Success": False}, False),
+        ({"ok": True, "status": "failed"}, False),
+        ({"status": "failed"}, False),
+        ({"status": " FAILURE "}, False),
+        ({"Status": "error"}, False),
+        ({"status": "rejected"}, False),
+        ({"status": False}, False),
+        ({"status": 400}, False),
+        ({"status": 503.0}, False),
+        ({"status": 399}, True),
+        ({"status": True}, True),
+        ({"status": "cancelled"}, True),
+        ({"status": "deleted"}, True),
+        ({"status": None}, True),
+        ({"status": ["failed"]}, True),
+        ({"success": True, "error": "x"}, True),
+        ({"error": None}, True),
+        ({"success": True, "operation": {"status": "failed", "error": None}}, False),
+        ({"success": True, "operation": {"status": "cancelled"}}, False),
+        ({"success": True, "operation": {"status": "rolling_back"}}, False),
+        ({"success": True, "operation": {"status": "succeeded"}}, True),
+        ({"success": False, "operation": {"status": "succeeded"}}, False),
+        ({"success": True, "operation": "failed"}, True),
     ],
 )
 def test_a_change_tells_whether_it_worked(document, told):
@@ -309,10 +346,29 @@ def test_a_change_tells_whether_it_worked(document, told):
     assert succeeded(document) is told
 
 
-@pytest.mark.parametrize("document", [{"success": "yes"}, {"success": None}, {"Success": 1}])
-def test_an_unclear_success_is_a_decode_error(document):
-    """A text is no flag."""
-    assert reason_of(succeeded, document) == "success: must be true or false"
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"ok": False, "error": "x y", "error_code": "Full"},
+        {"cancelled": False, "error": "Full", "message": "x y"},
+        {"status": "failed", "error": {"code": "Full", "message": "x y"}},
+        {"error": "Full", "message": "x y"},
+        {"success": True, "operation": {"status": "failed", "error": {"code": "Full", "message": "x y"}}},
+    ],
+)
+def test_a_change_that_failed_with_an_error_carries_it(document):
+    """Code and message are the body's, whichever way it says that it failed."""
+    with pytest.raises(RejectedError) as caught:
+        succeeded(document)
+    assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "x y")
+
+
+@pytest.mark.parametrize("value", ["yes", "false", None, 0, 1])
+@pytest.mark.parametrize("flag", ["success", "ok", "cancelled", "canceled"])
+def test_an_unclear_flag_is_a_decode_error(flag, value):
+    """A text, a number or nothing is no flag, in any spelling."""
+    assert reason_of(succeeded, {flag: value}) == f"{flag}: must be true or false"
+    assert reason_of(succeeded, {flag.capitalize(): value}) == f"{flag}: must be true or false"
 
 
 JSON = st.recursive(

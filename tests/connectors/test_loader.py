@@ -4,11 +4,14 @@ import asyncio
 import dataclasses
 import gc
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from middleware import ClientClosedError, ConfigError
+from middleware import ClientClosedError, ConfigError, Telemetry
 from runtime.connectors.loader import (
     ConnectorBundle,
     ConnectorConfig,
@@ -20,6 +23,7 @@ from runtime.connectors.loader import (
 from runtime.gateway import DEFAULT_API_KEY, Gateway, GatewayProcess
 
 URL = "http://gateway.test/base"
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,12 @@ URL = "http://gateway.test/base"
         (None, "on", URL, True),
         (None, "y", URL, True),
         (None, "1", URL, True),
-        (None, "2", URL, False),
+        (None, "off", URL, False),
+        ("", "", URL, False),
+        ("self_hosted", "0", URL, False),
+        (" Self_Hosted ", " N ", URL, False),
+        ("self_host", "FALSE", URL, False),
+        (None, "no", None, False),
     ],
 )
 def test_managed_mode_needs_a_switch_and_a_url(no_settings, mode, managed, url, expected):
@@ -51,6 +60,278 @@ def test_managed_mode_needs_a_switch_and_a_url(no_settings, mode, managed, url, 
             no_settings.setenv(name, value)
     assert is_managed_mode() is expected
     assert load_connectors().mode == ("managed" if expected else "self_hosted")
+
+
+WORDS = "must be 1, true, yes, y, on, 0, false, no, n, off or empty"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("MOZAIKS_MANAGED", "ture", f"{WORDS}, got 'ture'"),
+        ("MOZAIKS_MANAGED", " 2 ", f"{WORDS}, got '2'"),
+        ("MOZAIKS_MANAGED", "hosted", f"{WORDS}, got 'hosted'"),
+        ("MOZAIKS_MANAGED", "moz_live_0123456789", f"{WORDS}, got 19 characters"),
+        ("MOZAIKS_HOSTING_MODE", "host", "must be hosted, self_host, self_hosted or empty, got 'host'"),
+        ("MOZAIKS_HOSTING_MODE", "true", "must be hosted, self_host, self_hosted or empty, got 'true'"),
+        ("MOZAIKS_CONNECTORS_REQUIRE_MANAGED", "maybe", f"{WORDS}, got 'maybe'"),
+    ],
+)
+def test_any_other_word_is_an_error(no_settings, caplog, name, value, problem):
+    """A typo must not make everybody an admin; asking for the mode never raises, and logs the problem once."""
+    no_settings.setenv("MOZAIKS_HOSTING_MODE", "hosted")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    no_settings.setenv(name, value)
+    for load in (load_connectors, get_connectors, ConnectorConfig.from_env):
+        with pytest.raises(ConfigError) as caught:
+            load()
+        assert caught.value.problems == (f"{name}: {problem}",)
+    assert caplog.records == []
+    assert [is_managed_mode() for _ in range(3)] == [False] * 3
+    assert lines(caplog) == [("WARNING", f"mode.unreadable {name}: {problem}")]
+    no_settings.setenv(name, "another")
+    assert [is_managed_mode() for _ in range(3)] == [False] * 3
+    assert len(caplog.records) == 2
+
+
+def lines(caplog):
+    """What was logged of the mode."""
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "mozaiks.mode"]
+
+
+def test_every_problem_is_listed_at_once():
+    """Words, settings, the URL, and names that may explain them."""
+    environ = {
+        "MOZAIKS_HOSTING_MODE": "hosted",
+        "MOZAIKS_MANAGED": "ture",
+        "MOZAIKS_GATEWAY_BASE_URL": "gateway",
+        "MOZAIKS_CORE_BASE_URL": "core",
+        "MOZAIKS_CONNECTORS_RETRY_MAX_ATEMPTS": "2",
+        "MOZAIKS_GATEWAY_APIKEY": "k",
+    }
+    with pytest.raises(ConfigError) as caught:
+        ConnectorConfig.from_env(environ)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "MOZAIKS_MANAGED",
+        "MOZAIKS_CONNECTORS_RETRY_MAX_ATEMPTS",
+        "MOZAIKS_GATEWAY_BASE_URL",
+        "MOZAIKS_CORE_BASE_URL",
+        "MOZAIKS_GATEWAY_APIKEY",
+    ]
+
+
+HOSTED = "MOZAIKS_HOSTING_MODE is hosted"
+ON = "MOZAIKS_MANAGED is on"
+NEITHER = "neither MOZAIKS_HOSTING_MODE nor MOZAIKS_MANAGED switches managed mode on"
+NO_URL = "but MOZAIKS_GATEWAY_BASE_URL is not set"
+SET = "and MOZAIKS_GATEWAY_BASE_URL is set"
+
+
+@pytest.mark.parametrize(
+    ("hosting_mode", "managed", "url", "reason", "warns"),
+    [
+        ("", "", "", NEITHER, False),
+        ("self_host", "no", URL, NEITHER, False),
+        ("", "true", "", f"{ON}, {NO_URL}", True),
+        ("hosted", "", " ", f"{HOSTED}, {NO_URL}", True),
+        ("hosted", "1", "", f"{HOSTED} and {ON}, {NO_URL}", True),
+        ("", "true", URL, f"{ON}, {SET}", False),
+        ("hosted", "0", URL, f"{HOSTED}, {SET}", False),
+        ("self_host", "true", URL, f"{ON}, {SET}", False),
+    ],
+)
+def test_the_bundle_says_why_it_has_its_mode(no_settings, caplog, hosting_mode, managed, url, reason, warns):
+    """A switch without a URL is logged, once per bundle and not per load."""
+    no_settings.setenv("MOZAIKS_HOSTING_MODE", hosting_mode)
+    no_settings.setenv("MOZAIKS_MANAGED", managed)
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", url)
+    assert [load_connectors().mode_reason for _ in range(3)] == [reason] * 3
+    expected = [("WARNING", f"mode.self_hosted {reason}")] if warns else []
+    assert lines(caplog) == expected
+    assert all((record.event, record.reason) == ("mode.self_hosted", reason) for record in caplog.records)
+    reset_connectors()
+    load_connectors()
+    assert lines(caplog) == expected * 2
+    is_managed_mode()
+    assert lines(caplog) == expected * 2
+
+
+def test_a_mode_that_the_program_chose_says_so(caplog):
+    """By its config, in which the environment has no part."""
+    assert "ConnectorConfig(managed_mode=False)" in load_connectors(ConnectorConfig()).mode_reason
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=URL)
+    assert "ConnectorConfig(managed_mode=True)" in load_connectors(config).mode_reason
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MOZAIKS_GATEWAY_BASEURL", "MOZAIKS_GATEWAY_BASE_URL"),
+        ("MOZAIKS_GATEWAY_BASE_URLS", "MOZAIKS_GATEWAY_BASE_URL"),
+        ("MOZAIKS_GATEWAY_BASE-URL", "MOZAIKS_GATEWAY_BASE_URL"),
+        ("MOZAIKS_MANGAED", "MOZAIKS_MANAGED"),
+        ("MOZAIK_MANAGED", "MOZAIKS_MANAGED"),
+        ("MOZAIKS_HOSTINGMODE", "MOZAIKS_HOSTING_MODE"),
+        ("MOZAIKS_GATEWAY_APIKEY", "MOZAIKS_GATEWAY_API_KEY"),
+        ("MOZAIKS_CORE_BASE_URI", "MOZAIKS_CORE_BASE_URL"),
+        ("MOZAIKS_CONNECTOR_REQUIRE_MANAGED", "MOZAIKS_CONNECTORS_REQUIRE_MANAGED"),
+        ("MOZAIKS_CONECTORS_FILE", "MOZAIKS_CONNECTORS_FILE"),
+        ("MOZAIKS_CONNECTOR_RETRY_MAX_ATTEMPTS", "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"),
+        (
+            "MOZAIKS_CONENCTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS",
+            "MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS",
+        ),
+    ],
+)
+@pytest.mark.parametrize("managed", [False, True])
+def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, managed):
+    """In both modes, once per bundle; and in the reason where mocks answer. Its value is in neither."""
+    problem = f"{name}: no such setting; did you mean {meant}?"
+    if managed:
+        no_settings.setenv("MOZAIKS_MANAGED", "1")
+        no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    no_settings.setenv(name, "hunter2")
+    bundle = load_connectors()
+    assert load_connectors() is bundle
+    assert lines(caplog) == [("WARNING", f"settings.unknown {problem}")]
+    assert bundle.mode_reason == (f"{ON}, {SET}" if managed else f"{NEITHER}; {problem}")
+    assert "hunter2" not in caplog.text
+
+
+def test_the_typo_behind_a_missing_url_is_in_the_reason(no_settings, caplog):
+    """The line that says that mocks answer says what to do about it."""
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASEURL", URL)
+    reason = load_connectors().mode_reason
+    assert reason.endswith(
+        "is not set; MOZAIKS_GATEWAY_BASEURL: no such setting; did you mean MOZAIKS_GATEWAY_BASE_URL?"
+    )
+    assert ("WARNING", f"mode.self_hosted {reason}") in lines(caplog)
+
+
+def test_a_reported_name_cannot_forge_a_line(no_settings, caplog):
+    """A line break in it is shown as an escape."""
+    no_settings.setenv("MOZAIKS_MANAGED\n", "1")
+    load_connectors()
+    assert lines(caplog) == [
+        ("WARNING", "settings.unknown MOZAIKS_MANAGED\\n: no such setting; did you mean MOZAIKS_MANAGED?")
+    ]
+
+
+# Names that the core, its telemetry push, its billing and the second generation's clients read.
+OTHERS = [
+    "MOZAIKS_APP_ID",
+    "MOZAIKS_API_KEY",
+    "MOZAIKS_SDK_VERSION",
+    "MOZAIKS_PLATFORM_URL",
+    "MOZAIKS_PLATFORM_CLIENT_ID",
+    "MOZAIKS_PLATFORM_CLIENT_SECRET",
+    "MOZAIKS_PLATFORM_TOKEN_SCOPE",
+    "MOZAIKS_PLATFORM_API_KEY",
+    "MOZAIKS_BILLING_PROVIDER",
+    "MOZAIKS_USAGE_BATCH_SIZE",
+    "MOZAIKS_USAGE_FLUSH_INTERVAL",
+    "MOZAIKS_ALLOWED_SERVICE_KEYS",
+    "MOZAIKS_PLUGIN_TIMEOUT_SECONDS",
+    "MOZAIKS_PLUGINS_PATH",
+    "MOZAIKS_CONFIGS_PATH",
+    "MOZAIKS_LOAD_DOTENV",
+    "MOZAIKS_CLOUD_API_BASE",
+    "MOZAIKS_CLOUD_API_KEY",
+    "MOZAIKS_CLOUD_APP_ID",
+    "MOZAIKS_CLOUD_USAGE_API_KEY",
+    "MOZAIKSPAY_API_BASE",
+    "MOZAIKSPAY_API_KEY",
+    "MOZAIKSPAY_CLIENT_ID",
+    "MOZAIKSPAY_CLIENT_SECRET",
+    "MOZAIKS_BACKEND_URL",
+    "MOZAIKS_VENV",
+    "PLATFORM_GATEWAY_URL",
+    "INSIGHTS_API_BASE_URL",
+    "INSIGHTS_BASE_URL",
+    "MONETIZATION",
+    "ENV",
+    "PORT",
+    "LOGS_AS_JSON",
+    "PATH",
+]
+
+
+def test_other_programs_names_are_no_typos(no_settings, caplog):
+    """The core has variables of its own under the same prefix."""
+    for name in OTHERS:
+        no_settings.setenv(name, "1")
+    assert load_connectors().mode_reason == NEITHER
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("by", ["variable", "argument"])
+def test_managed_mode_can_be_required(no_settings, caplog, by):
+    """Then mocks are an error at load, with the reason; managed mode loads as ever."""
+    required = {"require_managed": True} if by == "argument" else {}
+    place = "require_managed" if by == "argument" else "MOZAIKS_CONNECTORS_REQUIRE_MANAGED"
+    if by == "variable":
+        no_settings.setenv(place, " Yes ")
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    for load in (load_connectors, ConnectorConfig.from_env):
+        with pytest.raises(ConfigError) as caught:
+            load(**required)
+        assert caught.value.problems == (f"{place}: managed mode is required, but {ON}, {NO_URL}",)
+    no_settings.setenv("MOZAIKS_GATEWAY_BASEURL", URL)
+    with pytest.raises(ConfigError, match=r"did you mean MOZAIKS_GATEWAY_BASE_URL\?"):
+        load_connectors(**required)
+    assert caplog.records == []
+    no_settings.delenv("MOZAIKS_GATEWAY_BASEURL")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    assert load_connectors(**required).mode == "managed"
+    assert ConnectorConfig.from_env(**required).managed_mode
+
+
+def test_mocks_that_are_loaded_already_do_not_pass_for_managed(no_settings):
+    """Some other caller may have loaded them for the same settings."""
+    assert load_connectors().mode == "self_hosted"
+    with pytest.raises(ConfigError, match=f"^require_managed: managed mode is required, but {NEITHER}$"):
+        load_connectors(require_managed=True)
+    with pytest.raises(ConfigError, match=r"^require_managed: "):
+        load_connectors(ConnectorConfig(), require_managed=True)
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=URL)
+    assert load_connectors(config, require_managed=True).mode == "managed"
+
+
+@pytest.mark.parametrize("value", ["", "0", "false"])
+def test_nothing_is_required_unless_asked_for(no_settings, value):
+    """Self-hosted mode needs no setting at all."""
+    no_settings.setenv("MOZAIKS_CONNECTORS_REQUIRE_MANAGED", value)
+    assert load_connectors().mode == "self_hosted"
+
+
+def test_the_environments_config_takes_telemetry(recorder):
+    """A host with telemetry of its own keeps the environment's mode."""
+    environ = {"MOZAIKS_MANAGED": "true", "MOZAIKS_GATEWAY_BASE_URL": URL}
+    config = ConnectorConfig.from_env(environ, telemetry=recorder.telemetry)
+    assert (config.managed_mode, config.telemetry) == (True, recorder.telemetry)
+    assert ConnectorConfig.from_env(environ).telemetry == Telemetry()
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"MOZAIKS_MANAGED": "true"}, f"mode.self_hosted {ON}, {NO_URL}\n"),
+        (
+            {"MOZAIKS_MANGED": "true"},
+            "settings.unknown MOZAIKS_MANGED: no such setting; did you mean MOZAIKS_MANAGED?\n",
+        ),
+        ({}, ""),
+    ],
+)
+def test_a_program_without_logging_prints_the_warning(no_settings, setting, expected):
+    """Mocks must not come without a line, whatever the host has configured."""
+    command = [sys.executable, "-c", "from runtime.connectors.loader import load_connectors; load_connectors()"]
+    result = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **setting}, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", expected)
 
 
 def test_the_bundle_is_frozen_and_keyword_only():

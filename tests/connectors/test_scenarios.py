@@ -6,10 +6,10 @@ import dataclasses
 import inspect
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import httpx
 import pytest
@@ -442,7 +442,157 @@ def test_each_module_keeps_the_contract(module):
             assert signature.parameters[option].default == default
 
 
-HOSTILE = [None, "", "\ud800", "x" * 10_000, object(), [], {}, 7]
+CHANGES = [
+    (payment.ManagedPaymentConnector, "cancel", {"scope": "platform"}),
+    (billing.ManagedBillingConnector, "cancel_subscription", {"scope": "platform"}),
+    (identity.ManagedIdentityConnector, "update_user_roles", {"user_id": "u", "roles": []}),
+    (hosting.ManagedHostingConnector, "delete_app", {"app_id": "a"}),
+    (hosting.ManagedHostingConnector, "remove_domain", {"app_id": "a", "domain_id": "d"}),
+    (discovery.ManagedDiscoveryConnector, "delete_listing", {"listing_id": "l"}),
+    (service.ManagedServiceConnector, "delete_item", {"item_id": "i"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("document", "worked"),
+    [
+        ({"ok": False}, False),
+        ({"success": False}, False),
+        ({"cancelled": False}, False),
+        ({"status": "failed"}, False),
+        (False, False),
+        ({"success": True, "status": "failed"}, False),
+        ({"ok": True}, True),
+        ({"success": True}, True),
+        (True, True),
+        ({}, True),
+    ],
+)
+@pytest.mark.parametrize(("kind", "operation", "arguments"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
+async def test_every_change_reads_success_alike(kind, operation, arguments, document, worked):
+    """No service says done where the platform says that it is not."""
+    result = await getattr(answering(kind, document), operation)(**arguments)
+    assert (result.success if isinstance(result, billing.Cancellation) else result) is worked
+
+
+@pytest.mark.parametrize("document", [{"ok": False, "error": "Full"}, {"status": "failed", "error": "Full"}])
+@pytest.mark.parametrize(("kind", "operation", "arguments"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
+async def test_every_change_that_failed_with_an_error_raises_it(kind, operation, arguments, document):
+    """With the platform's own code."""
+    with pytest.raises(RejectedError) as caught:
+        await getattr(answering(kind, document), operation)(**arguments)
+    assert caught.value.problem.code == "Full"
+
+
+async def test_a_cancellation_says_when_and_why():
+    """What else the response says is kept, and an empty one is a success."""
+    document = {"ok": False, "effective_at": "2026-01-01", "message": "not yours"}
+    found = await answering(billing.ManagedBillingConnector, document).cancel_subscription(scope="platform")
+    assert (found.success, found.cancel_at.year, found.message) == (False, 2026, "not yours")
+    transport = httpx.MockTransport(lambda _request: httpx.Response(204))
+    connector = billing.ManagedBillingConnector(PlatformHttpClient("http://platform", transport=transport))
+    assert await connector.cancel_subscription(scope="platform") == billing.Cancellation()
+
+
+@pytest.mark.parametrize("answer", [{"allowed": True}, {"results": {"p": True}}])
+async def test_a_failure_grants_no_permission(answer):
+    """Whatever else it says."""
+    connector = answering(identity.ManagedIdentityConnector, {"success": False, "error": "Full", **answer})
+    for call in (connector.check_permission("u", "p"), connector.check_permissions("u", ["p"])):
+        with pytest.raises(RejectedError):
+            await call
+
+
+FILLED = {str: "x", int: 1, int | str: 1}
+
+
+def wanted_texts():
+    """Every list of strings that a managed method takes: the method, how to call it, and the argument's place."""
+    for module in MODULES:
+        managed = implementations(module)[1]
+        for operation, method in inspect.getmembers(managed, inspect.iscoroutinefunction):
+            hints = get_type_hints(method)
+            required = {
+                name: FILLED.get(hints[name], {})
+                for name, parameter in inspect.signature(method).parameters.items()
+                if parameter.default is parameter.empty and name != "self"
+            }
+            for name, hint in hints.items():
+                if name != "return" and _is_texts(hint):
+                    yield managed, operation, lambda bad, name=name, given=required: {**given, name: bad}, name
+                if dataclasses.is_dataclass(hint) and name != "return":
+                    fields = get_type_hints(hint)
+                    filled = {field.name: "x" for field in dataclasses.fields(hint) if fields[field.name] is str}
+                    for field in (field for field in fields if _is_texts(fields[field])):
+                        yield (
+                            managed,
+                            operation,
+                            lambda bad, name=name, given=required, kind=hint, filled=filled, field=field: {
+                                **given,
+                                name: kind(**{**filled, field: bad}),
+                            },
+                            f"{name}.{field}",
+                        )
+
+
+def _is_texts(hint):
+    options = [option for option in get_args(hint) if option is not type(None)] if get_origin(hint) is not None else []
+    return hint in (Iterable[str], list[str]) or any(option in (Iterable[str], list[str]) for option in options)
+
+
+WANTED_TEXTS = list(wanted_texts())
+
+
+def test_the_lists_of_strings_are_found():
+    """What the next test goes through."""
+    assert {f"{operation}({place})" for _, operation, _, place in WANTED_TEXTS} == {
+        "check_features(features)",
+        "check_permissions(permissions)",
+        "create_listing(request.tags)",
+        "list_listings(tags)",
+        "update_listing(request.tags)",
+        "update_user_roles(roles)",
+    }
+
+
+class Broken:
+    """An iterable that fails half-way."""
+
+    def __iter__(self):
+        yield "a"
+        raise OSError("secret")
+
+
+NO_TEXTS = ["admin", "", b"admin", bytearray(b"x"), {"admin": True}, 7, object(), ["admin", 7], [["admin"]], Broken()]
+REFUSED = [
+    (*wanted, bad)
+    for wanted in WANTED_TEXTS
+    # A field of a request that is None is not given.
+    for bad in (NO_TEXTS if wanted[-1].startswith("request.") else [*NO_TEXTS, None])
+]
+
+
+@pytest.mark.parametrize(("kind", "operation", "arguments", "place", "bad"), REFUSED)
+async def test_what_is_no_list_of_strings_is_refused(kind, operation, arguments, place, bad):
+    """A text would go out as the list of its letters; nothing is sent, and the error names the argument."""
+    upstream = ScriptedUpstream([])
+    with pytest.raises(InvalidArgumentError) as caught:
+        await getattr(kind(upstream.client()), operation)(**arguments(bad))
+    assert caught.value.reason.startswith(place)
+    assert caught.value.operation == operation
+    assert not {"admin", "secret"} & set(re.findall(r"\w+", str(caught.value)))
+    upstream.assert_count(0)
+
+
+@pytest.mark.parametrize("given", [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), iter(["a", "b"])], ids=repr)
+async def test_any_iterable_of_strings_is_sent_as_a_list(given):
+    """Read once, in its order."""
+    upstream = ScriptedUpstream([{"success": True}])
+    assert await identity.ManagedIdentityConnector(upstream.client()).update_user_roles("u", given) is True
+    assert upstream.requests[0].json == {"roles": ["a", "b"]}
+
+
+HOSTILE = [None, "", "admin", b"admin", "\ud800", "x" * 10_000, object(), [], {}, 7]
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))

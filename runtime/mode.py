@@ -1,0 +1,73 @@
+"""
+Which mode the environment asks for, and why.
+
+The rule is the core's own: managed mode needs a switch and the gateway's URL. Either switch is enough; anything less is
+self-hosted mode. The core reads a word that it does not know as off. Here it is an error, since the mocks of
+self-hosted mode allow everybody everything.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .config import REQUIRE_VARIABLE, switch
+
+__all__ = ["GATEWAY_URL", "HOSTING_MODE", "MANAGED", "Mode", "mode_of"]
+
+HOSTING_MODE = "MOZAIKS_HOSTING_MODE"
+MANAGED = "MOZAIKS_MANAGED"
+GATEWAY_URL = "MOZAIKS_GATEWAY_BASE_URL"
+
+_HOSTED = "hosted"
+_HOSTING_MODES = frozenset({_HOSTED, "self_host", "self_hosted", ""})
+_SHOWN = 16  # a longer value is no mistyped word, and may be a key in the wrong variable
+
+
+class Mode(NamedTuple):
+    """
+    What the environment asks for.
+
+    Attributes:
+        managed: True for managed mode.
+        reason: Why, for people; names variables and no values.
+        incomplete: A switch is on, and the gateway's URL is missing.
+        required: Anything but managed mode is to be an error.
+    """
+
+    managed: bool
+    reason: str
+    incomplete: bool = False
+    required: bool = False
+
+
+def mode_of(environ: Mapping[str, str], found: list[str]) -> Mode:
+    """Read the mode from *environ*; each word that is no word of its variable goes into *found*, and counts as off."""
+    hosting_mode = environ.get(HOSTING_MODE, "").strip()
+    if hosting_mode.lower() not in _HOSTING_MODES:
+        found.append(f"{HOSTING_MODE}: must be hosted, self_host, self_hosted or empty{_got(hosting_mode)}")
+    switches = [
+        *([f"{HOSTING_MODE} is {_HOSTED}"] if hosting_mode.lower() == _HOSTED else []),
+        *([f"{MANAGED} is on"] if _is_on(environ, MANAGED, found) else []),
+    ]
+    has_url = bool(environ.get(GATEWAY_URL, "").strip())
+    reason = " and ".join(switches) or f"neither {HOSTING_MODE} nor {MANAGED} switches managed mode on"
+    if switches:
+        reason += f", and {GATEWAY_URL} is set" if has_url else f", but {GATEWAY_URL} is not set"
+    return Mode(
+        managed=bool(switches) and has_url,
+        reason=reason,
+        incomplete=bool(switches) and not has_url,
+        required=_is_on(environ, REQUIRE_VARIABLE, found),
+    )
+
+
+def _is_on(environ: Mapping[str, str], name: str, found: list[str]) -> bool:
+    text = environ.get(name, "").strip()
+    try:
+        return bool(text) and switch(text)
+    except ValueError:
+        found.append(f"{name}: must be 1, true, yes, y, on, 0, false, no, n, off or empty{_got(text)}")
+        return False
+
+
+def _got(text: str) -> str:
+    return f", got {text!r}" if len(text) <= _SHOWN else f", got {len(text)} characters"
