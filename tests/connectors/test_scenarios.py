@@ -710,7 +710,7 @@ def anything(kind):
         hints, missing = get_type_hints(kind), dataclasses.MISSING
         needed = [field.name for field in dataclasses.fields(kind) if field.default is missing is field.default_factory]
         return kind(**{name: anything(hints[name]) for name in needed})
-    return {Mapping: {}, dict: {}, list: [], Sequence: [], int: 1}.get(get_origin(kind) or kind, "x")
+    return {Mapping: {}, dict: {}, list: [], Sequence: [], Iterable: [], int: 1}.get(get_origin(kind) or kind, "x")
 
 
 @pytest.mark.parametrize(("managed", "name", "argument", "place"), list(values_in_paths()))
