@@ -39,18 +39,19 @@ import yaml
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from middleware import PlatformError, StackConfig, semconv
-from middleware.bulkhead import BulkheadConfig
-from middleware.circuit_breaker import CircuitBreakerConfig
-from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
-from middleware.hedging import HedgingConfig
-from middleware.retry import RetryBudgetConfig, RetryConfig
+from middleware import PlatformError, StackConfig
+from middleware.policies.bulkhead import BulkheadConfig
+from middleware.policies.circuit_breaker import CircuitBreakerConfig
+from middleware.policies.deadline import AttemptTimeoutConfig, DeadlineConfig
+from middleware.policies.hedging import HedgingConfig
+from middleware.policies.retry import RetryBudgetConfig, RetryConfig
 from middleware.stack import FixedPolicy, SettingsChange
+from middleware.telemetry import semconv
 from runtime.connectors.base import PlatformHttpClient
-from runtime.exporting import encode_line
 from runtime.gateway import Fault, Gateway
 from runtime.telemetry import TelemetryHandle, configure_telemetry
-from runtime.trace_file import Span, read_line
+from runtime.telemetry.exporting import encode_line
+from runtime.traces.trace_file import Span, read_line
 
 ITEMS = "/api/service/items"
 METRICS = [value for value in vars(semconv).values() if isinstance(value, semconv.Metric)]

@@ -13,11 +13,11 @@ import httpx
 
 from middleware import StackConfig, Telemetry
 from middleware import stack as layering
-from middleware.bulkhead import BulkheadConfig
-from middleware.call_cap import CallCapConfig
 from middleware.events import FanOut
-from middleware.tracing import AttemptTracingMiddleware, CallTracingMiddleware
-from middleware.transport import TransportConfig
+from middleware.policies.bulkhead import BulkheadConfig
+from middleware.policies.call_cap import CallCapConfig
+from middleware.telemetry.tracing import AttemptTracingMiddleware, CallTracingMiddleware
+from middleware.transports.registry import TransportConfig
 from middleware.types import Handler, Middleware
 from runtime.connectors.base import PlatformHttpClient
 

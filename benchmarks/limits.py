@@ -54,7 +54,7 @@ class LoopWatch:
 
 def client(url: str, library: str, **sections: Any) -> Any:
     from middleware import StackConfig
-    from middleware.transport import TransportConfig
+    from middleware.transports.registry import TransportConfig
     from runtime.connectors.base import PlatformHttpClient
 
     return PlatformHttpClient(url, policies=StackConfig(transport=TransportConfig(library=library), **sections))
@@ -134,9 +134,9 @@ class Report:
 
 
 async def scenarios(url: str, library: str, report: Report) -> None:
-    from middleware.bulkhead import BulkheadConfig
-    from middleware.call_cap import CallCapConfig
-    from middleware.deadline import DeadlineConfig
+    from middleware.policies.bulkhead import BulkheadConfig
+    from middleware.policies.call_cap import CallCapConfig
+    from middleware.policies.deadline import DeadlineConfig
 
     scale = 10 if report.quick else 1
     thousand, many = 1000 // scale, 5000 // scale

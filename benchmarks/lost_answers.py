@@ -20,9 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from middleware import CallError
-from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import DEFAULT_API_KEY, Fault, GatewayProcess
+from runtime.settings import Policies
 
 BATCH, CONCURRENCY, LOST_SHARE, REFUSED_SHARE = 10_000, 200, 0.2, 0.01
 LIMIT_S = 900

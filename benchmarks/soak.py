@@ -97,7 +97,7 @@ def growth(marks: list[tuple[int, int, float]]) -> list[str]:
 async def soak(url: str, library: str, calls: int) -> list[str]:
     """Return what did not hold."""
     from middleware import StackConfig
-    from middleware.transport import TransportConfig
+    from middleware.transports.registry import TransportConfig
     from runtime.connectors.base import PlatformHttpClient
 
     ledger = Ledger()

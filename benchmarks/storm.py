@@ -90,8 +90,8 @@ async def serve_app(client: Any) -> tuple[Any, asyncio.Task[None], int]:
 
 async def storm(url: str, library: str, ca_file: str, seconds: float, seed: int) -> dict[str, Any]:
     from middleware import PlatformError, StackConfig, call_options
-    from middleware.circuit_breaker import CircuitBreakerConfig
-    from middleware.transport import TransportConfig
+    from middleware.policies.circuit_breaker import CircuitBreakerConfig
+    from middleware.transports.registry import TransportConfig
     from runtime.connectors.base import PlatformHttpClient
 
     chance = random.Random(seed)

@@ -4,6 +4,7 @@ What happens to one call, whoever makes it: the resilience and observability sta
 Public names only. Importing this package reads no environment, opens nothing and sets up no telemetry.
 """
 
+from .call_options import call_options, incoming_deadline
 from .clock import Clock, SystemClock
 from .errors import (
     AuthenticationError,
@@ -33,7 +34,6 @@ from .errors import (
     ServerError,
     StatusError,
 )
-from .options import call_options, incoming_deadline
 from .problem import Problem
 from .stack import PolicySource, SettingsChange, StackConfig, Telemetry
 from .types import AttemptRecord, CallInfo, Handler, Middleware, Outcome, PlatformRequest, PlatformResponse, Transport

@@ -9,26 +9,38 @@ from typing import Any, Protocol
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from .auth import AuthMiddleware
-from .bulkhead import BulkheadConfig, BulkheadMiddleware
-from .call_cap import CallCapConfig, CallCapMiddleware
-from .circuit_breaker import CircuitBreakerConfig, CircuitBreakerMiddleware, CircuitBreakers
+from middleware.policies.bulkhead import BulkheadConfig, BulkheadMiddleware
+from middleware.policies.call_cap import CallCapConfig, CallCapMiddleware
+from middleware.policies.circuit_breaker import CircuitBreakerConfig, CircuitBreakerMiddleware, CircuitBreakers
+from middleware.policies.deadline import (
+    AttemptTimeoutConfig,
+    AttemptTimeoutMiddleware,
+    DeadlineConfig,
+    DeadlineMiddleware,
+)
+from middleware.policies.hedging import HedgingConfig, HedgingMiddleware
+from middleware.policies.pacing import PacingMiddleware
+from middleware.policies.rate_limit import RateLimitConfig, RateLimitMiddleware
+from middleware.policies.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
+from middleware.request.auth import AuthMiddleware
+from middleware.request.correlation import CorrelationConfig, CorrelationMiddleware
+from middleware.request.decode import DecodeMiddleware
+from middleware.request.encode import EncodeMiddleware, IdempotencyConfig
+from middleware.telemetry.logs import LogListener
+from middleware.telemetry.metrics import MetricsListener
+from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
+from middleware.telemetry.tracing import (
+    AttemptTracingMiddleware,
+    CallTracingMiddleware,
+    SafeTracer,
+    SpanListener,
+    current_ids,
+)
+from middleware.transports.registry import TransportConfig
+
 from .clock import Clock
-from .correlation import CorrelationConfig, CorrelationMiddleware
-from .deadline import AttemptTimeoutConfig, AttemptTimeoutMiddleware, DeadlineConfig, DeadlineMiddleware
-from .decode import DecodeMiddleware
-from .encode import EncodeMiddleware, IdempotencyConfig
 from .events import FanOut, Listener
-from .hedging import HedgingConfig, HedgingMiddleware
-from .knobs import Settings
-from .metrics import MetricsListener
-from .outcome import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
-from .pacing import PacingMiddleware
-from .rate_limit import RateLimitConfig, RateLimitMiddleware
-from .request_log import LogListener
-from .retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
-from .tracing import AttemptTracingMiddleware, CallTracingMiddleware, SafeTracer, SpanListener, current_ids
-from .transport import TransportConfig
+from .settings import Settings
 from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
 
 __all__ = [

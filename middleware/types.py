@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
-from .knobs import Settings
+from .settings import Settings
 
 __all__ = [
     "IDEMPOTENCY_HEADER",

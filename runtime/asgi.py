@@ -8,9 +8,9 @@ span: the host's own instrumentation does.
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
+from middleware.call_options import incoming_deadline
 from middleware.clock import Clock
-from middleware.deadline import TIME_LEFT_HEADER
-from middleware.options import incoming_deadline
+from middleware.policies.deadline import TIME_LEFT_HEADER
 
 __all__ = ["IncomingDeadlineMiddleware"]
 

@@ -30,8 +30,9 @@ import anyio
 import httpx
 
 from middleware.stack import PolicySource, StackConfig, Telemetry
-from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
+
+from .settings import Policies
 
 __all__ = [
     "LoopClock",

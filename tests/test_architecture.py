@@ -134,7 +134,7 @@ def test_only_the_command_line_imports_the_command_line():
         "runtime.connectors.service",
         "runtime.gateway",
         "runtime.telemetry",
-        "runtime.trace_file",
+        "runtime.traces.trace_file",
     ],
 )
 def test_public_names_are_sorted_and_exist(name):

@@ -23,16 +23,16 @@ from middleware import (
     ServerError,
     call_options,
 )
-from middleware.bulkhead import BulkheadConfig
-from middleware.call_cap import CallCapConfig
-from middleware.circuit_breaker import CircuitBreakerConfig
-from middleware.correlation import CorrelationMiddleware
-from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
-from middleware.encode import IdempotencyConfig
 from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
-from middleware.hedging import HedgingConfig
-from middleware.rate_limit import RateLimitConfig
-from middleware.retry import RetryConfig
+from middleware.policies.bulkhead import BulkheadConfig
+from middleware.policies.call_cap import CallCapConfig
+from middleware.policies.circuit_breaker import CircuitBreakerConfig
+from middleware.policies.deadline import AttemptTimeoutConfig, DeadlineConfig
+from middleware.policies.hedging import HedgingConfig
+from middleware.policies.rate_limit import RateLimitConfig
+from middleware.policies.retry import RetryConfig
+from middleware.request.correlation import CorrelationMiddleware
+from middleware.request.encode import IdempotencyConfig
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 

@@ -4,15 +4,15 @@ import re
 import runpy
 from pathlib import Path
 
-from runtime.cli.trace_model import traces_of
-from runtime.trace_file import SpanReader
+from runtime.traces.model import traces_of
+from runtime.traces.trace_file import SpanReader
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "observability.md"
 
 
 def test_the_tables_are_the_codes_own():
-    """Names, meanings, units, levels and attributes; `python3 tests/observability_tables.py --write` brings them up to date."""
+    """Names, meanings, units, levels and attributes; `python3 .ci/tools/observability_tables.py --write` brings them up to date."""
     tables = runpy.run_path(str(ROOT / "tests" / "observability_tables.py"))
     assert tables["filled"](DOCUMENT.read_text()) == DOCUMENT.read_text()
     # Every name has its meaning, and each stands in a table.

@@ -43,11 +43,11 @@ from middleware.events import (
     HedgeStarted,
     HedgeWon,
 )
-from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import services_and_operations
 from runtime.connectors.payment import ManagedPaymentConnector
 from runtime.connectors.service import ManagedServiceConnector
+from runtime.settings import Policies
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual, virtual_time
 
 ROOT = Path(__file__).resolve().parent.parent

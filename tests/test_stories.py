@@ -23,10 +23,10 @@ from middleware import (
     Telemetry,
     call_options,
 )
-from middleware.circuit_breaker import CircuitBreakerConfig
-from middleware.deadline import AttemptTimeoutConfig, DeadlineConfig
-from middleware.hedging import HedgingConfig
-from middleware.retry import RetryConfig
+from middleware.policies.circuit_breaker import CircuitBreakerConfig
+from middleware.policies.deadline import AttemptTimeoutConfig, DeadlineConfig
+from middleware.policies.hedging import HedgingConfig
+from middleware.policies.retry import RetryConfig
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
 from runtime.gateway import Fault

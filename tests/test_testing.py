@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from middleware import RequestNotSentError, ResponseLostError, StackConfig, call_options
-from middleware.retry import RetryConfig
+from middleware.policies.retry import RetryConfig
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UnexpectedRequestError, run_virtual, virtual_time
 
 ROOT = Path(__file__).resolve().parent.parent

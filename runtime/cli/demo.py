@@ -20,9 +20,8 @@ if TYPE_CHECKING:  # the first line must not wait for these imports
     from middleware import PlatformError
     from runtime.connectors.loader import ConnectorBundle
     from runtime.gateway import GatewayProcess
-    from runtime.trace_file import Span
-
-    from .trace_model import CallTrace, Trace
+    from runtime.traces.model import CallTrace, Trace
+    from runtime.traces.trace_file import Span
 
 __all__ = ["main"]
 
@@ -84,7 +83,7 @@ def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
     elapsed_s = time.monotonic() - started
     code = _report(steps, recorder, metrics, stats, log, console=console, as_json=as_json, elapsed_s=elapsed_s)
     if picture:
-        from .trace_view import write_picture
+        from runtime.traces.terminal import write_picture
 
         write_picture(console, Path(picture), title="python3 -m runtime demo")
     return code
@@ -111,8 +110,8 @@ class _Recorder:
 
     def spans(self) -> "list[Span]":
         """Every span so far, as a backend reads it: through the wire's own format."""
-        from runtime.exporting import encode_line
-        from runtime.trace_file import read_line
+        from runtime.telemetry.exporting import encode_line
+        from runtime.traces.trace_file import read_line
 
         return read_line(encode_line(self._memory.get_finished_spans()))
 
@@ -127,9 +126,9 @@ class _Story:
         self._steps: list[Step] = []
 
     async def tell(self) -> list[Step]:
-        from runtime.config import Policies
         from runtime.connectors.loader import ConnectorConfig, load_connectors
         from runtime.gateway import DEFAULT_API_KEY
+        from runtime.settings import Policies
 
         await self._step(
             "Self-hosted mode: mocks answer, nothing is sent", self._self_hosted, load_connectors(ConnectorConfig())
@@ -155,7 +154,7 @@ class _Story:
         return self._steps
 
     async def _step(self, title: str, act: Callable[[Step, Any], Awaitable[None]], subject: Any) -> None:
-        from .trace_model import call_traces, traces_of
+        from runtime.traces.model import call_traces, traces_of
 
         step, before = Step(title=title), len(self._recorder.spans())
         await act(step, subject)
@@ -283,7 +282,7 @@ async def _failure(call: Awaitable[Any], kind: "type[PlatformError]") -> "Platfo
 
 def _show(console: "Console", step: Step) -> None:
     """Print one step: its interesting traces, then what was checked."""
-    from .trace_view import render_trace
+    from runtime.traces.terminal import render_trace
 
     console.print(f"\n[bold cyan]{step.title}[/]")
     interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
@@ -305,8 +304,8 @@ def _report(
     elapsed_s: float,
 ) -> int:
     """Hold the telemetry against the gateway's log, print the table and the verdict."""
-    from .trace_model import call_traces
-    from .trace_view import operation_rows, render_rows
+    from runtime.traces.model import call_traces
+    from runtime.traces.terminal import operation_rows, render_rows
 
     traces = call_traces(recorder.spans())
     rows = operation_rows(traces, metrics)

@@ -25,7 +25,9 @@ COMMANDS = {
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
-    "stack": Command("runtime.cli.stack", ("cli",), "run Jaeger, Prometheus and the Collector without containers"),
+    "stack": Command(
+        "runtime.cli.local_stack", ("cli",), "run Jaeger, Prometheus and the Collector without containers"
+    ),
     "test": Command("runtime.cli.test", ("test",), "run the test suite; arguments go to pytest"),
     "trace": Command("runtime.cli.trace", ("cli",), "list and show the traces of a trace file"),
 }

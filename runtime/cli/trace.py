@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from middleware import semconv
-from runtime.trace_file import Span, SpanReader
-
-from .trace_model import Trace, is_call, traces_of
+from middleware.telemetry import semconv
+from runtime.traces.model import Trace, is_call, traces_of
+from runtime.traces.trace_file import Span, SpanReader
 
 if TYPE_CHECKING:  # the terminal's library is not needed for a page
     from rich.console import Console
@@ -75,7 +74,7 @@ def _show(options: argparse.Namespace) -> int:
             sys.stderr.write(f"trace: {options.file}: no trace or correlation id {options.id}\n")
             return 1
     if options.html:
-        from .trace_page import render_page
+        from runtime.traces.page import render_page
 
         chosen = _most_telling(traces, options.limit or _PAGE_LIMIT)
         note = _bad(reader) if reader.bad_lines else ""
@@ -89,7 +88,7 @@ def _show(options: argparse.Namespace) -> int:
     else:
         _print_lists(console, traces, options.limit or 10)
     if options.svg:
-        from .trace_view import write_picture
+        from runtime.traces.terminal import write_picture
 
         write_picture(console, options.svg, title=f"python3 -m runtime trace {options.file.name} {options.id}".strip())
     return 0
@@ -118,7 +117,7 @@ def _console(*, record: bool = False) -> "Console":
 
 
 def _print_lists(console: "Console", traces: Sequence[Trace], limit: int) -> None:
-    from .trace_view import render_list
+    from runtime.traces.terminal import render_list
 
     calls, failed = sum(trace.calls for trace in traces), [trace for trace in traces if trace.failed]
     retried = sorted((trace for trace in traces if trace.retries), key=lambda trace: -trace.retries)
@@ -134,7 +133,7 @@ def _print_lists(console: "Console", traces: Sequence[Trace], limit: int) -> Non
 
 
 def _print_trace(console: "Console", trace: Trace) -> None:
-    from .trace_view import render_trace
+    from runtime.traces.terminal import render_trace
 
     ids = "".join(f"  correlation id {found}" for found in trace.correlation_ids)
     console.print(f"trace {trace.trace_id}{ids}", style="dim", soft_wrap=True)

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
-from middleware.auth import check_api_key
+from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
-from middleware.correlation import choose_correlation_id
 from middleware.errors import ConfigError, DecodeError, forget_locals
 from middleware.events import SettingsRejected, SettingsReloaded
-from middleware.options import call_options, current_options
+from middleware.request.auth import check_api_key
+from middleware.request.correlation import choose_correlation_id
 from middleware.stack import FixedPolicy, PolicySource, SettingsChange, StackConfig, Telemetry, build_stack
-from middleware.transport import as_transport
+from middleware.transports.registry import as_transport
 from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 

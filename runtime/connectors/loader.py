@@ -17,9 +17,9 @@ from typing import Any, Literal, Self, TypeVar, get_type_hints
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, forget_locals
 from middleware.stack import Telemetry
-from middleware.transport import OwnTransport, TransportConfig, make_transport
-from runtime.config import FILE_VARIABLE, PREFIX, REQUIRE_VARIABLE, LivePolicies, Policies, known_variables, no_such
+from middleware.transports.registry import OwnTransport, TransportConfig, make_transport
 from runtime.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings import FILE_VARIABLE, PREFIX, REQUIRE_VARIABLE, LivePolicies, Policies, known_variables, no_such
 from runtime.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url

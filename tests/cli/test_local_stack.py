@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import stack
+from runtime.cli import local_stack as stack
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """#!{python}

@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from runtime.cli import trace
-from runtime.cli.trace_model import Trace, call_traces, rows_of, traces_of
-from runtime.cli.trace_page import render_page
-from runtime.cli.trace_view import render_trace
-from runtime.trace_file import Span, SpanEvent
+from runtime.traces.model import Trace, call_traces, rows_of, traces_of
+from runtime.traces.page import render_page
+from runtime.traces.terminal import render_trace
+from runtime.traces.trace_file import Span, SpanEvent
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 1_700_000_000_000_000_000

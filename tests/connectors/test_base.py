@@ -7,7 +7,7 @@ import pytest
 
 from middleware import CallError, ConfigError, InvalidArgumentError, ServerError, StackConfig, Telemetry, call_options
 from middleware.events import CallStarted, SettingsRejected, SettingsReloaded
-from middleware.retry import RetryConfig
+from middleware.policies.retry import RetryConfig
 from middleware.stack import SettingsChange
 from runtime import __version__
 from runtime.connectors.base import PlatformHttpClient, any_copy, any_key, any_texts, check_base_url
@@ -306,7 +306,7 @@ async def test_a_shared_transport_is_left_open(monkeypatch):
         assert entered is client
     await client.aclose()
     assert shared.closed == 0
-    monkeypatch.setattr("middleware.transport.make_transport", lambda _config, _clock: own)
+    monkeypatch.setattr("middleware.transports.registry.make_transport", lambda _config, _clock: own)
     client = PlatformHttpClient("http://a.test")
     async with client:
         assert own.closed == 0

@@ -29,11 +29,11 @@ from middleware import (
     StatusError,
     call_options,
 )
-from runtime.config import Policies
 from runtime.connectors import billing, discovery, hosting, identity, payment, service
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
+from runtime.settings import Policies
 from runtime.testing import ScriptedUpstream, virtual_time
 
 JWT = "token-ada"

@@ -9,10 +9,10 @@ import promql_parser
 import pytest
 import yaml
 
-from middleware import semconv
-from middleware.semconv import DURATION_BOUNDS
-from runtime.cli.stack import SERVICES
-from runtime.config import settings_table
+from middleware.telemetry import semconv
+from middleware.telemetry.semconv import DURATION_BOUNDS
+from runtime.cli.local_stack import SERVICES
+from runtime.settings import settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "dashboards"

@@ -9,10 +9,10 @@ from layer_support import a_request
 from middleware import events as facts
 from middleware.errors import ResponseLostError, status_error
 from middleware.events import FanOut
-from middleware.metrics import MetricsListener
 from middleware.problem import Problem
-from middleware.request_log import LogListener
-from middleware.tracing import SpanListener
+from middleware.telemetry.logs import LogListener
+from middleware.telemetry.metrics import MetricsListener
+from middleware.telemetry.tracing import SpanListener
 from middleware.types import CallInfo
 
 CALL = CallInfo(service="svc", operation="op", method="GET", route="/r", idempotent=True, correlation_id="c-1")

@@ -21,11 +21,11 @@ from middleware import (
     StatusError,
     Telemetry,
 )
-from runtime.config import Policies
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.connectors.service import ManagedServiceConnector, ServiceItemCreate
 from runtime.gateway import Fault
+from runtime.settings import Policies
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual
 
 TOKEN, KEY, BODY, QUERY = "marker-token-1f3a", "marker-key-2b9c", "marker-body-3d7e", "marker-query-4c5d"

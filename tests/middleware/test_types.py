@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 from layer_support import a_request
 
-from middleware.retry import RetryConfig
+from middleware.policies.retry import RetryConfig
 from middleware.types import (
     Attempt,
     AttemptRecord,

@@ -19,10 +19,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from middleware import CallError, Telemetry
-from middleware.tracing import CallTracingMiddleware
-from runtime.config import Policies
+from middleware.telemetry.tracing import CallTracingMiddleware
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
+from runtime.settings import Policies
 from runtime.testing import LoopClock, ScriptedUpstream, UpperBound
 
 PATH = "/api/service/items"

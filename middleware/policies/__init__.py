@@ -1,0 +1,1 @@
+"""What limits, repeats, delays or rejects a call and its attempts."""

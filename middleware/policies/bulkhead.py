@@ -1,0 +1,166 @@
+"""A bounded number of attempts at a time, and a bounded first-in-first-out queue before them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated
+
+from middleware._internal.per_loop import PerLoop
+from middleware.clock import Clock
+from middleware.errors import BulkheadFullError
+from middleware.events import AttemptQueued, AttemptRejected, Listener
+from middleware.settings import Knob, Settings
+from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["Bulkhead", "BulkheadConfig", "BulkheadMiddleware"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkheadConfig(Settings):
+    """Attempts of one service at a time, per event loop."""
+
+    permits: Annotated[
+        int,
+        Knob(
+            doc="Attempts of one service on the wire at a time, per event loop.",
+            ge=1,
+            le=100_000,
+            shared=True,
+            source="httpx: 100 connections",
+        ),
+    ] = 100
+    queue: Annotated[
+        int,
+        Knob(doc="Attempts that may wait for a permit; more are refused at once.", ge=0, le=1_000_000, shared=True),
+    ] = 900
+
+
+class Bulkhead:
+    """
+    Permits of one event loop.
+
+    Waiters are served first in, first out. A cancelled waiter gives its place back, and passes on a permit that was
+    handed to it in the same moment.
+
+    Attributes:
+        permits: How many may be held; can be changed at any time, and waiters profit from a higher number at once.
+        in_flight: Permits that are held.
+        sized_at: Start of the call whose settings the number of permits came from.
+    """
+
+    def __init__(self, permits: int) -> None:
+        self.permits = permits
+        self.sized_at = float("-inf")
+        self.in_flight = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def queued(self) -> int:
+        """Attempts that wait for a permit."""
+        return len(self._waiters)
+
+    def resize(self, permits: int) -> None:
+        """Allow *permits* from now on; those held beyond a lower number are given back in their own time."""
+        self.permits = permits
+        self._hand_over()
+
+    def try_acquire(self) -> bool:
+        """Take a permit if one is free and nobody waits."""
+        if self._waiters or self.in_flight >= self.permits:  # R41: nobody overtakes the queue
+            return False
+        self.in_flight += 1
+        return True
+
+    async def wait(self) -> None:
+        """Wait for a permit; returns holding it."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled():
+                self.release()  # R41: handed over, but its owner is gone
+            else:
+                with suppress(ValueError):  # a permit that came free in the same moment skipped it, and took it out
+                    self._waiters.remove(waiter)
+            raise
+
+    def release(self) -> None:
+        """Give a permit back."""
+        self.in_flight -= 1
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give free permits to those who wait, first come, first served."""
+        while self.in_flight < self.permits and self._waiters:
+            waiter = self._waiters.popleft()  # R41: first in, first out
+            if not waiter.done():
+                self.in_flight += 1
+                waiter.set_result(None)
+
+
+class BulkheadMiddleware:
+    """
+    Lets a bounded number of attempts through at a time.
+
+    Args:
+        clock: Source of time, for how long an attempt waited.
+        emit: Listener for waits and refusals.
+        before_waiting: Asked before an attempt waits here or further in; raises when that would be for nothing.
+    """
+
+    def __init__(self, clock: Clock, emit: Listener, before_waiting: Callable[[PlatformRequest], None]) -> None:
+        self._clock = clock
+        self._emit = emit
+        self._before_waiting = before_waiting
+        self._bulkheads = PerLoop(lambda: Bulkhead(0))  # futures belong to one loop
+
+    def _bulkhead(self, call: Call, permits: int) -> Bulkhead:
+        bulkhead = self._bulkheads.here()
+        if bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
+            # R61: the settings were reloaded; who holds a permit keeps it, and an older call changes nothing back.
+            bulkhead.resize(permits)
+            bulkhead.sized_at = call.started_at
+        return bulkhead
+
+    def load(self) -> tuple[int, int]:
+        """Attempts in flight and attempts that wait, all event loops together."""
+        bulkheads = self._bulkheads.all()
+        return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
+
+    def has_room(self, request: PlatformRequest) -> bool:
+        """Could an attempt of *request* start now, without waiting?"""
+        bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadConfig).permits)
+        return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Hold one permit for the duration of the attempt.
+
+        Raises:
+            BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
+        """
+        config = request.call.settings(BulkheadConfig)
+        bulkhead = self._bulkhead(request.call, config.permits)
+        self._before_waiting(request)
+        if not bulkhead.try_acquire():
+            await self._queue(request, bulkhead, config)
+        try:
+            return await call_next(request)
+        finally:
+            bulkhead.release()
+
+    async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadConfig) -> None:
+        is_full = bulkhead.queued >= config.queue  # R41
+        if request.attempt.is_hedge or is_full:  # R19, R41
+            self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
+            raise BulkheadFullError(f"{config.permits} attempts in flight and {bulkhead.queued} waiting already")
+        started = self._clock.now()
+        await bulkhead.wait()
+        try:
+            self._emit(AttemptQueued(call=request.call.info, waited_s=self._clock.now() - started))
+        except BaseException:
+            bulkhead.release()  # the permit is held already, and nobody above knows
+            raise

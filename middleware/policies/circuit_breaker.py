@@ -1,0 +1,405 @@
+"""
+A circuit breaker over a sliding time window.
+
+`CircuitBreaker` is the pure state machine: everything that affects a state is in this file. Closed lets attempts
+through and counts; open refuses; half_open lets exactly one probe through. Results carry the epoch in which their
+permit was given, and a result of an older epoch counts nowhere. The settings come with each question, so that a reload
+keeps state and window.
+"""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated, Literal, TypeAlias
+
+from middleware.clock import Clock
+from middleware.errors import (
+    CircuitOpenError,
+    PoolTimeoutError,
+    RefusedError,
+    RejectedError,
+    RequestNotSentError,
+    ResponseLostError,
+    StatusError,
+)
+from middleware.events import AttemptRejected, CircuitStateChanged, Listener
+from middleware.settings import Knob, Settings
+from middleware.types import Call, CallInfo, Handler, PlatformRequest, PlatformResponse
+
+__all__ = [
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitBreakerMiddleware",
+    "CircuitBreakers",
+    "Permit",
+    "verdict_of",
+]
+
+State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "disabled", "shadow"]
+Verdict: TypeAlias = Literal["success", "failure", "neutral"]
+
+_BUCKETS = 10
+_OPEN_JITTER = 0.2
+_MAX_BREAKERS = 1024
+_NO_EPOCH = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreakerConfig(Settings):
+    """When a service counts as failing, and for how long it is left alone."""
+
+    mode: Annotated[
+        str,
+        Knob(
+            doc="normal; shadow counts and tells but never refuses; disabled lets all through uncounted; "
+            "forced_open refuses all.",
+            choices=("normal", "shadow", "disabled", "forced_open"),
+        ),
+    ] = "normal"
+    key: Annotated[
+        str,
+        Knob(
+            doc="Which attempts share a breaker: service for all of a service, route for those of one method and "
+            "route, any other word for the operations that are given the same.",
+        ),
+    ] = "service"
+    window_s: Annotated[
+        float, Knob(doc="Length of the window that is looked at.", unit="s", ge=1, le=600, shared=True)
+    ] = 10.0
+    failure_ratio: Annotated[
+        float,
+        Knob(
+            doc="Share of failed attempts in the window that opens the circuit.",
+            ge=0.01,
+            le=1,
+            shared=True,
+            source="simulation: lower values turn partial failure into outage",
+        ),
+    ] = 0.7
+    min_calls: Annotated[
+        int, Knob(doc="Attempts in the window below which it never opens.", ge=1, le=100_000, shared=True)
+    ] = 10
+    slow_ratio: Annotated[
+        float,
+        Knob(
+            doc="Share of slow attempts in the window that opens the circuit too; 0 switches this off.",
+            ge=0,
+            le=1,
+            shared=True,
+        ),
+    ] = 0.0
+    slow_share: Annotated[
+        float,
+        Knob(doc="An attempt is slow beyond this share of its timeout.", ge=0.01, le=1, shared=True),
+    ] = 0.5
+    open_s: Annotated[
+        float,
+        Knob(
+            doc="How long it stays open, times U(1, 1.2).", unit="s", ge=0.01, le=600, shared=True, source=".NET: 5 s"
+        ),
+    ] = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one attempt, valid in the epoch it was given in."""
+
+    epoch: int
+    is_probe: bool
+
+
+_UNCOUNTED = Permit(_NO_EPOCH, is_probe=False)
+
+
+class CircuitBreaker:
+    """
+    The state machine of one breaker.
+
+    Args:
+        name: What it protects, for example the service.
+        random: Source of the open time's jitter.
+    """
+
+    def __init__(self, name: str, random: Random) -> None:
+        self.name = name
+        self._random = random
+        self._lock = threading.Lock()
+        self._state: State = "closed"
+        self._epoch = 0
+        self._open_until = 0.0
+        self._probe_until: float | None = None
+        self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow ones]
+        self._in_flight = 0
+
+    @property
+    def state(self) -> State:
+        """State after the last thing that happened; an open circuit whose time is over still reads `open`."""
+        return self._state
+
+    @property
+    def is_idle(self) -> bool:
+        """Closed, with no attempt in flight: of all breakers the one that is missed least."""
+        return self._state == "closed" and self._in_flight == 0
+
+    def shown_state(self, config: CircuitBreakerConfig) -> State:
+        """State as an engineer should see it: the mode, where a mode decides."""
+        return self._state if config.mode == "normal" else config.mode  # type: ignore[return-value] # the Knob's choices
+
+    def refuses(self, now: float, config: CircuitBreakerConfig) -> bool:
+        """Would an attempt at *now* be refused?"""
+        if config.mode == "normal":
+            with self._lock:
+                return self._refuses(now)
+        return config.mode == "forced_open"
+
+    def retry_after_s(self, now: float) -> float | None:
+        """Remaining open time; None when it is over, or when all depends on the probe in flight."""
+        with self._lock:
+            return self._open_until - now if self._state == "open" and now < self._open_until else None
+
+    def _refuses(self, now: float) -> bool:
+        if self._state == "open":
+            return now < self._open_until  # R33: at exactly that time it is over
+        return self._state == "half_open" and self._probe_until is not None and now < self._probe_until  # R34
+
+    def acquire(
+        self, now: float, config: CircuitBreakerConfig, probe_timeout_s: float
+    ) -> tuple[Permit | None, State, State]:
+        """
+        Ask for leave at *now*.
+
+        Args:
+            now: Clock reading.
+            config: The settings.
+            probe_timeout_s: A probe silent for this long loses its permit, so that half_open cannot last for ever.
+
+        Returns:
+            The permit, or None for a refusal, then the state before and after.
+        """
+        with self._lock:
+            before = self._state
+            if config.mode == "disabled":
+                return self._let_through(_UNCOUNTED), before, before
+            if config.mode == "forced_open":
+                return None, before, before
+            if self._refuses(now):
+                if config.mode == "shadow":  # R30: it would have been refused, so its result would not be known either
+                    return self._let_through(_UNCOUNTED), before, before
+                return None, before, before
+            if before == "closed":
+                return self._let_through(Permit(self._epoch, is_probe=False)), before, before
+            # Open and over, or half_open with no live probe: this attempt becomes the probe.
+            self._state = "half_open"
+            self._epoch += 1
+            self._probe_until = now + probe_timeout_s  # R34
+            return self._let_through(Permit(self._epoch, is_probe=True)), before, "half_open"
+
+    def _let_through(self, permit: Permit) -> Permit:
+        self._in_flight += 1
+        return permit
+
+    def record(
+        self, permit: Permit, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool = False
+    ) -> tuple[State, State]:
+        """Report how the attempt with *permit* ended; returns the state before and after."""
+        with self._lock:
+            before = self._state
+            self._in_flight -= 1
+            if permit.epoch != self._epoch:  # R35: decided in another epoch, or never counted
+                return before, before
+            if permit.is_probe:
+                self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0)
+            elif verdict != "neutral":
+                self._count(verdict, now, config, slow=slow)
+            return before, self._state
+
+    def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool) -> None:
+        self._probe_until = None  # R34: whatever it was, its permit is free
+        if verdict == "failure" or (verdict == "success" and slow):
+            self._open(now, config)
+        elif verdict == "success":
+            self._state = "closed"
+
+    def _count(self, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool) -> None:
+        width = config.window_s / _BUCKETS
+        start = now - now % width
+        if not self._window or self._window[-1][0] < start:
+            self._window.append([start, 0, 0, 0])
+        bucket = self._window[-1]
+        bucket[1] += 1
+        bucket[2] += verdict == "failure"
+        bucket[3] += slow
+        while self._window[0][0] <= now - config.window_s:  # R32: the window slides
+            self._window.popleft()
+        attempts = failures = slow_ones = 0.0
+        for _, counted, failed, late in self._window:
+            attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
+        if attempts < config.min_calls:  # R32
+            return
+        if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32
+            self._open(now, config)
+
+    def _open(self, now: float, config: CircuitBreakerConfig) -> None:
+        self._state = "open"
+        self._epoch += 1
+        self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
+        self._window.clear()
+
+
+class CircuitBreakers:
+    """
+    The breakers of one service, by key: at most 1024.
+
+    Beyond that the longest unused idle one is forgotten; where none is idle, a new key shares the service's own.
+
+    Args:
+        service: Name of the service, and of its own breaker.
+        random: Source of jitter.
+    """
+
+    def __init__(self, service: str, random: Random) -> None:
+        self._service = service
+        self._random = random
+        self._lock = threading.Lock()
+        self._own = CircuitBreaker(service, random)
+        self._by_key: OrderedDict[str, CircuitBreaker] = OrderedDict()
+
+    def get(self, call: Call, config: CircuitBreakerConfig) -> CircuitBreaker:
+        """Return the breaker that *call* belongs to."""
+        if config.key == "service":
+            return self._own
+        key = f"{call.info.method} {call.info.route}" if config.key == "route" else config.key
+        with self._lock:
+            breaker = self._by_key.get(key)
+            if breaker is not None:
+                self._by_key.move_to_end(key)
+                return breaker
+            if len(self._by_key) >= _MAX_BREAKERS and not self._forget_one():
+                return self._own
+            breaker = self._by_key[key] = CircuitBreaker(f"{self._service} {key}", self._random)
+            return breaker
+
+    def _forget_one(self) -> bool:
+        idle = next((key for key, breaker in self._by_key.items() if breaker.is_idle), None)  # R30: longest unused
+        if idle is None:
+            return False
+        del self._by_key[idle]
+        return True
+
+    def all(self) -> list[CircuitBreaker]:
+        """Every breaker, the service's own first."""
+        with self._lock:
+            return [self._own, *self._by_key.values()]
+
+
+def verdict_of(error: BaseException | None) -> Verdict:
+    """
+    What an attempt's end says about the service's health.
+
+    Transport failures, attempt timeouts and 5xx but 501 and 505 are failures. Cancellation, 408, 429, a pool without a
+    free connection, an answer that we could not read and local refusals say nothing. Everything else, 4xx included, is
+    an answer of a healthy service.
+    """
+    if error is None or isinstance(error, RejectedError):
+        return "success"
+    if isinstance(error, StatusError):
+        if error.status in {408, 429}:  # R31: these are Retry-After's and the budget's matter
+            return "neutral"
+        failed = error.status >= 500 and error.status not in {501, 505}  # noqa: PLR2004 # R31
+        return "failure" if failed else "success"
+    if isinstance(error, RefusedError | PoolTimeoutError):  # R31: local, whatever the service does
+        return "neutral"
+    return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"  # R31
+
+
+class CircuitBreakerMiddleware:
+    """
+    Asks the breaker before each attempt and reports each result to it.
+
+    Args:
+        breakers: The breakers of the service.
+        clock: Source of time.
+        emit: Listener for refusals and changes of state.
+        attempt_timeout_s: Time that an attempt of a call has.
+    """
+
+    def __init__(
+        self,
+        breakers: CircuitBreakers,
+        clock: Clock,
+        emit: Listener,
+        attempt_timeout_s: Callable[[Call], float],
+    ) -> None:
+        self._breakers = breakers
+        self._clock = clock
+        self._emit = emit
+        self._attempt_timeout_s = attempt_timeout_s
+
+    def _breaker(self, call: Call) -> tuple[CircuitBreaker, CircuitBreakerConfig]:
+        config = call.settings(CircuitBreakerConfig)
+        return self._breakers.get(call, config), config
+
+    def is_open(self, request: PlatformRequest) -> bool:
+        """Would an attempt be refused now? Takes no permit."""
+        breaker, config = self._breaker(request.call)
+        return breaker.refuses(self._clock.now(), config)
+
+    def is_closed(self, request: PlatformRequest) -> bool:
+        """Is the service known to be healthy, so that it may be asked more than it must?"""
+        breaker, config = self._breaker(request.call)
+        return config.mode in {"disabled", "shadow"} or (config.mode == "normal" and breaker.state == "closed")
+
+    def refuse_if_open(self, request: PlatformRequest) -> None:
+        """
+        Refuse before queueing what would be refused after it.
+
+        Raises:
+            CircuitOpenError: The circuit is open.
+        """
+        breaker, config = self._breaker(request.call)
+        if breaker.refuses(self._clock.now(), config):
+            raise self._refusal(request, breaker, config)
+
+    def _refusal(
+        self, request: PlatformRequest, breaker: CircuitBreaker, config: CircuitBreakerConfig
+    ) -> CircuitOpenError:
+        request.call.circuit_state = breaker.shown_state(config)
+        # Forced open by a person, it tells no time: nobody knows when that person changes their mind.
+        retry_after_s = breaker.retry_after_s(self._clock.now()) if config.mode == "normal" else None
+        self._emit(AttemptRejected(call=request.call.info, guard="circuit_breaker", retry_after_s=retry_after_s))
+        # A new object each time: one that is raised again and again grows by a frame each time.
+        return CircuitOpenError(f"circuit {breaker.name} is open", retry_after_s=retry_after_s)  # R36
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Make the attempt under a permit.
+
+        Raises:
+            CircuitOpenError: The circuit is open, or half open with its probe in flight.
+        """
+        call = request.call
+        breaker, config = self._breaker(call)
+        timeout_s, started = self._attempt_timeout_s(call), self._clock.now()
+        permit, before, after = breaker.acquire(started, config, max(1.5 * timeout_s, config.open_s))  # R34
+        call.circuit_state = breaker.shown_state(config)
+        if permit is None:
+            raise self._refusal(request, breaker, config)
+        error: BaseException | None = None
+        try:
+            self._tell(call.info, breaker, before, after)
+            return await call_next(request)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            now = self._clock.now()
+            slow = now - started > config.slow_share * timeout_s
+            before, after = breaker.record(permit, verdict_of(error), now, config, slow=slow)
+            call.circuit_state = breaker.shown_state(config)
+            self._tell(call.info, breaker, before, after)
+
+    def _tell(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
+        if before != after:
+            self._emit(CircuitStateChanged(call=call, breaker=breaker.name, before=before, after=after))

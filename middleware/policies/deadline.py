@@ -1,0 +1,124 @@
+"""Time limits: one deadline for the whole call, one timeout for each attempt."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio
+
+from middleware._internal.cancellation import pass_on_cancel, pending_cancels
+from middleware.clock import Clock
+from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
+from middleware.events import DeadlineReached, Listener
+from middleware.settings import Knob, Settings
+from middleware.types import Handler, PlatformRequest, PlatformResponse
+
+__all__ = [
+    "TIME_LEFT_HEADER",
+    "AttemptTimeoutConfig",
+    "AttemptTimeoutMiddleware",
+    "DeadlineConfig",
+    "DeadlineMiddleware",
+]
+
+TIME_LEFT_HEADER = "x-request-timeout-ms"
+"""Milliseconds that a request is waited for; sent with `announce`, read from the core's callers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineConfig(Settings):
+    """Time for one call, all attempts and waits together."""
+
+    total_s: Annotated[
+        float,
+        Knob(
+            doc="Total time for one call: attempts, backoff and queueing together.",
+            unit="s",
+            ge=0.001,
+            le=3600,
+            source="below the 30 s after which the core cancels a plugin",
+        ),
+    ] = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptTimeoutConfig(Settings):
+    """Time for one attempt."""
+
+    timeout_s: Annotated[
+        float,
+        Knob(
+            doc="Time for one attempt: connect, send, wait, read the body and decode it.",
+            unit="s",
+            ge=0.001,
+            le=3600,
+            source=".NET standard resilience handler",
+        ),
+    ] = 10.0
+    announce: Annotated[
+        bool, Knob(doc="Tell the server with each attempt how long it is waited for: X-Request-Timeout-Ms.")
+    ] = False
+
+
+class DeadlineMiddleware:
+    """Ends the call when its time is up, wherever it is waiting."""
+
+    def __init__(self, clock: Clock, emit: Listener) -> None:
+        self._clock = clock
+        self._emit = emit
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Run the rest of the stack inside one cancel scope.
+
+        Raises:
+            DeadlineExceededError: The time is up.
+        """
+        call = request.call
+        total_s = call.settings(DeadlineConfig).total_s
+        if call.deadline_s is not None:
+            total_s = min(total_s, call.deadline_s)  # R40: a caller, or a deadline from outside, only shortens
+        total_s = max(0.0, total_s)
+        call.deadline_at = call.started_at + total_s
+        left_s = call.deadline_at - self._clock.now()
+        if left_s > 0:  # else not a byte may leave: a scope cuts no earlier than the first wait
+            before = pending_cancels()
+            # R44: anyio's scopes, never asyncio.timeout or wait_for.
+            with anyio.move_on_after(left_s):
+                return await call_next(request)
+            pass_on_cancel(before)  # R42
+        call.stop_reason = "deadline"
+        self._emit(DeadlineReached(call=call.info, total_s=total_s))
+        raise DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
+
+
+class AttemptTimeoutMiddleware:
+    """Ends an attempt that takes too long, so that another one can still be made."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Run the attempt inside one cancel scope.
+
+        Raises:
+            RequestNotSentError: Time ran out before the first byte of the request was sent.
+            ResponseLostError: Time ran out later.
+        """
+        call, attempt = request.call, request.attempt
+        config = call.settings(AttemptTimeoutConfig)
+        left_s = call.deadline_at - self._clock.now()
+        attempt.timeout_s = timeout_s = config.timeout_s
+        if config.announce:
+            left_ms = max(1, int(min(left_s, timeout_s) * 1000))
+            request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
+        if left_s <= timeout_s:  # R40: the deadline cuts first, and its error is the honest one
+            return await call_next(request)
+        before = pending_cancels()
+        with anyio.move_on_after(timeout_s):  # R44
+            return await call_next(request)
+        pass_on_cancel(before)  # R42
+        reason = f"attempt timed out after {timeout_s:g} s"
+        if attempt.request_sent == "no":
+            raise RequestNotSentError(reason)
+        raise ResponseLostError(reason, request_sent=attempt.request_sent)

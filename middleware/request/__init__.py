@@ -1,0 +1,1 @@
+"""What a request carries and how its body and its response are encoded and decoded."""

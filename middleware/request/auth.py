@@ -1,0 +1,45 @@
+"""Credentials onto the request: the caller's token, the application's key."""
+
+from middleware.errors import ConfigError
+from middleware.types import Handler, PlatformRequest, PlatformResponse
+
+from .header_values import MAX_TOKEN, is_token
+
+__all__ = ["AuthMiddleware", "check_api_key"]
+
+
+def check_api_key(api_key: str | None) -> str | None:
+    """
+    Return the key to send; None when it is absent or blank.
+
+    Raises:
+        ConfigError: The key holds characters that no header may carry. The text does not show the key.
+    """
+    if api_key is None or (isinstance(api_key, str) and not api_key.strip()):
+        return None
+    if not is_token(api_key):
+        raise ConfigError(f"api_key: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
+    return api_key
+
+
+class AuthMiddleware:
+    """
+    Adds `Authorization: Bearer` when the caller passed a token, and `X-Mozaiks-App-Key` when a key is configured.
+
+    Both were checked before: the key at construction, the token with the call's other arguments.
+    """
+
+    def __init__(self, api_key: str | None) -> None:
+        # In a closure, and not in an attribute: whoever walks the objects of a traceback must not find it.
+        def add_key(headers: dict[str, str]) -> None:
+            if api_key is not None:
+                headers["x-mozaiks-app-key"] = api_key
+
+        self._add_key = add_key
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Add the credentials to this attempt."""
+        if request.user_jwt:
+            request.headers["authorization"] = f"Bearer {request.user_jwt}"
+        self._add_key(request.headers)
+        return await call_next(request)

@@ -1,0 +1,108 @@
+"""
+The correlation id: one per call, the same on every attempt, always a value that a header may carry.
+
+A response that carries another call's id belongs to that call, and is not used.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from middleware.errors import ResponseLostError
+from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced, Listener
+from middleware.settings import Knob, Settings
+from middleware.types import Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["CORRELATION_HEADER", "CorrelationConfig", "CorrelationMiddleware", "choose_correlation_id"]
+
+CORRELATION_HEADER = "x-correlation-id"
+
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,128}")
+# What .NET writes a Guid as (formats D, N, B and P), and RFC 9562 section 4 a URN. `uuid.UUID` alone takes far more.
+_UUID = re.compile(r"(?:urn:uuid:)?[{(]?([0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12})[)}]?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationConfig(Settings):
+    """What becomes of a response with another correlation id than the request's."""
+
+    verify_echo: Annotated[
+        bool,
+        Knob(
+            shared=True,
+            doc="A response with the correlation id of another call is lost: it is not used, its connection is closed.",
+        ),
+    ] = True
+
+
+def choose_correlation_id(given: Any) -> tuple[str, bool]:
+    """
+    Return the id to send, and whether *given* had to be replaced.
+
+    A usable id is 1 to 128 visible ASCII characters; blank means none was given. Fresh ids are UUIDs, the only form
+    that every service of the platform passes on.
+    """
+    if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
+        return given, False
+    absent = given is None or (isinstance(given, str) and not given.strip())
+    return str(uuid.uuid4()), not absent
+
+
+class CorrelationMiddleware:
+    """
+    Puts the call's correlation id onto the request, and compares it with the one that comes with the response.
+
+    Whether the service echoes ids at all is learned from its responses, once for all tasks and threads.
+    """
+
+    def __init__(self, emit: Listener) -> None:
+        self._emit = emit
+        self._echoes = False
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Add the header and the check; say once when the caller's id was unusable."""
+        info = request.call.info
+        if request.call.correlation_id_replaced:
+            self._emit(CorrelationIdReplaced(call=info))
+        request.headers[CORRELATION_HEADER] = info.correlation_id  # R50
+        request.check_head = self._check_echo
+        return await call_next(request)
+
+    def _check_echo(self, request: PlatformRequest, headers: Mapping[str, str]) -> None:
+        """
+        Compare the id of a response with the one that was sent.
+
+        Raises:
+            ResponseLostError: It is another call's. What became of this request, no response has told.
+        """
+        received, sent = headers.get(CORRELATION_HEADER), request.call.info.correlation_id
+        if received is None:
+            return
+        if received == sent:
+            self._echoes = True
+            return
+        ours = _as_uuid(sent)
+        # Each hop may have added a line of its own. One that names another call is one too many.
+        found = {one for text in received.split(",") if (one := _as_uuid(text.strip())) is not None}
+        if ours is None or not found:
+            return
+        others = found - {ours}
+        if not others:
+            self._echoes = True
+        elif self._echoes and not _is_from_cache(headers) and request.call.settings(CorrelationConfig).verify_echo:
+            other = str(min(others))
+            self._emit(CorrelationIdMismatched(call=request.call.info, received=other))
+            raise ResponseLostError("the response carries another call's correlation id", request_sent="maybe")  # R53
+
+
+def _as_uuid(text: str) -> uuid.UUID | None:
+    match = _UUID.fullmatch(text)
+    return None if match is None else uuid.UUID(match[1])
+
+
+def _is_from_cache(headers: Mapping[str, str]) -> bool:
+    """Has a cache kept the response, whose id is then of the call that it was made for (RFC 9111 section 5.1)?"""
+    age = headers.get("age", "").partition(",")[0].strip()  # of several the first counts
+    return age.isascii() and age.isdigit() and age.strip("0") != ""

@@ -1,0 +1,59 @@
+"""A complete 2xx body into the operation's result, inside the attempt, so that a failure is the attempt's outcome."""
+
+import json
+from typing import Any, NoReturn
+
+from middleware.errors import CallError, DecodeError
+from middleware.types import Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["DecodeMiddleware", "parse_json"]
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and the infinities
+
+
+# One for all: `json.loads` with options makes a new one each time.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def parse_json(response: PlatformResponse) -> Any:
+    """
+    Parse the body of *response*; an empty one gives `{}`.
+
+    Raises:
+        DecodeError: The body is not JSON. The text names its content type, never its content.
+    """
+    if not response.body.strip():
+        return {}
+    try:
+        return _DECODER.decode(response.body.decode("utf-8-sig"))  # RFC 8259 section 8.1: UTF-8; .NET may mark it
+    except (ValueError, RecursionError):
+        kind = response.headers.get("content-type", "no content type").split(";")[0][:80]
+    raise DecodeError(f"answered {response.status} with a body that is not JSON ({kind})", request_sent="yes")
+
+
+class DecodeMiddleware:
+    """Parses the JSON and applies the operation's `decode`."""
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Set `response.data`.
+
+        Raises:
+            DecodeError: The body is not JSON, or `decode` refused the document.
+        """
+        response = await call_next(request)
+        document = parse_json(response)
+        if request.decode is None:
+            response.data = document
+            return response
+        try:
+            response.data = request.decode(document)
+            return response
+        except CallError as error:
+            error.request_sent = "yes"
+            raise
+        except Exception as error:  # noqa: BLE001 - decode is the connector's code; its text may quote the body
+            reason = f"decoding failed: {type(error).__name__}"
+        raise DecodeError(reason, request_sent="yes")

@@ -1,0 +1,198 @@
+"""
+A call's arguments into what goes on the wire: encoded path, query and body, and the idempotency key.
+
+Stands above the retry, so that every attempt sends the same bytes and the same key.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any
+from urllib.parse import quote, unquote, urlencode
+
+from middleware.errors import InvalidArgumentError
+from middleware.settings import Knob, Settings
+from middleware.types import IDEMPOTENCY_HEADER, KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
+
+from .header_values import MAX_TOKEN, is_token
+
+__all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: what is never encoded
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
+# Dots between separators. Windows takes '\' for a separator, and servlet containers drop a segment's text after ';'.
+_DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.\.?(?=[/\\;]|\Z)")
+_NO_DOT_SEGMENTS = "must not hold '.' or '..' segments"
+_MAX_TARGET = 8192  # what common servers accept as a request line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyConfig(Settings):
+    """Whether a service honours the Idempotency-Key header."""
+
+    honors_key: Annotated[
+        bool,
+        Knob(
+            doc="The service honours Idempotency-Key: writes carry one and are retried like reads.",
+            source="draft-ietf-httpapi-idempotency-key-header: a client cannot assume support",
+        ),
+    ] = False
+
+
+def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapping[str, Any] | None) -> str:
+    """
+    Encode path and query into a request target.
+
+    With *path_params*, *path* is a template: each placeholder becomes exactly one encoded segment. Without, *path*
+    was filled by hand and is taken as it is, unsafe characters encoded. Neither may hold what a gateway that decodes
+    before it routes would take for another path.
+
+    Raises:
+        InvalidArgumentError: The result would not stay one path below the base URL; names the argument.
+    """
+    if not isinstance(path, str):
+        raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
+    filled = _by_hand(path) if path_params is None else _fill(path, path_params)
+    target = filled + _query(params)
+    if len(target) > _MAX_TARGET:
+        raise InvalidArgumentError(f"path and params: encoded they are longer than {_MAX_TARGET} characters")
+    return target
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/") or path.startswith("//"):
+        raise InvalidArgumentError("path: must start with exactly one '/': absolute URLs are refused")
+    decoded = _decoded(path)  # R54
+    if _CONTROL.search(decoded) or any(char in path for char in "\\?#"):
+        raise InvalidArgumentError("path: must not hold control characters, '\\', '?' or '#'; use params for a query")
+    if _DOT_SEGMENT.search(decoded):
+        raise InvalidArgumentError(f"path: {_NO_DOT_SEGMENTS}")
+
+
+def _decoded(text: str) -> str:
+    """
+    Return *text* with its percent-encoding taken off twice, as a gateway and the service behind it may do.
+
+    Decoding takes away no '/', '.' or control character: those of the text itself, and of the text decoded once, are
+    all in the result.
+    """
+    return unquote(unquote(text))
+
+
+def _by_hand(path: str) -> str:
+    _check_path(path)
+    return _quote(path, "path", safe="/%:@!$&'()*+,;=~")
+
+
+@lru_cache(maxsize=1024)
+def _template(path: str) -> tuple[str, ...]:
+    """Split a template into fixed text and names, by turns; templates are the program's, and so they are few."""
+    _check_path(path)
+    return tuple(_PLACEHOLDER.split(path))
+
+
+def _fill(path: str, values: Mapping[str, Any]) -> str:
+    if not isinstance(values, Mapping):
+        raise InvalidArgumentError(f"path_params: must be a mapping, got {type(values).__name__}")
+    parts = _template(path)
+    if unused := values.keys() - parts[1::2]:
+        raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
+    return "".join(_segment(part, values) if index % 2 else part for index, part in enumerate(parts))
+
+
+def _segment(name: str, values: Mapping[str, Any]) -> str:
+    if name not in values:
+        raise InvalidArgumentError(f"path_params.{name}: missing")
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")
+    text = str(value)
+    if text in {"", ".", ".."}:
+        raise InvalidArgumentError(f"path_params.{name}: must not be empty, '.' or '..'")
+    if _UNRESERVED.fullmatch(text):
+        return text
+    decoded = _decoded(text)  # R54
+    if _CONTROL.search(decoded):
+        raise InvalidArgumentError(f"path_params.{name}: must not hold control characters")
+    if _DOT_SEGMENT.search(decoded):
+        raise InvalidArgumentError(f"path_params.{name}: {_NO_DOT_SEGMENTS}")
+    return _quote(text, f"path_params.{name}", safe=":")
+
+
+def _query(params: Mapping[str, Any] | None) -> str:
+    if params is None:
+        return ""
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise InvalidArgumentError("params: must be a mapping with names of type str")
+    pairs = []
+    for name, value in params.items():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if item is None:
+                continue
+            if isinstance(item, bool):
+                pairs.append((name, "true" if item else "false"))
+            elif isinstance(item, str | int | float):
+                pairs.append((name, str(item)))
+            else:
+                raise InvalidArgumentError(f"params.{name}: must be str, number or bool, got {type(item).__name__}")
+    if not pairs:
+        return ""
+    try:
+        return "?" + urlencode(pairs, quote_via=quote)
+    except UnicodeEncodeError:
+        raise InvalidArgumentError("params: not encodable as UTF-8") from None
+
+
+def _quote(text: str, place: str, *, safe: str) -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{place}: not encodable as UTF-8") from None
+
+
+def encode_body(json_body: Any) -> bytes | None:
+    """
+    Encode a JSON body; None stands for no body.
+
+    Raises:
+        InvalidArgumentError: The body is not JSON-ready.
+    """
+    if json_body is None:
+        return None
+    try:
+        return json.dumps(json_body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # Only the class of the cause: its text may quote the body.
+        reason = f"json_body: not JSON-ready ({type(error).__name__})"
+    raise InvalidArgumentError(reason)
+
+
+class EncodeMiddleware:
+    """Encodes path, query and body once per call and sets the idempotency key."""
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Hand on the encoded request.
+
+        Raises:
+            InvalidArgumentError: An argument cannot be sent.
+        """
+        if request.problem:
+            raise InvalidArgumentError(request.problem)
+        if _METHOD.fullmatch(request.method) is None:
+            raise InvalidArgumentError("method: must be an HTTP method")
+        if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
+            # Here and not where it is added: an attempt that can never be sent must not count as one.
+            raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
+        request.content = encode_body(request.json_body)  # R14
+        if request.content is not None:
+            request.headers["content-type"] = "application/json"
+        if request.call.settings(IdempotencyConfig).honors_key and request.method in KEYED_METHODS:
+            request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())  # R50
+        request.target = encode_target(request.path, request.path_params, request.params)
+        return await call_next(request)

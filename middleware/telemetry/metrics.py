@@ -1,0 +1,301 @@
+"""
+Metrics, recorded from events by the OpenTelemetry API alone.
+
+Every attempt is one sample, refused connections included. Labels are bounded: service, operation, route template,
+status and error class; never an id. States are read when they are exported, and a client that is gone is not kept for
+that.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMeter, Observation
+
+from middleware.errors import error_type
+from middleware.events import (
+    AttemptFinished,
+    AttemptQueued,
+    AttemptRejected,
+    CallFinished,
+    CircuitStateChanged,
+    CorrelationIdMismatched,
+    Event,
+    HedgeRefused,
+    HedgeStarted,
+    HedgeWon,
+    RetryAbandoned,
+    RetryBudgetExhausted,
+    RetryScheduled,
+    SettingsRejected,
+    SettingsReloaded,
+)
+from middleware.types import CallInfo, StackState
+
+from . import semconv
+
+__all__ = ["MetricsListener"]
+
+_Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+_BREAKER_STATES = ("closed", "open", "half_open")
+
+
+class MetricsListener:
+    """
+    Records what events tell.
+
+    Args:
+        provider: Where the instruments come from; None takes the global one.
+        version: Version of the instrumentation scope.
+        service: Name of the service.
+        base_url: Of the service, for `server.address` and `server.port`.
+
+    Attributes:
+        hears: Events that are recorded.
+    """
+
+    def __init__(self, provider: MeterProvider | None, version: str, *, service: str, base_url: str) -> None:
+        self._service = {semconv.CONNECTOR_NAME: service}
+        self._server = semconv.server_attributes(base_url)
+        self._state: Callable[[], StackState] | None = None
+        self._dropped: Callable[[], Mapping[str, int]] = dict
+        try:
+            self._make_instruments(_meter(provider, version))
+        except Exception:  # noqa: BLE001 - a provider that cannot give instruments costs the metrics alone
+            self._make_instruments(NoOpMeter(semconv.SCOPE))
+        self._gauges = _gauges_of(provider, version)
+        self._recorders: dict[type[Event], Callable[[Any], None]] = {
+            AttemptFinished: self._attempt_finished,
+            AttemptQueued: self._attempt_queued,
+            AttemptRejected: self._attempt_rejected,
+            CallFinished: self._call_finished,
+            CircuitStateChanged: self._circuit_state_changed,
+            CorrelationIdMismatched: self._correlation_id_mismatched,
+            HedgeRefused: self._hedge_refused,
+            HedgeStarted: self._hedge_started,
+            HedgeWon: self._hedge_won,
+            RetryAbandoned: self._retry_abandoned,
+            RetryBudgetExhausted: self._budget_exhausted,
+            RetryScheduled: self._retry_scheduled,
+            SettingsRejected: self._settings_rejected,
+            SettingsReloaded: self._settings_reloaded,
+        }
+        self.hears = frozenset(self._recorders)
+
+    def _make_instruments(self, meter: Meter) -> None:
+        self._requests = _histogram(meter, semconv.METRIC_REQUEST_DURATION)
+        self._calls = _histogram(meter, semconv.METRIC_CALL_DURATION)
+        self._delays = _histogram(meter, semconv.METRIC_RETRY_DELAY)
+        self._queue_waits = _histogram(meter, semconv.METRIC_BULKHEAD_WAIT)
+        self._retries = _counter(meter, semconv.METRIC_RETRIES)
+        self._abandoned = _counter(meter, semconv.METRIC_RETRIES_ABANDONED)
+        self._exhausted = _counter(meter, semconv.METRIC_BUDGET_EXHAUSTED)
+        self._hedges = _counter(meter, semconv.METRIC_HEDGES)
+        self._hedges_won = _counter(meter, semconv.METRIC_HEDGES_WON)
+        self._hedges_refused = _counter(meter, semconv.METRIC_HEDGES_REFUSED)
+        self._rejections = _counter(meter, semconv.METRIC_REJECTIONS)
+        self._transitions = _counter(meter, semconv.METRIC_CIRCUIT_TRANSITIONS)
+        self._circuit_rejections = _counter(meter, semconv.METRIC_CIRCUIT_REJECTIONS)
+        self._mismatches = _counter(meter, semconv.METRIC_CORRELATION_ID_MISMATCHES)
+        self._reloads = _counter(meter, semconv.METRIC_RELOADS)
+
+    def observe(self, state: Callable[[], StackState], dropped: Callable[[], Mapping[str, int]]) -> None:
+        """
+        Let exports of metrics read the stack from now on, for as long as this listener lives.
+
+        Args:
+            state: Tells what the stack holds.
+            dropped: Tells how much telemetry was lost so far, by kind.
+        """
+        self._state, self._dropped = state, dropped
+        self._gauges.add(self)
+
+    def __call__(self, event: Event) -> None:
+        """Record *event*."""
+        self._recorders[type(event)](event)
+
+    def _attempt_finished(self, event: AttemptFinished) -> None:
+        call, record = event.call, event.record
+        attributes: dict[str, Any] = {
+            semconv.HTTP_REQUEST_METHOD: call.method if call.method in semconv.KNOWN_METHODS else "_OTHER",
+            semconv.URL_TEMPLATE: call.route,
+            **self._server,
+        }
+        if record.status is not None:
+            attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = record.status
+        if event.error is not None:
+            attributes[semconv.ERROR_TYPE] = error_type(event.error)
+        self._requests.record(record.ended_s - record.started_s, attributes)
+
+    def _call_finished(self, event: CallFinished) -> None:
+        attributes = {**_operation(event.call), semconv.OUTCOME: event.result}
+        if event.error is not None:
+            attributes[semconv.ERROR_TYPE] = error_type(event.error)
+        self._calls.record(event.outcome.elapsed_s, attributes)
+
+    def _retry_scheduled(self, event: RetryScheduled) -> None:
+        operation = _operation(event.call)
+        self._delays.record(event.delay_s, operation)
+        self._retries.add(1, {**operation, semconv.ERROR_TYPE: error_type(event.error)})
+
+    def _retry_abandoned(self, event: RetryAbandoned) -> None:
+        self._abandoned.add(1, {**_operation(event.call), semconv.STOP_REASON: event.stop_reason})
+
+    def _budget_exhausted(self, _event: RetryBudgetExhausted) -> None:
+        self._exhausted.add(1, self._service)
+
+    def _hedge_started(self, event: HedgeStarted) -> None:
+        self._hedges.add(1, _operation(event.call))
+
+    def _hedge_won(self, event: HedgeWon) -> None:
+        self._hedges_won.add(1, _operation(event.call))
+
+    def _hedge_refused(self, event: HedgeRefused) -> None:
+        self._hedges_refused.add(1, {**_operation(event.call), semconv.HEDGE_REFUSAL: event.reason})
+
+    def _attempt_queued(self, event: AttemptQueued) -> None:
+        self._queue_waits.record(event.waited_s, self._service)
+
+    def _attempt_rejected(self, event: AttemptRejected) -> None:
+        if event.guard == "circuit_breaker":
+            self._circuit_rejections.add(1, self._service)
+        else:
+            self._rejections.add(1, {**self._service, semconv.GUARD: event.guard})
+
+    def _circuit_state_changed(self, event: CircuitStateChanged) -> None:
+        self._transitions.add(
+            1,
+            {
+                semconv.CIRCUIT_BREAKER_NAME: event.breaker,
+                semconv.CIRCUIT_BREAKER_FROM: event.before,
+                semconv.CIRCUIT_BREAKER_TO: event.after,
+            },
+        )
+
+    def _correlation_id_mismatched(self, event: CorrelationIdMismatched) -> None:
+        self._mismatches.add(1, _operation(event.call))
+
+    def _settings_reloaded(self, _event: SettingsReloaded) -> None:
+        self._reloads.add(1, {**self._service, semconv.RELOAD_RESULT: "applied"})
+
+    def _settings_rejected(self, _event: SettingsRejected) -> None:
+        self._reloads.add(1, {**self._service, semconv.RELOAD_RESULT: "rejected"})
+
+    def read(self, metric: semconv.Metric) -> Mapping[_Labels, float]:
+        """Values of an observable metric as they are now, by their attributes; none while nothing can be read."""
+        if self._state is None:
+            return {}
+        service = tuple(self._service.items())
+        if metric is semconv.METRIC_DROPPED:
+            return {(*service, (semconv.DROP_KIND, kind)): count for kind, count in self._dropped().items()}
+        state = self._state()
+        if metric is semconv.METRIC_CIRCUIT_STATE:
+            return {
+                (*service, (semconv.CIRCUIT_BREAKER_NAME, breaker), (semconv.CIRCUIT_BREAKER_STATE, known)): known
+                == now
+                for breaker, now in state.breakers.items()
+                for known in (*_BREAKER_STATES, now)
+            }
+        value = getattr(state, _STATES[metric.name])
+        return {} if value is None else {service: value}
+
+
+# Which field of `StackState` a metric shows.
+_STATES = {
+    semconv.METRIC_CALLS_IN_FLIGHT.name: "calls_in_flight",
+    semconv.METRIC_ATTEMPTS_IN_FLIGHT.name: "attempts_in_flight",
+    semconv.METRIC_ATTEMPTS_QUEUED.name: "attempts_queued",
+    semconv.METRIC_BUDGET_BALANCE.name: "budget_balance",
+}
+
+
+def _operation(call: CallInfo) -> dict[str, Any]:
+    return {semconv.CONNECTOR_NAME: call.service, semconv.CONNECTOR_OPERATION: call.operation}
+
+
+def _meter(provider: MeterProvider | None, version: str) -> Meter:
+    return metrics.get_meter(semconv.SCOPE, version, meter_provider=provider, schema_url=semconv.SCHEMA_URL)
+
+
+def _histogram(meter: Meter, metric: semconv.Metric) -> metrics.Histogram:
+    bounds = list(semconv.DURATION_BOUNDS)
+    return meter.create_histogram(metric.name, metric.unit, metric.doc, explicit_bucket_boundaries_advisory=bounds)
+
+
+def _counter(meter: Meter, metric: semconv.Metric) -> metrics.Counter:
+    return meter.create_counter(metric.name, metric.unit, metric.doc)
+
+
+class _Gauges:
+    """
+    The observable instruments of one meter provider, shared by all its clients.
+
+    An SDK keeps the callbacks of the first instrument of a name alone, and takes one value per set of attributes: so
+    one callback adds up what all living clients tell. It holds them weakly.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._listeners: weakref.WeakSet[MetricsListener] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        for create, metric in (
+            (meter.create_observable_up_down_counter, semconv.METRIC_CALLS_IN_FLIGHT),
+            (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_IN_FLIGHT),
+            (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_QUEUED),
+            (meter.create_observable_gauge, semconv.METRIC_BUDGET_BALANCE),
+            (meter.create_observable_gauge, semconv.METRIC_CIRCUIT_STATE),
+            (meter.create_observable_counter, semconv.METRIC_DROPPED),
+        ):
+            create(metric.name, [self._callback(metric)], metric.unit, metric.doc)
+
+    def add(self, listener: MetricsListener) -> None:
+        with self._lock:
+            self._listeners.add(listener)
+
+    def _callback(self, metric: semconv.Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        lost: dict[_Labels, float] = {}
+        told: weakref.WeakKeyDictionary[MetricsListener, dict[_Labels, float]] = weakref.WeakKeyDictionary()
+
+        def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            with self._lock:
+                listeners = list(self._listeners)
+            # A counter never falls: what a client that is gone had lost stays in the sum.
+            sums = lost if metric is semconv.METRIC_DROPPED else {}
+            for listener in listeners:
+                with suppress(Exception):  # one client that cannot tell must not hide the others
+                    for labels, value in listener.read(metric).items():
+                        known = told.setdefault(listener, {}) if sums is lost else {}
+                        sums[labels] = sums.get(labels, 0) + value - known.get(labels, 0)
+                        known[labels] = value
+            return [Observation(value, dict(labels)) for labels, value in sums.items()]
+
+        return observe
+
+
+_lock = threading.Lock()
+_of_global: list[_Gauges] = []
+_of_provider: weakref.WeakKeyDictionary[MeterProvider, _Gauges] = weakref.WeakKeyDictionary()
+
+
+def _gauges_of(provider: MeterProvider | None, version: str) -> _Gauges:
+    """
+    Return the instruments of *provider*, made once.
+
+    The global provider counts as one, whichever it is: what was made before the host set it is handed on to it.
+    """
+    with _lock:
+        try:
+            current = metrics.get_meter_provider()
+            found = _of_provider.get(provider or current)
+            if provider is None or provider is current:
+                if not _of_global:
+                    _of_global.append(found or _Gauges(_meter(provider, version)))
+                return _of_global[0]
+            if found is None:
+                found = _of_provider[provider] = _Gauges(_meter(provider, version))
+            return found
+        except Exception:  # noqa: BLE001 - as in the listener's constructor
+            return _Gauges(NoOpMeter(semconv.SCOPE))

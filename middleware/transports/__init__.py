@@ -1,0 +1,1 @@
+"""The HTTP libraries under the stack, and what they share."""

@@ -1,0 +1,287 @@
+"""
+The sockets under the default transport: httpcore's network backend, written on asyncio's own transports.
+
+It exists for what the stock backend cannot do: abort a connection at once, whatever it is doing; tell which byte was
+the first of a request to leave; see that a connection went stale; bound a response's head; and notice bytes that
+follow a complete response, so that they never become the answer to somebody else's request.
+"""
+
+import asyncio
+import select
+import socket
+import ssl
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import anyio
+import httpcore
+
+from middleware.errors import ResponseTooLargeError
+from middleware.types import Attempt
+
+__all__ = ["Socket"]
+
+_Address: TypeAlias = tuple[int, Any]  # family, and what a socket of that family connects to
+
+_PAUSE_ABOVE = 128 * 1024
+_UNBOUNDED = sys.maxsize
+_HAPPY_EYEBALLS_S = 0.25  # RFC 8305 section 5
+
+
+class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.Protocol):
+    """
+    One socket: the backend that connects it, the stream that httpcore uses, the protocol that asyncio feeds.
+
+    Args:
+        tls_layers: How many TLS handshakes come before the first byte of a request.
+    """
+
+    def __init__(self, tls_layers: int) -> None:
+        self._tls_layers = tls_layers
+        self._connect_by = float("inf")
+        self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
+        self._received = b""
+        self._over = False
+        self._error: Exception | None = None
+        self._aborted = False
+        self._paused_reading = False
+        self._paused_writing = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._attempt: Attempt | None = None
+        self._head_left = self._max_header_bytes = _UNBOUNDED
+
+    # What the pool asks.
+
+    def begin(self, attempt: Attempt, max_header_bytes: int) -> None:
+        """Start an exchange for *attempt*, whose response's head may have *max_header_bytes*."""
+        self._attempt = attempt
+        self._head_left = self._max_header_bytes = max_header_bytes
+
+    def head_ended(self) -> None:
+        """Bound no longer: what comes now is the body, which is counted elsewhere."""
+        self._head_left = _UNBOUNDED
+
+    @property
+    def is_stale(self) -> bool:
+        """
+        True when an idle connection cannot be used: the peer closed it, or said something nobody asked for.
+
+        The operating system is asked too: what it knows, the event loop may not have seen yet.
+        """
+        return bool(self._received) or self._is_gone or bool(self._poll.poll(0))
+
+    def abort(self) -> None:
+        """Close now, without waiting for the peer or for what is still to be sent; idempotent."""
+        self._aborted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What httpcore calls. Its read and write timeouts are not used: the stack's cancel scopes end an attempt.
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,  # noqa: ARG002 - as above
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - as above
+    ) -> "Socket":
+        """Connect; *timeout* also bounds the TLS handshakes that follow."""
+        loop = asyncio.get_running_loop()
+        self._connect_by = loop.time() + (float("inf") if timeout is None else timeout)
+        try:
+            with anyio.fail_after(self._connect_by - loop.time()):
+                await loop.create_connection(lambda: self, sock=await _open(host, port))
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("no connection in time") from None
+        except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket takes
+            raise httpcore.ConnectError(str(error)) from None
+        return self
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
+    ) -> "Socket":
+        """Put TLS on the connection; whoever sees it fail aborts what is below."""
+        loop = asyncio.get_running_loop()
+        below = self._transport
+        if below is None or self._received:  # a proxy that speaks before it was asked
+            raise httpcore.ConnectError("not ready for TLS")
+        try:
+            with anyio.fail_after(self._connect_by - loop.time()):
+                self._transport = await loop.start_tls(below, self, ssl_context, server_hostname=server_hostname)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("no TLS handshake in time") from None
+        except (OSError, ValueError) as error:
+            raise httpcore.ConnectError(str(error) or "connection lost in the TLS handshake") from None
+        if self._transport is None:
+            raise httpcore.ConnectError("connection lost in the TLS handshake")
+        self._tls_layers -= 1
+        return self
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109, ARG002 - see above
+        """
+        Return the next bytes; none at the end.
+
+        The last byte of what arrived is kept for a read of its own. A parser that has all of its message does not ask
+        again, so whatever is still here then came after the message, and makes the connection stale.
+
+        Raises:
+            ResponseTooLargeError: The response's head is beyond its bound.
+        """
+        while not self._received:
+            if self._error is not None:
+                raise httpcore.ReadError(str(self._error))
+            if self._is_gone:
+                return b""
+            await self._wait()
+        if self._head_left <= 0:
+            raise ResponseTooLargeError(f"response head larger than {self._max_header_bytes} bytes", request_sent="yes")
+        size = min(max_bytes, self._head_left, len(self._received) - 1 or 1)
+        piece, self._received = self._received[:size], self._received[size:]
+        self._head_left -= size
+        if self._paused_reading and len(self._received) < _PAUSE_ABOVE and self._transport is not None:
+            self._paused_reading = False
+            self._transport.resume_reading()
+        return piece
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, ARG002 - see above
+        """Send *buffer*; from the first byte of a request on, its attempt may have been sent."""
+        if not buffer:
+            return
+        transport = self._transport
+        if transport is None or self._is_gone:
+            raise httpcore.WriteError("connection closed")
+        if self._attempt is not None and not self._tls_layers and self._attempt.request_sent == "no":
+            self._attempt.request_sent = "maybe"
+        transport.write(buffer)
+        while self._paused_writing and not self._is_gone:
+            await self._wait()
+
+    async def aclose(self) -> None:
+        """Close, as `abort` does."""
+        self.abort()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Answer what httpcore asks about the connection."""
+        if info == "is_readable":
+            return self.is_stale
+        name = {"client_addr": "sockname", "server_addr": "peername"}  # the other names are asyncio's too
+        return None if self._transport is None else self._transport.get_extra_info(name.get(info, info))
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; once more for each layer of TLS."""
+        if self._transport is None:
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._transport = transport  # type: ignore[assignment] # uvloop's is none by name
+        if self._aborted:
+            self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep *data* until it is read; stop reading when there is much of it."""
+        self._received += data
+        if len(self._received) > _PAUSE_ABOVE and not self._paused_reading and self._transport is not None:
+            self._paused_reading = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """The peer has closed; so do we."""
+        self._over = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._over = True
+        self._error = exc
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: a write waits."""
+        self._paused_writing = True
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._paused_writing = False
+        self._wake()
+
+    @property
+    def _is_gone(self) -> bool:
+        return self._over or self._aborted or self._transport is None or self._transport.is_closing()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def _open(host: str, port: int) -> socket.socket:
+    """
+    Connect a socket to the first address of *host* that answers, the next one tried after 250 ms (RFC 8305).
+
+    asyncio and anyio do this too, and leave sockets open when they are cancelled at the wrong moment. Here every
+    socket stands in a list from its first moment on, and all but the one that is returned are closed.
+    """
+    addresses = await _resolve(host, port)
+    opened: list[socket.socket] = []
+    chosen: socket.socket | None = None
+    try:
+        chosen = await (_connect(addresses[0], opened) if len(addresses) == 1 else _race(addresses, opened))
+    finally:
+        for sock in opened:
+            if sock is not chosen:
+                sock.close()
+    return chosen
+
+
+async def _resolve(host: str, port: int) -> list[_Address]:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return [(family, (host, port))]  # an address needs no resolver and so no thread
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+async def _connect(address: _Address, opened: list[socket.socket]) -> socket.socket:
+    # The protocol is named, since asyncio looks for it: else it leaves TCP_NODELAY off, and each body after its head
+    # waits 40 ms for a delayed acknowledgement.
+    sock = socket.socket(address[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    opened.append(sock)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, address[1])
+    return sock
+
+
+async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socket.socket:
+    connected: list[socket.socket] = []
+    errors: list[str] = []
+
+    async def attempt(address: _Address, ended: anyio.Event) -> None:
+        try:
+            connected.append(await _connect(address, opened))
+            group.cancel_scope.cancel()
+        except OSError as error:
+            errors.append(str(error))
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group:
+        for address in addresses:
+            ended = anyio.Event()
+            group.start_soon(attempt, address, ended)
+            with anyio.move_on_after(_HAPPY_EYEBALLS_S):
+                await ended.wait()
+    if not connected:
+        raise OSError("; ".join(errors))
+    return connected[0]

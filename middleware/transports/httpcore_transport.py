@@ -1,0 +1,274 @@
+"""
+The default transport: each event loop keeps a last-in-first-out stack of httpcore connections per origin.
+
+Why not httpcore's own pool: it loses slots for ever when a call is cancelled while its connection is set up, and its
+cost grows with the square of open connections. Here an attempt takes a connection or opens one and shares nothing with
+other attempts; a connection whose attempt failed or was cancelled is aborted and dropped, without waiting for
+anything. How many are open at once is the bulkhead's matter.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import httpcore
+import httpx
+
+from middleware._internal.per_loop import PerLoop
+from middleware.clock import Clock
+from middleware.errors import ClientClosedError, RequestNotSentError
+from middleware.types import PlatformRequest, PlatformResponse
+
+from .exchange import (
+    BODY_METHODS,
+    FRESH_S,
+    TlsContext,
+    TransportConfig,
+    answer,
+    check_headers,
+    env_proxies,
+    failure,
+    proxy_for,
+    read_body,
+    wire_headers,
+)
+from .httpcore_backend import Socket
+
+__all__ = ["HttpcoreTransport"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# What httpcore raises, what it lets through from below, and httpx's, which a test double such as respx may raise.
+_FOREIGN = (
+    httpcore.ConnectionNotAvailable,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    httpx.HTTPError,
+    OSError,
+    UnicodeError,
+)
+
+
+class _Origin(NamedTuple):
+    """Where a request goes: scheme, host and port, as httpcore and as the Host header want them."""
+
+    scheme: bytes
+    host: bytes
+    port: int
+    host_header: bytes
+    proxy: str | None
+
+
+class _Connection:
+    """One httpcore connection, its socket, and since when it has been idle."""
+
+    __slots__ = ("http", "idle_since", "socket")
+
+    idle_since: float
+
+    def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket) -> None:
+        self.http = http
+        self.socket = socket
+
+
+class _Idle:
+    """
+    Idle connections of one event loop, by origin; the one used last is taken first.
+
+    Args:
+        expiry_s: Connections idle for longer are closed.
+        now: Source of time.
+    """
+
+    def __init__(self, expiry_s: float, now: Callable[[], float]) -> None:
+        self._expiry_s = expiry_s
+        self._now = now
+        self._stacks: dict[_Origin, list[_Connection]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def take(self, origin: _Origin, longest_s: float) -> _Connection | None:
+        """Give away a connection that has been idle for *longest_s* at most and is not stale; None if there is none."""
+        stack, now = self._stacks.get(origin), self._now()
+        oldest = now - min(longest_s, self._expiry_s)
+        while stack and stack[-1].idle_since >= oldest:
+            connection = stack.pop()
+            if not connection.socket.is_stale:
+                return connection
+            connection.socket.abort()
+        return None
+
+    def put(self, origin: _Origin, connection: _Connection) -> None:
+        """Keep *connection*, unless it cannot be used again."""
+        usable = False
+        try:
+            usable = not self._closed and connection.http.is_idle()
+        finally:
+            if not usable:
+                connection.socket.abort()
+        if not usable:
+            return
+        connection.idle_since = self._now()
+        self._stacks.setdefault(origin, []).append(connection)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire)
+
+    def _expire(self) -> None:
+        """Close what has been idle for too long; come back as long as something is idle."""
+        oldest = self._now() - self._expiry_s
+        for origin, stack in list(self._stacks.items()):
+            while stack and stack[0].idle_since <= oldest:
+                stack.pop(0).socket.abort()
+            if not stack:
+                del self._stacks[origin]
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._expiry_s, self._expire) if self._stacks else None
+
+    def close(self) -> None:
+        """Close all idle connections now, and busy ones when their attempt ends."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for stack in self._stacks.values():
+            for connection in stack:
+                connection.socket.abort()
+        self._stacks.clear()
+
+
+class HttpcoreTransport:
+    """
+    Sends attempts over connections of its own.
+
+    Works for many tasks and across event loops and threads: what is bound to a loop is kept per loop.
+
+    Args:
+        config: The settings.
+        clock: Source of time.
+
+    Raises:
+        ConfigError: A file or a proxy that the settings ask for cannot be used.
+    """
+
+    def __init__(self, config: TransportConfig, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._closed = False
+        self._tls = TlsContext(config)
+        self._proxies = env_proxies(config)
+        self._origins: dict[str, _Origin] = {}
+        self._idle = PerLoop(lambda: _Idle(config.keepalive_expiry_s, clock.now))
+        self._extensions = {"timeout": {"connect": config.connect_timeout_s}}
+
+    async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
+        """
+        Send *request* to *url* once and read the whole answer.
+
+        Raises:
+            StatusError: Any status but 2xx, redirects included.
+            RequestNotSentError: No byte left us.
+            ResponseLostError: The request was sent, or may have been; no complete answer came.
+            ResponseTooLargeError: The answer is beyond a limit.
+            DecodeError: The answer's content encoding cannot be read.
+            ClientClosedError: `aclose` was called before.
+        """
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        cut = url.find("/", len("https://"))
+        origin, target = self._origin(url[:cut]), url[cut:]
+        idle = self._idle.here()
+        longest_s = self._config.keepalive_expiry_s if request.is_repeatable else FRESH_S
+        connection = idle.take(origin, longest_s)
+        if connection is not None:
+            with suppress(RequestNotSentError):  # it died after it was looked at, and before the first byte
+                return await self._attempt(connection, idle, origin, target, request)
+        return await self._attempt(await self._open(origin), idle, origin, target, request)
+
+    async def aclose(self) -> None:
+        """Close idle connections now and busy ones when their attempt ends; idempotent."""
+        self.close_soon()
+        await asyncio.sleep(0)  # the loop closes the sockets of this thread in its next round
+
+    def close_soon(self) -> None:
+        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
+        self._closed = True
+        for loop, idle in self._idle.take_all():
+            loop.call_soon_threadsafe(idle.close)
+
+    async def _attempt(
+        self, connection: _Connection, idle: _Idle, origin: _Origin, target: str, request: PlatformRequest
+    ) -> PlatformResponse:
+        """Make one exchange over *connection*, and keep or drop it."""
+        try:
+            status, headers, body = await self._exchange(connection, _wire_request(request, origin, target), request)
+        except _FOREIGN as error:
+            connection.socket.abort()
+            # httpx's own exceptions come from a test double, which tells no phase.
+            lost = failure(request, error, traced=not isinstance(error, httpx.HTTPError))
+        except BaseException:
+            connection.socket.abort()
+            raise
+        else:
+            idle.put(origin, connection)
+            return answer(request, status, headers, body, self._clock.wall)
+        raise lost  # outside the handler: a foreign exception may hold the request and so the credentials
+
+    async def _exchange(
+        self, connection: _Connection, wire_request: httpcore.Request, request: PlatformRequest
+    ) -> tuple[int, dict[str, str], bytes]:
+        wire_request.extensions = self._extensions
+        connection.socket.begin(request.attempt, self._config.max_header_bytes)
+        response = await connection.http.handle_async_request(wire_request)
+        request.attempt.request_sent = "yes"
+        connection.socket.head_ended()
+        headers = check_headers(request, response.headers, self._config)
+        assert isinstance(response.stream, AsyncIterable)  # noqa: S101 - httpcore's promise
+        body = await read_body(response.stream, headers, self._config)
+        await response.aclose()
+        return response.status, headers, body
+
+    def _origin(self, text: str) -> _Origin:
+        origin = self._origins.get(text)
+        if origin is None:
+            parts = urlsplit(text)
+            host, default = parts.hostname or "", _DEFAULT_PORTS[parts.scheme]
+            shown = f"[{host}]" if ":" in host else host
+            origin = self._origins[text] = _Origin(
+                scheme=parts.scheme.encode(),
+                host=host.encode(),
+                port=parts.port or default,
+                host_header=(shown if parts.port in {None, default} else f"{shown}:{parts.port}").encode(),
+                proxy=proxy_for(self._proxies, text),
+            )
+        return origin
+
+    async def _open(self, origin: _Origin) -> _Connection:
+        """Make a connection; it connects with its first request."""
+        where = httpcore.Origin(origin.scheme, origin.host, origin.port)
+        by_tls = origin.scheme == b"https"
+        proxy = urlsplit(origin.proxy) if origin.proxy else None
+        to_proxy_by_tls = proxy is not None and proxy.scheme == "https"
+        tls = await self._tls.get() if by_tls or to_proxy_by_tls else None
+        socket = Socket(tls_layers=by_tls + to_proxy_by_tls)
+        if proxy is None:
+            return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket)
+        user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
+        through = httpcore.AsyncHTTPProxy(
+            httpcore.URL(scheme=proxy.scheme, host=proxy.hostname or "", port=proxy.port),
+            proxy_auth=(user.encode(), password.encode()) if user or password else None,
+            ssl_context=tls,
+            proxy_ssl_context=tls if to_proxy_by_tls else None,
+            network_backend=socket,
+        )
+        return _Connection(through.create_connection(where), socket)
+
+
+def _wire_request(request: PlatformRequest, origin: _Origin, target: str) -> httpcore.Request:
+    headers = [(b"host", origin.host_header), *wire_headers(request)]
+    if request.content is not None or request.method in BODY_METHODS:
+        headers.append((b"content-length", str(len(request.content or b"")).encode()))
+    url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target)
+    return httpcore.Request(request.method, url, headers=headers, content=request.content)

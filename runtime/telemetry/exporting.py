@@ -1,0 +1,257 @@
+"""
+Where telemetry goes: what stands between the SDK and its exporters, and the exporter of spans into a file.
+
+Needs the `otel` extra; `runtime/telemetry/setup.py` imports it only when it is asked to.
+"""
+
+import json
+import logging
+import os
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped] # no stubs with the package
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+__all__ = ["BoundedExport", "FileSpanExporter", "OwnMetricReader", "encode_line"]
+
+_log = logging.getLogger("mozaiks.telemetry")
+_log.addHandler(logging.NullHandler())
+
+_E = TypeVar("_E")
+
+
+class _Own(Generic[_E]):
+    """
+    An exporter of this process alone: a forked child makes one of its own when it first needs it.
+
+    Two processes that write on one connection mix their requests, and take each other's answers.
+    """
+
+    def __init__(self, make: Callable[[], _E]) -> None:
+        self._make = make
+        self._made, self._pid = make(), os.getpid()
+
+    def get(self) -> _E:
+        if self._pid != os.getpid():
+            self._made, self._pid = self._make(), os.getpid()
+        return self._made
+
+
+class BoundedExport(SpanProcessor):
+    """
+    Hands finished spans to an exporter in batches, from a thread of its own, and counts those it cannot hand on.
+
+    A full queue costs the newest span; the thread that ends a span never waits. The SDK's own processor does the
+    batching; here is what it does not tell: how many spans were lost.
+
+    Args:
+        name: What the exporter is called in the counters, for example `otlp`.
+        make_exporter: Makes where spans go, once per process; what an export raises counts as a failed one.
+        max_queue: Spans that may wait.
+        max_batch: Spans that are handed on at a time.
+        delay_s: Longest wait of a span before its batch is handed on.
+
+    Attributes:
+        name: As given.
+        ending: The last spans are being handed on.
+    """
+
+    def __init__(
+        self, name: str, make_exporter: Callable[[], SpanExporter], max_queue: int, max_batch: int, delay_s: float
+    ) -> None:
+        self.name = name
+        self._max_queue = max_queue
+        self._lock = threading.Lock()
+        self._waiting = self._handing = self._lost = 0
+        self._closed = False
+        self.ending = False
+        self._exporter = _Counted(self, _Own(make_exporter))
+        self._batches = BatchSpanProcessor(
+            self._exporter,
+            max_queue_size=max_queue,
+            max_export_batch_size=min(max_batch, max_queue),
+            schedule_delay_millis=delay_s * 1000,
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Spans that ended and will not arrive; once closed, those still waiting count too."""
+        with self._lock:
+            return self._lost + (self._waiting + self._handing if self._closed else 0)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing happens when a span starts."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue *span* if it was sampled and there is room."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        with self._lock:
+            if self._closed or self._waiting >= self._max_queue:
+                self._lost += 1
+                return
+            self._waiting += 1
+        self._batches.on_end(span)
+
+    def after_fork(self) -> None:
+        """
+        Begin anew in a forked child: its parent hands on what waits, and has counted what was lost.
+
+        The SDK's processor empties its queue and starts a thread by itself.
+        """
+        self._lock = threading.Lock()  # a thread that is gone may have held it
+        self._waiting = self._handing = self._lost = 0
+        self._closed = self._closed or self.ending
+
+    def shutdown(self) -> None:
+        """Hand on what waits; may take as long as the exporter likes, so do not wait for it without a bound."""
+        self.ending = True
+        self._batches.shutdown()  # type: ignore[no-untyped-call] # the SDK leaves it without types
+
+    def close(self) -> None:
+        """Take no further span."""
+        with self._lock:
+            self._closed = True
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Hand on what waits now."""
+        return self._batches.force_flush(timeout_millis)
+
+    def taken(self, count: int) -> None:
+        """Note that a batch of *count* left the queue."""
+        with self._lock:
+            self._waiting -= count
+            self._handing += count
+
+    def handed(self, count: int, *, arrived: bool) -> None:
+        """Note what became of a batch of *count*."""
+        with self._lock:
+            self._handing -= count
+            self._lost += 0 if arrived else count
+
+
+class _Counted(SpanExporter):
+    """An exporter that never raises and tells what became of each batch; says once when that changes."""
+
+    def __init__(self, owner: BoundedExport, inner: _Own[SpanExporter]) -> None:
+        self._owner = owner
+        self._inner = inner
+        self._failing = self._tried_at_end = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._owner.taken(len(spans))
+        if self._failing and self._tried_at_end:
+            self._owner.handed(len(spans), arrived=False)
+            return SpanExportResult.FAILURE
+        self._tried_at_end = self._owner.ending  # one more try at the end; a process that exits waits for no second
+        try:
+            result = self._inner.get().export(spans)
+        except Exception:  # noqa: BLE001 - an exporter is foreign code, and its failure one more lost batch
+            result = SpanExportResult.FAILURE
+        arrived = result is SpanExportResult.SUCCESS
+        self._owner.handed(len(spans), arrived=arrived)
+        if arrived == self._failing:
+            self._failing = not arrived
+            log = _log.info if arrived else _log.warning
+            log("export.recovered" if arrived else "export.failing", extra={"exporter": self._owner.name})
+        return result
+
+    def shutdown(self) -> None:
+        self._inner.get().shutdown()
+
+
+class OwnMetricReader(PeriodicExportingMetricReader):
+    """
+    Reads and exports metrics at intervals; a forked child shares neither connection nor lock with its parent.
+
+    Args:
+        make_exporter: Makes where metrics go, once per process.
+    """
+
+    def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
+        super().__init__(_OwnMetricExporter(make_exporter))
+
+    def _at_fork_reinit(self) -> None:  # what the SDK calls in a forked child
+        # First the lock, which the SDK keeps and holds for as long as an export lasts; then the thread that takes it.
+        self._export_lock = threading.Lock()
+        super()._at_fork_reinit()  # type: ignore[no-untyped-call]
+
+
+class _OwnMetricExporter(MetricExporter):
+    def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
+        self._inner = _Own(make_exporter)
+        inner = self._inner.get()
+        super().__init__(inner._preferred_temporality, inner._preferred_aggregation)  # noqa: SLF001 - what readers read
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        return self._inner.get().export(metrics_data, timeout_millis, **kwargs)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return self._inner.get().force_flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self._inner.get().shutdown(timeout_millis, **kwargs)
+
+
+class FileSpanExporter(SpanExporter):
+    """
+    Appends spans to a file as OTLP JSON Lines, the format that the OpenTelemetry Collector's file exporter writes.
+
+    One line per batch, written at once. What a full disk cuts short is ended by the next batch, and lost alone.
+    Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
+
+    Args:
+        path: The file; made if it does not exist.
+
+    Raises:
+        OSError: It cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._is_cut = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write *spans*; fails on a full disk."""
+        line = (b"\n" if self._is_cut else b"") + encode_line(spans)
+        self._is_cut = True  # until all of it is there; an empty line more is passed over by readers
+        self._is_cut = self._file.write(line) != len(line)
+        return SpanExportResult.FAILURE if self._is_cut else SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def encode_line(spans: Sequence[ReadableSpan]) -> bytes:
+    """One line of OTLP JSON: ids in lower-case hex, 64-bit numbers as text, enumerations as numbers."""
+    document = MessageToDict(encode_spans(spans), use_integers_for_enums=True)
+    for span in _spans_in(document):
+        for holder in (span, *span.get("links", ())):
+            for key in ("traceId", "spanId", "parentSpanId"):
+                if key in holder:
+                    holder[key] = _hex(holder[key])
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _spans_in(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    for resource in document.get("resourceSpans", ()):
+        for scope in resource.get("scopeSpans", ()):
+            yield from scope.get("spans", ())
+
+
+def _hex(base64: str) -> str:
+    return b64decode(base64).hex()

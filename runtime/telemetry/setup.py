@@ -1,0 +1,385 @@
+"""
+Telemetry for hosts that have none: the OpenTelemetry SDK, OTLP over HTTP, a trace file; bounded in time and memory.
+
+Opt-in: importing the library never comes here, and a host with an SDK of its own needs none of it. Needs the `otel`
+extra, which is imported when `configure_telemetry` is called.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.util import Finalize, register_after_fork
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from middleware.errors import ConfigError
+from middleware.stack import Telemetry
+from middleware.telemetry import semconv
+from runtime._version import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from .exporting import BoundedExport, OwnMetricReader
+
+__all__ = ["TelemetryHandle", "configure_telemetry"]
+
+_EXPORT_TIMEOUT_S = 2.0
+"""Longest time of one export. Below `shutdown`'s bound, so that a slow collector still gets what waits."""
+_SHUTDOWN_S = 2.5
+"""Longest time for the end of telemetry: one export and a little more, so that a program ends within three seconds."""
+_FILE_DELAY_S = 0.2
+"""How long a span waits for the trace file: short, for those who follow it."""
+_DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S = 2048, 512, 5.0  # the specification's
+
+# Their warnings come once per failed export, and more often; ours come when something changes.
+_NOISY = (
+    "opentelemetry.exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+    "opentelemetry.sdk.metrics._internal.export",
+)
+
+
+def configure_telemetry(
+    *,
+    service_name: str = "mozaiks-connectors",
+    trace_file: str | os.PathLike[str] | None = None,
+    span_exporters: "Sequence[SpanExporter]" = (),
+    metric_readers: "Sequence[MetricReader]" = (),
+    set_global: bool = False,
+    instrument_httpx: bool = False,
+) -> "TelemetryHandle":
+    """
+    Set up the OpenTelemetry SDK.
+
+    Spans and metrics go to a collector by OTLP over HTTP where `OTEL_EXPORTER_OTLP_ENDPOINT`, or its form for one
+    signal, is set; nothing is sent anywhere else. The other `OTEL_*` variables of the SDK count too: service name and
+    resource attributes, sampler, headers, batch sizes, `OTEL_TRACES_EXPORTER=none`, `OTEL_SDK_DISABLED`.
+
+    A process forked afterwards (`gunicorn --preload`, `multiprocessing`) goes on with a queue, counters of what was
+    dropped, connections and an end of its own, and appends to the same trace file. Its metrics start from its parent's
+    numbers, so fork before the calls begin. A child that ends by `os._exit` calls `shutdown` before.
+
+    Args:
+        service_name: Name of the program, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
+        trace_file: Also append spans to this file, as OTLP JSON Lines.
+        span_exporters: Further exporters, each told of a span when it ends: for tests and demonstrations.
+        metric_readers: Further readers of metrics.
+        set_global: Make the providers OpenTelemetry's global ones, for the host's own spans too. A process can do so
+            once.
+        instrument_httpx: Trace the host's other httpx clients by `opentelemetry-instrumentation-httpx`. Calls of
+            connectors are left out: they have spans of their own.
+
+    Raises:
+        ConfigError: A variable or argument is unusable, the extra is not installed, or a global provider exists.
+    """
+    try:
+        return TelemetryHandle(
+            _Settings.read(os.environ, service_name, trace_file),
+            span_exporters=span_exporters,
+            metric_readers=metric_readers,
+            set_global=set_global,
+            instrument_httpx=instrument_httpx,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"telemetry needs {error.name}: pip install 'mozaiks-connector-runtime[otel]'") from None
+
+
+class _Settings:
+    """What the environment and the caller ask for, checked."""
+
+    def __init__(self) -> None:
+        self.service_name: str | None = None
+        self.trace_file: Path | None = None
+        self.disabled = False
+        self.traces_to = self.metrics_to = ""
+        self.timeout_s = _EXPORT_TIMEOUT_S
+        self.max_queue, self.max_batch, self.delay_s = _DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], service_name: str, trace_file: Any) -> Self:
+        problems: list[str] = []
+        found = cls()
+        named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        found.service_name = None if named else service_name
+        found.trace_file = None if trace_file is None else Path(trace_file)
+        found.disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        found.traces_to = _endpoint(environ, "TRACES", problems)
+        found.metrics_to = _endpoint(environ, "METRICS", problems)
+        # The specification says milliseconds, Python's exporters read seconds: longer than ours is neither.
+        found.timeout_s = min(_EXPORT_TIMEOUT_S, _number(environ, "OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, problems))
+        found.max_queue = int(_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", _DEFAULT_QUEUE, problems))
+        found.max_batch = int(_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _DEFAULT_BATCH, problems))
+        found.delay_s = _number(environ, "OTEL_BSP_SCHEDULE_DELAY", _DEFAULT_DELAY_S * 1000, problems) / 1000
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+
+def _endpoint(environ: Mapping[str, str], signal: str, problems: list[str]) -> str:
+    """Return where *signal* goes: the base endpoint; empty for nowhere."""
+    chosen = environ.get(f"OTEL_{signal}_EXPORTER", "otlp").strip() or "otlp"
+    if chosen not in {"otlp", "none"}:
+        problems.append(f"OTEL_{signal}_EXPORTER: must be otlp or none, got {chosen!r}")
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        value = environ.get(name, "").strip()
+        if not value or chosen == "none":
+            continue
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            problems.append(f"{name}: must be an absolute http:// or https:// URL")
+        for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+            protocol = environ.get(variable, "").strip()
+            if protocol and protocol != "http/protobuf":
+                problems.append(f"{variable}: only http/protobuf is spoken here, got {protocol!r}")
+                break
+        return value
+    return ""
+
+
+def _number(environ: Mapping[str, str], name: str, default: float, problems: list[str]) -> float:
+    text = environ.get(name, "").strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1
+    if not 1 <= value < float("inf"):
+        problems.append(f"{name}: must be a number of at least 1, got {text!r}")
+    return value
+
+
+class TelemetryHandle:
+    """
+    A running set-up; a context manager that shuts it down.
+
+    Attributes:
+        telemetry: What `ConnectorConfig` and `PlatformHttpClient` take.
+        tracer_provider: For the host's own spans.
+        meter_provider: For the host's own metrics.
+        endpoint: Where spans are sent by OTLP; empty for nowhere.
+    """
+
+    def __init__(
+        self,
+        settings: _Settings,
+        *,
+        span_exporters: "Sequence[SpanExporter]",
+        metric_readers: "Sequence[MetricReader]",
+        set_global: bool,
+        instrument_httpx: bool,
+    ) -> None:
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+        if set_global:
+            _refuse_second_global()
+        self._exports = [] if settings.disabled else list(_exports(settings))
+        self._shutdown_lock = threading.Lock()
+        self._ended: bool | None = None
+        resource = _resource(settings)
+        self.endpoint = settings.traces_to
+        self.tracer_provider: TracerProvider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for exporter in span_exporters:
+            self.tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
+        for export in self._exports:
+            self.tracer_provider.add_span_processor(export)
+        self.meter_provider: MeterProvider = MeterProvider(
+            metric_readers=[*metric_readers, *([] if settings.disabled else _metric_readers(settings))],
+            resource=resource,
+            shutdown_on_exit=False,
+        )
+        self._observe_drops()
+        self.telemetry = Telemetry(tracer_provider=self.tracer_provider, meter_provider=self.meter_provider)
+        self._quietened = list(_quieten())
+        self._undo_httpx = _instrument_httpx(self) if instrument_httpx else None
+        if set_global:
+            _set_global(self)
+        self._enders = self._begin_enders()
+        atexit.register(self.shutdown)
+        _when_forked(self)
+
+    def _begin_enders(self) -> "list[_Ender]":
+        return [_Ender(self.meter_provider.shutdown), *(_Ender(export.shutdown) for export in self._exports)]
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: threads are gone there, and a lock may be held by one of them for ever."""
+        self._shutdown_lock = threading.Lock()
+        for export in self._exports:
+            export.after_fork()
+        if self._ended is None:
+            self._enders = self._begin_enders()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Spans that ended and could not be handed on, per exporter: `otlp`, `file`."""
+        return {export.name: export.dropped for export in self._exports}
+
+    def _observe_drops(self) -> None:
+        from opentelemetry.metrics import CallbackOptions, Observation
+
+        def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(count, {semconv.EXPORTER: name}) for name, count in self.dropped.items()]
+
+        metric = semconv.METRIC_EXPORT_DROPPED
+        meter = self.meter_provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+        meter.create_observable_counter(metric.name, [observe], metric.unit, metric.doc)
+
+    def shutdown(self, timeout_s: float = _SHUTDOWN_S) -> bool:
+        """
+        Hand on what waits and end, after *timeout_s* seconds at the latest; idempotent.
+
+        The SDK's own shutdown can wait half a minute for a collector that does not answer. Here each signal is shut
+        down in a thread that this process does not wait for any longer.
+
+        Returns:
+            True when everything was handed on or given up within the time.
+        """
+        with self._shutdown_lock:  # a second caller waits for what the first one sees
+            if self._ended is None:
+                self._ended = self._shut_down(timeout_s)
+            return self._ended
+
+    def _shut_down(self, timeout_s: float) -> bool:
+        atexit.unregister(self.shutdown)
+        if self._undo_httpx is not None:
+            self._undo_httpx()
+        ends = time.monotonic() + timeout_s
+        for ender in self._enders:
+            ender.begin()
+        in_time = all(ender.ended_within(ends - time.monotonic()) for ender in self._enders)
+        for export in self._exports:
+            export.close()
+        if in_time:  # else whoever still works on it goes on making noise for nobody
+            for logger in self._quietened:
+                logger.setLevel(logging.NOTSET)
+        return in_time
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+
+def _when_forked(handle: TelemetryHandle) -> None:
+    """Let *handle* begin anew in each forked child, and end with it."""
+    weakly = weakref.WeakMethod(handle._after_fork)  # noqa: SLF001 - as private as this function
+
+    def begin() -> None:
+        after_fork = weakly()
+        if after_fork is not None:
+            after_fork()
+
+    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+        os.register_at_fork(after_in_child=begin)
+    # A child of `multiprocessing` ends without `atexit`; it has its own register of what to do last.
+    register_after_fork(handle, lambda here: Finalize(here, here.shutdown, exitpriority=0))
+
+
+class _Ender:
+    """A thread that waits to end one signal: made early, since a process that exits can start none any more."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self._begin = threading.Event()
+        self._act = act
+        self._thread = threading.Thread(target=self._run, name="telemetry-shutdown", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._begin.wait()
+        self._act()
+
+    def begin(self) -> None:
+        self._begin.set()
+
+    def ended_within(self, timeout_s: float) -> bool:
+        self._thread.join(max(0.0, timeout_s))
+        return not self._thread.is_alive()
+
+
+def _resource(settings: _Settings) -> "Resource":
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create({"service.name": settings.service_name} if settings.service_name else {})
+
+
+def _exports(settings: _Settings) -> "Iterable[BoundedExport]":
+    from .exporting import BoundedExport, FileSpanExporter
+
+    try:
+        if settings.traces_to:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            def otlp() -> OTLPSpanExporter:
+                return OTLPSpanExporter(timeout=settings.timeout_s)
+
+            yield BoundedExport("otlp", otlp, settings.max_queue, settings.max_batch, settings.delay_s)
+        if settings.trace_file is not None:
+            file = FileSpanExporter(settings.trace_file)
+            # Shared by all processes: each batch is one write, which the system appends whole.
+            yield BoundedExport("file", lambda: file, settings.max_queue, settings.max_batch, _FILE_DELAY_S)
+    except OSError as error:
+        raise ConfigError(f"trace_file: cannot write {settings.trace_file}: {error.strerror or error}") from None
+
+
+def _metric_readers(settings: _Settings) -> "Iterable[OwnMetricReader]":
+    if settings.metrics_to:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        from .exporting import OwnMetricReader
+
+        yield OwnMetricReader(lambda: OTLPMetricExporter(timeout=settings.timeout_s))
+
+
+def _quieten() -> Iterable[logging.Logger]:
+    """Silence the exporters' loggers where the host has not given them a level; returns those."""
+    for name in _NOISY:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL + 1)
+            yield logger
+
+
+def _refuse_second_global() -> None:
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
+    if isinstance(trace.get_tracer_provider(), TracerProvider) or isinstance(
+        metrics.get_meter_provider(), MeterProvider
+    ):
+        raise ConfigError("set_global: the host has set OpenTelemetry's global providers already; use those")
+
+
+def _set_global(handle: TelemetryHandle) -> None:
+    from opentelemetry import metrics, trace
+
+    trace.set_tracer_provider(handle.tracer_provider)
+    metrics.set_meter_provider(handle.meter_provider)
+
+
+def _instrument_httpx(handle: TelemetryHandle) -> Callable[[], None] | None:
+    """Instrument httpx; returns what takes it back, or None when the host has done so itself."""
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+
+    instrumentor = HTTPXClientInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        return None
+    instrumentor.instrument(tracer_provider=handle.tracer_provider, meter_provider=handle.meter_provider)
+    return instrumentor.uninstrument  # type: ignore[no-any-return] # the package is not typed

@@ -1,0 +1,1 @@
+"""Trace files: the format, the model of a trace, and its views."""

@@ -1,0 +1,348 @@
+"""
+Traces made of spans, and the rows in which a trace is shown: one model for the terminal, the page and the demo.
+
+Knows spans alone, nothing of the calls that made them: what is shown is what a backend would get.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from middleware.telemetry import semconv
+
+from .trace_file import Span, SpanEvent
+
+__all__ = ["Attempt", "CallTrace", "Row", "Trace", "call_traces", "is_call", "rows_of", "time_text", "traces_of"]
+
+_LARGEST = 1e9
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """A CLIENT span: one try on the wire. Times in seconds after the call's start."""
+
+    span_id: str
+    name: str
+    start_s: float
+    end_s: float
+    status: int | None
+    error_type: str
+    resend_count: int
+    request_sent: str
+
+
+@dataclass(kw_only=True)
+class CallTrace:
+    """A call's span with its attempts and events."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    correlation_id: str
+    duration_s: float
+    outcome: str
+    error_type: str
+    stop_reason: str
+    attempts: list[Attempt]
+    events: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the call as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """
+    One line of a trace's picture; times in seconds after the trace's start.
+
+    Attributes:
+        depth: 0 for a root.
+        kind: `call`, `attempt`, `span`, `wait`, `event` or `stop`.
+        label: What it is.
+        text: What became of it.
+        tone: `good`, `bad`, `unsure`, `wait`, `note` or `plain`.
+        start_s: Start.
+        end_s: End; equal to the start for what has no duration.
+        details: Names and values for who wants to know more.
+    """
+
+    depth: int
+    kind: str
+    label: str
+    text: str
+    tone: str
+    start_s: float
+    end_s: float
+    details: tuple[tuple[str, str], ...] = ()
+
+
+class Trace:
+    """
+    All spans of one trace id, by their start.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        spans: The spans.
+        start_ns: Start of the first.
+        duration_s: From there to the end of the last.
+        calls: How many of the spans are calls of connectors.
+        attempts: How many are attempts of those.
+        retries: Attempts that were followed by another one.
+        has_events: Is there anything to tell beside the spans?
+        failed: Did a call, or a root, end with an error?
+        correlation_ids: Ids to search the platform's logs for.
+    """
+
+    def __init__(self, trace_id: str, spans: Iterable[Span]) -> None:
+        self.trace_id = trace_id
+        self.spans = sorted(spans, key=lambda span: (span.start_ns, -span.end_ns))
+        self.start_ns = self.spans[0].start_ns
+        self.duration_s = (max(span.end_ns for span in self.spans) - self.start_ns) / 1e9
+        known = {span.span_id for span in self.spans}
+        self.roots = [span for span in self.spans if span.parent_id not in known]
+        calls = {span.span_id for span in self.spans if is_call(span)}
+        self.calls = len(calls)
+        self.attempts = sum(span.parent_id in calls and span.kind == "CLIENT" for span in self.spans)
+        self.retries = sum(event.name == semconv.EVENT_RETRY_SCHEDULED for span in self.spans for event in span.events)
+        self.has_events = any(span.events for span in self.spans)
+        self.failed = any(span.status == "ERROR" for span in [*filter(is_call, self.spans), *self.roots])
+        ids = (str(span.attributes.get(semconv.CORRELATION_ID, "")) for span in self.spans)
+        self.correlation_ids = list(dict.fromkeys(filter(None, ids)))
+
+    @property
+    def name(self) -> str:
+        """Name of the first root, and how many others there are."""
+        names = [span.name for span in self.roots] or [self.spans[0].name]
+        return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")
+
+    @property
+    def outcome(self) -> str:
+        """Outcomes of its calls, with their errors; for one without calls the status of its root."""
+        found = [_look(span)[2] for span in self.spans if is_call(span)]
+        return ", ".join(dict.fromkeys(filter(None, found))) or ("failure" if self.failed else "")
+
+
+def time_text(seconds: float) -> str:
+    """A duration as people read it."""
+    if seconds < 0.01:  # noqa: PLR2004 - below it whole milliseconds say too little
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def is_call(span: Span) -> bool:
+    """Is *span* the span of a connector's call?"""
+    return semconv.CONNECTOR_OPERATION in span.attributes
+
+
+def traces_of(spans: Iterable[Span]) -> list[Trace]:
+    """Group *spans* into traces, in the order in which they started."""
+    grouped: dict[str, dict[str, Span]] = defaultdict(dict)
+    for span in spans:
+        grouped[span.trace_id][span.span_id] = span  # by id: a file may hold a batch twice
+    return sorted(
+        (Trace(trace_id, found.values()) for trace_id, found in grouped.items()), key=lambda trace: trace.start_ns
+    )
+
+
+def call_traces(spans: Iterable[Span]) -> list[CallTrace]:
+    """Group *spans* into calls, in the order in which they started."""
+    ordered = sorted(spans, key=lambda span: span.start_ns)
+    calls: dict[str, tuple[Span, CallTrace]] = {}
+    for span in ordered:
+        if not is_call(span):
+            continue
+        attributes = span.attributes
+        calls[span.span_id] = (
+            span,
+            CallTrace(
+                trace_id=span.trace_id,
+                span_id=span.span_id,
+                name=span.name,
+                correlation_id=attributes.get(semconv.CORRELATION_ID, ""),
+                duration_s=(span.end_ns - span.start_ns) / 1e9,
+                outcome=attributes.get(semconv.OUTCOME, ""),
+                error_type=attributes.get(semconv.ERROR_TYPE, ""),
+                stop_reason=attributes.get(semconv.STOP_REASON, ""),
+                attempts=[],
+                events=[
+                    {"name": event.name, "at_s": (event.at_ns - span.start_ns) / 1e9, **event.attributes}
+                    for event in span.events
+                ],
+            ),
+        )
+    for span in ordered:
+        if span.kind != "CLIENT" or span.parent_id not in calls:
+            continue
+        parent, call = calls[span.parent_id]
+        attributes = span.attributes
+        call.attempts.append(
+            Attempt(
+                span_id=span.span_id,
+                name=span.name,
+                start_s=(span.start_ns - parent.start_ns) / 1e9,
+                end_s=(span.end_ns - parent.start_ns) / 1e9,
+                status=attributes.get(semconv.HTTP_RESPONSE_STATUS_CODE),
+                error_type=attributes.get(semconv.ERROR_TYPE, ""),
+                resend_count=attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT, 0),
+                request_sent=attributes.get(semconv.REQUEST_SENT, ""),
+            )
+        )
+    return [call for _, call in calls.values()]
+
+
+def rows_of(trace: Trace) -> list[Row]:
+    """List the rows of *trace*, from the top: each span, below it what happened in it, by time."""
+    children: dict[str, list[Span]] = defaultdict(list)
+    for span in trace.spans:
+        children[span.parent_id].append(span)
+    rows: list[Row] = []
+    shown: set[str] = set()
+    # A stack, and no recursion: a file may hold any depth, and spans that are each other's parents.
+    tops = {span.span_id for span in trace.roots}
+    leftovers = [span for span in trace.spans if span.span_id not in tops]
+    pending: list[tuple[int, Span | Row]] = [(0, span) for span in reversed([*trace.roots, *leftovers])]
+    while pending:
+        depth, item = pending.pop()
+        if isinstance(item, Row):
+            rows.append(item)
+            continue
+        if item.span_id in shown:
+            continue
+        shown.add(item.span_id)
+        rows.append(_span_row(trace, item, depth))
+        below: list[tuple[float, int, Span | Row]] = [
+            (_after(trace, child.start_ns), 1, child) for child in children[item.span_id]
+        ]
+        below += [(row.start_s, 0, row) for row in _event_rows(trace, item, depth + 1)]
+        below.sort(key=lambda entry: entry[:2])
+        pending += [(depth + 1, entry) for _, _, entry in reversed(below)]
+    return rows
+
+
+def _after(trace: Trace, at_ns: int) -> float:
+    return (at_ns - trace.start_ns) / 1e9
+
+
+def _details(attributes: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in attributes)
+
+
+def _span_row(trace: Trace, span: Span, depth: int) -> Row:
+    told = dict(span.attributes)
+    if span.message:
+        told["status.message"] = span.message
+    kind, label, text, tone = _look(span)
+    return Row(
+        depth=depth,
+        kind=kind,
+        label=label,
+        text=text,
+        tone=tone,
+        start_s=_after(trace, span.start_ns),
+        end_s=_after(trace, span.end_ns),
+        details=_details([("span", span.span_id), *told.items()]),
+    )
+
+
+def _look(span: Span) -> tuple[str, str, str, str]:
+    """Kind, label, text and tone of a span's row."""
+    attributes = span.attributes
+    error = str(attributes.get(semconv.ERROR_TYPE, ""))
+    if is_call(span):
+        outcome = str(attributes.get(semconv.OUTCOME, ""))
+        tone = {"success": "good", "unknown": "unsure", "cancelled": "plain"}.get(outcome, "bad")
+        return "call", span.name, f"{outcome}: {error}" if error else outcome, tone
+    if semconv.ATTEMPT_OUTCOME in attributes:
+        number = int(_number(attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT))) + 1
+        hedge = " (hedge)" if attributes.get(semconv.IS_HEDGE) else ""
+        outcome = str(attributes[semconv.ATTEMPT_OUTCOME])
+        answer = error or str(attributes.get(semconv.HTTP_RESPONSE_STATUS_CODE, outcome))
+        tone = "bad" if error else "plain" if outcome == "cancelled" else "good"
+        return "attempt", f"attempt {number}{hedge}", f"{span.name.partition(' ')[0]} {answer}", tone
+    where = f"{span.kind.lower()} {span.service}".strip()
+    return "span", span.name, f"{where}: {error}" if error else where, "bad" if span.status == "ERROR" else "plain"
+
+
+def _event_rows(trace: Trace, span: Span, depth: int) -> Iterator[Row]:
+    for event in span.events:
+        yield _event_row(trace, event, depth)
+    said = {semconv.EVENT_RETRY_ABANDONED, semconv.EVENT_DEADLINE_REACHED}  # which say the same
+    if semconv.STOP_REASON in span.attributes and not any(event.name in said for event in span.events):
+        end_s = _after(trace, span.end_ns)
+        yield Row(
+            depth=depth,
+            kind="stop",
+            label="stopped",
+            text=str(span.attributes[semconv.STOP_REASON]),
+            tone="plain",
+            start_s=end_s,
+            end_s=end_s,
+        )
+
+
+def _number(value: Any) -> float:
+    """A figure of a span, 0 for whatever else a foreign span holds in its place."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < _LARGEST else 0.0
+
+
+def _figure(value: Any) -> str:
+    return f"{_number(value):.3g}" if isinstance(value, int | float) else str(value)
+
+
+def _why_waited(told: Mapping[str, Any]) -> str:
+    after = told.get(semconv.RETRY_AFTER)
+    return "backoff" if after is None else f"Retry-After {_figure(after)} s"
+
+
+def _why_refused(told: Mapping[str, Any]) -> str:
+    after = told.get(semconv.RETRY_AFTER)
+    return f"by {told.get(semconv.GUARD)}" + ("" if after is None else f" for {_figure(after)} s more")
+
+
+# What a row says of an event: its label, and its text made of the event's attributes.
+_SAYINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    semconv.EVENT_RETRY_SCHEDULED: ("wait", _why_waited),
+    semconv.EVENT_QUEUED: ("queued", lambda _told: "bulkhead"),
+    semconv.EVENT_CIRCUIT_STATE_CHANGED: (
+        "circuit breaker",
+        lambda told: f"{told.get(semconv.CIRCUIT_BREAKER_FROM)} → {told.get(semconv.CIRCUIT_BREAKER_TO)}",
+    ),
+    semconv.EVENT_REJECTED: ("refused", _why_refused),
+    semconv.EVENT_CIRCUIT_REJECTED: ("refused", _why_refused),
+    semconv.EVENT_RETRY_ABANDONED: ("no retry", lambda told: str(told.get(semconv.STOP_REASON))),
+    semconv.EVENT_BUDGET_EXHAUSTED: (
+        "retry budget",
+        lambda told: f"{_figure(told.get(semconv.RETRY_BUDGET_BALANCE))} left",
+    ),
+    semconv.EVENT_HEDGE_STARTED: ("hedge", lambda told: f"started after {_figure(told.get(semconv.HEDGE_DELAY))} s"),
+    semconv.EVENT_HEDGE_REFUSED: ("hedge", lambda told: f"not started: {told.get(semconv.HEDGE_REFUSAL)}"),
+    semconv.EVENT_HEDGE_WON: ("hedge", lambda _told: "answered first"),
+    semconv.EVENT_CORRELATION_ID_MISMATCHED: (
+        "another call's response",
+        lambda told: str(told.get(semconv.CORRELATION_ID_RECEIVED)),
+    ),
+    semconv.EVENT_DEADLINE_REACHED: ("deadline", lambda told: f"{_figure(told.get(semconv.DEADLINE))} s were over"),
+}
+
+
+def _event_row(trace: Trace, event: SpanEvent, depth: int) -> Row:
+    told = event.attributes
+    start_s = end_s = _after(trace, event.at_ns)
+    kind, tone = "event", "note"
+    if event.name == semconv.EVENT_RETRY_SCHEDULED:  # told before the wait
+        kind, tone, end_s = "wait", "wait", start_s + _number(told.get(semconv.RETRY_DELAY))
+    elif event.name == semconv.EVENT_QUEUED:  # told after it
+        kind, tone, start_s = "wait", "wait", max(0.0, end_s - _number(told.get(semconv.BULKHEAD_WAIT)))
+    label, say = _SAYINGS.get(event.name, (event.name, lambda told: ", ".join(map(str, told.values()))))
+    return Row(
+        depth=depth,
+        kind=kind,
+        label=label,
+        text=say(told),
+        tone=tone,
+        start_s=start_s,
+        end_s=end_s,
+        details=_details([("event", event.name), *told.items()]),
+    )

@@ -1,0 +1,50 @@
+"""A caller's cancel is never taken for a scope's own."""
+
+import asyncio
+
+import pytest
+
+from middleware._internal.cancellation import pass_on_cancel, pending_cancels
+from runtime.testing import ScriptedUpstream, run_virtual
+
+
+async def test_a_cancel_that_was_swallowed_is_passed_on():
+    """R42: as a scope that ends in the same step may swallow it; one from before is not this scope's matter."""
+    task = asyncio.current_task()
+    before = pending_cancels()
+    pass_on_cancel(before)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(1)
+    with pytest.raises(asyncio.CancelledError):
+        pass_on_cancel(before)
+    pass_on_cancel(pending_cancels())
+    assert task.uncancel() == before
+
+
+async def test_outside_of_a_task_nobody_can_be_cancelled():
+    """In a callback of the event loop."""
+    found = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: found.set_result(pending_cancels()))
+    assert await found == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "step", "sections"),
+    [
+        ("deadline", "hang", {"deadline": {"total_s": 1.0}}),
+        ("deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
+        ("hedging", 200, {"hedging": {"max_hedges": 1}}),
+    ],
+    ids=["deadline", "attempt timeout", "hedging"],
+)
+def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
+    """R42: told that a cancel came while it was open, the call ends in the cancel, whatever else it could say."""
+    monkeypatch.setattr(f"middleware.{module}.pending_cancels", lambda: -1)
+
+    async def scenario():
+        task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run_virtual(scenario())

@@ -1,0 +1,75 @@
+"""What is kept for each event loop, and for how long."""
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+
+from middleware._internal.per_loop import PerLoop
+
+# The garbage collected here may hold event loops that a test framework left behind.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def a_runner():
+    """A runner that leaves the thread's own event loop, which may be the test framework's, where it is."""
+    return asyncio.Runner(loop_factory=asyncio.new_event_loop)
+
+
+class Thing:
+    """Anything that belongs to a loop."""
+
+
+async def both(kept):
+    return kept.here(), kept.here()
+
+
+def test_each_loop_has_one_of_its_own():
+    """Made when it is first asked for."""
+    kept = PerLoop(Thing)
+    with a_runner() as one, a_runner() as two:
+        first, again = one.run(both(kept))
+        other, _ = two.run(both(kept))
+        assert first is again is not other
+        assert dict(kept.take_all()) == {one.get_loop(): first, two.get_loop(): other}
+        assert kept.take_all() == []
+        assert two.run(both(kept))[0] is not other
+        assert one.run(both(kept))[0] is not first
+
+
+def test_what_belonged_to_a_closed_loop_is_forgotten():
+    """Even while somebody still holds that loop."""
+    kept = PerLoop(Thing)
+    with a_runner() as runner:
+        runner.run(both(kept))
+    assert kept.take_all() == []
+    with a_runner() as runner:
+        gone = weakref.ref(runner.run(both(kept))[0])
+        closed = runner.get_loop()
+    with a_runner() as runner:
+        here, _ = runner.run(both(kept))
+        gc.collect()
+        assert (closed.is_closed(), gone()) == (True, None)
+        assert kept.take_all() == [(runner.get_loop(), here)]
+
+
+def test_turning_from_loop_to_loop_finds_each_ones_own():
+    """The last answer is remembered, and is the answer of that loop alone."""
+    kept = PerLoop(Thing)
+    with a_runner() as one, a_runner() as two:
+        first, other = one.run(both(kept))[0], two.run(both(kept))[0]
+        for _ in range(2):
+            assert one.run(both(kept)) == (first, first)
+            assert two.run(both(kept)) == (other, other)
+        assert kept.all() == [first, other]
+
+
+def test_the_answer_of_last_time_keeps_nothing_alive():
+    """A client that is kept and not used holds no loop, and nothing of it."""
+    kept = PerLoop(Thing)
+    with a_runner() as runner:
+        gone = weakref.ref(runner.run(both(kept))[0])
+    del runner
+    gc.collect()
+    assert gone() is None

@@ -1,0 +1,610 @@
+"""The circuit breaker's state machine, and its layer."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+
+import interlock
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_support import FakeClock, Highest, Upstream, a_request
+
+from middleware.errors import (
+    BulkheadFullError,
+    CircuitOpenError,
+    DecodeError,
+    InternalError,
+    InvalidArgumentError,
+    PoolTimeoutError,
+    RateLimitExceededError,
+    RejectedError,
+    RequestNotSentError,
+    ResponseLostError,
+    ResponseTooLargeError,
+    StatusError,
+    status_error,
+)
+from middleware.policies.circuit_breaker import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerMiddleware,
+    CircuitBreakers,
+    verdict_of,
+)
+from middleware.problem import Problem
+
+
+class Lowest:
+    def uniform(self, low, _high):
+        return low
+
+
+class Breaker:
+    """A breaker with its settings, so that a test reads like a story."""
+
+    def __init__(self, random=None, **config):
+        self.config = CircuitBreakerConfig(**config)
+        self.machine = CircuitBreaker("svc", random or Lowest())
+
+    @property
+    def state(self):
+        return self.machine.state
+
+    def acquire(self, now=0.0):
+        return self.machine.acquire(now, self.config, 15.0)[0]
+
+    def record(self, permit, verdict, now=0.0, slow=False):
+        return self.machine.record(permit, verdict, now, self.config, slow=slow)
+
+    def play(self, verdict, now=0.0, slow=False):
+        return self.record(self.acquire(now), verdict, now, slow)
+
+    def retry_after_s(self, now):
+        return self.machine.retry_after_s(now)
+
+
+def opened(**config):
+    breaker = Breaker(**config)
+    for _ in range(10):
+        breaker.play("failure")
+    assert breaker.state == "open"
+    return breaker
+
+
+def test_it_opens_at_the_ratio_and_not_before():
+    """R32: seven failures of ten."""
+    breaker = Breaker()
+    for verdict in ["success"] * 3 + ["failure"] * 6:
+        breaker.play(verdict)
+    assert breaker.state == "closed"
+    assert breaker.play("failure") == ("closed", "open")
+
+
+def test_it_needs_enough_calls():
+    """R32: nine failures are not ten."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure")
+    assert breaker.state == "closed"
+
+
+def test_the_window_slides():
+    """R32: old failures do not count."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure", 0.0)
+    breaker.play("failure", 10.5)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize(("first", "state"), [(0.95, "closed"), (1.05, "open")])
+def test_the_window_is_kept_in_tenths(first, state):
+    """R32: what happened in the tenth that began ten seconds ago is gone, the next tenth is not."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure", first)
+    breaker.play("failure", 10.0)
+    assert breaker.state == state
+
+
+def test_the_window_takes_no_more_room_with_more_attempts():
+    """Ten thousand attempts in twenty seconds, at most ten tenths of the window."""
+    breaker = Breaker()
+    for number in range(10_000):
+        breaker.play("success", number / 500)
+    assert len(breaker.machine._window) <= 10
+
+
+@pytest.mark.parametrize(("random", "open_s"), [(Lowest(), 5.0), (Highest(), 6.0)])
+def test_it_stays_open_for_its_time(random, open_s):
+    """R33: open_s * U(1, 1.2), and at exactly that time the next call is the probe."""
+    breaker = opened(random=random)
+    assert breaker.acquire(open_s - 0.001) is None
+    assert breaker.retry_after_s(open_s - 1) == pytest.approx(1.0)
+    assert breaker.acquire(open_s).is_probe
+
+
+def test_one_probe_at_a_time():
+    """R34: a hundred callers, one probe."""
+    breaker = opened()
+    permits = [breaker.acquire(5.0) for _ in range(100)]
+    assert sum(permit is not None for permit in permits) == 1
+
+
+def test_a_rejection_beside_a_probe_tells_no_time():
+    """R36: there is no open time left; all depends on the probe."""
+    breaker = opened()
+    assert breaker.retry_after_s(4.0) == 1.0
+    breaker.acquire(5.0)
+    assert breaker.machine.refuses(5.1, breaker.config)
+    assert breaker.retry_after_s(5.1) is None
+
+
+def test_a_good_probe_closes_with_an_empty_window():
+    """R34: what came before is forgotten."""
+    breaker = opened()
+    assert breaker.play("success", 5.0) == ("half_open", "closed")
+    for _ in range(9):
+        breaker.play("failure", 5.0)
+    assert breaker.state == "closed"
+
+
+def test_a_bad_probe_opens_anew():
+    """R34: for the same time, without growth."""
+    breaker = opened()
+    assert breaker.play("failure", 5.0) == ("half_open", "open")
+    assert breaker.acquire(9.99) is None
+    assert breaker.acquire(10.0).is_probe
+
+
+def test_a_neutral_probe_makes_room_for_another():
+    """R34: a cancelled probe says nothing."""
+    breaker = opened()
+    assert breaker.play("neutral", 5.0) == ("half_open", "half_open")
+    assert breaker.acquire(5.0).is_probe
+
+
+def test_a_silent_probe_loses_its_permit():
+    """R34: half_open cannot last for ever; the late result counts nowhere."""
+    breaker = opened()
+    silent = breaker.acquire(5.0)
+    assert breaker.acquire(19.9) is None
+    assert breaker.retry_after_s(6.0) is None  # it depends on the probe
+    second = breaker.acquire(20.0)
+    assert second.is_probe
+    assert breaker.record(silent, "success", 20.0) == ("half_open", "half_open")
+
+
+def test_results_of_an_older_epoch_are_ignored():
+    """R35: a call from before the outage does not reopen what has recovered."""
+    breaker = Breaker()
+    old = [breaker.acquire(0.0) for _ in range(20)]
+    for _ in range(10):
+        breaker.play("failure")
+    breaker.play("success", 5.0)
+    for permit in old:
+        breaker.record(permit, "failure", 5.0)
+    assert breaker.state == "closed"
+
+
+def test_a_disabled_breaker_passes_everything():
+    """R30: nothing is counted."""
+    breaker = Breaker(mode="disabled")
+    for _ in range(100):
+        breaker.play("failure")
+    assert breaker.state == "closed"
+    breaker.config = CircuitBreakerConfig()
+    for _ in range(9):
+        breaker.play("failure")
+    assert breaker.state == "closed"
+
+
+def test_a_breaker_forced_open_refuses_everything():
+    """R30: until a person changes the mode; nothing it knew is lost."""
+    breaker = Breaker(mode="forced_open")
+    assert breaker.acquire(1e9) is None
+    assert breaker.machine.refuses(0.0, breaker.config)
+    assert breaker.machine.shown_state(breaker.config) == "forced_open"
+    breaker.config = CircuitBreakerConfig()
+    assert breaker.acquire() is not None
+
+
+def test_a_shadow_breaker_counts_and_never_refuses():
+    """R30: its states change as a normal one's would, and every attempt passes."""
+    breaker, changes = Breaker(mode="shadow"), []
+    for now in range(60):
+        permit = breaker.acquire(now / 10)
+        changes.append(breaker.record(permit, "failure", now / 10))
+    assert [change for change in changes if change[0] != change[1]] == [("closed", "open"), ("half_open", "open")]
+    assert not breaker.machine.refuses(2.0, breaker.config)
+    assert breaker.machine.shown_state(breaker.config) == "shadow"
+
+
+def test_slow_attempts_open_it_where_that_is_switched_on():
+    """R32: eight slow ones of ten; off by default."""
+    for ratio, state in ((0.8, "open"), (0.9, "closed"), (0.0, "closed")):
+        breaker = Breaker(slow_ratio=ratio)
+        for slow in [False] * 2 + [True] * 8:
+            breaker.play("success", slow=slow)
+        assert breaker.state == state
+
+
+@pytest.mark.parametrize(("ratio", "state"), [(0.8, "open"), (0.0, "closed")])
+def test_a_slow_probe_does_not_close_it_where_slowness_counts(ratio, state):
+    """R34: a service that answers too late has not recovered."""
+    breaker = opened(slow_ratio=ratio)
+    breaker.play("success", 5.0, slow=True)
+    assert breaker.state == state
+
+
+def test_changed_numbers_keep_state_and_window():
+    """R61: nine failures seen under the old settings count under the new ones."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure")
+    breaker.config = CircuitBreakerConfig(min_calls=5)
+    assert breaker.play("failure") == ("closed", "open")
+
+
+def a_call(route="/r", method="GET", **config):
+    request = a_request(method=method, settings=[CircuitBreakerConfig(**config)])
+    return replace_route(request, route).call
+
+
+def replace_route(request, route):
+    request.call.info = replace(request.call.info, route=route)
+    return request
+
+
+def breaker_of(breakers, **call):
+    found = a_call(**call)
+    return breakers.get(found, found.settings(CircuitBreakerConfig))
+
+
+def test_the_key_says_who_shares_a_breaker():
+    """R30: a service has one; a route or a named group its own."""
+    breakers = CircuitBreakers("svc", Lowest())
+    assert breaker_of(breakers, route="/a") is breaker_of(breakers, route="/b")
+    assert breaker_of(breakers, route="/a", key="route") is not breaker_of(breakers, route="/b", key="route")
+    assert breaker_of(breakers, route="/a", key="route") is breaker_of(breakers, route="/a", key="route")
+    assert breaker_of(breakers, route="/a", key="slow") is breaker_of(breakers, route="/b", key="slow")
+    assert breaker_of(breakers, method="PUT", key="route") is not breaker_of(breakers, key="route")
+    assert {breaker.name for breaker in breakers.all()} == {
+        "svc", "svc GET /a", "svc GET /b", "svc slow", "svc GET /r", "svc PUT /r"
+    }  # fmt: skip
+
+
+def test_the_registry_is_bounded_and_forgets_idle_closed_ones_only():
+    """R30: 1024 keys; an open one and one in use stay; the longest unused goes."""
+    breakers = CircuitBreakers("svc", Lowest())
+    config = CircuitBreakerConfig(min_calls=1)
+    first, used = breaker_of(breakers, key="k0"), breaker_of(breakers, key="k1")
+    permit, _, _ = first.acquire(0.0, config, 1.0)
+    first.record(permit, "failure", 0.0, config)
+    used.acquire(0.0, config, 1.0)
+    idle = breaker_of(breakers, key="k2")
+    for number in range(3, 1025):
+        breaker_of(breakers, key=f"k{number}")
+    assert len(breakers.all()) == 1025
+    assert (breaker_of(breakers, key="k0"), breaker_of(breakers, key="k1")) == (first, used)
+    assert breaker_of(breakers, key="k2") is not idle
+
+
+def test_where_none_is_idle_a_new_key_shares_the_services_own():
+    """R30: bounded, whatever happens."""
+    breakers = CircuitBreakers("svc", Lowest())
+    for number in range(1024):
+        breaker_of(breakers, key=f"k{number}").acquire(0.0, CircuitBreakerConfig(), 1.0)
+    assert breaker_of(breakers, key="new") is breaker_of(breakers)
+
+
+def status(code):
+    return status_error(code, Problem())
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (None, "success"),
+        *((status(code), "success") for code in (301, 400, 401, 403, 404, 409, 422, 499, 501, 505)),
+        *((status(code), "failure") for code in (500, 502, 503, 504, 520)),
+        *((status(code), "neutral") for code in (408, 429)),
+        (RequestNotSentError("x"), "failure"),
+        (PoolTimeoutError("x"), "neutral"),
+        (RejectedError("x"), "success"),
+        (ResponseTooLargeError("x"), "neutral"),
+        (InternalError("x"), "neutral"),
+        (ResponseLostError("x"), "failure"),
+        *(
+            (kind("x"), "neutral")
+            for kind in (BulkheadFullError, RateLimitExceededError, CircuitOpenError, DecodeError, InvalidArgumentError)
+        ),
+        (KeyboardInterrupt(), "neutral"),
+    ],
+    ids=str,
+)
+def test_what_a_result_says_of_the_service(error, verdict):
+    """R31."""
+    assert verdict_of(error) == verdict
+
+
+@given(st.lists(st.tuples(st.sampled_from(["success", "failure", "neutral"]), st.floats(0, 3)), max_size=60))
+def test_open_never_lets_through_before_its_time(steps):
+    """Whatever happens, and never two probes."""
+    breaker, now, until = Breaker(random=Random(3), min_calls=2), 0.0, None
+    for verdict, passed in steps:
+        now += passed
+        if breaker.state == "open" and until is None:
+            until = now - passed + breaker.retry_after_s(now - passed) if breaker.retry_after_s(now - passed) else now
+        permit = breaker.acquire(now)
+        if until is not None and now < until:
+            assert permit is None
+        if permit is not None:
+            until = None
+            assert not permit.is_probe or breaker.acquire(now) is None
+            breaker.record(permit, verdict, now)
+
+
+def a_layer(clock=None, events=None, timeout_s=10.0):
+    emit = (events if events is not None else []).append
+    breakers = CircuitBreakers("svc", Lowest())
+    return CircuitBreakerMiddleware(breakers, clock or FakeClock(), emit, lambda _call: timeout_s), breakers
+
+
+async def fail_ten_times(layer, **request):
+    for _ in range(10):
+        with pytest.raises(StatusError):
+            await layer(a_request(**request), Upstream(status(500)))
+
+
+async def test_each_rejection_is_a_new_error_that_says_when():
+    """R36: one exception object raised again and again would grow for ever."""
+    events = []
+    layer, _ = a_layer(events=events)
+    await fail_ten_times(layer)
+    upstream, errors = Upstream(None), []
+    for _ in range(2):
+        with pytest.raises(CircuitOpenError) as caught:
+            await layer(a_request(), upstream)
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+    assert str(errors[0]) == "circuit svc is open"
+    assert (errors[0].retry_after_s, upstream.calls) == (5.0, 0)
+    assert [event.guard for event in events[1:]] == ["circuit_breaker"] * 2
+
+
+async def test_the_layer_reports_each_result_once():
+    """Ten failed attempts through the layer open it; the fact is told once."""
+    events = []
+    layer, _ = a_layer(events=events)
+    await fail_ten_times(layer)
+    assert [(event.before, event.after) for event in events] == [("closed", "open")]
+    with pytest.raises(CircuitOpenError) as caught:
+        layer.refuse_if_open(a_request())
+    assert caught.value.retry_after_s == 5.0
+    assert layer.is_open(a_request())
+    assert not layer.is_closed(a_request())
+
+
+async def test_forced_open_tells_no_time():
+    """R30: nobody knows when a person changes their mind."""
+    layer, _ = a_layer()
+    request = a_request(settings=[CircuitBreakerConfig(mode="forced_open")])
+    with pytest.raises(CircuitOpenError) as caught:
+        await layer(request, Upstream(None))
+    assert caught.value.retry_after_s is None
+    assert request.call.circuit_state == "forced_open"
+
+
+@pytest.mark.parametrize("mode", ["disabled", "shadow"])
+async def test_modes_that_never_refuse_allow_hedges(mode):
+    """R19, R30: there is no circuit to spare."""
+    layer, _ = a_layer()
+    assert layer.is_closed(a_request(settings=[CircuitBreakerConfig(mode=mode)]))
+    assert not layer.is_open(a_request(settings=[CircuitBreakerConfig(mode=mode)]))
+    assert not layer.is_closed(a_request(settings=[CircuitBreakerConfig(mode="forced_open")]))
+
+
+async def test_an_attempt_is_slow_beyond_its_share_of_the_timeout():
+    """R32: half of ten seconds is not slow, more is."""
+    clock, settings = FakeClock(), [CircuitBreakerConfig(slow_ratio=0.5, min_calls=1)]
+    clock.time = 100.0
+    layer, breakers = a_layer(clock)
+
+    async def takes(seconds):
+        async def rest(_request):
+            await clock.sleep(seconds)
+            return "answer"
+
+        await layer(a_request(settings=settings), rest)
+
+    await takes(5.0)
+    assert breakers.all()[0].state == "closed"
+    await takes(5.001)
+    assert breakers.all()[0].state == "open"
+
+
+async def test_a_silent_probe_has_one_and_a_half_timeouts():
+    """R34: or the open time, whichever is longer."""
+    for timeout_s, patience_s in ((10.0, 15.0), (2.0, 5.0)):
+        clock = FakeClock()
+        layer, _ = a_layer(clock, timeout_s=timeout_s)
+        await fail_ten_times(layer)
+        clock.time = 5.0
+
+        async def silent(_request, clock=clock, layer=layer, patience_s=patience_s):
+            clock.time = 5.0 + patience_s - 0.001
+            assert layer.is_open(a_request())
+            clock.time = 5.0 + patience_s
+            assert not layer.is_open(a_request())
+
+        await layer(a_request(), silent)
+
+
+@pytest.mark.parametrize("gone", [asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_a_cancelled_attempt_counts_nowhere_and_frees_the_probe(gone):
+    """R31, R42: neither success nor failure."""
+    clock = FakeClock()
+    layer, breakers = a_layer(clock)
+    await fail_ten_times(layer)
+    clock.time = 5.0
+    with pytest.raises(type(gone)):
+        await layer(a_request(), Upstream(gone))
+    assert breakers.all()[0].state == "half_open"
+    await layer(a_request(), Upstream(None))
+    assert breakers.all()[0].state == "closed"
+
+
+class Manual:
+    """A clock for the oracle."""
+
+    time = 0.0
+
+    def monotonic(self):
+        return self.time
+
+
+class TroubleError(Exception):
+    pass
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.25, 0.5, 1.25, 2.75, 5.0])), min_size=1, max_size=80))
+def test_it_agrees_with_an_independent_breaker(steps):
+    """R32, R33, R34: the same history opens, refuses and closes both, step by step."""
+    clock, config = Manual(), CircuitBreakerConfig(failure_ratio=0.5, min_calls=4, open_s=5.0)
+    oracle = interlock.CircuitBreaker(
+        name="oracle",
+        clock=clock,
+        config=interlock.Config(
+            failure_rate_threshold=0.5,
+            minimum_number_of_calls=4,
+            wait_duration_in_open=5.0,
+            permitted_calls_in_half_open=1,
+            window_type=interlock.WindowType.TIME_BASED,
+            window_size=10,
+        ),
+    )
+    breaker = CircuitBreaker("svc", Lowest())
+    for fails, passed in steps:
+        clock.time += passed
+
+        def work(fails=fails):
+            if fails:
+                raise TroubleError
+
+        allowed = True
+        try:
+            oracle.call_sync(work)
+        except TroubleError:
+            pass
+        except interlock.CircuitOpenError:
+            allowed = False
+        permit, _, _ = breaker.acquire(clock.time, config, 1e9)
+        assert (permit is not None) == allowed, clock.time
+        if permit is not None:
+            breaker.record(permit, "failure" if fails else "success", clock.time, config)
+
+
+def test_what_is_neutral_counts_nowhere():
+    """R31: neither to the attempts nor to the failures."""
+    breaker = Breaker()
+    for _ in range(100):
+        breaker.play("neutral")
+    for _ in range(9):
+        breaker.play("failure")
+    assert breaker.state == "closed"
+    breaker.play("failure")
+    assert breaker.state == "open"
+
+
+def test_results_of_attempts_begun_before_it_opened_do_not_keep_it_open():
+    """R35: ten late failures while it is open change nothing."""
+    breaker = Breaker()
+    late = [breaker.acquire(0.0) for _ in range(10)]
+    for _ in range(10):
+        breaker.play("failure")
+    for permit in late:
+        assert breaker.record(permit, "failure", 4.0) == ("open", "open")
+    assert breaker.acquire(5.0).is_probe
+
+
+def test_a_refused_attempt_leaves_no_trace():
+    """R30: a breaker that refused is idle again once it is closed and its attempts have ended."""
+    breaker = opened()
+    assert not breaker.machine.is_idle
+    assert breaker.acquire(1.0) is None
+    probe = breaker.acquire(5.0)
+    assert not breaker.machine.is_idle
+    breaker.record(probe, "success", 5.0)
+    assert breaker.machine.is_idle
+    held = breaker.acquire(6.0)
+    assert not breaker.machine.is_idle
+    breaker.record(held, "neutral", 6.0)
+    assert breaker.machine.is_idle
+
+
+@pytest.mark.parametrize("mode", ["normal", "shadow", "disabled", "forced_open"])
+def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
+    """R30: and the breaker's own where none does."""
+    breaker = opened(mode="normal")
+    config = CircuitBreakerConfig(mode=mode)
+    assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
+    assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
+    assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
+
+
+def test_the_open_time_that_remains():
+    """R36: none once it is over."""
+    breaker = opened()
+    assert [breaker.retry_after_s(now) for now in (1.0, 4.0, 5.0, 6.0)] == [4.0, 1.0, None, None]
+
+
+def test_late_results_do_not_disturb_the_probe():
+    """R35: neither while it is in flight nor after it closed the circuit."""
+    breaker = Breaker()
+    late = [breaker.acquire(0.0) for _ in range(20)]
+    for _ in range(10):
+        breaker.play("failure")
+    probe, before, after = breaker.machine.acquire(5.0, breaker.config, 15.0)
+    assert (before, after) == ("open", "half_open")
+    for permit in late[:10]:
+        assert breaker.record(permit, "failure", 5.0) == ("half_open", "half_open")
+    assert breaker.record(probe, "success", 5.0) == ("half_open", "closed")
+    for permit in late[10:]:
+        assert breaker.record(permit, "failure", 5.0) == ("closed", "closed")
+
+
+def test_an_attempt_is_not_slow_unless_it_is_said_to_be():
+    """R32: its end alone says nothing of its time."""
+    config, machine = CircuitBreakerConfig(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", Lowest())
+    permit, _, _ = machine.acquire(0.0, config, 15.0)
+    assert machine.record(permit, "success", 0.0, config) == ("closed", "closed")
+
+
+def test_a_breaker_that_is_used_is_not_the_longest_unused():
+    """R30: however long ago it was made."""
+    breakers = CircuitBreakers("svc", Lowest())
+    made = [breaker_of(breakers, key=f"k{number}") for number in range(1024)]
+    assert breaker_of(breakers, key="k0") is made[0]
+    breaker_of(breakers, key="new")
+    assert breaker_of(breakers, key="k0") is made[0]
+    assert breaker_of(breakers, key="k1") is not made[1]
+
+
+async def test_the_call_knows_the_state_before_and_after_its_attempt():
+    """R52: and each change is told, that of the probe's beginning too."""
+    clock, events, seen = FakeClock(), [], []
+    layer, _ = a_layer(clock, events=events)
+    await fail_ten_times(layer)
+    clock.time = 5.0
+
+    async def rest(request):
+        seen.append(request.call.circuit_state)
+        return "answer"
+
+    request = a_request()
+    assert await layer(request, rest) == "answer"
+    assert (seen, request.call.circuit_state) == (["half_open"], "closed")
+    changes = [(event.breaker, event.before, event.after) for event in events]
+    assert changes == [("svc", "closed", "open"), ("svc", "open", "half_open"), ("svc", "half_open", "closed")]

@@ -1,0 +1,85 @@
+"""A body into a document, by the rules of RFC 8259."""
+
+import pytest
+from layer_support import a_request
+
+from middleware.errors import DecodeError, InvalidArgumentError
+from middleware.request.decode import DecodeMiddleware, parse_json
+from middleware.types import PlatformResponse
+
+
+def parse(body):
+    return parse_json(PlatformResponse(status=200, headers={"content-type": "application/json; x"}, body=body))
+
+
+@pytest.mark.parametrize(
+    ("body", "document"),
+    [
+        (b'{"a": [1, null]}', {"a": [1, None]}),
+        (b' \r\n{"a": 1}\t', {"a": 1}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),  # the mark that .NET may write
+        ('"ü"'.encode(), "ü"),
+        (b"", {}),
+        (b" \n", {}),
+    ],
+)
+def test_a_document_is_read(body, document):
+    """Blank stands for an empty object."""
+    assert parse(body) == document
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"NaN", b"[Infinity]", b'"\xff"', b"{} {}", '{"a": 1}'.encode("utf-16"), b"[" * 100_000]
+)
+def test_what_is_no_json_is_a_decode_error(body):
+    """Its text names the content type, and nothing of the body."""
+    with pytest.raises(DecodeError) as caught:
+        parse(body)
+    assert caught.value.reason == "answered 200 with a body that is not JSON (application/json)"
+    assert caught.value.request_sent == "yes"
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [({}, "no content type"), ({"content-type": "x" * 100 + "; y"}, "x" * 80)],
+    ids=["none", "long"],
+)
+def test_a_content_type_is_told_in_short(headers, told):
+    """A server may say anything there, or nothing."""
+    with pytest.raises(DecodeError) as caught:
+        parse_json(PlatformResponse(status=201, headers=headers, body=b"<html>"))
+    assert caught.value.reason == f"answered 201 with a body that is not JSON ({told})"
+
+
+async def decoded(decode):
+    """Send a document of one key through the layer."""
+
+    async def answer(_request):
+        return PlatformResponse(status=200, headers={}, body=b'{"a": 1}')
+
+    return await DecodeMiddleware()(a_request(decode=decode), answer)
+
+
+async def test_the_result_is_what_the_connector_makes_of_the_document():
+    """Or the document, where it makes nothing of it."""
+    assert (await decoded(None)).data == {"a": 1}
+    assert (await decoded(lambda document: document["a"] + 1)).data == 2
+
+
+def refuse(error):
+    def decode(_document):
+        raise error
+
+    return decode
+
+
+async def test_a_connector_that_cannot_decode_says_so():
+    """Its own errors pass, all others become one that names their class alone; the server has answered."""
+    mine = InvalidArgumentError("mine")
+    with pytest.raises(InvalidArgumentError) as passed:
+        await decoded(refuse(mine))
+    assert (passed.value is mine, mine.request_sent) == (True, "yes")
+    with pytest.raises(DecodeError) as caught:
+        await decoded(refuse(KeyError("the body's secret")))
+    assert (caught.value.reason, caught.value.request_sent) == ("decoding failed: KeyError", "yes")
+    assert caught.value.__context__ is None

@@ -1,0 +1,285 @@
+"""What is logged, at which level, by whose configuration."""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+from layer_support import a_request
+
+from middleware import NotFoundError, ServerError
+from middleware import events as facts
+from middleware.telemetry.logs import ATTEMPT_LOGGER_NAME, LOGGER_NAME, LogListener
+from middleware.types import AttemptRecord
+from runtime.gateway import Fault
+
+ROOT = Path(__file__).resolve().parents[3]
+CALL = a_request().call.info
+ERROR = ServerError("answered 503", status=503, retry_after_s=2.0)
+OUTCOME = a_request().call.outcome(1.0)
+RECORD = AttemptRecord(number=1, started_s=0, ended_s=1, outcome="ok", status=200, request_sent="yes", delay_s=0)
+
+LINES = [
+    (facts.CallFinished(call=CALL, outcome=OUTCOME, error=None), "DEBUG", "call.succeeded"),
+    (facts.CallFinished(call=CALL, outcome=OUTCOME, error=None, cancelled=True), "DEBUG", "call.cancelled"),
+    (facts.CallFinished(call=CALL, outcome=OUTCOME, error=ERROR), "WARNING", "call.failed"),
+    (facts.AttemptFinished(call=CALL, record=RECORD, error=None), "DEBUG", "attempt.finished"),
+    (facts.AttemptRejected(call=CALL, guard="bulkhead"), "DEBUG", "attempt.rejected"),
+    (facts.RetryScheduled(call=CALL, attempt=1, delay_s=0.5, error=ERROR), "INFO", "retry.scheduled"),
+    (facts.RetryBudgetExhausted(call=CALL, balance=0.5, first=True), "WARNING", "retry_budget.exhausted"),
+    (facts.RetryBudgetExhausted(call=CALL, balance=0.5, first=False), "DEBUG", "retry_budget.exhausted"),
+    (facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.1), "DEBUG", "hedge.started"),
+    (facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"), "WARNING", "circuit_breaker.state_changed"),
+    (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), "WARNING", "correlation_id.mismatched"),
+    (facts.CorrelationIdReplaced(call=CALL), "WARNING", "correlation_id.replaced"),
+    (facts.SettingsReloaded(call=CALL, changes=("retry.max_attempts: 3 -> 5",)), "INFO", "settings.reloaded"),
+    (facts.SettingsRejected(call=CALL, problems=("retry.max_attempts: too high",)), "ERROR", "settings.rejected"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=lambda value: value if isinstance(value, str) else "")
+def test_each_line_has_its_level(caplog, event, level, name):
+    """Success DEBUG, retry INFO, failure WARNING; ERROR for unusable settings alone."""
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    LogListener()(event)
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == (level, name)
+    assert (record.correlation_id, record.service, record.operation) == ("c-1", "svc", "op")
+
+
+@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_line_below_the_level_is_not_written(caplog, event, level, name):
+    """The host's level decides."""
+    caplog.set_level(logging.getLevelName(level) + 1, LOGGER_NAME)
+    LogListener()(event)
+    assert caplog.records == []
+
+
+async def test_the_lines_of_attempts_have_a_level_of_their_own(make_client, gateway, caplog):
+    """One line per call: their logger at INFO, the other one at DEBUG."""
+    caplog.set_level(logging.INFO, ATTEMPT_LOGGER_NAME)
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    gateway.script(Fault(kind="status"))
+    await make_client().get("/api/service/items", path_params={})
+    assert [(record.name, record.message) for record in caplog.records] == [
+        (LOGGER_NAME, "retry.scheduled"),
+        (LOGGER_NAME, "call.succeeded"),
+    ]
+
+
+ENDED = replace(
+    OUTCOME, attempts=2, elapsed_s=1.23456789, stop_reason="budget", request_sent="maybe", already_deleted=False
+)
+ENDS = {"attempts": 2, "elapsed_s": 1.234568}
+ATTEMPTS = "mozaiks.connectors.attempts"
+CALLS = "mozaiks.connectors"
+TOLD = [
+    (facts.CallFinished(call=CALL, outcome=ENDED, error=None), CALLS, {**ENDS, "outcome": "success"}),
+    (facts.CallFinished(call=CALL, outcome=ENDED, error=None, cancelled=True), CALLS, {**ENDS, "outcome": "cancelled"}),
+    (
+        facts.CallFinished(call=CALL, outcome=ENDED, error=ERROR),
+        CALLS,
+        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "answered 503", "stop_reason": "budget", "request_sent": "maybe"},
+    ),
+    (
+        facts.AttemptFinished(call=CALL, record=replace(RECORD, started_s=1, ended_s=2.23456789), error=None),
+        ATTEMPTS,
+        {"attempt": 1, "attempt_outcome": "ok", "status": 200, "request_sent": "yes", "duration_s": 1.234568, "is_hedge": False},
+    ),
+    (facts.AttemptRejected(call=CALL, guard="x", retry_after_s=3.0), ATTEMPTS, {"guard": "x", "retry_after_s": 3.0}),
+    (
+        facts.RetryScheduled(call=CALL, attempt=1, delay_s=0.12345678, error=ERROR, budget_balance=7.0),
+        CALLS,
+        {"attempt": 1, "delay_s": 0.123457, "error_type": "503", "retry_after_s": 2.0, "budget_balance": 7.0},
+    ),
+    (facts.RetryBudgetExhausted(call=CALL, balance=0.45678, first=True), CALLS, {"balance": 0.457}),
+    (facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.12345678), ATTEMPTS, {"hedge": 1, "delay_s": 0.123457}),
+    (
+        facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"),
+        CALLS,
+        {"breaker": "svc", "state_before": "closed", "state_after": "open"},
+    ),
+    (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), CALLS, {"received_correlation_id": "9d8b"}),
+    (facts.CorrelationIdReplaced(call=CALL), CALLS, {}),
+    (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), CALLS, {"changes": ["a: 3 -> 5"]}),
+    (facts.SettingsRejected(call=CALL, problems=("a: too high",)), CALLS, {"problems": ["a: too high"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "logger", "fields"), TOLD, ids=lambda value: type(value).__name__)
+def test_each_line_has_its_fields(caplog, event, logger, fields):
+    """By names that do not change, since searches and alerts are made of them; times to the microsecond."""
+    caplog.set_level(logging.DEBUG, "mozaiks.connectors")
+    LogListener(lambda: {"trace_id": "t"})(event)
+    (record,) = caplog.records
+    common = {"service": "svc", "operation": "op", "method": "GET", "route": "/r", "correlation_id": "c-1"}
+    standard = set(vars(logging.makeLogRecord({}))) | {"message"}
+    told = {name: value for name, value in vars(record).items() if name not in standard}
+    assert (record.name, told) == (logger, {**common, "trace_id": "t", **fields})
+
+
+async def test_lines_carry_the_ids_of_their_spans(make_client, gateway, recorder, caplog):
+    """From a log line to the span, and back by the correlation id."""
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    gateway.script(Fault(kind="status"))
+    await make_client().get("/api/service/items", path_params={}, correlation_id="order-7")
+    (call,) = recorder.spans("INTERNAL")
+    spans = {"call": call, **dict(enumerate(recorder.spans("CLIENT"), start=1))}
+    seen = []
+    for record in caplog.records:
+        span = spans[record.attempt] if record.message == "attempt.finished" else call
+        assert record.trace_id == f"{span.context.trace_id:032x}"
+        assert record.span_id == f"{span.context.span_id:016x}"
+        assert record.trace_flags in {"01", "03"}  # the second bit: a random id, W3C level 2
+        assert record.correlation_id == "order-7"
+        seen.append(record.message)
+    assert seen == ["attempt.finished", "retry.scheduled", "attempt.finished", "call.succeeded"]
+
+
+@pytest.fixture
+def host_structlog():
+    """A host that has configured structlog for itself, below INFO nothing."""
+    out = io.StringIO()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(out),
+    )
+    yield out
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+async def test_a_hosts_structlog_configuration_wins(make_client, gateway, host_structlog, caplog):
+    """Its processors, its level, its output; nothing beside."""
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    structlog.contextvars.bind_contextvars(tenant="t-1", name="would break the standard library's records")
+    gateway.script(Fault(kind="status"))
+    with pytest.raises(NotFoundError):
+        await make_client().get("/api/service/items/x", correlation_id="c-9")
+    lines = [json.loads(line) for line in host_structlog.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line["tenant"]) for line in lines] == [
+        ("retry.scheduled", "info", "t-1"),
+        ("call.failed", "warning", "t-1"),
+    ]
+    assert {line["correlation_id"] for line in lines} == {"c-9"}
+    assert caplog.records == []
+
+
+def test_a_host_may_configure_structlog_after_the_client_was_made(caplog):
+    """Configuration is looked at when a line is written."""
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    listener = LogListener()
+    out = io.StringIO()
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(out)
+    )
+    try:
+        listener(facts.CorrelationIdReplaced(call=CALL))
+    finally:
+        structlog.reset_defaults()
+    assert json.loads(out.getvalue())["event"] == "correlation_id.replaced"
+    assert caplog.records == []
+
+
+async def test_a_hosts_context_cannot_break_a_line(make_client, caplog):
+    """Variables that a host has bound under names of the standard library's records stay the host's."""
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    with structlog.contextvars.bound_contextvars(name="x", message="y", args="z"):
+        await make_client().get("/api/service/items")
+    assert [record.message for record in caplog.records] == ["attempt.finished", "call.succeeded"]
+
+
+class CoreFormatter(logging.Formatter):
+    """As the core writes its log file: ids in messages are masked, so are extras with telling names."""
+
+    _standard = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
+
+    def format(self, record):
+        message = re.sub(
+            r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "***", record.getMessage(), flags=re.IGNORECASE
+        )
+        telling = re.compile("api_?key|auth|secret|password|token")
+        extra = {
+            key: "masked" if telling.search(key) else value
+            for key, value in vars(record).items()
+            if key not in self._standard
+        }
+        return json.dumps({"level": record.levelname, "logger": record.name, "msg": message, "extra": extra})
+
+
+async def test_the_correlation_id_survives_the_cores_formatter(make_client, gateway):
+    """A UUID in a message would be masked; in a field of its own it can be searched for."""
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(CoreFormatter())
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    chosen = str(uuid.uuid4())
+    try:
+        gateway.script(Fault(kind="status"))
+        await make_client().get("/api/service/items", correlation_id=chosen)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert len(lines) == 4
+    assert {line["extra"]["correlation_id"] for line in lines} == {chosen}
+    assert "masked" not in out.getvalue()
+
+
+PROBE = """
+import asyncio
+from middleware import PlatformError
+from runtime.connectors.base import PlatformHttpClient
+
+async def main():
+    async with PlatformHttpClient("http://127.0.0.1:9") as client:
+        try:
+            await client.post("/x", json_body={})
+        except PlatformError:
+            pass
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_is_printed_where_nobody_configured_logging():
+    """Not even for a failed call."""
+    result = subprocess.run([sys.executable, "-c", PROBE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+async def test_a_handler_that_raises_never_changes_a_call(make_client, gateway, recorder):
+    """The host's handler is foreign code; what is lost is counted."""
+
+    class Broken(logging.Handler):
+        def handle(self, record):
+            raise RuntimeError("full disk")
+
+    logger, broken = logging.getLogger(LOGGER_NAME), Broken()
+    logger.addHandler(broken)
+    logger.setLevel(logging.DEBUG)
+    try:
+        assert (await make_client().get("/api/service/items"))["items"] == []
+    finally:
+        logger.removeHandler(broken)
+        logger.setLevel(logging.NOTSET)
+    assert len(gateway.requests) == 1
+    lost = {
+        point.attributes["mozaiks.telemetry.kind"]: point.value
+        for point in recorder.points("mozaiks.telemetry.dropped")
+    }
+    assert lost == {"event": 2, "span": 0}

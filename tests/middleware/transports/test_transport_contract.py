@@ -1,0 +1,1039 @@
+"""What every transport of ours holds, on real sockets: phases, bounds, cancellation, connections. One suite, each one."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import select
+import socket
+import ssl
+import sys
+import tracemalloc
+import uuid
+import zlib
+
+import httpx
+import pytest
+import trustme
+import uvloop
+from layer_support import FakeClock, a_request
+from raw_server import RawServer, ok
+
+from middleware import (
+    ClientClosedError,
+    ConfigError,
+    DeadlineExceededError,
+    DecodeError,
+    RedirectError,
+    RequestNotSentError,
+    ResponseLostError,
+    ResponseTooLargeError,
+    StackConfig,
+    call_options,
+)
+from middleware.clock import SystemClock
+from middleware.policies.deadline import AttemptTimeoutConfig
+from middleware.transports.httpcore_backend import Socket
+from middleware.transports.registry import TransportConfig, make_transport
+from middleware.types import Attempt
+from runtime.connectors.base import PlatformHttpClient
+from runtime.settings import Policies
+
+LIBRARIES = ["httpcore", "aiohttp"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A private CA, its server context, and files of it and of a client certificate."""
+    ca = trustme.CA()
+    folder = tmp_path_factory.mktemp("tls")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(server)
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    mine = ca.issue_cert("client@example.org")
+    mine.private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+    mine.private_key_pem.write_to_path(folder / "client.key")
+    mine.cert_chain_pems[0].write_to_path(folder / "client.crt")
+
+    class Authority:
+        context = server
+        strict = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        files = folder
+
+    ca.issue_cert("localhost").configure_cert(Authority.strict)
+    ca.configure_trust(Authority.strict)
+    Authority.strict.verify_mode = ssl.CERT_REQUIRED
+    return Authority
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request):
+    return request.param
+
+
+@pytest.fixture(params=["plain", "tls"])
+def tls(request, authority):
+    """Server context and the settings a client of it needs."""
+    if request.param == "plain":
+        return None, {}
+    return authority.context, {"ca_file": str(authority.files / "ca.pem")}
+
+
+class Wire:
+    """A transport under test; each attempt carries a number that the server logs."""
+
+    def __init__(self, library, **settings):
+        self.transport = make_transport(TransportConfig(library=library, **settings), SystemClock())
+        self.attempts = []
+
+    async def send(self, server, *, method="GET", content=None, idempotent=None, target="/x"):
+        attempt = Attempt()
+        self.attempts.append(attempt)
+        request = a_request(
+            method=method,
+            idempotent=method == "GET" if idempotent is None else idempotent,
+            headers={"accept-encoding": "gzip", "x-attempt": str(len(self.attempts))},
+        )
+        request = type(request)(
+            call=request.call,
+            attempt=attempt,
+            method=method,
+            path="/x",
+            target=target,
+            content=content,
+            headers=request.headers,
+        )
+        return await self.transport.send(request, getattr(server, "url", server) + target)
+
+    def hold_against(self, server):
+        """Whatever the server read was sent by exactly one attempt, which does not deny it."""
+        read = [seen.attempt for seen in server.requests]
+        assert len(read) == len(set(read))
+        for number in read:
+            assert self.attempts[int(number) - 1].request_sent in {"maybe", "yes"}
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.transport.aclose()
+
+
+async def settled(condition):
+    """Wait until *condition* holds; the test's own timeout is the bound."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+# Requests and answers
+
+
+async def test_a_request_arrives_as_it_was_meant(library, tls):
+    """Method, target, headers and body, byte for byte."""
+    async with RawServer(lambda _seen: ok(b'{"a":1}'), tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        response = await wire.send(server, method="POST", content=b'{"b":2}', target="/a%20b/%C3%BC?q=%2F&q=2")
+        (seen,) = server.requests
+    assert (response.status, response.body) == (200, b'{"a":1}')
+    assert (seen.method, seen.target, seen.body) == ("POST", "/a%20b/%C3%BC?q=%2F&q=2", b'{"b":2}')
+    assert seen.headers == {
+        "host": f"localhost:{server.port}",
+        "accept-encoding": "gzip",
+        "x-attempt": "1",
+        "content-length": "7",
+    } | ({"accept": "*/*", "user-agent": seen.headers["user-agent"]} if library == "aiohttp" else {})
+
+
+async def test_a_body_does_not_wait_for_an_acknowledgement_of_its_head():
+    """Nagle's algorithm is off: with it each write would take 40 ms more."""
+    async with RawServer() as server:
+        connected = await Socket(tls_layers=0).connect_tcp("127.0.0.1", server.port)
+        try:
+            assert connected.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        finally:
+            connected.abort()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_a_missing_body_is_told(library, method):
+    """A server that waits for a length gets one."""
+    async with RawServer() as server, Wire(library) as wire:
+        await wire.send(server, method=method)
+    assert server.requests[0].headers["content-length"] == "0"
+
+
+async def test_a_connection_is_used_again(library, tls):
+    """Three calls, one connection; the last one used is taken first."""
+    async with RawServer(tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        for _ in range(3):
+            await wire.send(server)
+    assert [seen.connection for seen in server.requests] == [1, 1, 1]
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept(library):
+    """They would carry credentials elsewhere, or one user's to another."""
+    answers = iter([ok(b"", b"location: /y", b"set-cookie: sid=1", status=b"302 Found"), ok()])
+    async with RawServer(lambda _seen: next(answers)) as server, Wire(library) as wire:
+        with pytest.raises(RedirectError):
+            await wire.send(server)
+        await wire.send(server)
+    assert len(server.requests) == 2
+    assert not [seen for seen in server.requests if "cookie" in seen.headers]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(gzip.compress(b"[1]"), b"content-encoding: gzip"),
+        ok(zlib.compress(b"[1]"), b"content-encoding: deflate"),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n[\r\n2;ext=1\r\n1]\r\n0\r\ntrailer: x\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + ok(b"[1]"),
+        b"HTTP/1.1 200 OK\r\n\r\n[1]",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n[1]",
+    ],
+)
+async def test_every_form_of_a_body_is_read(library, answer):
+    """Compressed, chunked with trailers, after an interim answer, until the end of the connection."""
+
+    async def serve(peer, _seen):
+        await peer.write(answer)
+        return b"ontent" in answer or b"chunked" in answer
+
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        assert (await wire.send(server)).body == b"[1]"
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+async def test_an_answer_without_a_body_keeps_the_connection(library, status):
+    """None is waited for."""
+    answers = iter([b"HTTP/1.1 " + status + b"\r\n\r\n", ok()])
+    async with RawServer(lambda _seen: next(answers)) as server, Wire(library) as wire:
+        try:
+            assert (await wire.send(server)).body == b""
+        except RedirectError:
+            assert status.startswith(b"304")
+        await wire.send(server)
+    assert [seen.connection for seen in server.requests] == [1, 1]
+
+
+# Phases
+
+
+async def reset_on_accept(peer):
+    peer.reset()
+
+
+async def close_on_accept(_peer):
+    return False
+
+
+FAULTS = {
+    "reset_on_accept": {"accept": reset_on_accept},
+    "close_on_accept": {"accept": close_on_accept},
+    "close": {"serve": lambda peer, _: peer.write()},
+    "garbage": {"serve": lambda peer, _: peer.write(b"\x15\x03\x01\x00\x02\x02\x28 not HTTP\r\n\r\n")},
+    "half_head": {"serve": lambda peer, _: peer.write(b"HTTP/1.1 200 OK\r\nconte")},
+    "short_body": {"serve": lambda peer, _: peer.write(ok(b"x" * 100)[:-50])},
+    "short_chunk": {
+        "serve": lambda peer, _: peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nx")
+    },
+    "bad_chunk": {"serve": lambda peer, _: peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")},
+    "bad_length": {"serve": lambda peer, _: peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n")},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_request_that_may_have_arrived_is_never_denied(library, tls, fault):
+    """Whatever happens to the answer; and each attempt is one request on the wire, even when its connection dropped."""
+    async with RawServer(**FAULTS[fault], tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        for _ in range(3):
+            with pytest.raises((ResponseLostError, RequestNotSentError)) as caught:
+                await wire.send(server)
+            assert caught.value.request_sent == wire.attempts[-1].request_sent
+        await settled(lambda: not server.open)
+        wire.hold_against(server)
+        assert len(server.requests) == (0 if "accept" in fault else 3)
+        if fault in {"short_body", "short_chunk"}:
+            assert {attempt.request_sent for attempt in wire.attempts} == {"yes"}
+        elif "accept" not in fault:
+            assert {attempt.request_sent for attempt in wire.attempts} <= {"maybe", "yes"}
+
+
+async def test_a_dropped_keep_alive_connection_is_one_request_and_one_attempt(library):
+    """The server reads the second request and goes: nobody may send it again behind our back."""
+
+    async def serve(peer, seen):
+        if seen.attempt == "2":
+            return False
+        await peer.write(ok())
+        return True
+
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        await wire.send(server)
+        with pytest.raises(ResponseLostError):
+            await wire.send(server)
+        await wire.send(server)
+        wire.hold_against(server)
+    assert [seen.attempt for seen in server.requests] == ["1", "2", "3"]
+    assert wire.attempts[1].request_sent == "maybe"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1]:1"])
+async def test_what_never_connected_was_not_sent(library, url):
+    """Refused, or a name that nobody knows."""
+    async with Wire(library) as wire:
+        with pytest.raises(RequestNotSentError):
+            await wire.send(url, method="POST", content=b"{}")
+    assert wire.attempts[0].request_sent == "no"
+
+
+async def test_an_untrusted_certificate_is_not_sent_to(library, authority):
+    """The private authority is not among the public ones."""
+    async with RawServer(tls=authority.context) as server, Wire(library) as wire:
+        with pytest.raises(RequestNotSentError, match=r"(?i)certificate"):
+            await wire.send(server, method="POST", content=b"{}")
+        assert server.requests == []
+
+
+async def test_a_silent_handshake_ends_with_the_connect_timeout(library):
+    """The time for connecting covers TLS, and nothing was sent yet."""
+
+    async def accept(peer):
+        await peer.gone()
+
+    async with RawServer(accept=accept) as server, Wire(library, connect_timeout_s=0.3) as wire:
+        with pytest.raises(RequestNotSentError) as caught:
+            await wire.send(server.url.replace("http:", "https:"), method="POST", target="/x?secret=1")
+        assert "secret" not in str(caught.value)
+        await settled(server.peers[0].closed.is_set)
+
+
+# Stale connections and bytes nobody asked for
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("end", ["fin", "rst"])
+async def test_a_stale_connection_costs_nothing(library, tls, method, end):
+    """The server has closed the idle connection: the next request goes out on a fresh one, and once."""
+    ended = asyncio.Event()
+
+    async def serve(peer, seen):
+        await peer.write(ok())
+        if seen.attempt == "1":
+            peer.reset() if end == "rst" else peer.writer.transport.abort()
+            ended.set()
+            return False
+        return True
+
+    async with RawServer(serve=serve, tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        await wire.send(server, method=method)
+        await ended.wait()
+        await wire.send(server, method=method)
+        wire.hold_against(server)
+    assert [(seen.attempt, seen.connection) for seen in server.requests] == [("1", 1), ("2", 2)]
+
+
+async def test_a_connection_found_dead_when_written_to_costs_nothing(monkeypatch):
+    """It died after it was looked at: no byte left, so the attempt goes on over a fresh one, a write too."""
+
+    async def serve(peer, _seen):
+        await peer.write(ok())
+        return False
+
+    async with RawServer(serve=serve) as server, Wire("httpcore") as wire:
+        await wire.send(server)
+        await settled(lambda: not server.open)
+        monkeypatch.setattr("middleware.transports.httpcore_backend.Socket.is_stale", False)
+        await wire.send(server, method="POST", content=b"{}")
+        wire.hold_against(server)
+    assert [seen.connection for seen in server.requests] == [1, 2]
+
+
+async def test_what_must_not_be_repeated_takes_no_connection_that_idled_long():
+    """A server may be closing it just now; a read would be sent again, a write could not be."""
+    async with RawServer() as server, Wire("httpcore") as wire:
+        wire.transport = make_transport(TransportConfig(), clock := FakeClock())
+        for method, later in [("GET", 0), ("POST", 0.9), ("POST", 1.1), ("GET", 4.9), ("GET", 5.1)]:
+            clock.time += later
+            await wire.send(server, method=method)
+    assert [seen.connection for seen in server.requests] == [1, 1, 2, 2, 3]
+
+
+SMUGGLED = ok(b'"stolen"')
+
+
+@pytest.mark.parametrize("left_over", [SMUGGLED, b"\n", b"HTTP/1.1 200 OK\r\nx-y: "])
+@pytest.mark.parametrize(
+    "answer", [ok(b"1"), b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n", ok(b"")]
+)
+async def test_bytes_after_an_answer_never_reach_the_next_call(library, answer, left_over):
+    """Sent in one piece with the answer."""
+
+    def answers(seen):
+        return answer + left_over if seen.attempt == "1" else ok(b"2")
+
+    async with RawServer(answers) as server, Wire(library) as wire:
+        await wire.send(server)
+        assert (await wire.send(server)).body == b"2"
+        wire.hold_against(server)
+
+
+@pytest.mark.parametrize("what", ["fin", "bytes"])
+async def test_what_the_event_loop_has_not_seen_yet_is_seen(library, what):
+    """The peer closed or spoke in this very moment: a write goes out on a fresh connection, once; the other is closed."""
+    async with RawServer(lambda _seen: ok(b"1")) as server, Wire(library) as wire:
+        await wire.send(server, method="POST")
+        with socket.socket(fileno=os.dup(server.peers[0].writer.get_extra_info("socket").fileno())) as behind:
+            behind.shutdown(socket.SHUT_WR) if what == "fin" else behind.send(SMUGGLED)
+        assert (await wire.send(server, method="POST")).body == b"1"
+        wire.hold_against(server)
+        await settled(server.peers[0].closed.is_set)
+    assert [(seen.attempt, seen.connection) for seen in server.requests] == [("1", 1), ("2", 2)]
+
+
+async def test_bytes_that_come_late_never_reach_the_next_call(library):
+    """Sent while the connection is idle, and read by the event loop long before the next call."""
+    async with RawServer(lambda _seen: ok(b"1")) as server, Wire(library) as wire:
+        await wire.send(server)
+        await server.peers[0].write(SMUGGLED)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (await wire.send(server)).body == b"1"
+
+
+# Responses of another call
+
+
+@pytest.fixture(params=[*LIBRARIES, "httpx"])
+def sender(request):
+    """Makes a client of a server: over each transport of ours, and over one of httpx's that was passed in."""
+
+    @contextlib.asynccontextmanager
+    async def make(server, **settings):
+        library = "httpcore" if request.param == "httpx" else request.param
+        policies = Policies({"transport": {"library": library}, "retry": {"base_delay_s": 0.001}, **settings})
+        async with contextlib.AsyncExitStack() as opened:
+            inner = await opened.enter_async_context(httpx.AsyncHTTPTransport()) if request.param == "httpx" else None
+            yield await opened.enter_async_context(PlatformHttpClient(server.url, policies=policies, transport=inner))
+
+    return make
+
+
+def echo(seen, *headers, status=b"200 OK"):
+    """What a service answers to *seen*: who asked for what, with the correlation id of the request."""
+    body = json.dumps({"target": seen.target}).encode()
+    return ok(body, b"x-correlation-id: " + seen.headers["x-correlation-id"].encode(), *headers, status=status)
+
+
+def shifting(*headers, status=b"200 OK"):
+    """On the first connection every request but the first gets what the one before it should have got."""
+
+    async def serve(peer, seen):
+        owed = serve.owed.setdefault(peer.number, [])
+        owed.append(seen)
+        await peer.write(echo(owed[-2], *headers, status=status) if peer.number == 1 and len(owed) > 1 else echo(seen))
+        return True
+
+    serve.owed = {}
+    return serve
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found", b"429 Too Many Requests", b"302 Found"])
+async def test_a_shifted_connection_gives_no_caller_the_document_of_another(sender, status):
+    """R53: whatever the status, the request is sent anew over another connection, and the shifted one is closed."""
+    async with RawServer(serve=shifting(status=status)) as server, sender(server) as client:
+        for user in range(6):
+            assert await client.get("/users/{id}", path_params={"id": user}) == {"target": f"/users/{user}"}
+        await settled(server.peers[0].closed.is_set)
+    assert [seen.connection for seen in server.requests] == [1, 1, *[2] * 5]
+    assert [seen.attempt[:9] for seen in server.requests] == ["attempt=1"] * 2 + ["attempt=2"] + ["attempt=1"] * 4
+
+
+async def test_many_callers_behind_shifted_connections_get_what_is_theirs(sender):
+    """R53: twenty at a time, each of the server's first connections shifted for good."""
+
+    async def serve(peer, seen):
+        owed = asked.setdefault(peer.number, [])
+        owed.append(seen)
+        await peer.write(echo(owed[-2] if len(owed) > 1 and peer.number <= 30 else seen))
+        return True
+
+    async def call(user):
+        try:
+            return user, await client.get("/users/{id}", path_params={"id": user})
+        except ResponseLostError:
+            return user, None
+
+    asked = {}
+    off = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
+    async with RawServer(serve=serve) as server, sender(server, **off) as client:
+        await client.get("/first")
+        found = [pair for _ in range(5) for pair in await asyncio.gather(*map(call, range(20)))]
+    assert [document for user, document in found if document not in (None, {"target": f"/users/{user}"})] == []
+    assert sum(document is not None for _, document in found) > 80
+
+
+async def test_the_outcome_of_a_write_whose_response_went_elsewhere_is_unknown(sender):
+    """R53: R11: it was sent, and no response told what became of it; the body of the wrong one is not waited for."""
+    other = uuid.uuid4()
+    late = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nx-correlation-id: " + str(other).encode() + b"\r\n\r\n"
+
+    async def serve(peer, seen):
+        await peer.write(echo(seen) if seen.method == "GET" else late)
+        return True
+
+    async with RawServer(serve=serve) as server, sender(server) as client:
+        await client.get("/a")
+        with pytest.raises(ResponseLostError, match="another call's correlation id") as caught:
+            await client.post("/b", path_params={}, json_body={})
+        await settled(server.peers[server.requests[-1].connection - 1].closed.is_set)
+    assert [seen.method for seen in server.requests] == ["GET", "POST"]
+    error = caught.value
+    assert (error.status, error.request_sent, error.outcome_unknown, error.stop_reason) == (
+        None,
+        "maybe",
+        True,
+        "not_retryable",
+    )
+    assert str(other) not in str(error)
+
+
+async def test_a_response_without_a_verdict_is_used(sender):
+    """R53: by a cache, by the switch, or before the service has ever echoed; the connection is kept."""
+    async with RawServer(serve=shifting(b"age: 1")) as server, sender(server) as client:
+        assert [await client.get(f"/{user}") for user in "abc"] == [{"target": f"/{user}"} for user in "aab"]
+    assert {seen.connection for seen in server.requests} == {1}
+    off = {"correlation": {"verify_echo": False}}
+    async with RawServer(serve=shifting()) as server, sender(server, **off) as client:
+        assert [await client.get(f"/{user}") for user in "abc"] == [{"target": f"/{user}"} for user in "aab"]
+    assert {seen.connection for seen in server.requests} == {1}
+    answers = (ok(b"{}", b"x-correlation-id: " + str(uuid.uuid4()).encode()) for _ in range(3))
+    async with RawServer(lambda _seen: next(answers)) as server, sender(server) as client:
+        assert [await client.get("/x") for _ in range(3)] == [{}] * 3
+    assert {seen.connection for seen in server.requests} == {1}
+
+
+# Bounds
+
+
+def endless(head, piece):
+    async def serve(peer, _seen):
+        await peer.write(head)
+        while piece:
+            await peer.write(piece)
+        await peer.gone()
+
+    return serve
+
+
+MB = b"x" * 2**20
+GZIP_BOMB = gzip.compress(b"\0" * (64 * 2**20), compresslevel=1)
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        endless(b"HTTP/1.1 200 OK\r\ncontent-length: 209715200\r\n\r\n", MB),
+        endless(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"100000\r\n" + MB + b"\r\n"),
+        endless(b"HTTP/1.1 200 OK\r\n\r\n", MB),
+        endless(ok(GZIP_BOMB, b"content-encoding: gzip"), b""),
+    ],
+    ids=["length", "chunked", "until_the_end", "bomb"],
+)
+async def test_a_body_is_bounded_in_bytes_and_in_memory(library, serve):
+    """200 MB of body, 64 MB out of a small one: a typed error, and at most 20 MB on the way to it."""
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ResponseTooLargeError):
+                await wire.send(server)
+            assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        finally:
+            tracemalloc.stop()
+        await settled(lambda: not server.open)
+
+
+async def test_a_flood_on_an_idle_connection_is_not_taken_in(library):
+    """Nobody reads there: the peer is made to wait, or thrown out."""
+    idle = asyncio.Event()
+
+    async def serve(peer, _seen):
+        await peer.write(ok())
+        await idle.wait()
+        while True:
+            await peer.write(MB)
+
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        tracemalloc.start()
+        try:
+            await wire.send(server)
+            idle.set()
+            for _ in range(500):
+                await asyncio.sleep(0)
+            assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+LIMIT = 4096
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        endless(b"HTTP/1.1 200 OK\r\nx: ", b"y" * 1000),
+        endless(b"HTTP/1.1 200 ", b"y" * 1000),
+        endless(ok(b"", *(b"x-%d: " % n + b"y" * 100 for n in range(60))), b""),
+    ],
+    ids=["line", "status", "many"],
+)
+async def test_a_head_is_bounded(library, serve):
+    """One endless line, or many headers."""
+    async with RawServer(serve=serve) as server, Wire(library, max_header_bytes=LIMIT) as wire:
+        with pytest.raises(ResponseTooLargeError, match="head"):
+            await wire.send(server)
+        await settled(lambda: not server.open)
+
+
+INTERIM = endless(b"", b"HTTP/1.1 103 Early Hints\r\nlink: " + b"y" * 1000 + b"\r\n\r\n")
+
+
+async def test_endless_interim_answers_are_bounded():
+    """They count as head; aiohttp skips them and does not tell, so there only the deadline ends them."""
+    async with RawServer(serve=INTERIM) as server, Wire("httpcore", max_header_bytes=LIMIT) as wire:
+        with pytest.raises(ResponseTooLargeError, match="head"):
+            await wire.send(server)
+    policies = StackConfig(transport=TransportConfig(library="aiohttp"))
+    async with RawServer(serve=INTERIM) as server, PlatformHttpClient(server.url, policies=policies) as client:
+        with call_options(deadline_s=0.1), pytest.raises(DeadlineExceededError):
+            await client.get("/x")
+
+
+async def test_a_large_answer_within_the_limits_is_whole(library, tls):
+    """Eight megabytes, exactly, and a head just below its limit."""
+    body = bytes(range(256)) * (32 * 1024)
+    head = b"x: " + b"y" * 60_000
+    async with RawServer(lambda _seen: ok(body, head), tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        response = await wire.send(server)
+        assert (response.body == body, len(response.headers["x"])) == (True, 60_000)
+        await wire.send(server)
+    assert [seen.connection for seen in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize("body", [gzip.compress(MB)[:-20], b"not gzip", gzip.compress(b"[1]")[:5]])
+async def test_a_broken_encoding_is_a_decode_error(library, body):
+    """Cut short, too: half a document is none."""
+    async with RawServer(lambda _seen: ok(body, b"content-encoding: gzip")) as server, Wire(library) as wire:
+        with pytest.raises(DecodeError):
+            await wire.send(server)
+        await settled(lambda: not server.open)
+
+
+async def test_a_dripping_body_ends_with_the_deadline(library):
+    """The body is read inside the attempt and the call, however slowly it comes."""
+
+    async def serve(peer, _seen):
+        await peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        while True:
+            await peer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    policies = StackConfig(transport=TransportConfig(library=library))
+    async with RawServer(serve=serve) as server, PlatformHttpClient(server.url, policies=policies) as client:
+        with call_options(deadline_s=0.2), pytest.raises(DeadlineExceededError):
+            await client.get("/x")
+        await settled(lambda: not server.open)
+
+
+async def test_decoding_is_inside_the_attempt(library):
+    """An answer that cannot be decoded is its attempt's outcome."""
+    policies = StackConfig(transport=TransportConfig(library=library))
+    async with RawServer(lambda _seen: ok(b"[")) as server, PlatformHttpClient(server.url, policies=policies) as client:
+        with pytest.raises(DecodeError) as caught:
+            await client.get("/x")
+    assert [record.outcome for record in caught.value.outcome.timeline] == ["DecodeError"]
+
+
+# Cancellation
+
+
+async def never(peer, *_):
+    await peer.gone()
+
+
+async def half_a_body(peer, _seen):
+    await peer.write(ok(b"x" * 1000)[:-500])
+    await peer.gone()
+
+
+async def reads_nothing(_peer):
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout", "cancel_twice"])
+@pytest.mark.parametrize("stage", ["handshake", "head", "body", "send"])
+async def test_a_cancelled_attempt_is_aborted_and_forgotten(library, authority, how, stage):
+    """At every stage, by every means: the connection is gone at once, nothing is left running, the next call is fine."""
+    stages = {
+        "handshake": {"accept": never},
+        "head": {"serve": never},
+        "body": {"serve": half_a_body},
+        "send": {"accept": reads_nothing},
+    }
+    before = asyncio.all_tasks()
+    async with RawServer(**stages[stage]) as server, RawServer() as healthy, Wire(library) as wire:
+        url = server.url.replace("http:", "https:") if stage == "handshake" else server.url
+        content = b"x" * 2**23 if stage == "send" else None
+
+        async def call():
+            await wire.send(url, method="POST", content=content, idempotent=True)
+
+        task = asyncio.create_task(call())
+        await settled(lambda: server.peers and (stage in {"handshake", "send"} or server.requests))
+        await asyncio.sleep(0.01)
+        if how == "cancel":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        elif how == "timeout":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await task
+        else:
+            task.cancel()
+            task.cancel()
+            await asyncio.wait([task])
+        if stage != "send":
+            await settled(lambda: not server.open)
+        await wire.send(healthy)
+        wire.hold_against(server)
+        assert (
+            wire.attempts[0].request_sent == {"handshake": "no", "head": "maybe", "send": "maybe", "body": "yes"}[stage]
+        )
+    await settled(lambda: asyncio.all_tasks() <= before)
+
+
+def deaf_peer(listener, context, reply):
+    """Accept, read one request, answer it, and never read again: not even that TLS ends."""
+    sock, _ = listener.accept()
+    peer = context.wrap_socket(sock, server_side=True)
+    peer.recv(65536)
+    peer.sendall(reply)
+    return peer
+
+
+GIVEN_UP = {
+    "head": b"",
+    "body": ok(b"x" * 100)[:-50],
+    "garbage": b"\x15\x03 not HTTP\r\n\r\n",
+    "stale": ok(b"{}"),
+}
+
+
+# But for garbage at aiohttp: it closes twice, and after that a TLS transport of Python 3.11 takes no abort any more.
+@pytest.mark.parametrize(
+    ("library", "stage"),
+    [(one, stage) for one in LIBRARIES for stage in GIVEN_UP if (one, stage) != ("aiohttp", "garbage")],
+)
+async def test_a_connection_that_is_given_up_waits_for_no_peer(library, authority, stage):
+    """The end of TLS is a question and an answer; who goes without it is gone at once."""
+    reply = GIVEN_UP[stage]
+    settings = {"ca_file": str(authority.files / "ca.pem")}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with Wire(library, **settings) as wire:
+            url = f"https://localhost:{listener.getsockname()[1]}"
+            call = asyncio.create_task(wire.send(url))
+            with await asyncio.to_thread(deaf_peer, listener, authority.context, reply) as peer:
+                gone = select.poll()
+                gone.register(peer.fileno(), select.POLLRDHUP)
+                if stage == "stale":
+                    await call
+                    assert not gone.poll(0)
+                    peer.sendall(b"more")
+                    call = asyncio.create_task(wire.send(url))
+                elif stage == "garbage":
+                    await asyncio.wait([call])
+                else:
+                    await settled(lambda: wire.attempts[0].request_sent == ("maybe" if stage == "head" else "yes"))
+                    call.cancel()
+                await settled(lambda: gone.poll(0))
+                call.cancel()
+                await asyncio.wait([call])
+
+
+async def test_an_attempt_timeout_keeps_the_phase(library):
+    """Nothing came back in time: lost, not unsent."""
+    policies = StackConfig(transport=TransportConfig(library=library), attempt=AttemptTimeoutConfig(timeout_s=0.3))
+    async with RawServer(serve=never) as server, PlatformHttpClient(server.url, policies=policies) as client:
+        with call_options(max_attempts=1), pytest.raises(ResponseLostError) as caught:
+            await client.post("/x", json_body={})
+    assert caught.value.outcome.request_sent == "maybe"
+
+
+# Connections and their end
+
+
+async def test_idle_connections_expire_by_themselves(library, tls):
+    """No further call is needed for that."""
+    async with RawServer(tls=tls[0]) as server, Wire(library, keepalive_expiry_s=0.05, **tls[1]) as wire:
+        await asyncio.gather(*(wire.send(server) for _ in range(4)))
+        await settled(lambda: server.peers and not server.open)
+        await wire.send(server)
+
+
+async def test_closing_ends_idle_connections_now_and_busy_ones_after_their_answer(library, tls):
+    """A call in flight is not lost; a later one is refused."""
+    go = asyncio.Event()
+
+    async def serve(peer, seen):
+        if seen.attempt == "2":
+            await go.wait()
+        await peer.write(ok(b"done"))
+        return True
+
+    async with RawServer(serve=serve, tls=tls[0]) as server:
+        wire = Wire(library, **tls[1])
+        await wire.send(server)
+        busy = asyncio.create_task(wire.send(server))
+        await settled(lambda: len(server.requests) == 2)
+        await wire.transport.aclose()
+        await wire.transport.aclose()
+        with pytest.raises(ClientClosedError):
+            await wire.send(server)
+        go.set()
+        assert (await busy).body == b"done"
+        await settled(lambda: not server.open)
+
+
+async def test_closing_soon_needs_no_waiting(library):
+    """As code that is not a coroutine does it."""
+    async with RawServer() as server:
+        wire = Wire(library)
+        await wire.send(server)
+        wire.transport.close_soon()
+        with pytest.raises(ClientClosedError):
+            await wire.send(server)
+        await settled(lambda: not server.open)
+
+
+async def test_each_event_loop_has_its_own_connections(library):
+    """One transport serves two loops in two threads; a connection never changes its loop, and both are closed."""
+    async with RawServer() as server:
+        wire = Wire(library)
+
+        async def elsewhere():
+            await wire.send(server)
+            await wire.send(server)
+            await closed.wait()
+            async with asyncio.timeout(5):
+                while len(asyncio.all_tasks()) > 1:  # what closes this loop's connections
+                    await asyncio.sleep(0)
+
+        await wire.send(server)
+        closed = Threadsafe()
+        other = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+        await settled(lambda: len(server.requests) == 3)
+        await wire.send(server)
+        await wire.transport.aclose()
+        closed.set()
+        await settled(lambda: not server.open)
+        await other
+    assert [seen.connection for seen in server.requests] == [1, 2, 2, 1]
+
+
+class Threadsafe:
+    """An event that another thread's loop can wait for."""
+
+    def __init__(self):
+        self._set = False
+
+    def set(self):
+        self._set = True
+
+    async def wait(self):
+        while not self._set:
+            await asyncio.sleep(0.001)
+
+
+def test_uvloop_is_as_good_a_loop(library, tls):
+    """The loop of many FastAPI hosts: reuse, a stale connection, a cancelled attempt, the end."""
+
+    async def serve(peer, seen):
+        if seen.attempt == "4":
+            await peer.gone()
+        await peer.write(ok(b"1"))
+        return seen.attempt != "2"
+
+    async def scenario():
+        async with RawServer(serve=serve, tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+            await wire.send(server, method="POST", content=b"x" * 2**20, idempotent=True)
+            await wire.send(server)
+            await settled(lambda: not server.open)
+            await wire.send(server, method="POST", idempotent=True)
+            task = asyncio.create_task(wire.send(server))
+            await settled(lambda: len(server.requests) == 4)
+            task.cancel()
+            await asyncio.wait([task])
+            await settled(server.peers[-1].closed.is_set)
+            await wire.send(server)
+            wire.hold_against(server)
+            await wire.transport.aclose()
+            await settled(lambda: not server.open)
+            return [seen.connection for seen in server.requests]
+
+    assert uvloop.run(scenario()) == [1, 1, 2, 2, 3]
+
+
+# Settings
+
+
+async def test_a_client_certificate_is_shown(library, authority):
+    """In one file or in two; without one, the server refuses."""
+    ca = {"ca_file": str(authority.files / "ca.pem")}
+    one = {"client_certificate_file": str(authority.files / "client.pem")}
+    two = {
+        "client_certificate_file": str(authority.files / "client.crt"),
+        "client_key_file": str(authority.files / "client.key"),
+    }
+    async with RawServer(tls=authority.strict) as server:
+        for files in (one, two):
+            async with Wire(library, **ca, **files) as wire:
+                await wire.send(server)
+        async with Wire(library, **ca) as wire:
+            with pytest.raises((RequestNotSentError, ResponseLostError)):
+                await wire.send(server)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "client_certificate_file", "client_key_file"])
+def test_a_file_that_cannot_be_used_is_named(library, setting, tmp_path):
+    """At construction, and not at the first call."""
+    for path in (tmp_path / "missing.pem", tmp_path / "nonsense.pem"):
+        if path.name.startswith("nonsense"):
+            path.write_text("nonsense")
+        with pytest.raises(ConfigError, match=setting):
+            make_transport(TransportConfig(library=library, **{setting: str(path)}), SystemClock())
+
+
+class Proxy(RawServer):
+    """Forwards what it is asked to; its own requests are the ones it was sent."""
+
+    def __init__(self):
+        super().__init__(serve=self._forward)
+
+    async def _forward(self, peer, seen):
+        if seen.method != "CONNECT":
+            await peer.write(ok(b'"by proxy"'))
+            return True
+        host, _, port = seen.target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        pumps = []
+
+        async def pump(source, sink):
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+
+        try:
+            await peer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            pumps += [asyncio.create_task(pump(peer.reader, writer)), asyncio.create_task(pump(reader, peer.writer))]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            writer.transport.abort()
+            for task in pumps:
+                task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        return False
+
+
+async def test_proxies_of_the_environment_are_off_unless_asked_for(library, environment):
+    """Then they are used, with their credentials, and NO_PROXY is heeded."""
+    async with RawServer() as server, Proxy() as proxy:
+        environment.setenv("http_proxy", proxy.url.replace("://", "://user:pass@"))
+        async with Wire(library) as wire:
+            await wire.send(server)
+        assert (len(server.requests), len(proxy.requests)) == (1, 0)
+        async with Wire(library, trust_env=True) as wire:
+            assert (await wire.send(server)).body == b'"by proxy"'
+        assert proxy.requests[0].target == server.url + "/x"
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+        environment.setenv("no_proxy", "localhost")
+        async with Wire(library, trust_env=True) as wire:
+            await wire.send(server)
+    assert (len(server.requests), len(proxy.requests)) == (2, 1)
+
+
+async def test_https_goes_through_a_tunnel(library, environment, authority):
+    """The proxy sees the host and nothing else."""
+    async with RawServer(tls=authority.context) as server, Proxy() as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        async with Wire(library, trust_env=True, ca_file=str(authority.files / "ca.pem")) as wire:
+            await wire.send(server)
+            await wire.send(server)
+        assert [seen.method for seen in proxy.requests] == ["CONNECT"]
+    assert len(server.requests) == 2
+
+
+async def test_what_a_proxy_refused_was_not_sent(library, environment, authority):
+    """The tunnel's own request is not the caller's."""
+    refusal = ok(b"", status=b"407 Proxy Authentication Required")
+    async with RawServer(lambda _seen: refusal) as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        async with Wire(library, trust_env=True) as wire:
+            with pytest.raises(RequestNotSentError):
+                await wire.send("https://localhost:1", method="POST", content=b"{}")
+    assert wire.attempts[0].request_sent == "no"
+
+
+async def drop(_peer, _seen):
+    return False
+
+
+@pytest.mark.parametrize("serve", [None, drop], ids=["answers", "drops"])
+async def test_what_a_proxy_over_tls_may_have_passed_on_is_never_denied(library, environment, authority, serve):
+    """It is trusted by the same settings as a server; what it read may have arrived."""
+    settings = {"trust_env": True, "ca_file": str(authority.files / "ca.pem")}
+    async with RawServer(serve=serve, tls=authority.context) as proxy:
+        environment.setenv("http_proxy", proxy.url)
+        async with Wire(library, **settings) as wire:
+            if serve is None:
+                await wire.send("http://a", target="/b?c=%2F")
+            else:
+                with pytest.raises(ResponseLostError):
+                    await wire.send("http://a", target="/b?c=%2F")
+            wire.hold_against(proxy)
+    (seen,) = proxy.requests
+    assert wire.attempts[0].request_sent == ("maybe" if serve else "yes")
+    assert (seen.target.endswith("/b?c=%2F"), seen.headers["host"]) == (True, "a")
+
+
+async def test_a_tunnel_that_a_proxy_over_tls_does_not_open_was_not_used(library, environment, authority):
+    """Its own request is not the caller's, whatever handshakes there are."""
+    settings = {"trust_env": True, "ca_file": str(authority.files / "ca.pem")}
+    async with RawServer(serve=drop, tls=authority.context) as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        async with Wire(library, **settings) as wire:
+            with pytest.raises(RequestNotSentError):
+                await wire.send("https://platform.test")
+    assert [(seen.method, seen.target) for seen in proxy.requests] == [("CONNECT", "platform.test:443")]
+    assert wire.attempts[0].request_sent == "no"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:secret@localhost:1", "http://localhost:port"])
+def test_a_proxy_that_cannot_be_used_is_told_without_showing_it(library, environment, proxy):
+    """It may hold a password."""
+    environment.setenv("all_proxy", proxy)
+    with pytest.raises(ConfigError, match="trust_env") as caught:
+        make_transport(TransportConfig(library=library, trust_env=True), SystemClock())
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    """With what to install."""
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "middleware.transports.aiohttp_transport", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        make_transport(TransportConfig(library="aiohttp"), SystemClock())
+    reason = "TransportConfig.library: aiohttp is not installed; install mozaiks-connector-runtime[aiohttp]"
+    assert str(caught.value) == reason

@@ -1,0 +1,552 @@
+"""Settings from the environment."""
+
+import asyncio
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from middleware import CircuitOpenError, ConfigError, ServerError, StackConfig, Telemetry
+from middleware.events import SettingsRejected, SettingsReloaded
+from middleware.policies.retry import RetryConfig
+from runtime.cli.config import main
+from runtime.connectors.loader import ConnectorConfig, load_connectors
+from runtime.settings import LivePolicies, Policies, settings, settings_table
+from runtime.testing import ScriptedUpstream, UpperBound, run_virtual
+
+SERVICES = {"identity": ("get_user",), "service": ("list_items", "create_item")}
+
+
+def read(**variables):
+    environ = {f"MOZAIKS_CONNECTORS_{name}": value for name, value in variables.items()}
+    return Policies(environ=environ, services=SERVICES)
+
+
+def test_every_setting_can_be_set_from_the_environment():
+    """Names are derived; nothing is left out."""
+    for row in settings():
+        kind, default, choices = row.setting.type, row.setting.default, row.setting.knob.choices
+        text = {
+            bool: lambda value: str(not value),
+            int: lambda value: str(value + 1),
+            float: lambda value: str(value * 1.01 or 0.5),
+            str: lambda _value, choices=choices: choices[-1] if choices else "other",
+        }[kind](default)
+        if row.setting.knob.le is not None and float(text) > row.setting.knob.le:
+            text = str(default)
+        found = getattr(getattr(read(**{row.name: text}).of("service"), row.section), row.setting.name)
+        assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
+
+
+def test_a_text_is_one_of_its_choices():
+    """Anything else is told with what may be chosen."""
+    with pytest.raises(ConfigError, match=r"TRANSPORT_LIBRARY: must be one of httpcore, aiohttp, got 'curl'"):
+        read(TRANSPORT_LIBRARY="curl")
+
+
+def test_each_section_is_listed():
+    """A policy without a setting would be out of the user's reach."""
+    assert {row.section for row in settings()} == {field.name for field in fields(StackConfig) if field.init}
+
+
+def test_a_services_own_setting_wins():
+    """Others keep the general one."""
+    policies = read(RETRY_MAX_ATTEMPTS="2", IDENTITY__RETRY_MAX_ATTEMPTS="5")
+    assert policies.of("identity").retry.max_attempts == 5
+    assert policies.of("service").retry.max_attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "value"), [(("1", "true", "YES", "y", "On"), True), (("0", "False", "no", "N", "off"), False)]
+)
+def test_switches_read_the_usual_words(words, value):
+    """As the core's own switches do."""
+    assert [read(BUDGET_ENABLED=word).of("service").budget.enabled for word in words] == [value] * 5
+
+
+def test_a_blank_value_is_unset():
+    """An empty variable of a compose file changes nothing."""
+    assert read(RETRY_MAX_ATTEMPTS=" ").of("service") == StackConfig()
+
+
+def test_only_our_own_variables_are_read():
+    """Among all those of a process; the one that names the file is no setting."""
+    environ = {"PATH": "/bin", "RETRY_MAX_ATTEMPTS": "2", "MOZAIKS_CONNECTORS_FILE": "x"}
+    assert Policies(environ=environ).of("service") == StackConfig()
+
+
+def problems_of(*arguments, **named):
+    """What is wrong with settings."""
+    with pytest.raises(ConfigError) as caught:
+        Policies(*arguments, **named)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("RETRY_MAX_ATTEMPTS", "2.5", ": must be a whole number, got '2.5'"),
+        ("RETRY_MAX_ATTEMPTS", " x ", ": must be a whole number, got 'x'"),
+        ("BUDGET_RATIO", "much", ": must be a number, got 'much'"),
+        ("BUDGET_ENABLED", "maybe", ": must be true or false, got 'maybe'"),
+        ("SERVICE__RETRY_MAX_ATEMPTS", "3", ": no such setting; did you mean {}SERVICE__RETRY_MAX_ATTEMPTS?"),
+        ("IDENTITY__GET_USR__RETRY_JITTER", "3", ": no such setting; did you mean {}IDENTITY__GET_USER__"),
+        ("FIL", "3", ": no such setting; did you mean {}FILE?"),
+        ("SERVICE____RETRY_MAX_ATTEMPTS", "3", ": no such setting; did you mean {}SERVICE__RETRY_MAX_ATTEMPTS?"),
+    ],
+)
+def test_a_wrong_variable_is_told_with_what_may_stand_there(name, value, problem):
+    """The name that is most like it, or what the value must be."""
+    (told,) = problems_of(environ={f"MOZAIKS_CONNECTORS_{name}": value}, services=SERVICES)
+    assert told.startswith(f"MOZAIKS_CONNECTORS_{name}" + problem.format("MOZAIKS_CONNECTORS_"))
+
+
+@pytest.mark.parametrize("names", ["", "SERVICE__", "__SERVICE", "A__B__C"])
+def test_a_level_is_a_service_or_an_operation_of_one(names):
+    """Whatever they are called, where any name goes."""
+    variable = f"MOZAIKS_CONNECTORS_{names}__RETRY_MAX_ATTEMPTS"
+    (told,) = problems_of(environ={variable: "3"})
+    assert told.startswith(f"{variable}: no such setting")
+    assert Policies(environ={"MOZAIKS_CONNECTORS_A__B__RETRY_MAX_ATTEMPTS": "7"}).of("a", "b").retry.max_attempts == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (7, "settings: must be a table"),
+        ({"retry": 7}, "retry: must be a table"),
+        ({"services": 7}, "services: must be a table"),
+        ({"services": {"service": 7}}, "services.service: must be a table"),
+        ({"services": {"service": {"retry": 7}}}, "services.service.retry: must be a table"),
+        ({"services": {"service": {"operations": 7}}}, "services.service.operations: must be a table"),
+        (
+            {"services": {"service": {"operations": {"list_items": 7}}}},
+            "services.service.operations.list_items: must be a table",
+        ),
+        (
+            {"services": {"service": {"operations": {"list_items": {"retry": 7}}}}},
+            "services.service.operations.list_items.retry: must be a table",
+        ),
+        (
+            {"services": {"service": {"retry": {"max_atempts": 7}}}},
+            "services.service.retry.max_atempts: no such setting; did you mean services.service.retry.max_attempts?",
+        ),
+        ({"services": {"": {}}}, "services.: no such setting"),
+        ({"services": {"service": {"operations": {"": {}}}}}, "services.service.operations.: no such setting"),
+        ({"quite": {"other": 1}}, "quite.other: no such setting"),
+    ],
+)
+def test_a_wrong_shape_is_told_with_its_place(given, problem):
+    """Whether or not the services are known."""
+    assert [told.partition("; did")[0] for told in problems_of(given)] == [
+        f"constructor: {problem}".partition("; did")[0]
+    ]
+    assert problems_of(given, services={"service": ("list_items",)})[0].startswith(f"constructor: {problem}")
+
+
+def test_every_problem_is_told_at_once():
+    """Each by its variable, with what was expected; a typo gets a suggestion."""
+    with pytest.raises(ConfigError) as caught:
+        read(
+            RETRY_MAX_ATTEMPTS="0",
+            BUDGET_RATIO="much",
+            BUDGET_ENABLED="maybe",
+            RETRY_MAX_ATEMPTS="3",
+            NOBODY__RETRY_MAX_ATTEMPTS="3",
+        )
+    text = str(caught.value)
+    assert len(caught.value.problems) == 5
+    assert "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS: must be >= 1, got 0" in text
+    assert "MOZAIKS_CONNECTORS_BUDGET_RATIO: must be a number, got 'much'" in text
+    assert "MOZAIKS_CONNECTORS_BUDGET_ENABLED: must be true or false" in text
+    assert (
+        "MOZAIKS_CONNECTORS_RETRY_MAX_ATEMPTS: no such setting; did you mean MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS?"
+        in text
+    )
+
+
+@pytest.mark.parametrize("value", [0, 11, True, 2.5, "3", None, float("nan")])
+def test_a_settings_dataclass_checks_itself(value):
+    """A value set in code is held to the same bounds."""
+    with pytest.raises(ConfigError, match=r"RetryConfig\.max_attempts"):
+        RetryConfig(max_attempts=value)
+
+
+def test_the_readmes_table_is_derived():
+    """The table that users read is the one the code makes."""
+    told = (Path(__file__).parent.parent / "README.md").read_text().partition("| variable | default |")[2]
+    assert settings_table() == "| variable | default |" + told.partition("\n\n")[0]
+
+
+def toml(tmp_path, text):
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+LEVELS = {
+    "retry": {"max_attempts": 2, "base_delay_s": 0.2, "max_delay_s": 2},
+    "services": {
+        "service": {
+            "retry": {"base_delay_s": 0.3, "max_delay_s": 3.0},
+            "operations": {"list_items": {"retry": {"max_delay_s": 4.0}}},
+        }
+    },
+}
+
+
+def test_the_most_specific_level_wins_value_by_value():
+    """R60: operation over service over all services over default."""
+    policies = Policies(LEVELS, services=SERVICES)
+
+    def retry(*names):
+        found = policies.of(*names).retry
+        return found.max_attempts, found.base_delay_s, found.max_delay_s
+
+    assert retry("service", "list_items") == (2, 0.3, 4.0)
+    assert retry("service", "create_item") == retry("service") == (2, 0.3, 3.0)
+    assert retry("identity", "get_user") == (2, 0.2, 2)
+    assert policies.of("service").deadline.total_s == 25.0
+
+
+def test_sources_are_merged_before_levels(tmp_path):
+    """R60: constructor over environment over file, on each level; then a file's operation beats a constructor's default."""
+    file = toml(
+        tmp_path,
+        """
+        [retry]
+        max_attempts = 2
+        base_delay_s = 0.2
+        max_delay_s = 2.0
+        [services.service.operations.list_items.retry]
+        max_attempts = 5
+        """,
+    )
+    environ = {"MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S": "0.3", "MOZAIKS_CONNECTORS_RETRY_MAX_DELAY_S": "3"}
+    policies = Policies({"retry": {"max_delay_s": 4.0}}, environ=environ, file=file, services=SERVICES)
+    retry = policies.of("service", "list_items").retry
+    assert (retry.max_attempts, retry.base_delay_s, retry.max_delay_s) == (5, 0.3, 4.0)
+    origins = {row.name: row.origin for row in policies.effective("service", "list_items")}
+    assert origins["retry.max_attempts"] == f"{file}:7: services.service.operations.list_items.retry.max_attempts"
+    assert origins["retry.base_delay_s"] == "MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S"
+    assert origins["retry.max_delay_s"] == "constructor: retry.max_delay_s"
+    assert origins["deadline.total_s"] == "default"
+    assert {row.name: row.shown for row in policies.effective("service")}["budget.enabled"] == "true"
+    assert [row.name for row in policies.effective("service")] == [row.path for row in settings()]
+
+
+def test_an_operations_variable():
+    """R60: with two double underscores."""
+    policies = read(RETRY_MAX_ATTEMPTS="2", SERVICE__LIST_ITEMS__RETRY_MAX_ATTEMPTS="7")
+    assert policies.of("service", "list_items").retry.max_attempts == 7
+    assert policies.of("service", "create_item").retry.max_attempts == 2
+
+
+def test_every_problem_of_a_file_is_told_with_its_line(tmp_path):
+    """R60: unknown names with a suggestion, wrong values, values that an operation cannot have of its own."""
+    file = toml(
+        tmp_path,
+        """[retry]
+max_attempts = 0
+max_atempts = 3
+[bulkheed]
+permits = 3
+[services.service.operations.list_items.bulkhead]
+permits = 3
+[services.servise.retry]
+max_attempts = 3
+[services.service.operations.list_itens.retry]
+max_attempts = 3
+""",
+    )
+    with pytest.raises(ConfigError) as caught:
+        Policies({"budget": 7, "circuit_breaker": {"mode": "offf"}}, file=file, services=SERVICES)
+    shared = "all operations of a service share this; set it for the service"
+    wrong = "services.service.operations.list_itens"
+    assert sorted(caught.value.problems) == sorted(
+        [
+            f"{file}:2: retry.max_attempts: must be >= 1, got 0",
+            f"{file}:3: retry.max_atempts: no such setting; did you mean retry.max_attempts?",
+            f"{file}:5: bulkheed.permits: no such setting; did you mean bulkhead.permits?",
+            f"{file}:7: services.service.operations.list_items.bulkhead.permits: " + shared,
+            f"{file}:8: services.servise: no such setting; did you mean services.service?",
+            f"{file}:10: {wrong}: no such setting; did you mean services.service.operations.list_items?",
+            "constructor: budget: must be a table",
+            "constructor: circuit_breaker.mode: must be one of normal, shadow, disabled, forced_open, got 'offf'",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[retry\n", "not TOML: Expected"),
+        (b"a = " + b"9" * 5000, "not TOML"),
+        (b"a = " + b"[" * 5000, "not TOML"),
+        (b"\xff", "not UTF-8 at byte 0"),
+        (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_is_no_settings_file(tmp_path, content, said):
+    """A typed error that names the file."""
+    file = tmp_path / "settings.toml"
+    if content is not None:
+        file.write_bytes(content)
+    (told,) = problems_of(file=file)
+    assert told.startswith(f"{file}: {said}")
+    assert said.startswith("not TOML") or told == f"{file}: {said}"
+
+
+def test_the_largest_file_is_read(tmp_path):
+    """One byte more is too large."""
+    assert Policies(file=toml(tmp_path, "#" * 1024 * 1024)).of("service") == StackConfig()
+
+
+def test_the_line_is_found_under_any_plain_header(tmp_path):
+    """With blanks and comments as people write them; where the file is written otherwise, its name must do."""
+    file = toml(
+        tmp_path,
+        """budget = 7
+services = { service = { retry = { max_attempts = 0 } } }
+
+  [ retry ]  # as [elsewhere]
+  max_attempts=0
+[[bulkhead]]
+permits = 0
+[circuit_breaker]#
+'mode' = "offf"
+[transport]
+library = "a = [b]"
+""",
+    )
+    choices = "must be one of httpcore, aiohttp, got 'a = [b]'"
+    assert [told.removeprefix(str(file)) for told in problems_of(file=file)] == [
+        ":1: budget: must be a table",
+        ":6: bulkhead: must be a table",
+        ":5: retry.max_attempts: must be >= 1, got 0",
+        ": circuit_breaker.mode: must be one of normal, shadow, disabled, forced_open, got 'offf'",
+        f":11: transport.library: {choices}",
+        ": services.service.retry.max_attempts: must be >= 1, got 0",
+    ]
+
+
+def test_a_shared_setting_in_a_variable_of_an_operation_is_refused():
+    """R60: one operation cannot have permits of its own."""
+    with pytest.raises(ConfigError, match="SERVICE__LIST_ITEMS__BULKHEAD_PERMITS: all operations of a service share"):
+        read(SERVICE__LIST_ITEMS__BULKHEAD_PERMITS="3")
+    with pytest.raises(
+        ConfigError, match="no such setting; did you mean MOZAIKS_CONNECTORS_SERVICE__LIST_ITEMS__RETRY"
+    ):
+        read(SERVICE__LIST_ITEM__RETRY_MAX_ATTEMPTS="3")
+    with pytest.raises(ConfigError, match="no such setting"):
+        read(SERVICE__LIST_ITEMS__MORE__RETRY_MAX_ATTEMPTS="3")
+
+
+@pytest.mark.parametrize("operation", ["list_items", "~", "*"])
+def test_what_is_asked_of_a_service_at_large_is_no_operations(tmp_path, operation):
+    """R60: whatever the operation is called."""
+    given = {"services": {"service": {"operations": {operation: {"retry": {"max_attempts": 7}}}}}}
+    for policies in (Policies(given), LivePolicies(given, file=toml(tmp_path, ""))):
+        for names, attempts in ((("service",), 3), (("service", operation), 7), (("identity", operation), 3)):
+            assert policies.of(*names).retry.max_attempts == attempts
+            (told,) = [row.value for row in policies.effective(*names) if row.name == "retry.max_attempts"]
+            assert told == attempts
+
+
+class Live:
+    """Settings that follow a file, and a clock that is moved by hand."""
+
+    def __init__(self, tmp_path, text, **others):
+        self.path = toml(tmp_path, text)
+        self.policies = LivePolicies(file=self.path, services=SERVICES, **others)
+        self.now = 0.0
+        assert self.policies.poll(0.0) is None
+
+    def write(self, text):
+        """Replace the file as editors do."""
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.path)
+
+    def poll(self):
+        self.now += 1.0
+        return self.policies.poll(self.now)
+
+    @property
+    def attempts(self):
+        return self.policies.of("service", "list_items").retry.max_attempts
+
+
+def test_a_changed_file_is_in_force_from_the_next_look_on(tmp_path):
+    """R61: told once, value by value."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    before = live.policies.of("service", "list_items")
+    live.write("[retry]\nmax_attempts = 4\n[services.service.budget]\nenabled = false\n")
+    assert live.poll().changes == ("retry.max_attempts: 2 -> 4", "service.budget.enabled: not set -> false")
+    assert (live.attempts, before.retry.max_attempts) == (4, 2)
+    assert live.poll() is None
+    assert live.policies.effective("service")[3].origin == f"{live.path}:2: retry.max_attempts"
+
+
+def test_a_broken_file_keeps_the_last_good_settings_and_the_watching_goes_on(tmp_path):
+    """R61: also one that is gone."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("[retry]\nmax_attempts = 99\n")
+    assert live.poll().problems == (f"{live.path}:2: retry.max_attempts: must be <= 10, got 99",)
+    assert (live.attempts, live.poll()) == (2, None)
+    live.path.unlink()
+    assert "cannot be read" in live.poll().problems[0]
+    assert live.attempts == 2
+    live.write("[retry]\nmax_attempts = 5\n")
+    assert live.poll().changes == ("retry.max_attempts: 2 -> 5",)
+
+
+def test_the_wire_cannot_be_changed_while_it_is_used(tmp_path):
+    """R61: connections are made once; such a change is refused whole, and said."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("[retry]\nmax_attempts = 4\n[services.service.transport]\nmax_response_bytes = 2048\n")
+    assert live.poll().problems == (
+        f"{live.path}: service.transport.max_response_bytes: not set -> 2048: needs a restart, nothing was changed",
+    )
+    assert live.attempts == 2
+
+
+def test_other_sources_stay_stronger_than_a_changed_file(tmp_path):
+    """R61: as they were when it was first read."""
+    environ = {"MOZAIKS_CONNECTORS_RETRY_MAX_DELAY_S": "5"}
+    live = Live(tmp_path, "", constructor={"retry": {"max_attempts": 2}}, environ=environ)
+    environ.clear()
+    live.write("[retry]\nmax_attempts = 4\nmax_delay_s = 4\nbase_delay_s = 0.3\n")
+    assert live.poll().changes == ("retry.base_delay_s: not set -> 0.3",)
+    retry = live.policies.of("service").retry
+    assert (retry.max_attempts, retry.max_delay_s, retry.base_delay_s) == (2, 5.0, 0.3)
+    live.write("[services.servise.retry]\nmax_attempts = 4\n")
+    problem = "services.servise: no such setting; did you mean services.service?"
+    assert live.poll().problems == (f"{live.path}:1: {problem}",)
+
+
+def test_the_wire_of_all_services_cannot_be_changed_either(tmp_path):
+    """R61: each value that would need a restart is told, and no other."""
+    live = Live(tmp_path, "[transport]\nmax_response_bytes = 2048\n")
+    live.write("[transport]\nmax_response_bytes = 4096\ntrust_env = true\n[retry]\nmax_attempts = 1\n")
+    assert live.poll().problems == (
+        f"{live.path}: transport.max_response_bytes: 2048 -> 4096: needs a restart, nothing was changed",
+        f"{live.path}: transport.trust_env: not set -> true: needs a restart, nothing was changed",
+    )
+    assert live.policies.of("service").transport.max_response_bytes == 2048
+
+
+def test_a_look_that_takes_long_holds_nobody_up(tmp_path):
+    """R61: the others go on with the settings they have; the change is told to the one that looked."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.path.unlink()
+    os.mkfifo(live.path)  # who reads it waits for who writes
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(live.poll)
+        with live.path.open("w") as pipe:  # opens when the other side has
+            assert live.policies.poll(9.0) is None
+            assert live.attempts == 2
+            pipe.write("[retry]\nmax_attempts = 4\n")
+        assert looking.result().changes == ("retry.max_attempts: 2 -> 4",)
+    assert live.attempts == 4
+
+
+def test_the_file_is_looked_at_once_a_second_at_most(tmp_path):
+    """R61: a busy service does not stat a file per call."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("[retry]\nmax_attempts = 4\n")
+    assert live.policies.poll(0.9) is None
+    assert live.policies.poll(1.0) is not None
+
+
+def test_a_touched_file_without_a_change_tells_nothing(tmp_path):
+    """R61: nothing changed."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
+    live.write("# a comment\n[retry]\nmax_attempts = 2\n")
+    assert live.poll() is None
+    assert live.policies.effective("service")[3].origin == f"{live.path}:3: retry.max_attempts"
+
+
+def test_calls_in_flight_end_with_the_settings_they_began_with(tmp_path):
+    """R61: the new ones are the next call's; what the breaker has seen stays; both facts are told to the log."""
+    live = Live(tmp_path, "[retry]\nmax_attempts = 2\nbase_delay_s = 5.0\n")
+    events = []
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=500)
+        client = upstream.client(
+            policies=live.policies, random=UpperBound(), telemetry=Telemetry(listener=events.append)
+        )
+        first = asyncio.create_task(client.get("/r", path_params={}))
+        await asyncio.sleep(1.5)
+        live.write("[retry]\nmax_attempts = 1\n[circuit_breaker]\nmin_calls = 2\n")
+        with pytest.raises(ServerError):
+            await client.get("/r", path_params={})
+        live.write("[retry]\nmax_attempts = 0\n")
+        await asyncio.sleep(1.5)
+        with pytest.raises(CircuitOpenError):
+            await client.get("/r", path_params={})
+        (error,) = await asyncio.gather(first, return_exceptions=True)
+        upstream.assert_times(0, 1.5)
+        assert error.stop_reason == "circuit_open"
+
+    run_virtual(scenario())
+    told = [event for event in events if isinstance(event, SettingsReloaded | SettingsRejected)]
+    assert [type(event).__name__ for event in told] == ["SettingsReloaded", "SettingsRejected"]
+    assert "retry.max_attempts: 2 -> 1" in told[0].changes
+
+
+def test_the_environment_may_name_a_file(tmp_path, no_settings):
+    """The loader's way: the bundle's settings follow it."""
+    path = toml(tmp_path, "[services.identity.retry]\nmax_attempts = 6\n")
+    config = ConnectorConfig.from_env(
+        {"MOZAIKS_CONNECTORS_FILE": str(path)}, settings={"services": {"service": {"retry": {"max_attempts": 4}}}}
+    )
+    assert config.policies.of("identity").retry.max_attempts == 6
+    assert config.policies.of("service").retry.max_attempts == 4
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ConnectorConfig.from_env({"MOZAIKS_CONNECTORS_FILE": str(path) + "x"})
+
+
+def test_services_with_a_wire_of_their_own_get_one(no_settings):
+    """A service's own size limit holds for it alone; the others share connections."""
+    environ = {
+        "MOZAIKS_MANAGED": "true",
+        "MOZAIKS_GATEWAY_BASE_URL": "http://platform.test",
+        "MOZAIKS_CONNECTORS_HOSTING__TRANSPORT_MAX_RESPONSE_BYTES": "2048",
+    }
+    bundle = load_connectors(ConnectorConfig.from_env(environ))
+    transports = {name: getattr(bundle, name)._http._transport for name in ("hosting", "identity", "billing")}
+    assert transports["identity"] is transports["billing"]
+    assert transports["hosting"] is not transports["identity"]
+    assert transports["hosting"]._config.max_response_bytes == 2048
+
+
+def test_the_command_prints_what_is_in_force(no_settings, capsys):
+    """R60: value and origin; wrong settings are exit code 3, unknown names 2."""
+    no_settings.setenv("MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS", "1")
+    assert main(["hosting", "deploy"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["retry.max_attempts", "1", "MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS"] in lines
+    assert ["deadline.total_s", "25.0", "default"] in lines
+    assert main(["hosting", "--json"]) == 0
+    assert {"name": "retry.max_attempts", "value": 3, "origin": "default"} in json.loads(capsys.readouterr().out)
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "99")
+    assert main(["hosting"]) == 3
+    assert capsys.readouterr().err == "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS: must be <= 10, got 99\n"
+    for wrong in (["nothing"], ["hosting", "nothing"]):
+        with pytest.raises(SystemExit) as caught:
+            main(wrong)
+        assert caught.value.code == 2
+
+
+def test_settings_kept_ready_are_bounded():
+    """Whatever names a program makes up."""
+    policies = Policies(LEVELS)
+    for number in range(1100):
+        assert policies.of("service", f"made-up-{number}").retry.base_delay_s == 0.3
+    assert len(policies._cache) == 1024

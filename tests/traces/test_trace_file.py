@@ -1,0 +1,217 @@
+"""Reading and writing trace files: the Collector's format, whatever a file holds."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+
+from runtime.telemetry import configure_telemetry
+from runtime.telemetry.exporting import FileSpanExporter, encode_line
+from runtime.traces.model import rows_of, traces_of
+from runtime.traces.page import render_page
+from runtime.traces.terminal import render_list, render_trace
+from runtime.traces.trace_file import SpanReader, read_line
+
+# As the Collector's file exporter writes it.
+COLLECTOR = """{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"core"}}]},\
+"scopeSpans":[{"scope":{"name":"s"},"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",\
+"parentSpanId":"","name":"GET /items","kind":2,"startTimeUnixNano":"1544712660000000000",\
+"endTimeUnixNano":"1544712661000000000","attributes":[{"key":"a.number","value":{"intValue":"7"}},\
+{"key":"a.list","value":{"arrayValue":{"values":[{"boolValue":true},{"doubleValue":0.5}]}}},\
+{"key":"a.map","value":{"kvlistValue":{"values":[{"key":"k","value":{"stringValue":"v"}}]}}}],\
+"droppedAttributesCount":0,"events":[{"timeUnixNano":"1544712660500000000","name":"e","attributes":[]}],\
+"status":{"code":2,"message":"oops"}}]}]}]}"""
+
+
+def finished_spans():
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(resource=Resource.create({"service.name": "me"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("scope", "1")
+    with tracer.start_as_current_span("call", kind=SpanKind.INTERNAL) as call:
+        call.add_event("retry.scheduled", {"delay": 0.5})
+        linked = [Link(call.get_span_context())]
+        with tracer.start_as_current_span("GET /x", kind=SpanKind.CLIENT, links=linked) as attempt:
+            attempt.set_attributes(
+                {"text": "ü", "count": 3, "big": 2**53 + 1, "share": 0.25, "flag": True, "list": ["a", "b"]}
+            )
+            attempt.set_status(Status(StatusCode.ERROR, "why"))
+    return exporter.get_finished_spans()
+
+
+def test_what_is_written_is_what_the_sdk_had():
+    """Every field that is shown comes back as it was."""
+    attempt, call = finished_spans()
+    (read_attempt, read_call) = read_line(encode_line([attempt, call]))
+    assert read_attempt.trace_id == f"{attempt.context.trace_id:032x}" == read_call.trace_id
+    assert (read_attempt.span_id, read_attempt.parent_id) == (f"{attempt.context.span_id:016x}", read_call.span_id)
+    assert read_call.parent_id == ""
+    assert (read_attempt.kind, read_call.kind, read_call.service) == ("CLIENT", "INTERNAL", "me")
+    assert (read_attempt.start_ns, read_attempt.end_ns) == (attempt.start_time, attempt.end_time)
+    assert (read_attempt.status, read_attempt.message, read_call.status) == ("ERROR", "why", "UNSET")
+    assert read_attempt.attributes == {
+        key: list(value) if isinstance(value, tuple) else value for key, value in attempt.attributes.items()
+    }
+    (event,) = read_call.events
+    assert (event.name, event.at_ns, event.attributes) == ("retry.scheduled", call.events[0].timestamp, {"delay": 0.5})
+
+
+def test_a_line_is_otlp_json():
+    """Ids in lower-case hex, 64-bit numbers as text, enumerations as numbers; one line."""
+    line = encode_line(finished_spans())
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    (resource,) = json.loads(line)["resourceSpans"]
+    attempt, call = resource["scopeSpans"][0]["spans"]
+    for span in (attempt, call):
+        assert len(bytes.fromhex(span["traceId"])) == 16
+        assert len(bytes.fromhex(span["spanId"])) == 8
+        assert span["startTimeUnixNano"].isdigit()
+        assert isinstance(span["kind"], int)
+    assert bytes.fromhex(attempt["links"][0]["spanId"]) == bytes.fromhex(call["spanId"])
+    assert attempt["status"] == {"code": 2, "message": "why"}
+    known = {field.json_name for field in ExportTraceServiceRequest.DESCRIPTOR.fields}
+    assert set(json.loads(line)) <= known
+
+
+def test_a_file_of_the_collector_is_read():
+    """Spans of other programs, with values of every type."""
+    (span,) = read_line(COLLECTOR.encode())
+    assert (span.name, span.kind, span.service, span.parent_id) == ("GET /items", "SERVER", "core", "")
+    assert span.attributes == {"a.number": 7, "a.list": [True, 0.5], "a.map": {"k": "v"}}
+    assert (span.status, span.message) == ("ERROR", "oops")
+    assert span.events[0].at_ns - span.start_ns == 500_000_000
+
+
+@pytest.mark.parametrize(
+    "line", ["", "  \n", '{"resourceMetrics":[]}', '{"resourceLogs":[{}]}', "{}", '{"resourceSpans":null}']
+)
+def test_blank_lines_and_other_signals_are_passed_over(line):
+    """A Collector may write metrics and logs into the same file."""
+    assert read_line(line.encode()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "[]",
+        "7",
+        COLLECTOR[:200],
+        COLLECTOR.replace("5b8efff798038103d269b633813fc60c", "zz"),
+        COLLECTOR.replace('"1544712660000000000"', '"soon"'),
+        COLLECTOR.replace('"1544712660000000000"', "-1"),
+        COLLECTOR.replace('"1544712660000000000"', "1" * 400),
+        COLLECTOR.replace('{"intValue":"7"}', '{"intValue":{}}'),
+        COLLECTOR.replace('"kind":2', '"kind":"SPAN_KIND_OTHER"'),
+        '{"resourceSpans":' + "[" * 100_000,
+        '{"resourceSpans":[7]}',
+    ],
+)
+def test_a_line_that_is_no_otlp_is_counted_and_the_rest_is_read(line):
+    """One broken line hides no other."""
+    reader = SpanReader()
+    spans = list(reader.read([COLLECTOR.encode(), line.encode(), COLLECTOR.encode()]))
+    assert len(spans) == 2
+    assert (reader.bad_lines, reader.lines) == ([2], 3)
+
+
+def test_control_characters_do_not_come_through():
+    """A file cannot move the cursor, colour the terminal or turn the text around."""
+    hostile = COLLECTOR.replace("GET /items", r"\u001b[2J\u202epwn\u0007\ud800")
+    (span,) = read_line(hostile.encode())
+    assert span.name == "\ufffd[2J\ufffdpwn\ufffd\ufffd"
+
+
+KEYS = st.sampled_from(["stringValue", "intValue", "arrayValue", "values", "key", "value", "x"])
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+SHALLOW = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(KEYS, LEAVES, max_size=3)
+VALUES = SHALLOW | st.lists(SHALLOW, max_size=3) | st.dictionaries(KEYS, SHALLOW, max_size=3)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_whatever_a_file_holds_it_is_shown_or_refused(data):
+    """Mutated documents never break the reader, the tree, the table or the page."""
+    document = json.loads(COLLECTOR)
+    span = document["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    names = [
+        "retry.scheduled",
+        "bulkhead.queued",
+        "retry_budget.exhausted",
+        "hedge.started",
+        "deadline.reached",
+        "rejected",
+    ]
+    keys = ["mozaiks.retry.delay", "mozaiks.retry.retry_after", "mozaiks.bulkhead.wait", "http.request.resend_count",
+            "mozaiks.attempt.outcome", "mozaiks.connector.operation", "mozaiks.stop_reason", "mozaiks.deadline"]  # fmt: skip
+    typed = st.fixed_dictionaries({"stringValue": st.text(max_size=5)}) | st.fixed_dictionaries(
+        {"doubleValue": st.floats()}
+    )
+    pairs = st.lists(st.fixed_dictionaries({"key": st.sampled_from(keys), "value": typed | VALUES}), max_size=4)
+    span["attributes"] = data.draw(pairs)
+    span["events"][0]["name"] = data.draw(st.sampled_from(names))
+    span["events"][0]["attributes"] = data.draw(pairs)
+    span[data.draw(st.sampled_from([*span, "extra"]))] = data.draw(VALUES | st.just(span["events"]))
+    reader = SpanReader()
+    traces = traces_of(reader.read([json.dumps(document).encode()]))
+    for trace in traces:
+        assert rows_of(trace)
+        render_trace(trace)
+    render_list(traces)
+    assert "</html>" in render_page(traces, of=len(traces), source="x")
+
+
+def test_a_full_disk_costs_the_spans_and_is_counted():
+    """The program goes on."""
+    with configure_telemetry(trace_file="/dev/full") as handle:
+        handle.tracer_provider.get_tracer("x").start_span("s").end()
+    assert handle.dropped == {"file": 1}
+
+
+def test_lines_are_appended(tmp_path):
+    """A second program, or a second run, adds to the file."""
+    for _ in range(2):
+        exporter = FileSpanExporter(tmp_path / "t.jsonl")
+        exporter.export(finished_spans())
+        exporter.shutdown()
+    with (tmp_path / "t.jsonl").open("rb") as file:
+        assert len(list(SpanReader().read(file))) == 4
+
+
+def test_a_line_that_a_full_disk_cut_is_lost_alone(tmp_path):
+    """The next batch begins a line of its own, and readers see it whole."""
+    path = tmp_path / "t.jsonl"
+    exporter = FileSpanExporter(path)
+    spans = finished_spans()
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    with path.open("ab", buffering=0) as disk:
+        whole = exporter._file
+
+        class Short:
+            def write(self, line):
+                return disk.write(line[:20])
+
+        exporter._file = Short()
+        assert exporter.export(spans) is SpanExportResult.FAILURE
+        exporter._file = whole
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    lines = path.read_bytes().split(b"\n")
+    assert [len(line) == 20 for line in lines if line] == [False, True, False]
+    assert json.loads(lines[0]) == json.loads(lines[2])
+
+
+def test_a_figure_of_any_size_is_shown():
+    """A foreign file may hold 400 digits."""
+    attribute = f'[{{"key":"mozaiks.retry.delay","value":{{"intValue":"{"9" * 401}"}}}}]'
+    document = COLLECTOR.replace('"name":"e","attributes":[]', f'"name":"retry.scheduled","attributes":{attribute}')
+    (trace,) = traces_of(read_line(document.encode()))
+    assert rows_of(trace)
