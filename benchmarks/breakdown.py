@@ -42,7 +42,8 @@ PARTS = {
 def transport_alone(client: Any, url: str) -> Any:
     """Make a getter that hands the transport what the stack would hand it."""
     from benchmarks.clients import headers
-    from middleware.types import Call, CallInfo, PlatformRequest
+    from middleware.records import CallInfo
+    from middleware.types import Call, PlatformRequest
 
     async def get(n: int, path: str) -> Any:
         info = CallInfo(

@@ -4,6 +4,7 @@ What happens to one call, whoever makes it: the resilience and observability sta
 Public names only. Importing this package reads no environment, opens nothing and sets up no telemetry.
 """
 
+from ._internal.moved import announce_moves
 from .call_options import call_options, incoming_deadline
 from .clock import Clock, SystemClock
 from .errors import (
@@ -35,8 +36,9 @@ from .errors import (
     StatusError,
 )
 from .problem import Problem
+from .records import AttemptRecord, CallInfo, Outcome
 from .stack import PolicySource, SettingsChange, StackConfig, Telemetry
-from .types import AttemptRecord, CallInfo, Handler, Middleware, Outcome, PlatformRequest, PlatformResponse, Transport
+from .types import Handler, Middleware, PlatformRequest, PlatformResponse, Transport
 
 __all__ = [
     "AttemptRecord",
@@ -83,3 +85,5 @@ __all__ = [
     "call_options",
     "incoming_deadline",
 ]
+
+announce_moves()

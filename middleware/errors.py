@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .problem import Problem
-from .types import AttemptRecord, Outcome, RequestSent, StopReason
+from .records import AttemptRecord, Outcome, RequestSent, StopReason
 
 __all__ = [
     "AuthenticationError",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .errors import CallError
-from .types import AttemptRecord, CallInfo, Outcome, StopReason
+from .records import AttemptRecord, CallInfo, Outcome, StopReason
 
 __all__ = [
     "AttemptFinished",

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from .errors import ConfigError
+
 __all__ = ["Knob", "Setting", "Settings", "problems", "settings_of"]
 
 
@@ -94,6 +96,4 @@ class Settings:
     def __post_init__(self) -> None:
         found = problems(self)
         if found:
-            from .errors import ConfigError
-
             raise ConfigError([f"{type(self).__name__}.{problem}" for problem in found])

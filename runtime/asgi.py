@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from middleware.call_options import incoming_deadline
 from middleware.clock import Clock
-from middleware.policies.deadline import TIME_LEFT_HEADER
+from middleware.types import TIME_LEFT_HEADER
 
 __all__ = ["IncomingDeadlineMiddleware"]
 

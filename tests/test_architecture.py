@@ -4,88 +4,125 @@ import ast
 import hashlib
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE_TIER = [
-    "knobs",
-    "clock",
-    "redaction",
-    "problem",
-    "types",
-    "errors",
-    "events",
-    "options",
-    "semconv",
-    "retry_after",
-    "header_value",
-    "cancellation",
-    "per_loop",
-]
-FACTS = set(BASE_TIER)
-# The terminal: shared parts first, then one module per library, then the choice between them.
-TRANSPORT_TIER = ["exchange", "network", "connections", "httpx_transport", "aiohttp_transport", "transport"]
-CONNECTOR_BASE = {"base", "decoding", "page", "loader"}
 STDLIB = sys.stdlib_module_names
-ALLOWED_FOREIGN = {
-    "transport": {"httpx"},  # the type of what may be passed in
-    "exchange": {"httpx"},  # its exceptions and its TLS context
-    "httpx_transport": {"httpx", "anyio"},
-    "connections": {"httpcore", "httpx"},
-    "network": {"httpcore", "anyio"},
-    "aiohttp_transport": {"aiohttp", "yarl"},
-    "tracing": {"opentelemetry"},
-    "metrics": {"opentelemetry"},
-    "stack": {"opentelemetry"},  # types of the injected providers alone
-    "request_log": {"structlog"},
-    "retry": {"tenacity"},
-    "deadline": {"anyio"},
-    "hedging": {"anyio"},
-    "clock": {"anyio"},
+OURS = ("middleware", "runtime")
+
+# Folder -> the other folders that its modules may import. A folder that is not listed fails.
+VOCABULARY = {"middleware", "middleware/_internal"}
+MAY_IMPORT = {
+    "middleware/_internal": set(),
+    "middleware": {"middleware/_internal"},
+    "middleware/policies": VOCABULARY,
+    "middleware/request": VOCABULARY,
+    "middleware/telemetry": VOCABULARY,
+    "middleware/transports": VOCABULARY,
+    "runtime/gateway": set(),
+    "runtime/traces": {"middleware/telemetry"},
+    "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime/traces", "runtime"},
+    "runtime/connectors": {*VOCABULARY, "middleware/request", "middleware/transports", "runtime"},
+    "runtime": {*VOCABULARY, "runtime/connectors", "runtime/telemetry", "runtime/traces"},
+    "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
+    | {"runtime/telemetry", "runtime/traces"},
 }
+# The modules that put a package together may import all of it.
+COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}
+# Third-party library -> the folders, or the modules, that name it.
+THIRD_PARTY = {
+    "aiohttp": {"middleware/transports/aiohttp_transport.py"},
+    "anyio": {"middleware/clock.py", "middleware/policies", "middleware/transports", "runtime/testing.py"},
+    "google": {"runtime/telemetry"},
+    "h11": {"runtime/gateway"},
+    "httpcore": {"middleware/transports"},
+    "httpx": {"middleware/transports", "runtime/testing.py"},
+    "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
+    | {"runtime/cli/demo.py"},
+    "pydantic": {"runtime/connectors/decoding.py"},
+    "rich": {"runtime/cli", "runtime/traces/terminal.py"},
+    "structlog": {"middleware/telemetry/logs.py"},
+    "tenacity": {"middleware/policies/retry.py"},
+    "yarl": {"middleware/transports/aiohttp_transport.py"},
+}
+CONNECTOR_BASE = {"base", "decoding", "page", "loader"}
 
 
 def modules(package):
-    return sorted(path for path in (ROOT / package).glob("*.py") if path.name != "__init__.py")
+    """Every module below a package, as a path from the root of the project."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py"))
+
+
+def folder(path):
+    return path.rpartition("/")[0]
+
+
+def dotted(path):
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+EVERYTHING = {dotted(path): path for package in OURS for path in modules(package)}
 
 
 def imports(path):
-    """Top-level names and our own modules that *path* imports, as dotted names."""
+    """Dotted names that *path* imports anywhere, inside functions too; of a package's name its module, where it is one."""
     found = set()
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    package = path.split("/")[:-1]
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
+            base = package[: len(package) - node.level + 1] if node.level else []
             name = ".".join([*base, *(node.module or "").split(".")]).strip(".")
-            found |= {name} if node.module else {f"{name}.{alias.name}" for alias in node.names}
+            submodules = {f"{name}.{alias.name}" for alias in node.names} & set(EVERYTHING)
+            found |= submodules or {name}
     return found
 
 
-@pytest.mark.parametrize("path", modules("middleware"), ids=lambda path: path.stem)
-def test_a_layer_imports_facts_only_and_never_another_layer(path):
-    """Layers know types, errors, events, clock and knobs; only the stack knows the layers."""
-    ours = {name.split(".")[1] for name in imports(path) if name.startswith("middleware.")}
-    if path.stem in FACTS:
-        order = BASE_TIER.index(path.stem)
-        allowed = set(BASE_TIER[:order]) | ({"errors"} if path.stem == "knobs" else set())
-    elif path.stem in TRANSPORT_TIER:
-        allowed = FACTS | set(TRANSPORT_TIER[: TRANSPORT_TIER.index(path.stem)])
-    elif path.stem == "stack":
-        allowed = {module.stem for module in modules("middleware")}
-    else:
-        allowed = FACTS
-    assert ours <= allowed
+def imports_of_ours(path):
+    """Modules of this project that *path* imports, as paths."""
+    return {EVERYTHING[name] for name in imports(path) if name in EVERYTHING}
 
 
-@pytest.mark.parametrize("path", modules("middleware"), ids=lambda path: path.stem)
-def test_foreign_libraries_stay_in_their_module(path):
-    """HTTP libraries are named by the transports alone, OpenTelemetry by tracing and metrics."""
-    foreign = {name.split(".")[0] for name in imports(path)} - STDLIB - {"middleware"}
-    assert foreign <= ALLOWED_FOREIGN.get(path.stem, set())
+@pytest.mark.parametrize("path", list(EVERYTHING.values()))
+def test_a_folder_imports_only_the_folders_below_it(path):
+    """Imports go one way between the rooms; only what composes a package imports all of it."""
+    if path not in COMPOSITION:
+        others = {folder(target) for target in imports_of_ours(path)} - {folder(path)}
+        assert others <= MAY_IMPORT[folder(path)]
+
+
+def test_no_import_closes_a_circle():
+    """Inside a room imports go one way too, those in the bodies of functions included."""
+    graph = {path: imports_of_ours(path) - {path} for path in EVERYTHING.values()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def defines_a_layer(path):
+    names = [node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ClassDef)]
+    return any(name.endswith("Middleware") for name in names)
+
+
+LAYERS = [path for path in modules("middleware") if defines_a_layer(path) and path != "middleware/types.py"]
+
+
+@pytest.mark.parametrize("path", LAYERS)
+def test_a_layer_never_imports_another_layer(path):
+    """Only the stack knows the layers; what two of them share is a module without a layer."""
+    assert not imports_of_ours(path) & set(LAYERS)
+
+
+@pytest.mark.parametrize("path", list(EVERYTHING.values()))
+def test_third_party_libraries_stay_in_their_rooms(path):
+    """HTTP libraries are named by the transports alone, OpenTelemetry by telemetry."""
+    third_party = {name.split(".")[0] for name in imports(path)} - STDLIB - set(OURS)
+    assert all(path in THIRD_PARTY[name] or folder(path) in THIRD_PARTY[name] for name in third_party), third_party
 
 
 def test_the_middleware_never_imports_the_runtime():
@@ -94,7 +131,7 @@ def test_the_middleware_never_imports_the_runtime():
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in modules("runtime/connectors") if path.stem not in CONNECTOR_BASE], ids=lambda p: p.stem
+    "path", [path for path in modules("runtime/connectors") if Path(path).stem not in {*CONNECTOR_BASE, "__init__"}]
 )
 def test_a_connector_imports_the_standard_library_and_base_only(path):
     """A connector speaks through the client: no HTTP library, no environment, no middleware."""
@@ -106,20 +143,13 @@ def test_a_connector_imports_the_standard_library_and_base_only(path):
 def test_the_gateway_imports_nothing_of_ours():
     """One bug must not hide its twin."""
     for path in modules("runtime/gateway"):
-        ours = {name for name in imports(path) if name.startswith(("runtime", "middleware"))}
-        assert all(name.startswith("runtime.gateway") for name in ours), path
-        assert {name.split(".")[0] for name in imports(path)} - {"runtime"} <= STDLIB | {"h11"}
+        assert all(target.startswith("runtime/gateway/") for target in imports_of_ours(path)), path
 
 
 def test_only_the_command_line_imports_the_command_line():
     """Nothing below knows the commands."""
-    for path in [
-        *modules("middleware"),
-        *modules("runtime/connectors"),
-        *modules("runtime/gateway"),
-        *modules("runtime"),
-    ]:
-        if path.stem != "__main__":
+    for path in EVERYTHING.values():
+        if not path.startswith("runtime/cli/") and path != "runtime/__main__.py":
             assert not [name for name in imports(path) if name.startswith("runtime.cli")], path
 
 

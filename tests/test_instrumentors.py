@@ -21,7 +21,7 @@ NOTHING = {"spans": [], "carried": [""]}
 
 
 def host(mode, **environment):
-    command = [sys.executable, str(ROOT / "tests" / "instrumented_host.py"), mode]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "instrumented_host.py"), mode]
     env = {**{k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}, "PYTHONPATH": str(ROOT), **environment}
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr

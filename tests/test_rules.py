@@ -771,7 +771,7 @@ def calls_of(path):
             yield from ((node.module, alias.name) for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "middleware").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "middleware").rglob("*.py")), ids=lambda path: path.stem)
 def test_time_and_chance_are_injected_and_cancellation_is_anyios(path):
     """R43, R44: one clock, one source of randomness; no asyncio.wait_for, which swallows a cancel."""
     found = {f"{module}.{name}" for module, name in calls_of(path) if name in FORBIDDEN.get(module, ())}

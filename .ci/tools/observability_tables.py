@@ -28,7 +28,7 @@ def tree(name):
 
 def documented():
     """Constant of semconv.py -> (its text, what the docstring below it says)."""
-    body, found = tree("semconv").body, {}
+    body, found = tree("telemetry/semconv").body, {}
     for node, following in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant):
             said = following.value.value if isinstance(following, ast.Expr) else ""
@@ -55,7 +55,7 @@ def table(head, rows):
 def attributes(names):
     """Attributes of the spans, and on which of the two they stand."""
     places = {}
-    for node in tree("tracing").body:
+    for node in tree("telemetry/tracing").body:
         for name in used(node) if getattr(node, "name", "") in WHERE else ():
             places.setdefault(name, []).append(WHERE[node.name])
     places.setdefault("SERVER_ADDRESS", []).append("attempt")  # both by semconv.server_attributes
@@ -71,7 +71,7 @@ def attributes(names):
 def events(names):
     """Events of the spans, with their attributes."""
     found = {}
-    for node in tree("tracing").body:
+    for node in tree("telemetry/tracing").body:
         mine = used(node) if isinstance(node, ast.FunctionDef) else []
         for name in mine:
             if name.startswith("EVENT_"):
@@ -108,7 +108,7 @@ def metrics(names):
 def logs(names):
     """Log lines, their levels and fields."""
     rows = {}
-    for node in tree("request_log").body:
+    for node in tree("telemetry/logs").body:
         if not isinstance(node, ast.FunctionDef):
             continue
         fields = [

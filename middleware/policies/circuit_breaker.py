@@ -25,8 +25,9 @@ from middleware.errors import (
     StatusError,
 )
 from middleware.events import AttemptRejected, CircuitStateChanged, Listener
+from middleware.records import CallInfo
 from middleware.settings import Knob, Settings
-from middleware.types import Call, CallInfo, Handler, PlatformRequest, PlatformResponse
+from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = [
     "CircuitBreaker",

@@ -10,18 +10,14 @@ from middleware.clock import Clock
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
 from middleware.settings import Knob, Settings
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.types import TIME_LEFT_HEADER, Handler, PlatformRequest, PlatformResponse
 
 __all__ = [
-    "TIME_LEFT_HEADER",
     "AttemptTimeoutConfig",
     "AttemptTimeoutMiddleware",
     "DeadlineConfig",
     "DeadlineMiddleware",
 ]
-
-TIME_LEFT_HEADER = "x-request-timeout-ms"
-"""Milliseconds that a request is waited for; sent with `announce`, read from the core's callers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,8 @@ from middleware.events import (
     SettingsRejected,
     SettingsReloaded,
 )
-from middleware.types import CallInfo, StackState
+from middleware.records import CallInfo
+from middleware.types import StackState
 
 from . import semconv
 

@@ -10,7 +10,8 @@ import traceback
 from middleware.clock import Clock
 from middleware.errors import CallError, DeadlineExceededError, InternalError
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
-from middleware.types import AttemptRecord, Handler, PlatformRequest, PlatformResponse, RequestSent
+from middleware.records import AttemptRecord, RequestSent
+from middleware.types import Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["AttemptRecordMiddleware", "CallRecordMiddleware", "OutcomeMiddleware"]
 

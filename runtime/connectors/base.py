@@ -16,11 +16,12 @@ from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
 from middleware.errors import ConfigError, DecodeError, forget_locals
 from middleware.events import SettingsRejected, SettingsReloaded
+from middleware.records import CallInfo
 from middleware.request.auth import check_api_key
 from middleware.request.correlation import choose_correlation_id
 from middleware.stack import FixedPolicy, PolicySource, SettingsChange, StackConfig, Telemetry, build_stack
 from middleware.transports.registry import as_transport
-from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
+from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
 from .decoding import Spellings, decode_page, decoder, refuse_failure, succeeded

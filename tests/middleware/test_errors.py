@@ -35,7 +35,7 @@ from middleware.errors import (
     status_error,
 )
 from middleware.problem import Problem
-from middleware.types import AttemptRecord, CallInfo, Outcome
+from middleware.records import AttemptRecord, CallInfo, Outcome
 
 
 def ended(error, *, idempotent=False, attempts=1, timeline=()):

@@ -10,10 +10,10 @@ from middleware import events as facts
 from middleware.errors import ResponseLostError, status_error
 from middleware.events import FanOut
 from middleware.problem import Problem
+from middleware.records import CallInfo
 from middleware.telemetry.logs import LogListener
 from middleware.telemetry.metrics import MetricsListener
 from middleware.telemetry.tracing import SpanListener
-from middleware.types import CallInfo
 
 CALL = CallInfo(service="svc", operation="op", method="GET", route="/r", idempotent=True, correlation_id="c-1")
 KINDS = [getattr(facts, name) for name in facts.__all__ if name not in {"FanOut", "Listener"}]

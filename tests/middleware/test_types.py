@@ -6,16 +6,8 @@ import pytest
 from layer_support import a_request
 
 from middleware.policies.retry import RetryConfig
-from middleware.types import (
-    Attempt,
-    AttemptRecord,
-    Call,
-    CallInfo,
-    Outcome,
-    PlatformRequest,
-    PlatformResponse,
-    StackState,
-)
+from middleware.records import AttemptRecord, CallInfo, Outcome
+from middleware.types import Attempt, Call, PlatformRequest, PlatformResponse, StackState
 
 # What one call carries and no text may show.
 SECRET = "s3cret"

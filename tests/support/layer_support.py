@@ -2,7 +2,8 @@
 
 from raw_server import RawServer
 
-from middleware.types import Call, CallInfo, PlatformRequest, PlatformResponse
+from middleware.records import CallInfo
+from middleware.types import Call, PlatformRequest, PlatformResponse
 
 
 class FakeClock:

@@ -40,7 +40,7 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
 )
 def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
     """R42: told that a cancel came while it was open, the call ends in the cancel, whatever else it could say."""
-    monkeypatch.setattr(f"middleware.{module}.pending_cancels", lambda: -1)
+    monkeypatch.setattr(f"middleware.policies.{module}.pending_cancels", lambda: -1)
 
     async def scenario():
         task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))

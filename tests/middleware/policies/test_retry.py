@@ -29,8 +29,8 @@ from middleware.errors import (
 from middleware.events import RetryAbandoned, RetryBudgetExhausted, RetryScheduled
 from middleware.policies.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
 from middleware.problem import Problem
+from middleware.records import AttemptRecord
 from middleware.retry_after import parse_retry_after
-from middleware.types import AttemptRecord
 
 NO_BUDGET = RetryBudgetConfig(enabled=False)
 

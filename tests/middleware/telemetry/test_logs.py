@@ -16,8 +16,8 @@ from layer_support import a_request
 
 from middleware import NotFoundError, ServerError
 from middleware import events as facts
+from middleware.records import AttemptRecord
 from middleware.telemetry.logs import ATTEMPT_LOGGER_NAME, LOGGER_NAME, LogListener
-from middleware.types import AttemptRecord
 from runtime.gateway import Fault
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,9 +16,10 @@ from middleware import events as facts
 from middleware.policies.bulkhead import BulkheadConfig
 from middleware.policies.circuit_breaker import CircuitBreakerConfig
 from middleware.policies.retry import RetryBudgetConfig
+from middleware.records import AttemptRecord
 from middleware.telemetry import semconv
 from middleware.telemetry.metrics import MetricsListener
-from middleware.types import AttemptRecord, StackState
+from middleware.types import StackState
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
 from runtime.gateway import Fault

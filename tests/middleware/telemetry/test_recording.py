@@ -9,8 +9,9 @@ from layer_support import FakeClock, Upstream, a_request
 from middleware.errors import DeadlineExceededError, InternalError, ResponseLostError, ServerError, status_error
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
 from middleware.problem import Problem
+from middleware.records import AttemptRecord
 from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
-from middleware.types import AttemptRecord, PlatformResponse
+from middleware.types import PlatformResponse
 
 
 def takes(clock, seconds, result=None, sent=None):

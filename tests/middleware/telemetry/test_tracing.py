@@ -17,8 +17,8 @@ from middleware import NotFoundError, RejectedError, RequestNotSentError, Server
 from middleware import events as facts
 from middleware.events import FanOut
 from middleware.problem import Problem
+from middleware.records import AttemptRecord
 from middleware.telemetry.tracing import AttemptTracingMiddleware, SafeTracer, SpanListener, current_ids
-from middleware.types import AttemptRecord
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 

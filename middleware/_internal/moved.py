@@ -1,0 +1,84 @@
+"""Old import paths of modules that moved, kept for one release with a `DeprecationWarning`."""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["MOVED", "MovedModules", "announce_moves"]
+
+MOVED = {
+    "middleware.aiohttp_transport": "middleware.transports.aiohttp_transport",
+    "middleware.auth": "middleware.request.auth",
+    "middleware.bulkhead": "middleware.policies.bulkhead",
+    "middleware.call_cap": "middleware.policies.call_cap",
+    "middleware.cancellation": "middleware._internal.cancellation",
+    "middleware.circuit_breaker": "middleware.policies.circuit_breaker",
+    "middleware.connections": "middleware.transports.httpcore_transport",
+    "middleware.correlation": "middleware.request.correlation",
+    "middleware.deadline": "middleware.policies.deadline",
+    "middleware.decode": "middleware.request.decode",
+    "middleware.encode": "middleware.request.encode",
+    "middleware.exchange": "middleware.transports.exchange",
+    "middleware.header_value": "middleware.request.header_values",
+    "middleware.hedging": "middleware.policies.hedging",
+    "middleware.httpx_transport": "middleware.transports.httpx_transport",
+    "middleware.knobs": "middleware.settings",
+    "middleware.metrics": "middleware.telemetry.metrics",
+    "middleware.network": "middleware.transports.httpcore_backend",
+    "middleware.options": "middleware.call_options",
+    "middleware.outcome": "middleware.telemetry.recording",
+    "middleware.pacing": "middleware.policies.pacing",
+    "middleware.per_loop": "middleware._internal.per_loop",
+    "middleware.rate_limit": "middleware.policies.rate_limit",
+    "middleware.request_log": "middleware.telemetry.logs",
+    "middleware.retry": "middleware.policies.retry",
+    "middleware.semconv": "middleware.telemetry.semconv",
+    "middleware.tracing": "middleware.telemetry.tracing",
+    "middleware.transport": "middleware.transports.registry",
+}
+"""New path of each module of `middleware` that moved, by its old path."""
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """
+    Imports a module under its old name: the module at the new path itself, not a copy of it.
+
+    Asked last by the import system, so a module that exists is never shadowed.
+
+    Args:
+        moves: New dotted path by old one.
+    """
+
+    def __init__(self, moves: Mapping[str, str]) -> None:
+        self.moves = dict(moves)
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        """Return a spec for an old path; None for every other name."""
+        return ModuleSpec(fullname, self) if fullname in self.moves else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module at the new path."""
+        new = self.moves[spec.name]
+        module = importlib.import_module(new)
+        # The stack above holds the frames of the import system, which `warnings` skips by itself.
+        warnings.warn(f"{spec.name} has moved to {new}; the old path goes with the next release", DeprecationWarning, 2)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own spec back, which the import system has just replaced."""
+        spec = module.__spec__
+        if spec is not None:
+            module.__spec__ = spec.loader_state
+
+
+def announce_moves(moves: Mapping[str, str] = MOVED) -> None:
+    """Make the old paths of *moves* importable."""
+    if not any(isinstance(found, MovedModules) for found in sys.meta_path):
+        sys.meta_path.append(MovedModules(moves))
