@@ -31,8 +31,7 @@ import httpx
 
 from middleware.stack import PolicySource, StackConfig, Telemetry
 from runtime.connectors.base import PlatformHttpClient
-
-from .settings import Policies
+from runtime.settings import Policies
 
 __all__ = [
     "LoopClock",

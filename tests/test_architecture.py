@@ -22,13 +22,14 @@ MAY_IMPORT = {
     "middleware/request": VOCABULARY,
     "middleware/telemetry": VOCABULARY,
     "middleware/transports": VOCABULARY,
+    "runtime/settings": {"middleware"},
     "runtime/gateway": set(),
     "runtime/traces": {"middleware/telemetry"},
     "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime/traces", "runtime"},
-    "runtime/connectors": {*VOCABULARY, "middleware/request", "middleware/transports", "runtime"},
-    "runtime": {*VOCABULARY, "runtime/connectors", "runtime/telemetry", "runtime/traces"},
+    "runtime/connectors": {*VOCABULARY, "middleware/request", "middleware/transports", "runtime", "runtime/settings"},
+    "runtime": {*VOCABULARY, "runtime/connectors", "runtime/settings", "runtime/telemetry", "runtime/traces"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/telemetry", "runtime/traces"},
+    | {"runtime/settings", "runtime/telemetry", "runtime/traces"},
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}

@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("middleware", "runtime")
 SCORED = [
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "middleware").glob("*.py")),
-    *("runtime/settings.py", *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "page"))),
+    *("runtime/settings/sources.py", *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "page"))),
 ]
 WHOLE = {f"middleware/{name}.py" for name in ("auth", "circuit_breaker", "errors", "redaction", "retry")}
 """Modules of which every change must be noticed; for the others `SHARE`."""
@@ -121,7 +121,7 @@ EQUIVALENT: dict[str, str] = {
     "middleware/types.py:_RANK: 0 -> -1": "ranks are compared, not counted",
     "middleware/types.py:_RANK: 2 -> 3": "ranks are compared, not counted",
     "middleware/problem.py:parse_problem: 'utf-8-sig' -> 'utf-8-sig~'": "a codec's name is read without punctuation",
-    "runtime/settings.py:_read_file: 1 -> 2": "one byte more is read, and is as much too large",
+    "runtime/settings/sources.py:_read_file: 1 -> 2": "one byte more is read, and is as much too large",
     "runtime/connectors/decoding.py:: cache -> _kept": "a plan that is derived anew is the same plan",
     "runtime/connectors/decoding.py:decoder.decode: False -> True": "place and message alone are read",
 }

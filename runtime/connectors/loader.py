@@ -18,9 +18,9 @@ from middleware.clock import SystemClock
 from middleware.errors import ConfigError, forget_locals
 from middleware.stack import Telemetry
 from middleware.transports.registry import OwnTransport, TransportConfig, make_transport
-from runtime.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
 from runtime.settings import FILE_VARIABLE, PREFIX, REQUIRE_VARIABLE, LivePolicies, Policies, known_variables, no_such
-from runtime.typos import look_alikes
+from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
 from .billing import BillingConnector, ManagedBillingConnector, MockBillingConnector

@@ -9,7 +9,7 @@ self-hosted mode allow everybody everything.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .settings import REQUIRE_VARIABLE, switch
+from .sources import REQUIRE_VARIABLE, switch
 
 __all__ = ["GATEWAY_URL", "HOSTING_MODE", "MANAGED", "Mode", "mode_of"]
 

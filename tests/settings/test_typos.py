@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.typos import closest, look_alikes
+from runtime.settings.typos import closest, look_alikes
 
 NAME = "MOZAIKS_MANAGED"
 TEXTS = st.text("ABC_", max_size=7)

@@ -177,7 +177,7 @@ def test_a_settings_dataclass_checks_itself(value):
 
 def test_the_readmes_table_is_derived():
     """The table that users read is the one the code makes."""
-    told = (Path(__file__).parent.parent / "README.md").read_text().partition("| variable | default |")[2]
+    told = (Path(__file__).parents[2] / "README.md").read_text().partition("| variable | default |")[2]
     assert settings_table() == "| variable | default |" + told.partition("\n\n")[0]
 
 
