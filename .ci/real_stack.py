@@ -39,13 +39,13 @@ import yaml
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from middleware import PlatformError, StackConfig
-from middleware.policies.bulkhead import BulkheadConfig
-from middleware.policies.circuit_breaker import CircuitBreakerConfig
-from middleware.policies.deadline import AttemptTimeoutConfig, DeadlineConfig
-from middleware.policies.hedging import HedgingConfig
-from middleware.policies.retry import RetryBudgetConfig, RetryConfig
-from middleware.stack import FixedPolicy, SettingsChange
+from middleware import PlatformError, StackSettings
+from middleware.policies.bulkhead import BulkheadSettings
+from middleware.policies.circuit_breaker import CircuitBreakerSettings
+from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
+from middleware.policies.hedging import HedgingSettings
+from middleware.policies.retry import RetryBudgetSettings, RetrySettings
+from middleware.stack import FixedSettings, SettingsChange
 from middleware.telemetry import semconv
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault, Gateway
@@ -172,7 +172,7 @@ async def tell_stories(handle: TelemetryHandle) -> None:
                 gateway.api_key,
                 service="service",
                 telemetry=handle.telemetry,
-                policies=StackConfig(**sections),
+                policies=StackSettings(**sections),
             )
             body = {"name": "Item"} if method == "POST" else None
             async with client:
@@ -198,11 +198,11 @@ async def tell_stories(handle: TelemetryHandle) -> None:
     await call(
         "rejected",
         Fault(kind="status", status=500, times=0),
-        circuit_breaker=CircuitBreakerConfig(min_calls=1),
-        retry=RetryConfig(max_attempts=1),
+        circuit_breaker=CircuitBreakerSettings(min_calls=1),
+        retry=RetrySettings(max_attempts=1),
     )
-    await call("hedged", Fault(kind="stall"), hedging=HedgingConfig(max_hedges=1, delay_s=0.05))
-    await call("deadline", Fault(kind="stall", times=0), deadline=DeadlineConfig(total_s=0.2))
+    await call("hedged", Fault(kind="stall"), hedging=HedgingSettings(max_hedges=1, delay_s=0.05))
+    await call("deadline", Fault(kind="stall", times=0), deadline=DeadlineSettings(total_s=0.2))
     await call("cancelled", Fault(kind="stall", times=0))
     await call("unknown", Fault(kind="reset", applied=True), method="POST")
 
@@ -368,7 +368,7 @@ def check_secrets() -> None:
 # Traffic in which everything that a panel shows happens.
 
 
-class Reloading(FixedPolicy):
+class Reloading(FixedSettings):
     """Settings that change, and that once cannot be used."""
 
     def poll(self, now: float) -> SettingsChange | None:  # noqa: ARG002
@@ -395,16 +395,19 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
                     await act()
                 await asyncio.sleep(0.2)
 
-        fast = RetryConfig(base_delay_s=0.01)
-        no_breaker = CircuitBreakerConfig(mode="disabled")
-        broken = client("broken", StackConfig(retry=fast, circuit_breaker=CircuitBreakerConfig(open_s=1.0)))
-        poor = client("poor", StackConfig(budget=RetryBudgetConfig(ratio=0, min_per_s=0), circuit_breaker=no_breaker))
-        late = client("late", StackConfig(hedging=HedgingConfig(max_hedges=1, delay_s=0.02)))
-        capped = client(
-            "capped", StackConfig(hedging=HedgingConfig(max_hedges=1, delay_s=0.02), retry=RetryConfig(max_attempts=1))
+        fast = RetrySettings(base_delay_s=0.01)
+        no_breaker = CircuitBreakerSettings(mode="disabled")
+        broken = client("broken", StackSettings(retry=fast, circuit_breaker=CircuitBreakerSettings(open_s=1.0)))
+        poor = client(
+            "poor", StackSettings(budget=RetryBudgetSettings(ratio=0, min_per_s=0), circuit_breaker=no_breaker)
         )
-        narrow = client("narrow", StackConfig(bulkhead=BulkheadConfig(permits=1, queue=2)))
-        changing = client("changing", Reloading(StackConfig(attempt=AttemptTimeoutConfig(timeout_s=5))))
+        late = client("late", StackSettings(hedging=HedgingSettings(max_hedges=1, delay_s=0.02)))
+        capped = client(
+            "capped",
+            StackSettings(hedging=HedgingSettings(max_hedges=1, delay_s=0.02), retry=RetrySettings(max_attempts=1)),
+        )
+        narrow = client("narrow", StackSettings(bulkhead=BulkheadSettings(permits=1, queue=2)))
+        changing = client("changing", Reloading(StackSettings(attempt=AttemptTimeoutSettings(timeout_s=5))))
         gateway.script(
             Fault(kind="status", status=503, share=0.9, times=0, path="/api/broken/"),
             Fault(kind="status", status=503, times=0, path="/api/poor/"),

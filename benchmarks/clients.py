@@ -11,13 +11,13 @@ from unittest import mock
 
 import httpx
 
-from middleware import StackConfig, Telemetry
+from middleware import StackSettings, Telemetry
 from middleware import stack as layering
 from middleware.events import FanOut
-from middleware.policies.bulkhead import BulkheadConfig
-from middleware.policies.call_cap import CallCapConfig
+from middleware.policies.bulkhead import BulkheadSettings
+from middleware.policies.call_cap import CallCapSettings
 from middleware.telemetry.tracing import AttemptTracingMiddleware, CallTracingMiddleware
-from middleware.transports.registry import TransportConfig
+from middleware.transports.registry import TransportSettings
 from middleware.types import Handler, Middleware
 from runtime.connectors.base import PlatformHttpClient
 
@@ -138,10 +138,10 @@ def stack(
     url: str, telemetry: Telemetry | None, *, library: str = "httpcore", transport: Any = None
 ) -> PlatformHttpClient:
     """Make a client with all layers at their defaults, but room for any concurrency."""
-    policies = StackConfig(
-        transport=TransportConfig(library=library),
-        bulkhead=BulkheadConfig(permits=10_000),
-        calls=CallCapConfig(max_in_flight=10_000),
+    policies = StackSettings(
+        transport=TransportSettings(library=library),
+        bulkhead=BulkheadSettings(permits=10_000),
+        calls=CallCapSettings(max_in_flight=10_000),
     )
     return PlatformHttpClient(
         url, "moz_test_benchmark", service="service", policies=policies, telemetry=telemetry, transport=transport

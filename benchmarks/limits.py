@@ -53,11 +53,11 @@ class LoopWatch:
 
 
 def client(url: str, library: str, **sections: Any) -> Any:
-    from middleware import StackConfig
-    from middleware.transports.registry import TransportConfig
+    from middleware import StackSettings
+    from middleware.transports.registry import TransportSettings
     from runtime.connectors.base import PlatformHttpClient
 
-    return PlatformHttpClient(url, policies=StackConfig(transport=TransportConfig(library=library), **sections))
+    return PlatformHttpClient(url, policies=StackSettings(transport=TransportSettings(library=library), **sections))
 
 
 @dataclass
@@ -134,9 +134,9 @@ class Report:
 
 
 async def scenarios(url: str, library: str, report: Report) -> None:
-    from middleware.policies.bulkhead import BulkheadConfig
-    from middleware.policies.call_cap import CallCapConfig
-    from middleware.policies.deadline import DeadlineConfig
+    from middleware.policies.bulkhead import BulkheadSettings
+    from middleware.policies.call_cap import CallCapSettings
+    from middleware.policies.deadline import DeadlineSettings
 
     scale = 10 if report.quick else 1
     thousand, many = 1000 // scale, 5000 // scale
@@ -146,7 +146,7 @@ async def scenarios(url: str, library: str, report: Report) -> None:
             report.counts(f"{thousand} calls of 20 ms at once, defaults, {turn}", seen.ended, Counter(ok=thousand))
             report.at_most("milliseconds in all", seen.took_s * 1e3, 1500)
             report.at_most("milliseconds of blocked loop", seen.blocked_s * 1e3, 50)
-    wide = {"bulkhead": BulkheadConfig(queue=5000), "calls": CallCapConfig(max_in_flight=5000)}
+    wide = {"bulkhead": BulkheadSettings(queue=5000), "calls": CallCapSettings(max_in_flight=5000)}
     async with client(url, library, **wide) as roomy:
         seen = await burst(roomy, "/slow", many)
         report.counts(f"{many} calls, cap and queue at 5000", seen.ended, Counter(ok=many))
@@ -154,7 +154,7 @@ async def scenarios(url: str, library: str, report: Report) -> None:
     tight = (
         {}
         if scale == 1
-        else {"bulkhead": BulkheadConfig(permits=10, queue=90), "calls": CallCapConfig(max_in_flight=100)}
+        else {"bulkhead": BulkheadSettings(permits=10, queue=90), "calls": CallCapSettings(max_in_flight=100)}
     )
     async with client(url, library, **tight) as default:
         seen = await burst(default, "/slow", many)
@@ -167,9 +167,9 @@ async def scenarios(url: str, library: str, report: Report) -> None:
         seen = await burst(default, "/drip", 1, deadline_s=1)
         report.counts("one byte every 50 ms", seen.ended, Counter(DeadlineExceededError=1))
         report.at_most("milliseconds after the deadline", (seen.lasted_s - 1) * 1e3, 50)
-    for text, sections in (("defaults", {}), ("all on the wire", {"bulkhead": BulkheadConfig(permits=thousand)})):
+    for text, sections in (("defaults", {}), ("all on the wire", {"bulkhead": BulkheadSettings(permits=thousand)})):
         late = Counter(DeadlineExceededError=thousand)
-        async with client(url, library, deadline=DeadlineConfig(total_s=2), **sections) as hung:
+        async with client(url, library, deadline=DeadlineSettings(total_s=2), **sections) as hung:
             await burst(hung, "/slow", thousand)
             seen = await burst(hung, "/hang", thousand)
             report.counts(f"{thousand} hung calls, {text}", seen.ended, late)

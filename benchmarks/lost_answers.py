@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from middleware import CallError
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import DEFAULT_API_KEY, Fault, GatewayProcess
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 
 BATCH, CONCURRENCY, LOST_SHARE, REFUSED_SHARE = 10_000, 200, 0.2, 0.01
 LIMIT_S = 900
@@ -54,7 +54,7 @@ async def batch(client, keyed, markers):
 
 
 async def run(gateway, keyed, count, found):
-    policies = Policies({"idempotency": {"honors_key": keyed}})
+    policies = ResolvedSettings({"idempotency": {"honors_key": keyed}})
     async with PlatformHttpClient(gateway.url, DEFAULT_API_KEY, service="writes", policies=policies) as client:
         for first in range(0, count, BATCH):
             gateway.reset()

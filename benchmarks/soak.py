@@ -96,8 +96,8 @@ def growth(marks: list[tuple[int, int, float]]) -> list[str]:
 
 async def soak(url: str, library: str, calls: int) -> list[str]:
     """Return what did not hold."""
-    from middleware import StackConfig
-    from middleware.transports.registry import TransportConfig
+    from middleware import StackSettings
+    from middleware.transports.registry import TransportSettings
     from runtime.connectors.base import PlatformHttpClient
 
     ledger = Ledger()
@@ -112,7 +112,7 @@ async def soak(url: str, library: str, calls: int) -> list[str]:
                 marks.append((len(asyncio.all_tasks()), descriptors(), resident_mb()))
 
     before = len(asyncio.all_tasks()), descriptors()
-    async with PlatformHttpClient(url, policies=StackConfig(transport=TransportConfig(library=library))) as client:
+    async with PlatformHttpClient(url, policies=StackSettings(transport=TransportSettings(library=library))) as client:
         await asyncio.gather(*(worker(client) for _ in range(CONCURRENCY)))
     stats = await stats_of(url)
     wrong = ledger.contradictions(stats) + growth(marks)

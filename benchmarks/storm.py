@@ -89,18 +89,18 @@ async def serve_app(client: Any) -> tuple[Any, asyncio.Task[None], int]:
 
 
 async def storm(url: str, library: str, ca_file: str, seconds: float, seed: int) -> dict[str, Any]:
-    from middleware import PlatformError, StackConfig, call_options
-    from middleware.policies.circuit_breaker import CircuitBreakerConfig
-    from middleware.transports.registry import TransportConfig
+    from middleware import PlatformError, StackSettings, call_options
+    from middleware.policies.circuit_breaker import CircuitBreakerSettings
+    from middleware.transports.registry import TransportSettings
     from runtime.connectors.base import PlatformHttpClient
 
     chance = random.Random(seed)
     plain_stats = stats_of if url.startswith("http:") else None
     warm = await asyncio.to_thread(descriptors)  # the executor's thread and its pipe exist from here on
     tasks, warm = len(asyncio.all_tasks()), descriptors()
-    policies = StackConfig(
-        transport=TransportConfig(library=library, ca_file=ca_file),
-        circuit_breaker=CircuitBreakerConfig(mode="disabled"),
+    policies = StackSettings(
+        transport=TransportSettings(library=library, ca_file=ca_file),
+        circuit_breaker=CircuitBreakerSettings(mode="disabled"),
     )
     client = PlatformHttpClient(url, policies=policies)
     server, serving, port = await serve_app(client)

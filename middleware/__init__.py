@@ -4,7 +4,7 @@ What happens to one call, whoever makes it: the resilience and observability sta
 Public names only. Importing this package reads no environment, opens nothing and sets up no telemetry.
 """
 
-from ._internal.moved import announce_moves
+from ._internal.moved import RENAMED, announce_moves, announce_renames
 from .call_options import call_options, incoming_deadline
 from .clock import Clock, SystemClock
 from .errors import (
@@ -20,15 +20,15 @@ from .errors import (
     InternalError,
     InvalidArgumentError,
     InvalidRequestError,
+    LocalRejectionError,
     NotFoundError,
+    OperationFailedError,
     PermissionDeniedError,
     PlatformError,
     PoolTimeoutError,
     RateLimitedError,
     RateLimitExceededError,
     RedirectError,
-    RefusedError,
-    RejectedError,
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
@@ -37,7 +37,7 @@ from .errors import (
 )
 from .problem import Problem
 from .records import AttemptRecord, CallInfo, Outcome
-from .stack import PolicySource, SettingsChange, StackConfig, Telemetry
+from .stack import SettingsChange, SettingsSource, StackSettings, Telemetry
 from .types import Handler, Middleware, PlatformRequest, PlatformResponse, Transport
 
 __all__ = [
@@ -57,27 +57,27 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidRequestError",
+    "LocalRejectionError",
     "Middleware",
     "NotFoundError",
+    "OperationFailedError",
     "Outcome",
     "PermissionDeniedError",
     "PlatformError",
     "PlatformRequest",
     "PlatformResponse",
-    "PolicySource",
     "PoolTimeoutError",
     "Problem",
     "RateLimitExceededError",
     "RateLimitedError",
     "RedirectError",
-    "RefusedError",
-    "RejectedError",
     "RequestNotSentError",
     "ResponseLostError",
     "ResponseTooLargeError",
     "ServerError",
     "SettingsChange",
-    "StackConfig",
+    "SettingsSource",
+    "StackSettings",
     "StatusError",
     "SystemClock",
     "Telemetry",
@@ -87,3 +87,6 @@ __all__ = [
 ]
 
 announce_moves()
+for _module in RENAMED:
+    if _module.startswith(__name__):
+        announce_renames(_module)

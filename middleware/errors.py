@@ -7,7 +7,7 @@ The whole error tree. The class tells what became of the request, and so whether
         ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
         ├── RequestNotSentError            no byte left us: safe to repeat for any method
         │   ├── PoolTimeoutError           the transport's own pool had no connection to give
-    │   └── RefusedError               a guard of our own refused it; never retried by the stack
+    │   └── LocalRejectionError               a guard of our own refused it; never retried by the stack
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
@@ -15,7 +15,7 @@ The whole error tree. The class tells what became of the request, and so whether
         ├── ResponseLostError              sent, no complete answer: safe to repeat only if idempotent
         ├── DeadlineExceededError          the call's time is up
         ├── DecodeError                    a 2xx, but not the shape that was promised
-        ├── RejectedError                  a 2xx whose body says that the operation failed
+        ├── OperationFailedError                  a 2xx whose body says that the operation failed
         ├── ResponseTooLargeError          a response beyond the size limit; the rest was not read
         ├── StatusError                    any status but 2xx
         │   ├── RedirectError              3xx: redirects are never followed
@@ -53,23 +53,23 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidRequestError",
+    "LocalRejectionError",
     "NotFoundError",
+    "OperationFailedError",
     "PermissionDeniedError",
     "PlatformError",
     "PoolTimeoutError",
     "RateLimitExceededError",
     "RateLimitedError",
     "RedirectError",
-    "RefusedError",
-    "RejectedError",
     "RequestNotSentError",
     "ResponseLostError",
     "ResponseTooLargeError",
     "ServerError",
     "StatusError",
+    "clear_traceback_locals",
     "codes_table",
     "error_type",
-    "forget_locals",
     "status_error",
 ]
 
@@ -133,7 +133,7 @@ class CallError(PlatformError):
 
     code = "CALL_FAILED"
     # Does such a failure tell that the request was applied, or that it was not, whatever happened before?
-    _proves_it: ClassVar[bool] = False
+    _outcome_known: ClassVar[bool] = False
 
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
@@ -212,7 +212,7 @@ class CallError(PlatformError):
 
         An earlier attempt counts too: one that was lost may have done it, whatever became of the last.
         """
-        if self.outcome is None or self.outcome.call.idempotent or self._proves_it:
+        if self.outcome is None or self.outcome.call.idempotent or self._outcome_known:
             return False
         return self.is_ambiguous or any(record.is_ambiguous for record in self.outcome.timeline)
 
@@ -224,7 +224,7 @@ class CallError(PlatformError):
     @property
     def is_ambiguous(self) -> bool:
         """Does the failure of this attempt leave open whether the request was applied?"""
-        return self.request_sent != "no" and not self._proves_it
+        return self.request_sent != "no" and not self._outcome_known
 
     def _details(self) -> dict[str, Any]:
         wait_s, problem = self.retry_after_s, self.problem
@@ -272,31 +272,31 @@ class RequestNotSentError(CallError):
     code = "REQUEST_NOT_SENT"
 
 
-class RefusedError(RequestNotSentError):
+class LocalRejectionError(RequestNotSentError):
     """A guard of our own refused the call or an attempt; nothing was sent."""
 
     code = "REFUSED"
 
 
-class CircuitOpenError(RefusedError):
+class CircuitOpenError(LocalRejectionError):
     """The circuit breaker refuses attempts because the service has been failing; `retry_after_s` tells for how long."""
 
     code = "CIRCUIT_OPEN"
 
 
-class BulkheadFullError(RefusedError):
+class BulkheadFullError(LocalRejectionError):
     """Too many calls or attempts are in flight already, and the queue is full."""
 
     code = "BULKHEAD_FULL"
 
 
-class RateLimitExceededError(RefusedError):
+class RateLimitExceededError(LocalRejectionError):
     """The client's own rate limit would make this attempt wait past its deadline."""
 
     code = "CLIENT_RATE_LIMITED"
 
 
-class ClientClosedError(RefusedError):
+class ClientClosedError(LocalRejectionError):
     """The client was closed before this call."""
 
     code = "CLIENT_CLOSED"
@@ -329,10 +329,10 @@ class DecodeError(CallError):
     """A 2xx answer that is not what the operation promises; the reason names the field's path."""
 
     code = "INVALID_RESPONSE"
-    _proves_it = True  # 2xx: it was applied
+    _outcome_known = True  # 2xx: it was applied
 
 
-class RejectedError(CallError):
+class OperationFailedError(CallError):
     """
     A 2xx response whose body says that the operation failed: `success` or `ok` false, a failing `status`.
 
@@ -341,7 +341,7 @@ class RejectedError(CallError):
     """
 
     code = "REJECTED"
-    _proves_it = True  # the platform itself says that it was not done
+    _outcome_known = True  # the platform itself says that it was not done
 
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text is what pickle and copy hand back; the problem comes with the state.
@@ -504,7 +504,7 @@ def codes_table() -> str:
     return "\n".join(lines)
 
 
-def forget_locals(error: BaseException) -> None:
+def clear_traceback_locals(error: BaseException) -> None:
     """
     Clear the local variables of the ended frames that the traceback of *error* refers to.
 

@@ -292,7 +292,7 @@ Listener: TypeAlias = Callable[[Event], None]
 def _hears(listener: Listener, kind: type[Event]) -> bool:
     types: object = None
     with suppress(Exception):  # foreign code, as in `FanOut`
-        types = getattr(listener, "hears", None)
+        types = getattr(listener, "event_types", None)
     return kind in types if isinstance(types, frozenset) else True
 
 
@@ -300,8 +300,8 @@ class FanOut:
     """
     Hands each event to several listeners; what one raises is swallowed and counted, so telemetry cannot fail a call.
 
-    A listener may name the types of events that it does something about by an attribute `hears`, a frozenset of exactly
-    these types; it is told of no others. Any other callable is told of all.
+    A listener subscribes to types of events by an attribute `event_types`, a frozenset of exactly these types, and receives
+    no others. Any other callable receives all events.
 
     Attributes:
         dropped: Events lost because a listener raised.
@@ -314,7 +314,7 @@ class FanOut:
         self.dropped = 0
 
     def __call__(self, event: Event) -> None:
-        """Tell every listener that hears it of *event*."""
+        """Tell every listener that event_types it of *event*."""
         for listener in self._by_type.get(type(event), self._of_all):
             try:
                 listener(event)

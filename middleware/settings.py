@@ -1,8 +1,8 @@
 """
 Metadata a setting carries, and the one check that reads it.
 
-A policy's settings are a frozen dataclass beside the policy; each field is `Annotated[type, Knob(...)] = default`.
-Environment names, validation and the settings table in the README are all derived from here, so a setting is
+A policy's settings are a frozen dataclass next to the policy; each field is
+`Annotated[type, SettingSpec(...)] = default`. Environment names, validation and the settings table in the README are all derived from here, so a setting is
 written down once.
 """
 
@@ -12,11 +12,11 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 
 from .errors import ConfigError
 
-__all__ = ["Knob", "Setting", "Settings", "problems", "settings_of"]
+__all__ = ["Setting", "SettingSpec", "Settings", "problems", "settings_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knob:
+class SettingSpec:
     """
     What a setting means and which values it accepts.
 
@@ -41,12 +41,12 @@ class Knob:
 
 
 class Setting(NamedTuple):
-    """One field of a settings dataclass with its Knob."""
+    """One field of a settings dataclass with its SettingSpec."""
 
     name: str
     type: type
     default: Any
-    knob: Knob
+    spec: SettingSpec
 
 
 def settings_of(config: "type[Settings]") -> Iterator[Setting]:
@@ -57,7 +57,7 @@ def settings_of(config: "type[Settings]") -> Iterator[Setting]:
         if get_origin(hint) is Annotated:
             kind, *extras = get_args(hint)
             for extra in extras:
-                if isinstance(extra, Knob):
+                if isinstance(extra, SettingSpec):
                     yield Setting(field.name, kind, field.default, extra)
 
 
@@ -78,18 +78,18 @@ def _complaint(setting: Setting, value: Any) -> str:
     accepted = (int, float) if setting.type is float else (setting.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
         return f"must be {setting.type.__name__}"
-    knob = setting.knob
-    if knob.choices and value not in knob.choices:
-        return f"must be one of {', '.join(knob.choices)}"
-    if knob.ge is not None and not number >= knob.ge:  # `not >=` also refuses NaN
-        return f"must be >= {knob.ge:g}"
-    if knob.le is not None and not number <= knob.le:
-        return f"must be <= {knob.le:g}"
+    spec = setting.spec
+    if spec.choices and value not in spec.choices:
+        return f"must be one of {', '.join(spec.choices)}"
+    if spec.ge is not None and not number >= spec.ge:  # `not >=` also refuses NaN
+        return f"must be >= {spec.ge:g}"
+    if spec.le is not None and not number <= spec.le:
+        return f"must be <= {spec.le:g}"
     return ""
 
 
 class Settings:
-    """Base of every settings dataclass: construction checks all Knobs and reports every problem at once."""
+    """Base of every settings dataclass: construction checks all SettingSpecs and reports every problem at once."""
 
     __slots__ = ()
 

@@ -9,23 +9,23 @@ from typing import Any, Protocol
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from middleware.policies.bulkhead import BulkheadConfig, BulkheadMiddleware
-from middleware.policies.call_cap import CallCapConfig, CallCapMiddleware
-from middleware.policies.circuit_breaker import CircuitBreakerConfig, CircuitBreakerMiddleware, CircuitBreakers
+from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
+from middleware.policies.call_cap import CallCapMiddleware, CallCapSettings
+from middleware.policies.circuit_breaker import CircuitBreakerMiddleware, CircuitBreakers, CircuitBreakerSettings
 from middleware.policies.deadline import (
-    AttemptTimeoutConfig,
     AttemptTimeoutMiddleware,
-    DeadlineConfig,
+    AttemptTimeoutSettings,
     DeadlineMiddleware,
+    DeadlineSettings,
 )
-from middleware.policies.hedging import HedgingConfig, HedgingMiddleware
+from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
 from middleware.policies.pacing import PacingMiddleware
-from middleware.policies.rate_limit import RateLimitConfig, RateLimitMiddleware
-from middleware.policies.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
+from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
+from middleware.policies.retry import RetryBudget, RetryBudgetSettings, RetryMiddleware, RetryPolicy, RetrySettings
 from middleware.request.auth import AuthMiddleware
-from middleware.request.correlation import CorrelationConfig, CorrelationMiddleware
+from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
-from middleware.request.encode import EncodeMiddleware, IdempotencyConfig
+from middleware.request.encode import EncodeMiddleware, IdempotencySettings
 from middleware.telemetry.logs import LogListener
 from middleware.telemetry.metrics import MetricsListener
 from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
@@ -36,7 +36,7 @@ from middleware.telemetry.tracing import (
     SpanListener,
     current_ids,
 )
-from middleware.transports.registry import TransportConfig
+from middleware.transports.registry import TransportSettings
 
 from .clock import Clock
 from .events import FanOut, Listener
@@ -44,11 +44,11 @@ from .settings import Settings
 from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
 
 __all__ = [
-    "FixedPolicy",
-    "PolicySource",
+    "FixedSettings",
     "SettingsChange",
+    "SettingsSource",
     "Stack",
-    "StackConfig",
+    "StackSettings",
     "Telemetry",
     "build_stack",
     "compose",
@@ -56,21 +56,21 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StackConfig:
+class StackSettings:
     """Settings of one service's stack, one dataclass per policy; each is declared beside its policy."""
 
-    deadline: DeadlineConfig = field(default_factory=DeadlineConfig)
-    calls: CallCapConfig = field(default_factory=CallCapConfig)
-    idempotency: IdempotencyConfig = field(default_factory=IdempotencyConfig)
-    retry: RetryConfig = field(default_factory=RetryConfig)
-    hedging: HedgingConfig = field(default_factory=HedgingConfig)
-    budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
-    bulkhead: BulkheadConfig = field(default_factory=BulkheadConfig)
-    rate_limit: RateLimitConfig = field(default_factory=RateLimitConfig)
-    circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
-    attempt: AttemptTimeoutConfig = field(default_factory=AttemptTimeoutConfig)
-    correlation: CorrelationConfig = field(default_factory=CorrelationConfig)
-    transport: TransportConfig = field(default_factory=TransportConfig)
+    deadline: DeadlineSettings = field(default_factory=DeadlineSettings)
+    calls: CallCapSettings = field(default_factory=CallCapSettings)
+    idempotency: IdempotencySettings = field(default_factory=IdempotencySettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    hedging: HedgingSettings = field(default_factory=HedgingSettings)
+    budget: RetryBudgetSettings = field(default_factory=RetryBudgetSettings)
+    bulkhead: BulkheadSettings = field(default_factory=BulkheadSettings)
+    rate_limit: RateLimitSettings = field(default_factory=RateLimitSettings)
+    circuit_breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
+    attempt: AttemptTimeoutSettings = field(default_factory=AttemptTimeoutSettings)
+    correlation: CorrelationSettings = field(default_factory=CorrelationSettings)
+    transport: TransportSettings = field(default_factory=TransportSettings)
     by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -92,10 +92,10 @@ class SettingsChange:
     problems: tuple[str, ...] = ()
 
 
-class PolicySource(Protocol):
+class SettingsSource(Protocol):
     """Where a client gets the settings in force from; asked at the start of every call."""
 
-    def of(self, service: str, operation: str = "") -> StackConfig:
+    def of(self, service: str, operation: str = "") -> StackSettings:
         """Return the settings in force for an operation, or for the service at large: always a whole snapshot."""
         ...
 
@@ -105,12 +105,12 @@ class PolicySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedPolicy:
+class FixedSettings:
     """One set of settings for everything, for ever."""
 
-    config: StackConfig
+    config: StackSettings
 
-    def of(self, _service: str, _operation: str = "") -> StackConfig:
+    def of(self, _service: str, _operation: str = "") -> StackSettings:
         """Return the settings."""
         return self.config
 
@@ -179,7 +179,7 @@ def build_stack(
     service: str,
     base_url: str,
     api_key: str | None,
-    policies: PolicySource,
+    policies: SettingsSource,
     transport: Transport,
     clock: Clock,
     random: Random,
@@ -207,7 +207,7 @@ def build_stack(
             return "circuit_open"
         if not bulkhead.has_room(request):  # R19
             return "bulkhead"
-        return "" if retry.pays_for_another(call) else "budget"  # R19: last, because asking it withdraws
+        return "" if retry.try_withdraw(call) else "budget"  # R19: last, because asking it withdraws
 
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
@@ -249,4 +249,4 @@ def build_stack(
 
 
 def _attempt_timeout_s(call: Call) -> float:
-    return call.settings(AttemptTimeoutConfig).timeout_s
+    return call.settings(AttemptTimeoutSettings).timeout_s

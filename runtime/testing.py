@@ -29,9 +29,9 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 import anyio
 import httpx
 
-from middleware.stack import PolicySource, StackConfig, Telemetry
+from middleware.stack import SettingsSource, StackSettings, Telemetry
 from runtime.connectors.base import PlatformHttpClient
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 
 __all__ = [
     "LoopClock",
@@ -241,7 +241,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         self,
         *,
         service: str = "service",
-        policies: StackConfig | PolicySource | None = None,
+        policies: StackSettings | SettingsSource | None = None,
         telemetry: Telemetry | None = None,
         random: Random | None = None,
         **sections: Mapping[str, Any],
@@ -262,7 +262,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         return PlatformHttpClient(
             _BASE_URL,
             service=service,
-            policies=policies or Policies(sections),
+            policies=policies or ResolvedSettings(sections),
             transport=self,
             telemetry=telemetry,
             clock=LoopClock(),

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from middleware import StackConfig, Telemetry
+from middleware import StackSettings, Telemetry
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import reset_connectors
 from runtime.gateway import Gateway
@@ -101,7 +101,7 @@ async def make_client(gateway, clock, recorder):
             gateway.url,
             gateway.api_key,
             service=service,
-            policies=StackConfig(**sections),
+            policies=StackSettings(**sections),
             telemetry=recorder.telemetry,
             clock=clock,
             random=Random(7),

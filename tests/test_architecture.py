@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "middleware/request": VOCABULARY,
     "middleware/telemetry": VOCABULARY,
     "middleware/transports": VOCABULARY,
-    "runtime/settings": {"middleware"},
+    "runtime/settings": VOCABULARY,
     "runtime/gateway": set(),
     "runtime/traces": {"middleware/telemetry"},
     "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime/traces", "runtime"},

@@ -24,19 +24,19 @@ from middleware import (
     call_options,
 )
 from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
-from middleware.policies.bulkhead import BulkheadConfig
-from middleware.policies.call_cap import CallCapConfig
-from middleware.policies.circuit_breaker import CircuitBreakerConfig
-from middleware.policies.deadline import AttemptTimeoutConfig, DeadlineConfig
-from middleware.policies.hedging import HedgingConfig
-from middleware.policies.rate_limit import RateLimitConfig
-from middleware.policies.retry import RetryConfig
+from middleware.policies.bulkhead import BulkheadSettings
+from middleware.policies.call_cap import CallCapSettings
+from middleware.policies.circuit_breaker import CircuitBreakerSettings
+from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
+from middleware.policies.hedging import HedgingSettings
+from middleware.policies.rate_limit import RateLimitSettings
+from middleware.policies.retry import RetrySettings
 from middleware.request.correlation import CorrelationMiddleware
-from middleware.request.encode import IdempotencyConfig
+from middleware.request.encode import IdempotencySettings
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 
-NEVER_OPENS = CircuitBreakerConfig(mode="disabled")
+NEVER_OPENS = CircuitBreakerSettings(mode="disabled")
 ITEM = {"name": "Item"}
 
 
@@ -294,7 +294,7 @@ async def test_a_read_whose_answer_is_lost_is_repeated(make_client, gateway, kin
 async def test_a_write_with_an_honoured_key_is_repeated_and_applied_once(make_client, gateway):
     """The same key and the same bytes go out twice; the platform applies them once."""
     gateway.script(Fault(kind="reset", applied=True))
-    client = make_client("hosting", idempotency=IdempotencyConfig(honors_key=True))
+    client = make_client("hosting", idempotency=IdempotencySettings(honors_key=True))
     response = await client.request(
         "POST", "/api/apps/{app_id}/deploy", path_params={"app_id": "a"}, json_body={"branch": "main"}
     )
@@ -323,7 +323,7 @@ async def test_a_refused_connection_is_repeated_even_for_a_write(make_client, ga
 async def test_an_outage_opens_the_circuit_and_one_probe_closes_it(make_client, gateway, clock, recorder):
     """Ten failures open it; refused calls send nothing; after the open time one request closes it."""
     gateway.script(Fault(kind="status", status=500, times=0))
-    client = make_client(retry=RetryConfig(max_attempts=1))
+    client = make_client(retry=RetrySettings(max_attempts=1))
     for _ in range(10):
         with pytest.raises(ServerError):
             await client.get("/api/service/items", path_params={})
@@ -358,7 +358,7 @@ async def test_the_deadline_ends_a_stalled_call(make_client, gateway):
     """A silent open socket cannot hold the caller."""
     gateway.script(Fault(kind="stall", times=0))
     with pytest.raises(DeadlineExceededError) as caught:
-        await make_client(deadline=DeadlineConfig(total_s=0.2)).post("/api/service/items", json_body=ITEM)
+        await make_client(deadline=DeadlineSettings(total_s=0.2)).post("/api/service/items", json_body=ITEM)
     assert len(gateway.requests) == 1
     assert caught.value.outcome.request_sent == "maybe"
     assert caught.value.outcome_unknown
@@ -367,7 +367,7 @@ async def test_the_deadline_ends_a_stalled_call(make_client, gateway):
 async def test_the_attempt_timeout_leaves_time_for_another_attempt(make_client, gateway):
     """A stalled try is given up and repeated within the deadline."""
     gateway.script(Fault(kind="stall"))
-    client = make_client(attempt=AttemptTimeoutConfig(timeout_s=0.2))
+    client = make_client(attempt=AttemptTimeoutSettings(timeout_s=0.2))
     assert (await client.get("/api/service/items", path_params={}))["items"] == []
     assert len(gateway.requests) == 2
 
@@ -375,7 +375,7 @@ async def test_the_attempt_timeout_leaves_time_for_another_attempt(make_client, 
 async def test_the_attempt_timeout_covers_the_body(make_client, gateway):
     """One byte at a time cannot stretch an attempt."""
     gateway.script(Fault(kind="drip", seconds=0.05, times=0))
-    client = make_client(attempt=AttemptTimeoutConfig(timeout_s=0.2), retry=RetryConfig(max_attempts=1))
+    client = make_client(attempt=AttemptTimeoutSettings(timeout_s=0.2), retry=RetrySettings(max_attempts=1))
     with pytest.raises(ResponseLostError, match="timed out"):
         await client.get("/api/service/items", path_params={})
 
@@ -383,7 +383,7 @@ async def test_the_attempt_timeout_covers_the_body(make_client, gateway):
 async def test_a_late_read_gets_company_and_the_first_answer_wins(make_client, gateway, recorder):
     """R19: two requests on the wire, one result; the loser's connection is closed, its span is no error."""
     gateway.script(Fault(kind="stall"))
-    client = make_client(hedging=HedgingConfig(max_hedges=1, delay_s=0.05))
+    client = make_client(hedging=HedgingSettings(max_hedges=1, delay_s=0.05))
     response = await client.request("GET", "/api/service/items", path_params={})
     assert response.data["items"] == []
     assert len(gateway.requests) == 2
@@ -404,7 +404,7 @@ async def test_a_late_read_gets_company_and_the_first_answer_wins(make_client, g
 
 async def test_the_bulkhead_bounds_attempts_on_the_wire(make_client, gateway):
     """Twenty calls over two permits never use more than two connections."""
-    client = make_client(bulkhead=BulkheadConfig(permits=2))
+    client = make_client(bulkhead=BulkheadSettings(permits=2))
     gateway.script(Fault(kind="latency", seconds=0.01, times=20))
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
@@ -416,7 +416,7 @@ async def test_the_bulkhead_bounds_attempts_on_the_wire(make_client, gateway):
 async def test_a_full_bulkhead_refuses_at_once(make_client, gateway, recorder):
     """Beyond permits and queue the typed limit error comes without a wait."""
     gateway.script(Fault(kind="latency", seconds=0.1, times=0))
-    client = make_client(bulkhead=BulkheadConfig(permits=1, queue=1))
+    client = make_client(bulkhead=BulkheadSettings(permits=1, queue=1))
     results = await asyncio.gather(*(client.get("/api/service/items") for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(result, BulkheadFullError) for result in results) == 3
     assert len(gateway.requests) == 2
@@ -449,7 +449,7 @@ async def test_calls_made_at_once_begin_in_turns(make_client, gateway, recorder)
 async def test_the_call_cap_counts_calls_in_backoff(make_client, gateway):
     """A call that waits still counts, so memory stays bounded."""
     gateway.script(Fault(kind="latency", seconds=0.1, times=0))
-    client = make_client(calls=CallCapConfig(max_in_flight=2))
+    client = make_client(calls=CallCapSettings(max_in_flight=2))
     results = await asyncio.gather(*(client.get("/api/service/items") for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(result, BulkheadFullError) for result in results) == 3
     assert len(gateway.requests) == 2
@@ -457,7 +457,7 @@ async def test_the_call_cap_counts_calls_in_backoff(make_client, gateway):
 
 async def test_the_rate_limit_spaces_attempts(make_client, clock):
     """Beyond the burst each attempt waits its turn."""
-    client = make_client(rate_limit=RateLimitConfig(per_second=2, burst=1))
+    client = make_client(rate_limit=RateLimitSettings(per_second=2, burst=1))
     for _ in range(3):
         await client.get("/api/service/items")
     assert len(clock.slept) == 2
@@ -466,7 +466,7 @@ async def test_the_rate_limit_spaces_attempts(make_client, clock):
 
 async def test_cancelling_a_call_gives_everything_back(make_client, gateway, recorder):
     """The caller's cancel passes unchanged, and the next call works."""
-    client = make_client(bulkhead=BulkheadConfig(permits=1), calls=CallCapConfig(max_in_flight=1))
+    client = make_client(bulkhead=BulkheadSettings(permits=1), calls=CallCapSettings(max_in_flight=1))
     for _ in range(5):
         gateway.script(Fault(kind="stall"))
         task = asyncio.create_task(client.get("/api/service/items"))

@@ -47,7 +47,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import services_and_operations
 from runtime.connectors.payment import ManagedPaymentConnector
 from runtime.connectors.service import ManagedServiceConnector
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual, virtual_time
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +90,9 @@ def test_the_librarys_own_timeouts_stand_behind_the_stacks():
         return httpx.Response(200, json={})
 
     client = PlatformHttpClient(
-        "http://platform.test", transport=httpx.MockTransport(answer), policies=Policies({"attempt": {"timeout_s": 7}})
+        "http://platform.test",
+        transport=httpx.MockTransport(answer),
+        policies=ResolvedSettings({"attempt": {"timeout_s": 7}}),
     )
     asyncio.run(client.get("/r"))
     assert seen == [{"connect": 5.0, "read": 7, "write": 7, "pool": 7}]
@@ -846,7 +848,7 @@ async def test_every_error_tells_the_whole_story():
 
 @virtual_time
 async def test_listeners_are_told_what_the_caller_gets():
-    """R52: a foreign exception is ours before anybody hears of it, and an unknown outcome is told as one."""
+    """R52: a foreign exception is ours before anybody event_types of it, and an unknown outcome is told as one."""
     events = []
 
     def broken(_seen):
@@ -955,7 +957,7 @@ async def test_a_delete_whose_response_went_elsewhere_may_have_been_done():
 @virtual_time
 async def test_each_service_is_judged_by_its_own_echo_and_its_own_switch():
     """R53: what one client has learned is of its service alone."""
-    policies = Policies({"services": {"loose": {"correlation": {"verify_echo": False}}}})
+    policies = ResolvedSettings({"services": {"loose": {"correlation": {"verify_echo": False}}}})
     upstream = ScriptedUpstream(echoing(200, -200, 200, -200))
     await get(upstream.client(service="strict", policies=policies))
     await get(upstream.client(service="other", policies=policies))  # it has not echoed yet
@@ -982,7 +984,9 @@ def test_an_operations_settings_reach_its_calls():
 
     async def scenario():
         upstream = ScriptedUpstream([], then=503)
-        policies = Policies({"services": {"service": {"operations": {"get_item": {"retry": {"max_attempts": 1}}}}}})
+        policies = ResolvedSettings(
+            {"services": {"service": {"operations": {"get_item": {"retry": {"max_attempts": 1}}}}}}
+        )
         connector = ManagedServiceConnector(upstream.client(policies=policies, random=UpperBound()))
         counts = []
         for call in (connector.get_item("i"), connector.list_items()):

@@ -23,10 +23,10 @@ from middleware import (
     Telemetry,
     call_options,
 )
-from middleware.policies.circuit_breaker import CircuitBreakerConfig
-from middleware.policies.deadline import AttemptTimeoutConfig, DeadlineConfig
-from middleware.policies.hedging import HedgingConfig
-from middleware.policies.retry import RetryConfig
+from middleware.policies.circuit_breaker import CircuitBreakerSettings
+from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
+from middleware.policies.hedging import HedgingSettings
+from middleware.policies.retry import RetrySettings
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
 from runtime.gateway import Fault
@@ -128,7 +128,7 @@ async def test_story_exhausted(make_client, gateway, recorder):
 async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder):
     """No attempt, no request; the call's span says which guard, and until when."""
     gateway.script(Fault(kind="status", status=500, times=0))
-    client = make_client(circuit_breaker=CircuitBreakerConfig(min_calls=1), retry=RetryConfig(max_attempts=1))
+    client = make_client(circuit_breaker=CircuitBreakerSettings(min_calls=1), retry=RetrySettings(max_attempts=1))
     with pytest.raises(ServerError):
         await client.get(ITEMS, path_params={})
     opening = recorder.spans("INTERNAL")[0]
@@ -159,7 +159,7 @@ async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder)
 async def test_story_hedged(make_client, gateway, recorder):
     """A late try gets company; the winner is marked, the loser cancelled and no error; both below the one call."""
     gateway.script(Fault(kind="stall"))
-    await make_client(hedging=HedgingConfig(max_hedges=1, delay_s=0.05)).get(ITEMS, path_params={})
+    await make_client(hedging=HedgingSettings(max_hedges=1, delay_s=0.05)).get(ITEMS, path_params={})
     call, (late, hedge) = shape(recorder)
     assert [status(span) for span in (call, late, hedge)] == ["UNSET"] * 3
     assert (call.attributes["mozaiks.outcome"], call.attributes["mozaiks.retry.attempts"]) == ("success", 2)
@@ -185,7 +185,7 @@ async def test_story_deadline_cut(make_client, gateway, recorder):
     """The call's time is up: an error of the call and of the attempt that was cut, in the duration metric too."""
     gateway.script(Fault(kind="stall", times=0))
     with pytest.raises(DeadlineExceededError):
-        await make_client(deadline=DeadlineConfig(total_s=0.4)).get(ITEMS, path_params={})
+        await make_client(deadline=DeadlineSettings(total_s=0.4)).get(ITEMS, path_params={})
     call, (attempt,) = shape(recorder)
     assert (status(call), call.status.description) == ("ERROR", "deadline of 0.4 s exceeded")
     assert call.attributes["error.type"] == "DeadlineExceededError"
@@ -234,7 +234,7 @@ async def test_story_write_with_unknown_outcome(make_client, gateway, recorder):
 async def test_every_fault_is_one_span_and_one_sample_per_attempt(make_client, gateway, recorder, kind, method):
     """Whatever happens on the wire: as many spans and samples as attempts, one call, its outcome right."""
     client = make_client(
-        attempt=AttemptTimeoutConfig(timeout_s=0.15), circuit_breaker=CircuitBreakerConfig(mode="disabled")
+        attempt=AttemptTimeoutSettings(timeout_s=0.15), circuit_breaker=CircuitBreakerSettings(mode="disabled")
     )
     if kind == "refused":
         await gateway.stop()

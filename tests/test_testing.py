@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
-from middleware import RequestNotSentError, ResponseLostError, StackConfig, call_options
-from middleware.policies.retry import RetryConfig
+from middleware import RequestNotSentError, ResponseLostError, StackSettings, call_options
+from middleware.policies.retry import RetrySettings
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UnexpectedRequestError, run_virtual, virtual_time
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,6 +146,6 @@ async def test_a_function_answers_every_request():
         return 503 if seen.path == "/bad" else {"path": seen.path}
 
     upstream = ScriptedUpstream(answer)
-    client = upstream.client(policies=StackConfig(retry=RetryConfig(max_attempts=1)))
+    client = upstream.client(policies=StackSettings(retry=RetrySettings(max_attempts=1)))
     assert await client.get("/good") == {"path": "/good"}
     assert LoopClock().now() == 1

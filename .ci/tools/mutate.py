@@ -12,7 +12,7 @@ interpreter is started per change: one pytest session collects the tests once, a
 change inside a function replaces that function's code there, and runs the tests that were seen to call it. What takes
 effect at import (constants, decorators, defaults) is imported anew in the fork, and runs all tests.
 
-Left out by rule: annotations (with the bounds of a `Knob` in them), docstrings, `__all__`, names of type variables,
+Left out by rule: annotations (with the bounds of a `SettingSpec` in them), docstrings, `__all__`, names of type variables,
 `assert` (a promise, for the type checker), arguments of `@dataclass` and of a class statement (`total=False` of a
 `TypedDict`), and `return` of something that is false anyway. Single changes that make no difference stand in
 `EQUIVALENT`, with the reason.
@@ -104,10 +104,10 @@ EQUIVALENT: dict[str, str] = {
     "middleware/telemetry/metrics.py:_gauges_of: 0 -> -1": "it is the only one",
     "middleware/transports/httpcore_backend.py:_open: 0 -> -1": "it is the only one",
     "middleware/transports/httpcore_backend.py:_race: 0 -> -1": "if two connected in the same moment, either will do",
-    "middleware/_internal/per_loop.py:PerLoop.here: 0 -> -1": "it is found again in the dictionary",
-    "middleware/_internal/per_loop.py:PerLoop.here: 0 -> 1": "it is found again in the dictionary",
-    "middleware/_internal/per_loop.py:PerLoop.here: recent is not None -> recent is None": "it lives as long as its loop",
-    "middleware/_internal/per_loop.py:PerLoop.here: self._last = (weakref.ref(loop), weakref.ref(found)) -> pass": (
+    "middleware/_internal/per_loop.py:PerLoop.get: 0 -> -1": "it is found again in the dictionary",
+    "middleware/_internal/per_loop.py:PerLoop.get: 0 -> 1": "it is found again in the dictionary",
+    "middleware/_internal/per_loop.py:PerLoop.get: recent is not None -> recent is None": "it lives as long as its loop",
+    "middleware/_internal/per_loop.py:PerLoop.get: self._last = (weakref.ref(loop), weakref.ref(found)) -> pass": (
         "it is found again in the dictionary"
     ),
     "middleware/policies/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",

@@ -19,7 +19,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
 from runtime.connectors.service import ManagedServiceConnector, ServiceItemCreate
 from runtime.gateway import Fault, Gateway
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 from runtime.telemetry import configure_telemetry
 
 FOLDER = ROOT / "docs" / "traces"
@@ -31,7 +31,7 @@ async def stories(telemetry):
 
         def client(service, **policies):
             return PlatformHttpClient(
-                gateway.url, gateway.api_key, service=service, telemetry=telemetry, policies=Policies(policies)
+                gateway.url, gateway.api_key, service=service, telemetry=telemetry, policies=ResolvedSettings(policies)
             )
 
         async def tell(name, call, *faults):

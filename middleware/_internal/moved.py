@@ -1,4 +1,4 @@
-"""Old import paths of modules that moved, kept for one release with a `DeprecationWarning`."""
+"""Old import paths and names of what moved or was renamed, kept for one release with a `DeprecationWarning`."""
 
 import importlib
 import sys
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-__all__ = ["MOVED", "MovedModules", "announce_moves"]
+__all__ = ["MOVED", "RENAMED", "MovedModules", "announce_moves", "announce_renames"]
 
 MOVED = {
     "middleware.aiohttp_transport": "middleware.transports.aiohttp_transport",
@@ -41,6 +42,37 @@ MOVED = {
     "middleware.transport": "middleware.transports.registry",
 }
 """New path of each module of `middleware` that moved, by its old path."""
+
+RENAMED = {
+    "middleware": {
+        "PolicySource": "SettingsSource",
+        "RefusedError": "LocalRejectionError",
+        "RejectedError": "OperationFailedError",
+        "StackConfig": "StackSettings",
+    },
+    "middleware.errors": {"RefusedError": "LocalRejectionError", "RejectedError": "OperationFailedError"},
+    "middleware.policies.bulkhead": {"BulkheadConfig": "BulkheadSettings"},
+    "middleware.policies.call_cap": {"CallCapConfig": "CallCapSettings"},
+    "middleware.policies.circuit_breaker": {"CircuitBreakerConfig": "CircuitBreakerSettings"},
+    "middleware.policies.deadline": {
+        "AttemptTimeoutConfig": "AttemptTimeoutSettings",
+        "DeadlineConfig": "DeadlineSettings",
+    },
+    "middleware.policies.hedging": {"HedgingConfig": "HedgingSettings"},
+    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings"},
+    "middleware.policies.retry": {"RetryBudgetConfig": "RetryBudgetSettings", "RetryConfig": "RetrySettings"},
+    "middleware.request.encode": {"IdempotencyConfig": "IdempotencySettings"},
+    "middleware.settings": {"Knob": "SettingSpec"},
+    "middleware.stack": {
+        "FixedPolicy": "FixedSettings",
+        "PolicySource": "SettingsSource",
+        "StackConfig": "StackSettings",
+    },
+    "middleware.transports.exchange": {"TransportConfig": "TransportSettings"},
+    "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
+    "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
+}
+"""New name of each public name that was renamed, by its old one, by module."""
 
 
 class MovedModules(MetaPathFinder, Loader):
@@ -82,3 +114,18 @@ def announce_moves(moves: Mapping[str, str] = MOVED) -> None:
     """Make the old paths of *moves* importable."""
     if not any(isinstance(found, MovedModules) for found in sys.meta_path):
         sys.meta_path.append(MovedModules(moves))
+
+
+def announce_renames(module: str) -> None:
+    """Make the old names of *module*, which is loaded, readable: each gives what the new name gives."""
+    renames = RENAMED[module]
+
+    def read_old_name(name: str) -> Any:
+        if name not in renames:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new = renames[name]
+        text = f"{module}.{name} is now called {new}; the old name goes with the next release"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], new)
+
+    vars(sys.modules[module])["__getattr__"] = read_old_name

@@ -26,7 +26,7 @@ class PerLoop(Generic[_T]):
         # The answer of last time, which is nearly always the answer; it keeps neither loop nor thing alive.
         self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], Callable[[], _T | None]] | None = None
 
-    def here(self) -> _T:
+    def get(self) -> _T:
         """Return the running loop's; forget those of loops that are closed when a new one comes."""
         loop, last = asyncio.get_running_loop(), self._last
         if last is not None and last[0]() is loop:
@@ -47,7 +47,7 @@ class PerLoop(Generic[_T]):
         with self._lock:
             return list(self._known.values())
 
-    def take_all(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
+    def drain(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
         """Give away everything that is kept, without what belonged to closed loops."""
         with self._lock:
             taken = [(loop, found) for loop, found in self._known.items() if not loop.is_closed()]

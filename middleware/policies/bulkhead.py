@@ -11,19 +11,19 @@ from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import BulkheadFullError
 from middleware.events import AttemptQueued, AttemptRejected, Listener
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["Bulkhead", "BulkheadConfig", "BulkheadMiddleware"]
+__all__ = ["Bulkhead", "BulkheadMiddleware", "BulkheadSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BulkheadConfig(Settings):
+class BulkheadSettings(Settings):
     """Attempts of one service at a time, per event loop."""
 
     permits: Annotated[
         int,
-        Knob(
+        SettingSpec(
             doc="Attempts of one service on the wire at a time, per event loop.",
             ge=1,
             le=100_000,
@@ -33,7 +33,9 @@ class BulkheadConfig(Settings):
     ] = 100
     queue: Annotated[
         int,
-        Knob(doc="Attempts that may wait for a permit; more are refused at once.", ge=0, le=1_000_000, shared=True),
+        SettingSpec(
+            doc="Attempts that may wait for a permit; more are refused at once.", ge=0, le=1_000_000, shared=True
+        ),
     ] = 900
 
 
@@ -118,7 +120,7 @@ class BulkheadMiddleware:
         self._bulkheads = PerLoop(lambda: Bulkhead(0))  # futures belong to one loop
 
     def _bulkhead(self, call: Call, permits: int) -> Bulkhead:
-        bulkhead = self._bulkheads.here()
+        bulkhead = self._bulkheads.get()
         if bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
             # R61: the settings were reloaded; who holds a permit keeps it, and an older call changes nothing back.
             bulkhead.resize(permits)
@@ -132,7 +134,7 @@ class BulkheadMiddleware:
 
     def has_room(self, request: PlatformRequest) -> bool:
         """Could an attempt of *request* start now, without waiting?"""
-        bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadConfig).permits)
+        bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadSettings).permits)
         return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
@@ -142,7 +144,7 @@ class BulkheadMiddleware:
         Raises:
             BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
         """
-        config = request.call.settings(BulkheadConfig)
+        config = request.call.settings(BulkheadSettings)
         bulkhead = self._bulkhead(request.call, config.permits)
         self._before_waiting(request)
         if not bulkhead.try_acquire():
@@ -152,7 +154,7 @@ class BulkheadMiddleware:
         finally:
             bulkhead.release()
 
-    async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadConfig) -> None:
+    async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadSettings) -> None:
         is_full = bulkhead.queued >= config.queue  # R41
         if request.attempt.is_hedge or is_full:  # R19, R41
             self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))

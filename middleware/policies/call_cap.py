@@ -6,19 +6,19 @@ from typing import Annotated
 
 from middleware.errors import BulkheadFullError
 from middleware.events import AttemptRejected, Listener
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["CallCapConfig", "CallCapMiddleware"]
+__all__ = ["CallCapMiddleware", "CallCapSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallCapConfig(Settings):
+class CallCapSettings(Settings):
     """Cap on the calls of one service in flight in this process."""
 
     max_in_flight: Annotated[
         int,
-        Knob(
+        SettingSpec(
             doc="Calls of one service in flight, waiting ones included; more are refused at once.",
             ge=1,
             le=1_000_000,
@@ -45,7 +45,7 @@ class CallCapMiddleware:
     def expect(self, call: Call) -> bool:
         """Keep a place for *call*, which will come here in a later turn of its event loop; False if none is free."""
         with self._lock:
-            has_room = self.in_flight < call.settings(CallCapConfig).max_in_flight
+            has_room = self.in_flight < call.settings(CallCapSettings).max_in_flight
             self._expected += has_room
         return has_room
 
@@ -61,7 +61,7 @@ class CallCapMiddleware:
         Raises:
             BulkheadFullError: No place is free.
         """
-        limit = request.call.settings(CallCapConfig).max_in_flight
+        limit = request.call.settings(CallCapSettings).max_in_flight
         with self._lock:
             admitted = self.in_flight < limit
             if admitted:

@@ -17,22 +17,22 @@ from typing import Annotated, Literal, TypeAlias
 from middleware.clock import Clock
 from middleware.errors import (
     CircuitOpenError,
+    LocalRejectionError,
+    OperationFailedError,
     PoolTimeoutError,
-    RefusedError,
-    RejectedError,
     RequestNotSentError,
     ResponseLostError,
     StatusError,
 )
 from middleware.events import AttemptRejected, CircuitStateChanged, Listener
 from middleware.records import CallInfo
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = [
     "CircuitBreaker",
-    "CircuitBreakerConfig",
     "CircuitBreakerMiddleware",
+    "CircuitBreakerSettings",
     "CircuitBreakers",
     "Permit",
     "verdict_of",
@@ -48,12 +48,12 @@ _NO_EPOCH = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitBreakerConfig(Settings):
+class CircuitBreakerSettings(Settings):
     """When a service counts as failing, and for how long it is left alone."""
 
     mode: Annotated[
         str,
-        Knob(
+        SettingSpec(
             doc="normal; shadow counts and tells but never refuses; disabled lets all through uncounted; "
             "forced_open refuses all.",
             choices=("normal", "shadow", "disabled", "forced_open"),
@@ -61,17 +61,17 @@ class CircuitBreakerConfig(Settings):
     ] = "normal"
     key: Annotated[
         str,
-        Knob(
+        SettingSpec(
             doc="Which attempts share a breaker: service for all of a service, route for those of one method and "
             "route, any other word for the operations that are given the same.",
         ),
     ] = "service"
     window_s: Annotated[
-        float, Knob(doc="Length of the window that is looked at.", unit="s", ge=1, le=600, shared=True)
+        float, SettingSpec(doc="Length of the window that is looked at.", unit="s", ge=1, le=600, shared=True)
     ] = 10.0
     failure_ratio: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="Share of failed attempts in the window that opens the circuit.",
             ge=0.01,
             le=1,
@@ -80,11 +80,11 @@ class CircuitBreakerConfig(Settings):
         ),
     ] = 0.7
     min_calls: Annotated[
-        int, Knob(doc="Attempts in the window below which it never opens.", ge=1, le=100_000, shared=True)
+        int, SettingSpec(doc="Attempts in the window below which it never opens.", ge=1, le=100_000, shared=True)
     ] = 10
     slow_ratio: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="Share of slow attempts in the window that opens the circuit too; 0 switches this off.",
             ge=0,
             le=1,
@@ -93,11 +93,11 @@ class CircuitBreakerConfig(Settings):
     ] = 0.0
     slow_share: Annotated[
         float,
-        Knob(doc="An attempt is slow beyond this share of its timeout.", ge=0.01, le=1, shared=True),
+        SettingSpec(doc="An attempt is slow beyond this share of its timeout.", ge=0.01, le=1, shared=True),
     ] = 0.5
     open_s: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="How long it stays open, times U(1, 1.2).", unit="s", ge=0.01, le=600, shared=True, source=".NET: 5 s"
         ),
     ] = 5.0
@@ -144,11 +144,11 @@ class CircuitBreaker:
         """Closed, with no attempt in flight: of all breakers the one that is missed least."""
         return self._state == "closed" and self._in_flight == 0
 
-    def shown_state(self, config: CircuitBreakerConfig) -> State:
+    def shown_state(self, config: CircuitBreakerSettings) -> State:
         """State as an engineer should see it: the mode, where a mode decides."""
-        return self._state if config.mode == "normal" else config.mode  # type: ignore[return-value] # the Knob's choices
+        return self._state if config.mode == "normal" else config.mode  # type: ignore[return-value] # the SettingSpec's choices
 
-    def refuses(self, now: float, config: CircuitBreakerConfig) -> bool:
+    def refuses(self, now: float, config: CircuitBreakerSettings) -> bool:
         """Would an attempt at *now* be refused?"""
         if config.mode == "normal":
             with self._lock:
@@ -166,7 +166,7 @@ class CircuitBreaker:
         return self._state == "half_open" and self._probe_until is not None and now < self._probe_until  # R34
 
     def acquire(
-        self, now: float, config: CircuitBreakerConfig, probe_timeout_s: float
+        self, now: float, config: CircuitBreakerSettings, probe_timeout_s: float
     ) -> tuple[Permit | None, State, State]:
         """
         Ask for leave at *now*.
@@ -202,7 +202,7 @@ class CircuitBreaker:
         return permit
 
     def record(
-        self, permit: Permit, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool = False
+        self, permit: Permit, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool = False
     ) -> tuple[State, State]:
         """Report how the attempt with *permit* ended; returns the state before and after."""
         with self._lock:
@@ -216,14 +216,14 @@ class CircuitBreaker:
                 self._count(verdict, now, config, slow=slow)
             return before, self._state
 
-    def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool) -> None:
+    def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
         self._probe_until = None  # R34: whatever it was, its permit is free
         if verdict == "failure" or (verdict == "success" and slow):
             self._open(now, config)
         elif verdict == "success":
             self._state = "closed"
 
-    def _count(self, verdict: Verdict, now: float, config: CircuitBreakerConfig, *, slow: bool) -> None:
+    def _count(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
         width = config.window_s / _BUCKETS
         start = now - now % width
         if not self._window or self._window[-1][0] < start:
@@ -242,7 +242,7 @@ class CircuitBreaker:
         if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32
             self._open(now, config)
 
-    def _open(self, now: float, config: CircuitBreakerConfig) -> None:
+    def _open(self, now: float, config: CircuitBreakerSettings) -> None:
         self._state = "open"
         self._epoch += 1
         self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
@@ -267,7 +267,7 @@ class CircuitBreakers:
         self._own = CircuitBreaker(service, random)
         self._by_key: OrderedDict[str, CircuitBreaker] = OrderedDict()
 
-    def get(self, call: Call, config: CircuitBreakerConfig) -> CircuitBreaker:
+    def get(self, call: Call, config: CircuitBreakerSettings) -> CircuitBreaker:
         """Return the breaker that *call* belongs to."""
         if config.key == "service":
             return self._own
@@ -303,14 +303,14 @@ def verdict_of(error: BaseException | None) -> Verdict:
     free connection, an answer that we could not read and local refusals say nothing. Everything else, 4xx included, is
     an answer of a healthy service.
     """
-    if error is None or isinstance(error, RejectedError):
+    if error is None or isinstance(error, OperationFailedError):
         return "success"
     if isinstance(error, StatusError):
         if error.status in {408, 429}:  # R31: these are Retry-After's and the budget's matter
             return "neutral"
         failed = error.status >= 500 and error.status not in {501, 505}  # noqa: PLR2004 # R31
         return "failure" if failed else "success"
-    if isinstance(error, RefusedError | PoolTimeoutError):  # R31: local, whatever the service does
+    if isinstance(error, LocalRejectionError | PoolTimeoutError):  # R31: local, whatever the service does
         return "neutral"
     return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"  # R31
 
@@ -338,8 +338,8 @@ class CircuitBreakerMiddleware:
         self._emit = emit
         self._attempt_timeout_s = attempt_timeout_s
 
-    def _breaker(self, call: Call) -> tuple[CircuitBreaker, CircuitBreakerConfig]:
-        config = call.settings(CircuitBreakerConfig)
+    def _breaker(self, call: Call) -> tuple[CircuitBreaker, CircuitBreakerSettings]:
+        config = call.settings(CircuitBreakerSettings)
         return self._breakers.get(call, config), config
 
     def is_open(self, request: PlatformRequest) -> bool:
@@ -364,7 +364,7 @@ class CircuitBreakerMiddleware:
             raise self._refusal(request, breaker, config)
 
     def _refusal(
-        self, request: PlatformRequest, breaker: CircuitBreaker, config: CircuitBreakerConfig
+        self, request: PlatformRequest, breaker: CircuitBreaker, config: CircuitBreakerSettings
     ) -> CircuitOpenError:
         request.call.circuit_state = breaker.shown_state(config)
         # Forced open by a person, it tells no time: nobody knows when that person changes their mind.

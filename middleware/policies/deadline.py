@@ -9,24 +9,24 @@ from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.clock import Clock
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import TIME_LEFT_HEADER, Handler, PlatformRequest, PlatformResponse
 
 __all__ = [
-    "AttemptTimeoutConfig",
     "AttemptTimeoutMiddleware",
-    "DeadlineConfig",
+    "AttemptTimeoutSettings",
     "DeadlineMiddleware",
+    "DeadlineSettings",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlineConfig(Settings):
+class DeadlineSettings(Settings):
     """Time for one call, all attempts and waits together."""
 
     total_s: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="Total time for one call: attempts, backoff and queueing together.",
             unit="s",
             ge=0.001,
@@ -37,12 +37,12 @@ class DeadlineConfig(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptTimeoutConfig(Settings):
+class AttemptTimeoutSettings(Settings):
     """Time for one attempt."""
 
     timeout_s: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="Time for one attempt: connect, send, wait, read the body and decode it.",
             unit="s",
             ge=0.001,
@@ -51,7 +51,7 @@ class AttemptTimeoutConfig(Settings):
         ),
     ] = 10.0
     announce: Annotated[
-        bool, Knob(doc="Tell the server with each attempt how long it is waited for: X-Request-Timeout-Ms.")
+        bool, SettingSpec(doc="Tell the server with each attempt how long it is waited for: X-Request-Timeout-Ms.")
     ] = False
 
 
@@ -70,7 +70,7 @@ class DeadlineMiddleware:
             DeadlineExceededError: The time is up.
         """
         call = request.call
-        total_s = call.settings(DeadlineConfig).total_s
+        total_s = call.settings(DeadlineSettings).total_s
         if call.deadline_s is not None:
             total_s = min(total_s, call.deadline_s)  # R40: a caller, or a deadline from outside, only shortens
         total_s = max(0.0, total_s)
@@ -102,7 +102,7 @@ class AttemptTimeoutMiddleware:
             ResponseLostError: Time ran out later.
         """
         call, attempt = request.call, request.attempt
-        config = call.settings(AttemptTimeoutConfig)
+        config = call.settings(AttemptTimeoutSettings)
         left_s = call.deadline_at - self._clock.now()
         attempt.timeout_s = timeout_s = config.timeout_s
         if config.announce:

@@ -15,24 +15,27 @@ import anyio
 
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.clock import Clock
-from middleware.errors import BulkheadFullError, CircuitOpenError, RateLimitExceededError, RefusedError
+from middleware.errors import BulkheadFullError, CircuitOpenError, LocalRejectionError, RateLimitExceededError
 from middleware.events import HedgeRefused, HedgeStarted, HedgeWon, Listener
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import Attempt, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["HedgingConfig", "HedgingMiddleware"]
+__all__ = ["HedgingMiddleware", "HedgingSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HedgingConfig(Settings):
+class HedgingSettings(Settings):
     """Whether and when a late try gets company."""
 
     max_hedges: Annotated[
-        int, Knob(doc="Further tries beside a late one, for idempotent requests; 0 switches hedging off.", ge=0, le=5)
+        int,
+        SettingSpec(
+            doc="Further tries beside a late one, for idempotent requests; 0 switches hedging off.", ge=0, le=5
+        ),
     ] = 0
     delay_s: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="A hedge starts after this time, the next one after twice it; best the 95th percentile of latency.",
             unit="s",
             ge=0.001,
@@ -64,7 +67,7 @@ class HedgingMiddleware:
         Raises:
             CallError: All tries of the round failed; the error of the last one.
         """
-        config = request.call.settings(HedgingConfig)
+        config = request.call.settings(HedgingSettings)
         if config.max_hedges == 0 or not request.is_repeatable:  # R19
             return await call_next(request)
         race, before = _Race(request, call_next, self._clock, self._emit), pending_cancels()
@@ -144,7 +147,7 @@ class _Race:
                     self._emit(HedgeWon(call=call.info, hedge=hedge))
         except Exception as error:  # noqa: BLE001 - handed on by `result`; in a task group it would become a group
             error.__traceback__ = None  # its frames hold the request, and a loser's error is nobody's to clear
-            if hedge and isinstance(error, RefusedError):  # R19: a guard changed its mind in the same moment
+            if hedge and isinstance(error, LocalRejectionError):  # R19: a guard changed its mind in the same moment
                 self._emit(HedgeRefused(call=call.info, reason=_GUARDS.get(type(error), "refused")))
             else:
                 self._error = error

@@ -71,7 +71,7 @@ class PacingMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Go on at once, or in one of the next turns."""
-        turns = _TURNS.here()
+        turns = _TURNS.get()
         if not turns.try_begin() and self._expect(request.call):
             try:
                 await turns.wait()

@@ -7,22 +7,24 @@ from typing import Annotated, NamedTuple
 from middleware.clock import Clock
 from middleware.errors import RateLimitExceededError
 from middleware.events import AttemptRejected, Listener
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["RateLimitConfig", "RateLimitMiddleware", "RateLimiter", "Turn"]
+__all__ = ["RateLimitMiddleware", "RateLimitSettings", "RateLimiter", "Turn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimitConfig(Settings):
+class RateLimitSettings(Settings):
     """Attempts per second of one service; 0 switches the limit off."""
 
     per_second: Annotated[
         float,
-        Knob(doc="Attempts per second of one service; 0 means no limit.", unit="1/s", ge=0, le=1_000_000, shared=True),
+        SettingSpec(
+            doc="Attempts per second of one service; 0 means no limit.", unit="1/s", ge=0, le=1_000_000, shared=True
+        ),
     ] = 0.0
     burst: Annotated[
-        int, Knob(doc="Attempts that may leave at once after a quiet time.", ge=1, le=1_000_000, shared=True)
+        int, SettingSpec(doc="Attempts that may leave at once after a quiet time.", ge=1, le=1_000_000, shared=True)
     ] = 10
 
 
@@ -53,7 +55,7 @@ class RateLimiter:
         self._arrival_at = float("-inf")
         self._lock = threading.Lock()
 
-    def reserve(self, now: float, latest: float, config: RateLimitConfig) -> Turn | None:
+    def reserve(self, now: float, latest: float, config: RateLimitSettings) -> Turn | None:
         """Reserve a turn; None, and nothing reserved, if it comes after *latest*."""
         interval_s = 1.0 / config.per_second
         with self._lock:
@@ -86,12 +88,12 @@ class RateLimitMiddleware:
         Raises:
             RateLimitExceededError: Its turn comes after the deadline.
         """
-        config = request.call.settings(RateLimitConfig)
+        config = request.call.settings(RateLimitSettings)
         if config.per_second > 0:
             await self._take_turn(request, config)
         return await call_next(request)
 
-    async def _take_turn(self, request: PlatformRequest, config: RateLimitConfig) -> None:
+    async def _take_turn(self, request: PlatformRequest, config: RateLimitSettings) -> None:
         turn = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
         if turn is None:
             self._emit(AttemptRejected(call=request.call.info, guard="rate_limit"))

@@ -19,61 +19,66 @@ from middleware.clock import Clock
 from middleware.errors import (
     CallError,
     CircuitOpenError,
+    LocalRejectionError,
     NotFoundError,
-    RefusedError,
     RequestNotSentError,
     ResponseLostError,
     StatusError,
 )
 from middleware.events import Listener, RetryAbandoned, RetryBudgetExhausted, RetryScheduled
 from middleware.records import StopReason
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["RetryBudget", "RetryBudgetConfig", "RetryConfig", "RetryMiddleware", "RetryPolicy"]
+__all__ = ["RetryBudget", "RetryBudgetSettings", "RetryMiddleware", "RetryPolicy", "RetrySettings"]
 
 _JITTER_SHARE, _JITTER_CAP_S = 0.1, 1.0
 _GRAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryConfig(Settings):
+class RetrySettings(Settings):
     """How often and after which wait an attempt is repeated."""
 
     max_attempts: Annotated[
-        int, Knob(doc="Total tries of one call, the first included.", ge=1, le=10, source="AWS standard mode")
+        int, SettingSpec(doc="Total tries of one call, the first included.", ge=1, le=10, source="AWS standard mode")
     ] = 3
     base_delay_s: Annotated[
-        float, Knob(doc="Backoff ceiling before the first retry; doubles each time.", unit="s", ge=0, le=60)
+        float, SettingSpec(doc="Backoff ceiling before the first retry; doubles each time.", unit="s", ge=0, le=60)
     ] = 0.1
-    max_delay_s: Annotated[float, Knob(doc="Highest backoff ceiling.", unit="s", ge=0, le=600)] = 5.0
+    max_delay_s: Annotated[float, SettingSpec(doc="Highest backoff ceiling.", unit="s", ge=0, le=600)] = 5.0
     throttle_base_delay_s: Annotated[
         float,
-        Knob(doc="As base_delay_s, after 429 or 503 with Retry-After.", unit="s", ge=0, le=60, source="AWS, 2026 mode"),
+        SettingSpec(
+            doc="As base_delay_s, after 429 or 503 with Retry-After.", unit="s", ge=0, le=60, source="AWS, 2026 mode"
+        ),
     ] = 1.0
     throttle_max_delay_s: Annotated[
-        float, Knob(doc="As max_delay_s, after 429 or 503 with Retry-After.", unit="s", ge=0, le=600)
+        float, SettingSpec(doc="As max_delay_s, after 429 or 503 with Retry-After.", unit="s", ge=0, le=600)
     ] = 20.0
     retry_after_max_s: Annotated[
-        float, Knob(doc="Longest Retry-After that is waited for; above it the call gives up.", unit="s", ge=0, le=3600)
+        float,
+        SettingSpec(doc="Longest Retry-After that is waited for; above it the call gives up.", unit="s", ge=0, le=3600),
     ] = 20.0
     min_attempt_s: Annotated[
         float,
-        Knob(doc="A retry that would have less time than this before the deadline is not made.", unit="s", ge=0, le=60),
+        SettingSpec(
+            doc="A retry that would have less time than this before the deadline is not made.", unit="s", ge=0, le=60
+        ),
     ] = 0.005
     accept_already_deleted: Annotated[
-        bool, Knob(doc="A DELETE answered 404 or 410 after an attempt that may have done it is a success.")
+        bool, SettingSpec(doc="A DELETE answered 404 or 410 after an attempt that may have done it is a success.")
     ] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryBudgetConfig(Settings):
+class RetryBudgetSettings(Settings):
     """Bound on the load that retries and hedges add."""
 
-    enabled: Annotated[bool, Knob(doc="Bound the retries of a service by its traffic.", shared=True)] = True
+    enabled: Annotated[bool, SettingSpec(doc="Bound the retries of a service by its traffic.", shared=True)] = True
     ratio: Annotated[
         float,
-        Knob(
+        SettingSpec(
             doc="Retries allowed per call started in the window.",
             ge=0,
             le=10,
@@ -81,9 +86,9 @@ class RetryBudgetConfig(Settings):
             source="Finagle, Envoy: 20 %",
         ),
     ] = 0.2
-    ttl_s: Annotated[float, Knob(doc="Length of the window.", unit="s", ge=1, le=600, shared=True)] = 10.0
+    ttl_s: Annotated[float, SettingSpec(doc="Length of the window.", unit="s", ge=1, le=600, shared=True)] = 10.0
     min_per_s: Annotated[
-        float, Knob(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000, shared=True)
+        float, SettingSpec(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000, shared=True)
     ] = 1.0
 
 
@@ -99,27 +104,27 @@ class RetryBudget:
     def __init__(self) -> None:
         self._calls: deque[tuple[float, int]] = deque()
         self._retries: deque[tuple[float, int]] = deque()
-        self._told_at = float("-inf")
+        self._last_reported_at = float("-inf")
         self._lock = threading.Lock()
 
-    def deposit(self, now: float, config: RetryBudgetConfig) -> None:
+    def deposit(self, now: float, config: RetryBudgetSettings) -> None:
         """Count a call that starts at *now*."""
         if config.enabled:
             with self._lock:
                 _count(self._calls, now)
 
-    def balance(self, now: float, config: RetryBudgetConfig) -> float | None:
+    def balance(self, now: float, config: RetryBudgetSettings) -> float | None:
         """Retries that may still be decided at *now*; None when the budget is off."""
         if not config.enabled:
             return None
         with self._lock:
             return self._balance(now, config)
 
-    def _balance(self, now: float, config: RetryBudgetConfig) -> float:
+    def _balance(self, now: float, config: RetryBudgetSettings) -> float:
         since = now - config.ttl_s
         return config.min_per_s * config.ttl_s + config.ratio * _sum(self._calls, since) - _sum(self._retries, since)
 
-    def withdraw(self, now: float, config: RetryBudgetConfig) -> bool:
+    def withdraw(self, now: float, config: RetryBudgetSettings) -> bool:
         """Pay for one retry at *now*; False, and nothing paid, when the balance is below one."""
         if not config.enabled:
             return True
@@ -131,12 +136,12 @@ class RetryBudget:
             _count(self._retries, now, lasts_s=_GRAIN_S)
             return True
 
-    def is_first_refusal(self, now: float, config: RetryBudgetConfig) -> bool:
+    def is_first_refusal(self, now: float, config: RetryBudgetSettings) -> bool:
         """True once per window: engineers are told of an exhausted budget, not of every refusal."""
         with self._lock:
-            if now - self._told_at < config.ttl_s:
+            if now - self._last_reported_at < config.ttl_s:
                 return False
-            self._told_at = now
+            self._last_reported_at = now
             return True
 
 
@@ -182,10 +187,10 @@ class RetryPolicy:
                 return keyed
             return repeatable and status in {408, 500, 502, 503, 504}  # R11
         if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
-            return not isinstance(error, RefusedError)  # R11, R37
+            return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
 
-    def delay_s(self, error: BaseException, attempt: int, config: RetryConfig) -> float:
+    def delay_s(self, error: BaseException, attempt: int, config: RetrySettings) -> float:
         """
         Seconds to wait after *attempt* failed with *error*.
 
@@ -251,7 +256,7 @@ class RetryMiddleware:
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Make the first attempt; enter the engine only when its failure may be retried."""
         call = request.call
-        self._budget.deposit(self._clock.now(), call.settings(RetryBudgetConfig))
+        self._budget.deposit(self._clock.now(), call.settings(RetryBudgetSettings))
         call.tries += 1
         try:
             return await call_next(request.for_attempt(request.attempt))
@@ -287,7 +292,7 @@ class RetryMiddleware:
             NotFoundError: Nothing says that it was this call that deleted it.
         """
         call = request.call
-        accepts = call.settings(RetryConfig).accept_already_deleted
+        accepts = call.settings(RetrySettings).accept_already_deleted
         if request.method == "DELETE" and accepts and _may_be_deleted(call):  # R13
             with suppress(Exception):  # decode is the connector's: an operation that needs a document has none here
                 data = {} if request.decode is None else request.decode({})
@@ -297,7 +302,7 @@ class RetryMiddleware:
 
     async def _retry(self, request: PlatformRequest, call_next: Handler, first: CallError) -> PlatformResponse:
         """Repeat the attempt that failed with *first* until one succeeds or a reason to stop holds."""
-        call, config = request.call, request.call.settings(RetryConfig)
+        call, config = request.call, request.call.settings(RetrySettings)
         last, waited_s = first, 0.0
 
         async def attempt() -> PlatformResponse:
@@ -334,7 +339,7 @@ class RetryMiddleware:
                 )
                 return True
             last.__traceback__ = None  # dealt with; whoever was told of it must not keep the request by its frames
-            balance = self._budget.balance(self._clock.now(), call.settings(RetryBudgetConfig))
+            balance = self._budget.balance(self._clock.now(), call.settings(RetryBudgetSettings))
             self._emit(
                 RetryScheduled(
                     call=call.info, attempt=call.attempts, delay_s=delay_s, error=last, budget_balance=balance
@@ -347,7 +352,7 @@ class RetryMiddleware:
     def _stop_reason(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
         """Name the first reason to stop that holds; the budget comes last because asking it withdraws."""
         call, now = request.call, self._clock.now()
-        config = call.settings(RetryConfig)
+        config = call.settings(RetrySettings)
         if call.tries >= call.max_attempts:  # R10
             return "max_attempts"
         if self._circuit_is_open(request):  # R10, R37
@@ -357,11 +362,11 @@ class RetryMiddleware:
             return "retry_after_max"
         if now + delay_s + config.min_attempt_s >= call.deadline_at:  # R10, R16
             return "deadline"
-        return "" if self.pays_for_another(call) else "budget"  # R10
+        return "" if self.try_withdraw(call) else "budget"  # R10
 
-    def pays_for_another(self, call: Call) -> bool:
+    def try_withdraw(self, call: Call) -> bool:
         """Withdraw one retry or hedge of *call* from the service's budget; tell of a refusal."""
-        now, config = self._clock.now(), call.settings(RetryBudgetConfig)
+        now, config = self._clock.now(), call.settings(RetryBudgetSettings)
         if self._budget.withdraw(now, config):
             return True
         balance = self._budget.balance(now, config) or 0.0

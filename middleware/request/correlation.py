@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced, Listener
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["CORRELATION_HEADER", "CorrelationConfig", "CorrelationMiddleware", "choose_correlation_id"]
+__all__ = ["CORRELATION_HEADER", "CorrelationMiddleware", "CorrelationSettings", "choose_correlation_id"]
 
 CORRELATION_HEADER = "x-correlation-id"
 
@@ -25,12 +25,12 @@ _UUID = re.compile(r"(?:urn:uuid:)?[{(]?([0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CorrelationConfig(Settings):
+class CorrelationSettings(Settings):
     """What becomes of a response with another correlation id than the request's."""
 
     verify_echo: Annotated[
         bool,
-        Knob(
+        SettingSpec(
             shared=True,
             doc="A response with the correlation id of another call is lost: it is not used, its connection is closed.",
         ),
@@ -91,7 +91,7 @@ class CorrelationMiddleware:
         others = found - {ours}
         if not others:
             self._echoes = True
-        elif self._echoes and not _is_from_cache(headers) and request.call.settings(CorrelationConfig).verify_echo:
+        elif self._echoes and not _is_from_cache(headers) and request.call.settings(CorrelationSettings).verify_echo:
             other = str(min(others))
             self._emit(CorrelationIdMismatched(call=request.call.info, received=other))
             raise ResponseLostError("the response carries another call's correlation id", request_sent="maybe")  # R53

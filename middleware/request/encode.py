@@ -14,12 +14,12 @@ from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlencode
 
 from middleware.errors import InvalidArgumentError
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import IDEMPOTENCY_HEADER, KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
 
 from .header_values import MAX_TOKEN, is_token
 
-__all__ = ["EncodeMiddleware", "IdempotencyConfig", "encode_body", "encode_target"]
+__all__ = ["EncodeMiddleware", "IdempotencySettings", "encode_body", "encode_target"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -32,12 +32,12 @@ _MAX_TARGET = 8192  # what common servers accept as a request line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencyConfig(Settings):
+class IdempotencySettings(Settings):
     """Whether a service honours the Idempotency-Key header."""
 
     honors_key: Annotated[
         bool,
-        Knob(
+        SettingSpec(
             doc="The service honours Idempotency-Key: writes carry one and are retried like reads.",
             source="draft-ietf-httpapi-idempotency-key-header: a client cannot assume support",
         ),
@@ -192,7 +192,7 @@ class EncodeMiddleware:
         request.content = encode_body(request.json_body)  # R14
         if request.content is not None:
             request.headers["content-type"] = "application/json"
-        if request.call.settings(IdempotencyConfig).honors_key and request.method in KEYED_METHODS:
+        if request.call.settings(IdempotencySettings).honors_key and request.method in KEYED_METHODS:
             request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())  # R50
         request.target = encode_target(request.path, request.path_params, request.params)
         return await call_next(request)

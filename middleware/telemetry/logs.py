@@ -84,13 +84,13 @@ class LogListener:
         trace_ids: Gives the ids of the current span, for the line's fields.
 
     Attributes:
-        hears: Events that have a line.
+        event_types: Events that have a line.
     """
 
     def __init__(self, trace_ids: Callable[[], Mapping[str, str]] = dict) -> None:
         self._trace_ids = trace_ids
         self._channels = {name: _Channel(name) for name in (LOGGER_NAME, ATTEMPT_LOGGER_NAME)}
-        self.hears = frozenset(_LINES)
+        self.event_types = frozenset(_LINES)
 
     def __call__(self, event: Event) -> None:
         """Write the line for *event*."""

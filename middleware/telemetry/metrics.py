@@ -56,7 +56,7 @@ class MetricsListener:
         base_url: Of the service, for `server.address` and `server.port`.
 
     Attributes:
-        hears: Events that are recorded.
+        event_types: Events that are recorded.
     """
 
     def __init__(self, provider: MeterProvider | None, version: str, *, service: str, base_url: str) -> None:
@@ -85,7 +85,7 @@ class MetricsListener:
             SettingsRejected: self._settings_rejected,
             SettingsReloaded: self._settings_reloaded,
         }
-        self.hears = frozenset(self._recorders)
+        self.event_types = frozenset(self._recorders)
 
     def _make_instruments(self, meter: Meter) -> None:
         self._requests = _histogram(meter, semconv.METRIC_REQUEST_DURATION)

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 
-from middleware.errors import CallError, RejectedError, StatusError, error_type
+from middleware.errors import CallError, OperationFailedError, StatusError, error_type
 from middleware.events import (
     AttemptFinished,
     AttemptQueued,
@@ -112,14 +112,14 @@ class SafeTracer:
 
     def end(self, span: Span, token: Token[context.Context] | None) -> None:
         """Make the span that was current before *span* current again, and end it."""
-        self.come_back(token)
+        self.detach(token)
         try:
             span.end()
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
 
-    def stand_back(self) -> Token[context.Context] | None:
-        """Tell instrumentations of HTTP libraries to stand back without a span; `come_back` takes what this returns."""
+    def suppress_instrumentation(self) -> Token[context.Context] | None:
+        """Tell instrumentations of HTTP libraries to stand back without a span; `detach` takes what this returns."""
         try:
             here = context.get_current()
             return context.attach(context.Context({**here, **_SUPPRESS}) if here else _SUPPRESSED)
@@ -127,8 +127,8 @@ class SafeTracer:
             self.dropped += 1
             return None
 
-    def come_back(self, token: Token[context.Context] | None) -> None:
-        """Undo `stand_back`."""
+    def detach(self, token: Token[context.Context] | None) -> None:
+        """Undo `suppress_instrumentation`."""
         try:
             if token is not None:
                 context.detach(token)
@@ -199,11 +199,11 @@ class AttemptTracingMiddleware:
         """Run the attempt under its span, with a `traceparent` of its own; without an SDK, with the caller's."""
         if self._tracer.is_idle:
             request.headers.update(self._tracer.headers())
-            token = self._tracer.stand_back()
+            token = self._tracer.suppress_instrumentation()
             try:
                 return await call_next(request)
             finally:
-                self._tracer.come_back(token)
+                self._tracer.detach(token)
         call = request.call
         method = name = request.method
         attributes: dict[str, Any] = {
@@ -235,11 +235,11 @@ class SpanListener:
     Writes events onto our own current span: the call's, or the attempt's for what happens inside an attempt.
 
     Attributes:
-        hears: Events that a span tells of.
+        event_types: Events that a span tells of.
     """
 
     def __init__(self) -> None:
-        self.hears = frozenset(_WRITERS)
+        self.event_types = frozenset(_WRITERS)
 
     def __call__(self, event: Event) -> None:
         """Add what *event* tells to the current span."""
@@ -290,7 +290,7 @@ def _failed(error: Exception) -> Status:
     Where a server said something the text is left out: the conventions want none that the status code tells, and
     an answer's words are part of its body.
     """
-    if not isinstance(error, CallError) or isinstance(error, StatusError | RejectedError):
+    if not isinstance(error, CallError) or isinstance(error, StatusError | OperationFailedError):
         return Status(StatusCode.ERROR)
     return Status(StatusCode.ERROR, redact(error.reason))
 

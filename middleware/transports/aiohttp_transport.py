@@ -24,9 +24,9 @@ from middleware.errors import CallError, ClientClosedError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
 from .exchange import (
-    FRESH_S,
+    MAX_IDLE_FOR_UNSAFE_S,
     TlsContext,
-    TransportConfig,
+    TransportSettings,
     answer,
     check_headers,
     env_proxies,
@@ -97,15 +97,15 @@ class _Sessions:
         config: The settings.
     """
 
-    def __init__(self, config: TransportConfig) -> None:
+    def __init__(self, config: TransportSettings) -> None:
         self._connectors: list[_Connector] = []
         self._busy = 0
         self._closing = False
         self._closer: asyncio.Task[None]  # kept, since the event loop holds tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
-        self._once = self._session(config, min(FRESH_S, config.keepalive_expiry_s))
+        self._once = self._session(config, min(MAX_IDLE_FOR_UNSAFE_S, config.keepalive_expiry_s))
 
-    def _session(self, config: TransportConfig, expiry_s: float) -> aiohttp.ClientSession:
+    def _session(self, config: TransportSettings, expiry_s: float) -> aiohttp.ClientSession:
         connector = _Connector(limit=0, keepalive_timeout=expiry_s)
         connector.used = weakref.WeakSet()
         self._connectors.append(connector)
@@ -178,7 +178,7 @@ class AiohttpTransport:
         ConfigError: A file or a proxy that the settings ask for cannot be used.
     """
 
-    def __init__(self, config: TransportConfig, clock: Clock) -> None:
+    def __init__(self, config: TransportSettings, clock: Clock) -> None:
         self._config = config
         self._clock = clock
         self._closed = False
@@ -190,7 +190,7 @@ class AiohttpTransport:
         """Send *request* to *url* once and read the whole answer; errors as for the default transport."""
         if self._closed:
             raise ClientClosedError("the client is closed")
-        sessions = self._sessions.here()
+        sessions = self._sessions.get()
         exchange = _Exchange(request.attempt)
         token = _current.set(exchange)
         session = sessions.begin(idempotent=request.is_repeatable)
@@ -213,16 +213,16 @@ class AiohttpTransport:
         """Close idle connections now and busy ones when their attempt ends; idempotent."""
         self._closed = True
         here = asyncio.get_running_loop()
-        for loop, sessions in self._sessions.take_all():
+        for loop, sessions in self._sessions.drain():
             if loop is here:
                 await sessions.close()
             else:
                 asyncio.run_coroutine_threadsafe(sessions.close(), loop)
 
-    def close_soon(self) -> None:
+    def request_close(self) -> None:
         """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
         self._closed = True
-        for loop, sessions in self._sessions.take_all():
+        for loop, sessions in self._sessions.drain():
             asyncio.run_coroutine_threadsafe(sessions.close(), loop)
 
     async def _exchange(

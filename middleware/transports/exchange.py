@@ -30,14 +30,14 @@ from middleware.errors import (
 from middleware.problem import parse_problem
 from middleware.redaction import query_values, redact
 from middleware.retry_after import parse_retry_after
-from middleware.settings import Knob, Settings
+from middleware.settings import Settings, SettingSpec
 from middleware.types import PlatformRequest, PlatformResponse
 
 __all__ = [
     "BODY_METHODS",
-    "FRESH_S",
+    "MAX_IDLE_FOR_UNSAFE_S",
     "TlsContext",
-    "TransportConfig",
+    "TransportSettings",
     "answer",
     "check_headers",
     "env_proxies",
@@ -51,7 +51,7 @@ __all__ = [
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 """Methods that send `Content-Length: 0` where they have no body (RFC 9110 section 8.6)."""
 
-FRESH_S = 1.0
+MAX_IDLE_FOR_UNSAFE_S = 1.0
 """
 Longest idle time, in seconds, after which a connection may carry a request that must not be repeated.
 
@@ -66,22 +66,25 @@ _LIBRARIES = ("httpcore", "aiohttp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TransportConfig(Settings):
+class TransportSettings(Settings):
     """The wire."""
 
     library: Annotated[
         str,
-        Knob(shared=True, doc="HTTP library under the stack; aiohttp needs the extra of its name.", choices=_LIBRARIES),
+        SettingSpec(
+            shared=True, doc="HTTP library under the stack; aiohttp needs the extra of its name.", choices=_LIBRARIES
+        ),
     ] = "httpcore"
     connect_timeout_s: Annotated[
-        float, Knob(shared=True, doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx")
+        float,
+        SettingSpec(shared=True, doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx"),
     ] = 5.0
     max_response_bytes: Annotated[
-        int, Knob(shared=True, doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
+        int, SettingSpec(shared=True, doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
     ] = 8 * 1024 * 1024
     max_header_bytes: Annotated[
         int,
-        Knob(
+        SettingSpec(
             shared=True,
             doc="Largest head of a response: status line and headers.",
             unit="bytes",
@@ -92,19 +95,21 @@ class TransportConfig(Settings):
     ] = 64 * 1024
     keepalive_expiry_s: Annotated[
         float,
-        Knob(shared=True, doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx"),
+        SettingSpec(
+            shared=True, doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx"
+        ),
     ] = 5.0
     ca_file: Annotated[
-        str, Knob(shared=True, doc="PEM file of the authorities to trust instead of the public ones.")
+        str, SettingSpec(shared=True, doc="PEM file of the authorities to trust instead of the public ones.")
     ] = ""
     client_certificate_file: Annotated[
-        str, Knob(shared=True, doc="PEM file of the certificate to show to servers; may hold its key too.")
+        str, SettingSpec(shared=True, doc="PEM file of the certificate to show to servers; may hold its key too.")
     ] = ""
     client_key_file: Annotated[
-        str, Knob(shared=True, doc="PEM file of that certificate's key, without a passphrase.")
+        str, SettingSpec(shared=True, doc="PEM file of that certificate's key, without a passphrase.")
     ] = ""
     trust_env: Annotated[
-        bool, Knob(shared=True, doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")
+        bool, SettingSpec(shared=True, doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")
     ] = False
 
 
@@ -119,7 +124,7 @@ class TlsContext:
         ConfigError: A file of the settings cannot be used; names the setting.
     """
 
-    def __init__(self, config: TransportConfig) -> None:
+    def __init__(self, config: TransportSettings) -> None:
         self._lock = threading.Lock()
         private = config.ca_file or config.client_certificate_file or config.client_key_file
         # Early where it can fail; late where it costs 35 ms that plain HTTP need not spend.
@@ -136,22 +141,22 @@ class TlsContext:
             return self._context
 
 
-def _private_context(config: TransportConfig) -> ssl.SSLContext:
+def _private_context(config: TransportSettings) -> ssl.SSLContext:
     try:
         public = not config.ca_file
         context = (
             httpx.create_ssl_context(trust_env=False) if public else ssl.create_default_context(cafile=config.ca_file)
         )
     except OSError as error:
-        raise ConfigError(f"TransportConfig.ca_file: cannot be used: {error}") from None
+        raise ConfigError(f"TransportSettings.ca_file: cannot be used: {error}") from None
     if config.client_key_file and not config.client_certificate_file:
-        raise ConfigError("TransportConfig.client_key_file: needs client_certificate_file")
+        raise ConfigError("TransportSettings.client_key_file: needs client_certificate_file")
     if config.client_certificate_file:
         key_file = config.client_key_file or None
         try:
             context.load_cert_chain(config.client_certificate_file, key_file, password=_no_passphrase)
         except (OSError, ValueError) as error:
-            names = "TransportConfig.client_certificate_file, client_key_file"
+            names = "TransportSettings.client_certificate_file, client_key_file"
             raise ConfigError(f"{names}: cannot be used: {error}") from None
     return context
 
@@ -160,7 +165,7 @@ def _no_passphrase() -> str:
     raise ValueError("the key has a passphrase")  # else OpenSSL would ask for it on the terminal
 
 
-def env_proxies(config: TransportConfig) -> dict[str, str]:
+def env_proxies(config: TransportSettings) -> dict[str, str]:
     """
     Proxies of the environment by scheme; none when the settings do not ask for them.
 
@@ -179,7 +184,9 @@ def env_proxies(config: TransportConfig) -> dict[str, str]:
         except ValueError:  # what urlsplit says of a port or an IPv6 address
             usable = False
         if not usable:
-            raise ConfigError(f"TransportConfig.trust_env: the environment's proxy for {scheme} is not an http(s) URL")
+            raise ConfigError(
+                f"TransportSettings.trust_env: the environment's proxy for {scheme} is not an http(s) URL"
+            )
     return proxies
 
 
@@ -196,7 +203,7 @@ def wire_headers(request: PlatformRequest) -> list[tuple[bytes, bytes]]:
 
 
 def check_headers(
-    request: PlatformRequest, raw: Iterable[tuple[bytes, bytes]], config: TransportConfig
+    request: PlatformRequest, raw: Iterable[tuple[bytes, bytes]], config: TransportSettings
 ) -> dict[str, str]:
     """
     Return headers by their names in lower case, repeated ones joined, secrets left out.
@@ -220,12 +227,12 @@ def check_headers(
     return headers
 
 
-def head_too_large(config: TransportConfig) -> ResponseTooLargeError:
+def head_too_large(config: TransportSettings) -> ResponseTooLargeError:
     """Make the error for a head beyond the limit."""
     return ResponseTooLargeError(f"response head larger than {config.max_header_bytes} bytes", request_sent="yes")
 
 
-async def read_body(pieces: AsyncIterable[bytes], headers: Mapping[str, str], config: TransportConfig) -> bytes:
+async def read_body(pieces: AsyncIterable[bytes], headers: Mapping[str, str], config: TransportSettings) -> bytes:
     """
     Read a raw body and inflate it in bounded pieces.
 

@@ -23,9 +23,9 @@ from middleware.types import PlatformRequest, PlatformResponse
 
 from .exchange import (
     BODY_METHODS,
-    FRESH_S,
+    MAX_IDLE_FOR_UNSAFE_S,
     TlsContext,
-    TransportConfig,
+    TransportSettings,
     answer,
     check_headers,
     env_proxies,
@@ -153,7 +153,7 @@ class HttpcoreTransport:
         ConfigError: A file or a proxy that the settings ask for cannot be used.
     """
 
-    def __init__(self, config: TransportConfig, clock: Clock) -> None:
+    def __init__(self, config: TransportSettings, clock: Clock) -> None:
         self._config = config
         self._clock = clock
         self._closed = False
@@ -179,8 +179,8 @@ class HttpcoreTransport:
             raise ClientClosedError("the client is closed")
         cut = url.find("/", len("https://"))
         origin, target = self._origin(url[:cut]), url[cut:]
-        idle = self._idle.here()
-        longest_s = self._config.keepalive_expiry_s if request.is_repeatable else FRESH_S
+        idle = self._idle.get()
+        longest_s = self._config.keepalive_expiry_s if request.is_repeatable else MAX_IDLE_FOR_UNSAFE_S
         connection = idle.take(origin, longest_s)
         if connection is not None:
             with suppress(RequestNotSentError):  # it died after it was looked at, and before the first byte
@@ -189,13 +189,13 @@ class HttpcoreTransport:
 
     async def aclose(self) -> None:
         """Close idle connections now and busy ones when their attempt ends; idempotent."""
-        self.close_soon()
+        self.request_close()
         await asyncio.sleep(0)  # the loop closes the sockets of this thread in its next round
 
-    def close_soon(self) -> None:
+    def request_close(self) -> None:
         """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
         self._closed = True
-        for loop, idle in self._idle.take_all():
+        for loop, idle in self._idle.drain():
             loop.call_soon_threadsafe(idle.close)
 
     async def _attempt(

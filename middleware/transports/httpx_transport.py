@@ -11,7 +11,7 @@ from middleware.clock import Clock
 from middleware.errors import ClientClosedError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
-from .exchange import TransportConfig, answer, check_headers, failure, read_body, wire_headers
+from .exchange import TransportSettings, answer, check_headers, failure, read_body, wire_headers
 
 __all__ = ["HttpxTransport"]
 
@@ -30,7 +30,7 @@ class HttpxTransport:
         inner: Is not closed by `aclose`: whoever made it closes it.
     """
 
-    def __init__(self, config: TransportConfig, clock: Clock, inner: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, config: TransportSettings, clock: Clock, inner: httpx.AsyncBaseTransport) -> None:
         self._config = config
         self._clock = clock
         self._inner = inner

@@ -8,22 +8,22 @@ from middleware.clock import Clock
 from middleware.errors import ConfigError
 from middleware.types import Transport
 
-from .exchange import TransportConfig
+from .exchange import TransportSettings
 from .httpcore_transport import HttpcoreTransport
 from .httpx_transport import HttpxTransport
 
-__all__ = ["OwnTransport", "TransportConfig", "as_transport", "make_transport"]
+__all__ = ["ClosableTransport", "TransportSettings", "as_transport", "make_transport"]
 
 
-class OwnTransport(Transport, Protocol):
+class ClosableTransport(Transport, Protocol):
     """A transport whose connections are ours to close."""
 
-    def close_soon(self) -> None:
+    def request_close(self) -> None:
         """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
         ...
 
 
-def make_transport(config: TransportConfig, clock: Clock) -> OwnTransport:
+def make_transport(config: TransportSettings, clock: Clock) -> ClosableTransport:
     """
     Make the transport that the settings ask for.
 
@@ -36,12 +36,12 @@ def make_transport(config: TransportConfig, clock: Clock) -> OwnTransport:
         from .aiohttp_transport import AiohttpTransport
     except ImportError:
         extra = "mozaiks-connector-runtime[aiohttp]"
-        raise ConfigError(f"TransportConfig.library: aiohttp is not installed; install {extra}") from None
+        raise ConfigError(f"TransportSettings.library: aiohttp is not installed; install {extra}") from None
     return AiohttpTransport(config, clock)
 
 
 def as_transport(
-    given: Transport | httpx.AsyncBaseTransport | None, config: TransportConfig, clock: Clock
+    given: Transport | httpx.AsyncBaseTransport | None, config: TransportSettings, clock: Clock
 ) -> Transport:
     """
     Take a transport as it is, wrap an httpx one, or make the one that the settings ask for.

@@ -128,7 +128,7 @@ class _Story:
     async def tell(self) -> list[Step]:
         from runtime.connectors.loader import ConnectorConfig, load_connectors
         from runtime.gateway import DEFAULT_API_KEY
-        from runtime.settings import Policies
+        from runtime.settings import ResolvedSettings
 
         await self._step(
             "Self-hosted mode: mocks answer, nothing is sent", self._self_hosted, load_connectors(ConnectorConfig())
@@ -139,7 +139,7 @@ class _Story:
             api_key=DEFAULT_API_KEY,
             telemetry=self._recorder.handle.telemetry,
             # As in production, but the circuit stays open for one second instead of five.
-            policies=Policies(
+            policies=ResolvedSettings(
                 {"circuit_breaker": {"open_s": 1.0}, "services": {"hosting": {"idempotency": {"honors_key": True}}}}
             ),
         )

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
-from middleware.errors import ConfigError, DecodeError, forget_locals
+from middleware.errors import ConfigError, DecodeError, clear_traceback_locals
 from middleware.events import SettingsRejected, SettingsReloaded
 from middleware.records import CallInfo
 from middleware.request.auth import check_api_key
 from middleware.request.correlation import choose_correlation_id
-from middleware.stack import FixedPolicy, PolicySource, SettingsChange, StackConfig, Telemetry, build_stack
+from middleware.stack import FixedSettings, SettingsChange, SettingsSource, StackSettings, Telemetry, build_stack
 from middleware.transports.registry import as_transport
 from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
@@ -175,7 +175,7 @@ class PlatformHttpClient:
         api_key: str | None = None,
         *,
         service: str = "platform",
-        policies: StackConfig | PolicySource | None = None,
+        policies: StackSettings | SettingsSource | None = None,
         transport: Any = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -183,8 +183,8 @@ class PlatformHttpClient:
     ) -> None:
         self.base_url = check_base_url(base_url)
         self.service = service
-        given = StackConfig() if policies is None else policies
-        self._policies: PolicySource = FixedPolicy(given) if isinstance(given, StackConfig) else given
+        given = StackSettings() if policies is None else policies
+        self._policies: SettingsSource = FixedSettings(given) if isinstance(given, StackSettings) else given
         self._clock = clock or SystemClock()
         self._owns_transport = transport is None
         self._transport = as_transport(transport, self.policy().transport, self._clock)
@@ -207,7 +207,7 @@ class PlatformHttpClient:
         """Names of the stack's layers, outermost first."""
         return self._stack.describe()
 
-    def policy(self, operation: str = "") -> StackConfig:
+    def policy(self, operation: str = "") -> StackSettings:
         """Settings in force for *operation* now; without it, those of the service at large."""
         return self._policies.of(self.service, operation)
 
@@ -256,7 +256,7 @@ class PlatformHttpClient:
         try:
             return await self._stack.handle(request)
         except BaseException as error:
-            forget_locals(error)  # R52
+            clear_traceback_locals(error)  # R52
             raise
         finally:
             del request

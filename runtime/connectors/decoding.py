@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_typ
 
 from pydantic import TypeAdapter, ValidationError
 
-from middleware.errors import DecodeError, RejectedError
+from middleware.errors import DecodeError, OperationFailedError
 from middleware.problem import problem_of
 
 __all__ = ["Spellings", "decode_page", "decoder", "refuse_failure", "succeeded"]
@@ -173,11 +173,11 @@ def refuse_failure(document: Any) -> Any:
     `ok` says the same as `success`.
 
     Raises:
-        RejectedError: It is; carries what the body says.
+        OperationFailedError: It is; carries what the body says.
     """
     failed = isinstance(document, Mapping) and document.get("error")
     if failed and any(flag is False for _, flag in _said(document, *_OUTRIGHT)):
-        raise RejectedError(problem_of(dict(document)))
+        raise OperationFailedError(problem_of(dict(document)))
     return document
 
 
@@ -223,7 +223,7 @@ def succeeded(document: Any) -> bool:
     inside `operation`, which the second generation wraps around what it does.
 
     Raises:
-        RejectedError: It did not work, and the response has an `error`; carries what the body says.
+        OperationFailedError: It did not work, and the response has an `error`; carries what the body says.
         DecodeError: A flag is neither true nor false.
     """
     if isinstance(document, bool):
@@ -244,7 +244,7 @@ def _worked(document: Mapping[str, Any], failed: frozenset[str]) -> bool:
         and (bool(flags) or not error)
     )
     if not worked and error:
-        raise RejectedError(problem_of(dict(document)))
+        raise OperationFailedError(problem_of(dict(document)))
     return worked
 
 

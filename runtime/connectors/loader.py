@@ -15,10 +15,18 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, get_type_hints
 
 from middleware.clock import SystemClock
-from middleware.errors import ConfigError, forget_locals
+from middleware.errors import ConfigError, clear_traceback_locals
 from middleware.stack import Telemetry
-from middleware.transports.registry import OwnTransport, TransportConfig, make_transport
-from runtime.settings import FILE_VARIABLE, PREFIX, REQUIRE_VARIABLE, LivePolicies, Policies, known_variables, no_such
+from middleware.transports.registry import ClosableTransport, TransportSettings, make_transport
+from runtime.settings import (
+    FILE_VARIABLE,
+    PREFIX,
+    REQUIRE_VARIABLE,
+    LiveSettings,
+    ResolvedSettings,
+    known_variables,
+    no_such,
+)
 from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
 from runtime.settings.typos import look_alikes
 
@@ -73,7 +81,7 @@ class ConnectorConfig:
     gateway_base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
     core_base_url: str | None = None
-    policies: Policies | LivePolicies = field(default_factory=Policies, compare=False)
+    policies: ResolvedSettings | LiveSettings = field(default_factory=ResolvedSettings, compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
     mode_reason: str = field(default="", compare=False)
 
@@ -138,11 +146,11 @@ class ConnectorConfig:
         )
 
 
-def _policies(environ: Mapping[str, str], settings: Mapping[str, Any] | None) -> Policies | LivePolicies:
+def _policies(environ: Mapping[str, str], settings: Mapping[str, Any] | None) -> ResolvedSettings | LiveSettings:
     file, services = environ.get(FILE_VARIABLE, "").strip(), services_and_operations()
     if file:
-        return LivePolicies(settings, environ=environ, file=Path(file), services=services)
-    return Policies(settings, environ=environ, services=services)
+        return LiveSettings(settings, environ=environ, file=Path(file), services=services)
+    return ResolvedSettings(settings, environ=environ, services=services)
 
 
 def _collect(make: Callable[[], _T], found: list[str]) -> _T | None:
@@ -191,17 +199,17 @@ class ConnectorBundle:
     payment: PaymentConnector
     mode: Literal["managed", "self_hosted"]
     mode_reason: str = field(default="", compare=False)
-    _transports: tuple[OwnTransport, ...] = field(default=(), repr=False, compare=False)
+    _transports: tuple[ClosableTransport, ...] = field(default=(), repr=False, compare=False)
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
         for transport in self._transports:
             await transport.aclose()
 
-    def close_soon(self) -> None:
+    def request_close(self) -> None:
         """As `aclose`, from code that cannot wait."""
         for transport in self._transports:
-            transport.close_soon()
+            transport.request_close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,7 +231,7 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
-    transports: dict[TransportConfig, OwnTransport] = {}  # services with the same settings share connections
+    transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
 
     def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
@@ -252,18 +260,18 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
     for service, operations in services_and_operations().items():
         connector = getattr(bundle, service)
         for operation in operations:
-            setattr(connector, operation, _forgetful(getattr(connector, operation)))
+            setattr(connector, operation, _clearing_arguments(getattr(connector, operation)))
     return bundle
 
 
-def _forgetful(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _clearing_arguments(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Let the method's own frame forget its arguments, the token among them, when it ends with an error."""
 
     async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         try:
             return await coroutine
         except BaseException as error:
-            forget_locals(error)
+            clear_traceback_locals(error)
             raise
 
     @wraps(method)
@@ -353,7 +361,7 @@ def reset_connectors() -> None:
         _logged.clear()
         _frozen = None
     for bundle in bundles:
-        bundle.close_soon()
+        bundle.request_close()
 
 
 def is_managed_mode() -> bool:

@@ -1,12 +1,14 @@
 """Where settings come from, how they are merged, and which mode they ask for."""
 
+from middleware._internal.moved import announce_renames
+
 from .sources import (
     FILE_VARIABLE,
     PREFIX,
     REQUIRE_VARIABLE,
     EffectiveSetting,
-    LivePolicies,
-    Policies,
+    LiveSettings,
+    ResolvedSettings,
     Row,
     known_variables,
     no_such,
@@ -20,8 +22,8 @@ __all__ = [
     "PREFIX",
     "REQUIRE_VARIABLE",
     "EffectiveSetting",
-    "LivePolicies",
-    "Policies",
+    "LiveSettings",
+    "ResolvedSettings",
     "Row",
     "known_variables",
     "no_such",
@@ -29,3 +31,5 @@ __all__ = [
     "settings_table",
     "switch",
 ]
+
+announce_renames(__name__)

@@ -3,7 +3,7 @@ Settings of the stacks, from three sources and on four levels: generic, knows no
 
 A setting belongs to all services, to one service, or to one operation of a service. Sources, strongest first: the
 constructor, the environment, a TOML file. They are merged value by value on each level; then the most specific level
-wins. Names, types, bounds and the table in the README all come from the Knobs that the fields carry.
+wins. Names, types, bounds and the table in the README all come from the SettingSpecs that the fields carry.
 
 In the environment: `MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS`, `MOZAIKS_CONNECTORS_HOSTING__RETRY_MAX_ATTEMPTS`,
 `MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS`. In a file, and as nested mappings in the constructor:
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from middleware.errors import ConfigError
 from middleware.settings import Setting, settings_of
-from middleware.stack import SettingsChange, StackConfig
+from middleware.stack import SettingsChange, StackSettings
 
 from .typos import closest
 
@@ -36,8 +36,8 @@ __all__ = [
     "PREFIX",
     "REQUIRE_VARIABLE",
     "EffectiveSetting",
-    "LivePolicies",
-    "Policies",
+    "LiveSettings",
+    "ResolvedSettings",
     "Row",
     "known_variables",
     "no_such",
@@ -114,13 +114,13 @@ class EffectiveSetting(NamedTuple):
 
 def settings() -> Iterator[Row]:
     """List every setting of the stack, section by section."""
-    for section in fields(StackConfig):
+    for section in fields(StackSettings):
         if section.init:
             for setting in settings_of(section.default_factory):  # type: ignore[arg-type] # each section is a Settings class
                 yield Row(section.name, setting)
 
 
-class Policies:
+class ResolvedSettings:
     """
     One snapshot of all settings.
 
@@ -151,13 +151,13 @@ class Policies:
         self._given: _Layer = {}
         for layer in layers:  # R60: value by value, the stronger source later
             self._given.update(layer)
-        self._cache: dict[Level, StackConfig] = {}
+        self._cache: dict[Level, StackSettings] = {}
         for level in sorted({level for level, _ in self._given}, key=len):
             self._build(level, found)
         if found:
             raise ConfigError(found)
 
-    def of(self, service: str, operation: str = "") -> StackConfig:
+    def of(self, service: str, operation: str = "") -> StackSettings:
         """Settings in force for an operation, or for the service at large."""
         key = (service, operation)
         ready = self._cache.get(key)
@@ -180,7 +180,7 @@ class Policies:
             rows.append(EffectiveSetting(row.path, *(given or _Given(row.setting.default, "default"))))
         return rows
 
-    def changes_to(self, other: "Policies") -> tuple[str, ...]:
+    def changes_to(self, other: "ResolvedSettings") -> tuple[str, ...]:
         """One line per value that *other* has otherwise: name, old and new value."""
         mine, others = self._given, other._given  # noqa: SLF001 - of the same class
         lines = []
@@ -191,9 +191,9 @@ class Policies:
                 lines.append(f"{name}: {_told(before)} -> {_told(after)}")
         return tuple(lines)
 
-    def _build(self, level: Level, found: list[str]) -> StackConfig:
+    def _build(self, level: Level, found: list[str]) -> StackSettings:
         """Merge the levels up to *level*; a value out of bounds is told by its place, once."""
-        config = StackConfig()
+        config = StackSettings()
         for part in reversed(_levels(level)):  # R60: the most specific level last
             for (_, row), given in ((key, given) for key, given in self._given.items() if key[0] == part):
                 section = getattr(config, row.section)
@@ -268,7 +268,7 @@ def known_variables(services: Services | None) -> Iterator[str]:
 
 def _add(layer: _Layer, level: Level, row: Row, given: _Given, found: list[str]) -> None:
     """Put one value into *layer*, or its problem into *found*."""
-    if row.setting.knob.shared and len(level) == 2:  # noqa: PLR2004 - an operation's own
+    if row.setting.spec.shared and len(level) == 2:  # noqa: PLR2004 - an operation's own
         found.append(f"{given.origin}: all operations of a service share this; set it for the service")
     else:
         layer[level, row] = given
@@ -404,7 +404,7 @@ class _Document:
 # --- reload -----------------------------------------------------------------------------------------------------------
 
 
-class LivePolicies:
+class LiveSettings:
     """
     Settings that follow a file: a changed one is in force from the next call on, a broken one leaves the last good.
 
@@ -412,10 +412,10 @@ class LivePolicies:
     path is followed anew each time, which also sees an editor's atomic replacement and a mounted volume's swapped link.
 
     Args:
-        constructor: As for `Policies`.
-        environ: As for `Policies`.
+        constructor: As for `ResolvedSettings`.
+        environ: As for `ResolvedSettings`.
         file: The TOML file.
-        services: As for `Policies`.
+        services: As for `ResolvedSettings`.
 
     Raises:
         ConfigError: The first reading failed; there is no last good one to fall back to.
@@ -438,7 +438,7 @@ class LivePolicies:
         self._seen = self._look()
         self.current = self._load()
 
-    def of(self, service: str, operation: str = "") -> StackConfig:
+    def of(self, service: str, operation: str = "") -> StackSettings:
         """Settings in force now for an operation, or for the service at large."""
         return self.current.of(service, operation)
 
@@ -478,16 +478,16 @@ class LivePolicies:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
 
-    def _load(self) -> Policies:
-        return Policies(self._constructor, environ=self._environ, file=self._file, services=self._services)
+    def _load(self) -> ResolvedSettings:
+        return ResolvedSettings(self._constructor, environ=self._environ, file=self._file, services=self._services)
 
 
 def settings_table() -> str:
     """Markdown table of every setting, as the README shows it."""
     lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for row in settings():
-        knob, default = row.setting.knob, row.setting.default
+        spec, default = row.setting.spec, row.setting.default
         text = f"{default:g}" if row.setting.type is float else _shown(default)
-        unit = f" {knob.unit}" if knob.unit else ""
-        lines.append(f"| `{PREFIX}{row.name}` | {text or '(empty)'}{unit} | {knob.doc} |")
+        unit = f" {spec.unit}" if spec.unit else ""
+        lines.append(f"| `{PREFIX}{row.name}` | {text or '(empty)'}{unit} | {spec.doc} |")
     return "\n".join(lines)

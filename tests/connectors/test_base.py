@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from middleware import CallError, ConfigError, InvalidArgumentError, ServerError, StackConfig, Telemetry, call_options
+from middleware import CallError, ConfigError, InvalidArgumentError, ServerError, StackSettings, Telemetry, call_options
 from middleware.events import CallStarted, SettingsRejected, SettingsReloaded
-from middleware.policies.retry import RetryConfig
+from middleware.policies.retry import RetrySettings
 from middleware.stack import SettingsChange
 from runtime import __version__
 from runtime.connectors.base import PlatformHttpClient, any_copy, any_key, any_texts, check_base_url
@@ -241,7 +241,7 @@ class Source:
 
     def of(self, service, operation=""):
         self.asked.append((service, operation))
-        return replace(StackConfig(), retry=RetryConfig(max_attempts=len(operation) or 1))
+        return replace(StackSettings(), retry=RetrySettings(max_attempts=len(operation) or 1))
 
     def poll(self, _now):
         return self.changes.pop(0) if self.changes else None
@@ -284,8 +284,8 @@ def test_a_client_tells_what_it_is():
     client = PlatformHttpClient("http://a.test/x/", "s3cretkey")
     assert (client.base_url, client.service) == ("http://a.test/x", "platform")
     assert repr(client) == "<PlatformHttpClient platform at http://a.test/x>"
-    assert client.policy() == StackConfig()
-    given = StackConfig(retry=RetryConfig(max_attempts=1))
+    assert client.policy() == StackSettings()
+    given = StackSettings(retry=RetrySettings(max_attempts=1))
     assert PlatformHttpClient("http://a.test", policies=given).policy("any") is given
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from middleware import DecodeError
-from middleware.errors import RejectedError
+from middleware.errors import OperationFailedError
 from runtime.connectors.base import decode_page, decoder, refuse_failure, succeeded
 
 
@@ -270,7 +270,7 @@ def test_a_wrong_item_names_its_place():
 @pytest.mark.parametrize("function", [thing, refuse_failure, succeeded, lambda it: decode_page(it, thing, "items")])
 def test_a_failure_in_a_successs_clothes_is_an_error(function, flag):
     """It carries what the body says."""
-    with pytest.raises(RejectedError) as caught:
+    with pytest.raises(OperationFailedError) as caught:
         function({flag: False, "error": {"code": "Full", "message": "no room"}, "thing_id": "t", "items": []})
     assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "no room")
 
@@ -358,7 +358,7 @@ def test_a_change_tells_whether_it_worked(document, told):
 )
 def test_a_change_that_failed_with_an_error_carries_it(document):
     """Code and message are the body's, whichever way it says that it failed."""
-    with pytest.raises(RejectedError) as caught:
+    with pytest.raises(OperationFailedError) as caught:
         succeeded(document)
     assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "x y")
 

@@ -21,10 +21,10 @@ from middleware import (
     InvalidArgumentError,
     InvalidRequestError,
     NotFoundError,
+    OperationFailedError,
     PermissionDeniedError,
     PlatformError,
     RateLimitedError,
-    RejectedError,
     ServerError,
     StatusError,
     call_options,
@@ -33,7 +33,7 @@ from runtime.connectors import billing, discovery, hosting, identity, payment, s
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 from runtime.testing import ScriptedUpstream, virtual_time
 
 JWT = "token-ada"
@@ -179,7 +179,7 @@ async def test_payment(connectors):
 
 
 @pytest.mark.parametrize(
-    ("dialect", "kind"), [("docs", NotFoundError), ("dotnet", NotFoundError), ("cloud", RejectedError)]
+    ("dialect", "kind"), [("docs", NotFoundError), ("dotnet", NotFoundError), ("cloud", OperationFailedError)]
 )
 async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
     """A failure in a 200 is a failure."""
@@ -194,7 +194,7 @@ async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
 async def test_a_deploy_with_an_honoured_key_is_applied_once(gateway):
     """By configuration alone, the connector's write becomes repeatable."""
     gateway.script(Fault(kind="reset", applied=True))
-    policies = Policies({"services": {"hosting": {"idempotency": {"honors_key": True}}}})
+    policies = ResolvedSettings({"services": {"hosting": {"idempotency": {"honors_key": True}}}})
     config = ConnectorConfig(
         managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY, policies=policies
     )
@@ -349,8 +349,14 @@ ERROR_BODIES = [
     (404, {"detail": "d", "error_code": "NOT_FOUND", "status_code": 404}, NotFoundError, "NOT_FOUND", "d"),
     (400, {"error": {"code": "c", "message": "m", "details": {"f": ["bad"]}}}, InvalidRequestError, "c", "m"),
     (409, {"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}}, ConflictError, "c", "m"),
-    (200, {"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}}, RejectedError, "c", "m"),
-    (200, {"success": False, "error": "It failed.", "error_code": "c"}, RejectedError, "c", "It failed."),
+    (
+        200,
+        {"success": False, "error": {"code": "c", "message": "m", "kind": "conflict"}},
+        OperationFailedError,
+        "c",
+        "m",
+    ),
+    (200, {"success": False, "error": "It failed.", "error_code": "c"}, OperationFailedError, "c", "It failed."),
 ]
 
 
@@ -479,7 +485,7 @@ async def test_every_change_reads_success_alike(kind, operation, arguments, docu
 @pytest.mark.parametrize(("kind", "operation", "arguments"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
 async def test_every_change_that_failed_with_an_error_raises_it(kind, operation, arguments, document):
     """With the platform's own code."""
-    with pytest.raises(RejectedError) as caught:
+    with pytest.raises(OperationFailedError) as caught:
         await getattr(answering(kind, document), operation)(**arguments)
     assert caught.value.problem.code == "Full"
 
@@ -499,7 +505,7 @@ async def test_a_failure_grants_no_permission(answer):
     """Whatever else it says."""
     connector = answering(identity.ManagedIdentityConnector, {"success": False, "error": "Full", **answer})
     for call in (connector.check_permission("u", "p"), connector.check_permissions("u", ["p"])):
-        with pytest.raises(RejectedError):
+        with pytest.raises(OperationFailedError):
             await call
 
 
@@ -688,7 +694,7 @@ def test_mutated_documents_give_an_object_or_a_typed_error(decode):
             decode(document)
         except DecodeError as error:
             assert ": " in error.reason, document
-        except RejectedError as error:
+        except OperationFailedError as error:
             assert error.reason
 
 

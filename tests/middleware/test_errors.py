@@ -20,18 +20,18 @@ from middleware.errors import (
     InternalError,
     InvalidRequestError,
     NotFoundError,
+    OperationFailedError,
     PermissionDeniedError,
     PlatformError,
     RateLimitedError,
     RedirectError,
-    RejectedError,
     RequestNotSentError,
     ResponseLostError,
     ServerError,
     StatusError,
+    clear_traceback_locals,
     codes_table,
     error_type,
-    forget_locals,
     status_error,
 )
 from middleware.problem import Problem
@@ -229,10 +229,10 @@ def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
 
 def test_a_failure_in_a_success_is_told_with_what_the_body_said():
     """And is no unknown outcome: the platform says that it was not done."""
-    error = RejectedError(Problem(code="QuotaExceeded", message="too many"), request_sent="yes")
+    error = OperationFailedError(Problem(code="QuotaExceeded", message="too many"), request_sent="yes")
     assert (error.reason, error.problem.code) == ("answered that it failed: QuotaExceeded: too many", "QuotaExceeded")
     assert ended(error).outcome_unknown is False
-    assert (RejectedError().reason, RejectedError().problem) == ("", Problem())
+    assert (OperationFailedError().reason, OperationFailedError().problem) == ("", Problem())
     again = pickle.loads(pickle.dumps(error))
     assert (again.reason, again.problem, again.request_sent) == (error.reason, error.problem, "yes")
 
@@ -281,7 +281,7 @@ def test_the_frames_of_an_error_and_of_ours_before_it_forget_their_locals(kind, 
         outer.__context__ = inner
     frame = inner.__traceback__.tb_next.tb_frame
     assert frame.f_locals["secret"] == "s3cret"
-    forget_locals(outer)
+    clear_traceback_locals(outer)
     assert {name: value for name, value in frame.f_locals.items() if name == "secret"} == kept
 
 
@@ -309,7 +309,7 @@ def lost(*, is_ambiguous):
         (status_error(503, Problem(), retry_after_s=60.0), True),
         (DeadlineExceededError("x", request_sent="yes"), True),
         (DecodeError("x", request_sent="yes"), False),
-        (RejectedError("x", request_sent="yes"), False),
+        (OperationFailedError("x", request_sent="yes"), False),
     ],
     ids=repr,
 )
@@ -343,7 +343,7 @@ def test_what_the_caller_was_handling_stays_the_callers():
     except KeyError as outer:
         with pytest.raises(ResponseLostError) as caught:
             ours()
-        forget_locals(caught.value)
+        clear_traceback_locals(caught.value)
         assert outer.__traceback__.tb_next.tb_frame.f_locals == {"mine": "kept"}
     assert caught.tb.tb_next.tb_frame.f_locals == {}
 

@@ -21,7 +21,7 @@ KINDS = [getattr(facts, name) for name in facts.__all__ if name not in {"FanOut"
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_is_what_it_was_made_with_for_ever(kind):
-    """One listener cannot change what the next one hears, nor hang anything on it."""
+    """One listener cannot change what the next one event_types, nor hang anything on it."""
     names = {name for base in kind.__mro__ for name in inspect.get_annotations(base)}
     given = {name: f"given {name}" for name in names}
     event = kind(**given)
@@ -56,7 +56,7 @@ def test_a_finished_call_tells_how_it_ended(error, cancelled, result):
 class Selective:
     """Hears of one kind of event alone."""
 
-    hears = frozenset({facts.CorrelationIdReplaced})
+    event_types = frozenset({facts.CorrelationIdReplaced})
 
     def __init__(self):
         self.told = []
@@ -108,10 +108,10 @@ def test_what_a_listener_raises_when_it_is_looked_at_costs_nothing():
     assert hostile.told == [facts.CallStarted(call=CALL)]
 
 
-@pytest.mark.parametrize("hears", [None, [facts.CallStarted], "CallStarted"])
-def test_what_is_no_frozenset_selects_nothing(hears):
+@pytest.mark.parametrize("event_types", [None, [facts.CallStarted], "CallStarted"])
+def test_what_is_no_frozenset_selects_nothing(event_types):
     """An attribute of that name with another meaning must not silence a listener."""
-    listener = mock.Mock(hears=hears)
+    listener = mock.Mock(event_types=event_types)
     FanOut([listener])(facts.CallFinished)
     assert listener.call_count == 1
 

@@ -25,7 +25,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.connectors.service import ManagedServiceConnector, ServiceItemCreate
 from runtime.gateway import Fault
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_virtual
 
 TOKEN, KEY, BODY, QUERY = "marker-token-1f3a", "marker-key-2b9c", "marker-body-3d7e", "marker-query-4c5d"
@@ -100,7 +100,7 @@ def client_of(transport, **sections):
         "http://platform.test",
         KEY,
         service="service",
-        policies=Policies(sections),
+        policies=ResolvedSettings(sections),
         transport=transport,
         clock=LoopClock(),
         random=UpperBound(),
@@ -184,7 +184,9 @@ async def test_no_secret_is_reachable_from_an_error_of_the_wire(gateway, fault):
 async def test_no_secret_is_reachable_from_a_refused_connection(gateway):
     """R52: no byte left us, and nothing stays."""
     await gateway.stop()
-    async with PlatformHttpClient(gateway.url, KEY, policies=Policies({"retry": {"max_attempts": 1}})) as client:
+    async with PlatformHttpClient(
+        gateway.url, KEY, policies=ResolvedSettings({"retry": {"max_attempts": 1}})
+    ) as client:
         assert leaks_of(await error_of(client)) == []
 
 

@@ -6,16 +6,16 @@ from typing import Annotated
 import pytest
 
 from middleware.errors import ConfigError
-from middleware.settings import Knob, Setting, Settings, problems, settings_of
+from middleware.settings import Setting, Settings, SettingSpec, problems, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example(Settings):
-    count: Annotated[int, Knob(doc="A count.", ge=1, le=5)] = 3
-    share: Annotated[float, "foreign", Knob(doc="A share.", ge=0, le=1, unit="s")] = 0.5
-    on: Annotated[bool, Knob(doc="A switch.", shared=True)] = False
-    word: Annotated[str, Knob(doc="A word.", choices=("one", "two"), source="nowhere")] = "one"
-    free: Annotated[str, Knob(doc="Any text.")] = ""
+    count: Annotated[int, SettingSpec(doc="A count.", ge=1, le=5)] = 3
+    share: Annotated[float, "foreign", SettingSpec(doc="A share.", ge=0, le=1, unit="s")] = 0.5
+    on: Annotated[bool, SettingSpec(doc="A switch.", shared=True)] = False
+    word: Annotated[str, SettingSpec(doc="A word.", choices=("one", "two"), source="nowhere")] = "one"
+    free: Annotated[str, SettingSpec(doc="Any text.")] = ""
     plain: int = 7
 
 
@@ -69,9 +69,9 @@ def test_every_wrong_value_is_named():
 
 
 def test_what_a_class_declares_can_be_listed():
-    """Fields without a Knob are none of it; what a Knob leaves out is empty."""
+    """Fields without a SettingSpec are none of it; what a SettingSpec leaves out is empty."""
     listed = list(settings_of(Example))
     assert [setting.name for setting in listed] == ["count", "share", "on", "word", "free"]
-    assert listed[4] == Setting("free", str, "", Knob(doc="Any text."))
-    knob = listed[4].knob
-    assert (knob.unit, knob.ge, knob.le, knob.choices, knob.shared, knob.source) == ("", None, None, (), False, "")
+    assert listed[4] == Setting("free", str, "", SettingSpec(doc="Any text."))
+    spec = listed[4].spec
+    assert (spec.unit, spec.ge, spec.le, spec.choices, spec.shared, spec.source) == ("", None, None, (), False, "")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from middleware import StackConfig
+from middleware import StackSettings
 
 DEFAULTS = {
     "deadline": {"total_s": 25.0},
@@ -29,11 +29,11 @@ DEFAULTS = {
 
 def test_the_settings_where_nothing_is_set():
     """A changed default changes every client: it is no detail."""
-    config = StackConfig()
+    config = StackSettings()
     found = {name: asdict(getattr(config, name)) for name in DEFAULTS}
     assert found == DEFAULTS
     assert set(config.by_type) == {
         type(getattr(config, name)) for name in (*DEFAULTS, "retry", "budget", "circuit_breaker")
     }
     assert "by_type" not in repr(config)
-    assert (config == StackConfig(), hash(config)) == (True, hash(StackConfig()))
+    assert (config == StackSettings(), hash(config)) == (True, hash(StackSettings()))

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 from layer_support import a_request
 
-from middleware.policies.retry import RetryConfig
+from middleware.policies.retry import RetrySettings
 from middleware.records import AttemptRecord, CallInfo, Outcome
 from middleware.types import Attempt, Call, PlatformRequest, PlatformResponse, StackState
 
@@ -44,9 +44,9 @@ def test_a_call_freezes_its_record_as_it_stands():
 
 def test_settings_that_were_not_given_have_their_defaults():
     """R61: those that were given are the call's own."""
-    given = RetryConfig(max_attempts=7)
-    assert a_request(settings=[given]).call.settings(RetryConfig) is given
-    assert a_request().call.settings(RetryConfig) == RetryConfig()
+    given = RetrySettings(max_attempts=7)
+    assert a_request(settings=[given]).call.settings(RetrySettings) is given
+    assert a_request().call.settings(RetrySettings) == RetrySettings()
 
 
 def test_an_attempt_has_everything_of_the_call_and_headers_of_its_own():

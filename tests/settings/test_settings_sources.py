@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from middleware import CircuitOpenError, ConfigError, ServerError, StackConfig, Telemetry
+from middleware import CircuitOpenError, ConfigError, ServerError, StackSettings, Telemetry
 from middleware.events import SettingsRejected, SettingsReloaded
-from middleware.policies.retry import RetryConfig
+from middleware.policies.retry import RetrySettings
 from runtime.cli.config import main
 from runtime.connectors.loader import ConnectorConfig, load_connectors
-from runtime.settings import LivePolicies, Policies, settings, settings_table
+from runtime.settings import LiveSettings, ResolvedSettings, settings, settings_table
 from runtime.testing import ScriptedUpstream, UpperBound, run_virtual
 
 SERVICES = {"identity": ("get_user",), "service": ("list_items", "create_item")}
@@ -22,20 +22,20 @@ SERVICES = {"identity": ("get_user",), "service": ("list_items", "create_item")}
 
 def read(**variables):
     environ = {f"MOZAIKS_CONNECTORS_{name}": value for name, value in variables.items()}
-    return Policies(environ=environ, services=SERVICES)
+    return ResolvedSettings(environ=environ, services=SERVICES)
 
 
 def test_every_setting_can_be_set_from_the_environment():
     """Names are derived; nothing is left out."""
     for row in settings():
-        kind, default, choices = row.setting.type, row.setting.default, row.setting.knob.choices
+        kind, default, choices = row.setting.type, row.setting.default, row.setting.spec.choices
         text = {
             bool: lambda value: str(not value),
             int: lambda value: str(value + 1),
             float: lambda value: str(value * 1.01 or 0.5),
             str: lambda _value, choices=choices: choices[-1] if choices else "other",
         }[kind](default)
-        if row.setting.knob.le is not None and float(text) > row.setting.knob.le:
+        if row.setting.spec.le is not None and float(text) > row.setting.spec.le:
             text = str(default)
         found = getattr(getattr(read(**{row.name: text}).of("service"), row.section), row.setting.name)
         assert str(found).lower() == text.lower() or float(found) == pytest.approx(float(text)), row.name
@@ -49,7 +49,7 @@ def test_a_text_is_one_of_its_choices():
 
 def test_each_section_is_listed():
     """A policy without a setting would be out of the user's reach."""
-    assert {row.section for row in settings()} == {field.name for field in fields(StackConfig) if field.init}
+    assert {row.section for row in settings()} == {field.name for field in fields(StackSettings) if field.init}
 
 
 def test_a_services_own_setting_wins():
@@ -69,19 +69,19 @@ def test_switches_read_the_usual_words(words, value):
 
 def test_a_blank_value_is_unset():
     """An empty variable of a compose file changes nothing."""
-    assert read(RETRY_MAX_ATTEMPTS=" ").of("service") == StackConfig()
+    assert read(RETRY_MAX_ATTEMPTS=" ").of("service") == StackSettings()
 
 
 def test_only_our_own_variables_are_read():
     """Among all those of a process; the one that names the file is no setting."""
     environ = {"PATH": "/bin", "RETRY_MAX_ATTEMPTS": "2", "MOZAIKS_CONNECTORS_FILE": "x"}
-    assert Policies(environ=environ).of("service") == StackConfig()
+    assert ResolvedSettings(environ=environ).of("service") == StackSettings()
 
 
 def problems_of(*arguments, **named):
     """What is wrong with settings."""
     with pytest.raises(ConfigError) as caught:
-        Policies(*arguments, **named)
+        ResolvedSettings(*arguments, **named)
     return caught.value.problems
 
 
@@ -110,7 +110,10 @@ def test_a_level_is_a_service_or_an_operation_of_one(names):
     variable = f"MOZAIKS_CONNECTORS_{names}__RETRY_MAX_ATTEMPTS"
     (told,) = problems_of(environ={variable: "3"})
     assert told.startswith(f"{variable}: no such setting")
-    assert Policies(environ={"MOZAIKS_CONNECTORS_A__B__RETRY_MAX_ATTEMPTS": "7"}).of("a", "b").retry.max_attempts == 7
+    assert (
+        ResolvedSettings(environ={"MOZAIKS_CONNECTORS_A__B__RETRY_MAX_ATTEMPTS": "7"}).of("a", "b").retry.max_attempts
+        == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,8 +174,8 @@ def test_every_problem_is_told_at_once():
 @pytest.mark.parametrize("value", [0, 11, True, 2.5, "3", None, float("nan")])
 def test_a_settings_dataclass_checks_itself(value):
     """A value set in code is held to the same bounds."""
-    with pytest.raises(ConfigError, match=r"RetryConfig\.max_attempts"):
-        RetryConfig(max_attempts=value)
+    with pytest.raises(ConfigError, match=r"RetrySettings\.max_attempts"):
+        RetrySettings(max_attempts=value)
 
 
 def test_the_readmes_table_is_derived():
@@ -200,7 +203,7 @@ LEVELS = {
 
 def test_the_most_specific_level_wins_value_by_value():
     """R60: operation over service over all services over default."""
-    policies = Policies(LEVELS, services=SERVICES)
+    policies = ResolvedSettings(LEVELS, services=SERVICES)
 
     def retry(*names):
         found = policies.of(*names).retry
@@ -226,7 +229,7 @@ def test_sources_are_merged_before_levels(tmp_path):
         """,
     )
     environ = {"MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S": "0.3", "MOZAIKS_CONNECTORS_RETRY_MAX_DELAY_S": "3"}
-    policies = Policies({"retry": {"max_delay_s": 4.0}}, environ=environ, file=file, services=SERVICES)
+    policies = ResolvedSettings({"retry": {"max_delay_s": 4.0}}, environ=environ, file=file, services=SERVICES)
     retry = policies.of("service", "list_items").retry
     assert (retry.max_attempts, retry.base_delay_s, retry.max_delay_s) == (5, 0.3, 4.0)
     origins = {row.name: row.origin for row in policies.effective("service", "list_items")}
@@ -263,7 +266,7 @@ max_attempts = 3
 """,
     )
     with pytest.raises(ConfigError) as caught:
-        Policies({"budget": 7, "circuit_breaker": {"mode": "offf"}}, file=file, services=SERVICES)
+        ResolvedSettings({"budget": 7, "circuit_breaker": {"mode": "offf"}}, file=file, services=SERVICES)
     shared = "all operations of a service share this; set it for the service"
     wrong = "services.service.operations.list_itens"
     assert sorted(caught.value.problems) == sorted(
@@ -303,7 +306,7 @@ def test_a_file_that_is_no_settings_file(tmp_path, content, said):
 
 def test_the_largest_file_is_read(tmp_path):
     """One byte more is too large."""
-    assert Policies(file=toml(tmp_path, "#" * 1024 * 1024)).of("service") == StackConfig()
+    assert ResolvedSettings(file=toml(tmp_path, "#" * 1024 * 1024)).of("service") == StackSettings()
 
 
 def test_the_line_is_found_under_any_plain_header(tmp_path):
@@ -350,7 +353,7 @@ def test_a_shared_setting_in_a_variable_of_an_operation_is_refused():
 def test_what_is_asked_of_a_service_at_large_is_no_operations(tmp_path, operation):
     """R60: whatever the operation is called."""
     given = {"services": {"service": {"operations": {operation: {"retry": {"max_attempts": 7}}}}}}
-    for policies in (Policies(given), LivePolicies(given, file=toml(tmp_path, ""))):
+    for policies in (ResolvedSettings(given), LiveSettings(given, file=toml(tmp_path, ""))):
         for names, attempts in ((("service",), 3), (("service", operation), 7), (("identity", operation), 3)):
             assert policies.of(*names).retry.max_attempts == attempts
             (told,) = [row.value for row in policies.effective(*names) if row.name == "retry.max_attempts"]
@@ -362,7 +365,7 @@ class Live:
 
     def __init__(self, tmp_path, text, **others):
         self.path = toml(tmp_path, text)
-        self.policies = LivePolicies(file=self.path, services=SERVICES, **others)
+        self.policies = LiveSettings(file=self.path, services=SERVICES, **others)
         self.now = 0.0
         assert self.policies.poll(0.0) is None
 
@@ -546,7 +549,7 @@ def test_the_command_prints_what_is_in_force(no_settings, capsys):
 
 def test_settings_kept_ready_are_bounded():
     """Whatever names a program makes up."""
-    policies = Policies(LEVELS)
+    policies = ResolvedSettings(LEVELS)
     for number in range(1100):
         assert policies.of("service", f"made-up-{number}").retry.base_delay_s == 0.3
     assert len(policies._cache) == 1024

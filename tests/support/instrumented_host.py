@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from middleware import Telemetry
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 from runtime.telemetry import configure_telemetry
 
 ITEMS = "/api/service/items"
@@ -38,7 +38,7 @@ def instrument(on):
 def clients(gateway, telemetry):
     """One client per way onto the wire: our own connections, an httpx transport that was given, aiohttp."""
     given = httpx.AsyncHTTPTransport()
-    by_aiohttp = Policies({"transport": {"library": "aiohttp"}})
+    by_aiohttp = ResolvedSettings({"transport": {"library": "aiohttp"}})
     return {
         "own": PlatformHttpClient(gateway.url, gateway.api_key, telemetry=telemetry),
         "httpx": PlatformHttpClient(gateway.url, gateway.api_key, telemetry=telemetry, transport=given),

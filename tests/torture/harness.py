@@ -22,7 +22,7 @@ from middleware import CallError, Telemetry
 from middleware.telemetry.tracing import CallTracingMiddleware
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 from runtime.testing import LoopClock, ScriptedUpstream, UpperBound
 
 PATH = "/api/service/items"
@@ -61,7 +61,7 @@ class Scenario:
     @cached_property
     def policies(self):
         """The settings in force, made once: checking them takes longer than a call."""
-        return Policies({**_CRAMPED, **self.settings})
+        return ResolvedSettings({**_CRAMPED, **self.settings})
 
     def __str__(self):
         return f"{'sockets' if self.on_sockets else 'virtual'}-{self.method}-{self.name}"

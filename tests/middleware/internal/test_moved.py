@@ -1,5 +1,6 @@
 """Old import paths work for one release, and say where the module is now."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from middleware._internal.moved import MOVED
+from middleware._internal.moved import MOVED, RENAMED
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNTIME = {
@@ -61,3 +62,23 @@ def test_nothing_of_ours_uses_an_old_path():
     code = f"OLD = {sorted(RUNTIME)!r}\n{WALK}"
     result = subprocess.run([*command, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"), [(m, old, new) for m, names in RENAMED.items() for old, new in names.items()]
+)
+def test_an_old_name_gives_the_same_thing_with_a_warning(module, old, new):
+    """An `except` or `isinstance` that uses the old name matches what the new one matches."""
+    found = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match=f"{module}.{old} is now called {new}") as caught:
+        assert getattr(found, old) is vars(found)[new]
+    assert caught[0].filename == __file__
+
+
+def test_a_name_that_never_was_is_an_attribute_error():
+    """Only renamed names are known, and tools that probe for attributes get the usual error."""
+    import middleware
+
+    assert not hasattr(middleware, "NeverWasError")
+    with pytest.raises(ImportError):
+        from middleware.errors import NeverWasError  # noqa: F401

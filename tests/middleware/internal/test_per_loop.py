@@ -22,7 +22,7 @@ class Thing:
 
 
 async def both(kept):
-    return kept.here(), kept.here()
+    return kept.get(), kept.get()
 
 
 def test_each_loop_has_one_of_its_own():
@@ -32,8 +32,8 @@ def test_each_loop_has_one_of_its_own():
         first, again = one.run(both(kept))
         other, _ = two.run(both(kept))
         assert first is again is not other
-        assert dict(kept.take_all()) == {one.get_loop(): first, two.get_loop(): other}
-        assert kept.take_all() == []
+        assert dict(kept.drain()) == {one.get_loop(): first, two.get_loop(): other}
+        assert kept.drain() == []
         assert two.run(both(kept))[0] is not other
         assert one.run(both(kept))[0] is not first
 
@@ -43,7 +43,7 @@ def test_what_belonged_to_a_closed_loop_is_forgotten():
     kept = PerLoop(Thing)
     with a_runner() as runner:
         runner.run(both(kept))
-    assert kept.take_all() == []
+    assert kept.drain() == []
     with a_runner() as runner:
         gone = weakref.ref(runner.run(both(kept))[0])
         closed = runner.get_loop()
@@ -51,7 +51,7 @@ def test_what_belonged_to_a_closed_loop_is_forgotten():
         here, _ = runner.run(both(kept))
         gc.collect()
         assert (closed.is_closed(), gone()) == (True, None)
-        assert kept.take_all() == [(runner.get_loop(), here)]
+        assert kept.drain() == [(runner.get_loop(), here)]
 
 
 def test_turning_from_loop_to_loop_finds_each_ones_own():

@@ -8,7 +8,7 @@ from layer_support import FakeClock, a_request
 
 from middleware.errors import BulkheadFullError, CircuitOpenError
 from middleware.events import AttemptQueued, AttemptRejected
-from middleware.policies.bulkhead import Bulkhead, BulkheadConfig, BulkheadMiddleware
+from middleware.policies.bulkhead import Bulkhead, BulkheadMiddleware, BulkheadSettings
 from middleware.types import Attempt
 
 
@@ -95,7 +95,7 @@ async def test_more_permits_reach_those_who_wait_at_once():
 
 
 def settings(permits=1, queue=9):
-    return {"settings": [BulkheadConfig(permits=permits, queue=queue)]}
+    return {"settings": [BulkheadSettings(permits=permits, queue=queue)]}
 
 
 class Held:

@@ -7,9 +7,9 @@ from layer_support import Upstream, a_request
 
 from middleware.errors import BulkheadFullError
 from middleware.events import AttemptRejected
-from middleware.policies.call_cap import CallCapConfig, CallCapMiddleware
+from middleware.policies.call_cap import CallCapMiddleware, CallCapSettings
 
-SETTINGS = [CallCapConfig(max_in_flight=2)]
+SETTINGS = [CallCapSettings(max_in_flight=2)]
 
 
 async def test_a_call_beyond_the_cap_is_refused_at_once():

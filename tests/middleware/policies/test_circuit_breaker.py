@@ -16,9 +16,9 @@ from middleware.errors import (
     DecodeError,
     InternalError,
     InvalidArgumentError,
+    OperationFailedError,
     PoolTimeoutError,
     RateLimitExceededError,
-    RejectedError,
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
@@ -27,9 +27,9 @@ from middleware.errors import (
 )
 from middleware.policies.circuit_breaker import (
     CircuitBreaker,
-    CircuitBreakerConfig,
     CircuitBreakerMiddleware,
     CircuitBreakers,
+    CircuitBreakerSettings,
     verdict_of,
 )
 from middleware.problem import Problem
@@ -44,7 +44,7 @@ class Breaker:
     """A breaker with its settings, so that a test reads like a story."""
 
     def __init__(self, random=None, **config):
-        self.config = CircuitBreakerConfig(**config)
+        self.config = CircuitBreakerSettings(**config)
         self.machine = CircuitBreaker("svc", random or Lowest())
 
     @property
@@ -194,7 +194,7 @@ def test_a_disabled_breaker_passes_everything():
     for _ in range(100):
         breaker.play("failure")
     assert breaker.state == "closed"
-    breaker.config = CircuitBreakerConfig()
+    breaker.config = CircuitBreakerSettings()
     for _ in range(9):
         breaker.play("failure")
     assert breaker.state == "closed"
@@ -206,7 +206,7 @@ def test_a_breaker_forced_open_refuses_everything():
     assert breaker.acquire(1e9) is None
     assert breaker.machine.refuses(0.0, breaker.config)
     assert breaker.machine.shown_state(breaker.config) == "forced_open"
-    breaker.config = CircuitBreakerConfig()
+    breaker.config = CircuitBreakerSettings()
     assert breaker.acquire() is not None
 
 
@@ -243,12 +243,12 @@ def test_changed_numbers_keep_state_and_window():
     breaker = Breaker()
     for _ in range(9):
         breaker.play("failure")
-    breaker.config = CircuitBreakerConfig(min_calls=5)
+    breaker.config = CircuitBreakerSettings(min_calls=5)
     assert breaker.play("failure") == ("closed", "open")
 
 
 def a_call(route="/r", method="GET", **config):
-    request = a_request(method=method, settings=[CircuitBreakerConfig(**config)])
+    request = a_request(method=method, settings=[CircuitBreakerSettings(**config)])
     return replace_route(request, route).call
 
 
@@ -259,7 +259,7 @@ def replace_route(request, route):
 
 def breaker_of(breakers, **call):
     found = a_call(**call)
-    return breakers.get(found, found.settings(CircuitBreakerConfig))
+    return breakers.get(found, found.settings(CircuitBreakerSettings))
 
 
 def test_the_key_says_who_shares_a_breaker():
@@ -278,7 +278,7 @@ def test_the_key_says_who_shares_a_breaker():
 def test_the_registry_is_bounded_and_forgets_idle_closed_ones_only():
     """R30: 1024 keys; an open one and one in use stay; the longest unused goes."""
     breakers = CircuitBreakers("svc", Lowest())
-    config = CircuitBreakerConfig(min_calls=1)
+    config = CircuitBreakerSettings(min_calls=1)
     first, used = breaker_of(breakers, key="k0"), breaker_of(breakers, key="k1")
     permit, _, _ = first.acquire(0.0, config, 1.0)
     first.record(permit, "failure", 0.0, config)
@@ -295,7 +295,7 @@ def test_where_none_is_idle_a_new_key_shares_the_services_own():
     """R30: bounded, whatever happens."""
     breakers = CircuitBreakers("svc", Lowest())
     for number in range(1024):
-        breaker_of(breakers, key=f"k{number}").acquire(0.0, CircuitBreakerConfig(), 1.0)
+        breaker_of(breakers, key=f"k{number}").acquire(0.0, CircuitBreakerSettings(), 1.0)
     assert breaker_of(breakers, key="new") is breaker_of(breakers)
 
 
@@ -312,7 +312,7 @@ def status(code):
         *((status(code), "neutral") for code in (408, 429)),
         (RequestNotSentError("x"), "failure"),
         (PoolTimeoutError("x"), "neutral"),
-        (RejectedError("x"), "success"),
+        (OperationFailedError("x"), "success"),
         (ResponseTooLargeError("x"), "neutral"),
         (InternalError("x"), "neutral"),
         (ResponseLostError("x"), "failure"),
@@ -390,7 +390,7 @@ async def test_the_layer_reports_each_result_once():
 async def test_forced_open_tells_no_time():
     """R30: nobody knows when a person changes their mind."""
     layer, _ = a_layer()
-    request = a_request(settings=[CircuitBreakerConfig(mode="forced_open")])
+    request = a_request(settings=[CircuitBreakerSettings(mode="forced_open")])
     with pytest.raises(CircuitOpenError) as caught:
         await layer(request, Upstream(None))
     assert caught.value.retry_after_s is None
@@ -401,14 +401,14 @@ async def test_forced_open_tells_no_time():
 async def test_modes_that_never_refuse_allow_hedges(mode):
     """R19, R30: there is no circuit to spare."""
     layer, _ = a_layer()
-    assert layer.is_closed(a_request(settings=[CircuitBreakerConfig(mode=mode)]))
-    assert not layer.is_open(a_request(settings=[CircuitBreakerConfig(mode=mode)]))
-    assert not layer.is_closed(a_request(settings=[CircuitBreakerConfig(mode="forced_open")]))
+    assert layer.is_closed(a_request(settings=[CircuitBreakerSettings(mode=mode)]))
+    assert not layer.is_open(a_request(settings=[CircuitBreakerSettings(mode=mode)]))
+    assert not layer.is_closed(a_request(settings=[CircuitBreakerSettings(mode="forced_open")]))
 
 
 async def test_an_attempt_is_slow_beyond_its_share_of_the_timeout():
     """R32: half of ten seconds is not slow, more is."""
-    clock, settings = FakeClock(), [CircuitBreakerConfig(slow_ratio=0.5, min_calls=1)]
+    clock, settings = FakeClock(), [CircuitBreakerSettings(slow_ratio=0.5, min_calls=1)]
     clock.time = 100.0
     layer, breakers = a_layer(clock)
 
@@ -472,7 +472,7 @@ class TroubleError(Exception):
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.25, 0.5, 1.25, 2.75, 5.0])), min_size=1, max_size=80))
 def test_it_agrees_with_an_independent_breaker(steps):
     """R32, R33, R34: the same history opens, refuses and closes both, step by step."""
-    clock, config = Manual(), CircuitBreakerConfig(failure_ratio=0.5, min_calls=4, open_s=5.0)
+    clock, config = Manual(), CircuitBreakerSettings(failure_ratio=0.5, min_calls=4, open_s=5.0)
     oracle = interlock.CircuitBreaker(
         name="oracle",
         clock=clock,
@@ -548,7 +548,7 @@ def test_a_refused_attempt_leaves_no_trace():
 def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
     """R30: and the breaker's own where none does."""
     breaker = opened(mode="normal")
-    config = CircuitBreakerConfig(mode=mode)
+    config = CircuitBreakerSettings(mode=mode)
     assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
     assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
     assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
@@ -577,7 +577,7 @@ def test_late_results_do_not_disturb_the_probe():
 
 def test_an_attempt_is_not_slow_unless_it_is_said_to_be():
     """R32: its end alone says nothing of its time."""
-    config, machine = CircuitBreakerConfig(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", Lowest())
+    config, machine = CircuitBreakerSettings(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", Lowest())
     permit, _, _ = machine.acquire(0.0, config, 15.0)
     assert machine.record(permit, "success", 0.0, config) == ("closed", "closed")
 

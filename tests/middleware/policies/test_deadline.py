@@ -6,10 +6,10 @@ from layer_support import FakeClock, Upstream, a_request
 
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.policies.deadline import (
-    AttemptTimeoutConfig,
     AttemptTimeoutMiddleware,
-    DeadlineConfig,
+    AttemptTimeoutSettings,
     DeadlineMiddleware,
+    DeadlineSettings,
 )
 from middleware.types import PlatformResponse
 
@@ -42,7 +42,7 @@ async def test_the_attempt_timeout_is_armed_only_where_it_is_shorter(left_s, cut
 )
 async def test_an_attempt_that_was_cut_says_how_far_it_got(sent, kind):
     """R44: the scope's cancellation becomes one of our errors."""
-    request = a_request(settings=[AttemptTimeoutConfig(timeout_s=0.01)])
+    request = a_request(settings=[AttemptTimeoutSettings(timeout_s=0.01)])
 
     async def hang(request):
         request.attempt.request_sent = sent
@@ -56,7 +56,7 @@ async def test_an_attempt_that_was_cut_says_how_far_it_got(sent, kind):
 @pytest.mark.parametrize(("left_s", "told"), [(4.0, "4000"), (60.0, "10000"), (0.0001, "1")])
 async def test_the_server_is_told_how_long_it_is_waited_for(left_s, told):
     """R50: where asked for, in whole milliseconds, at least one."""
-    request = a_request(deadline_at=left_s, settings=[AttemptTimeoutConfig(announce=True)])
+    request = a_request(deadline_at=left_s, settings=[AttemptTimeoutSettings(announce=True)])
     upstream = Upstream(None)
     await AttemptTimeoutMiddleware(FakeClock())(request, upstream)
     assert upstream.requests[0].headers == {"x-request-timeout-ms": told}
@@ -70,7 +70,7 @@ async def test_a_caller_only_shortens_the_deadline(asked_s, total_s):
     """R40, R44: counted from the start of the call, not from where it is armed."""
     clock = FakeClock()
     clock.time = 5.0
-    request = a_request(deadline_s=asked_s, settings=[DeadlineConfig(total_s=20.0)])
+    request = a_request(deadline_s=asked_s, settings=[DeadlineSettings(total_s=20.0)])
     found = await armed(DeadlineMiddleware(clock, print), request)
     assert request.call.deadline_at == total_s
     assert found == pytest.approx(total_s - 5.0, abs=1)

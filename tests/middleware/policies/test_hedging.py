@@ -8,13 +8,13 @@ from layer_support import FakeClock, Upstream, a_request
 from middleware.errors import (
     BulkheadFullError,
     CircuitOpenError,
+    LocalRejectionError,
     RateLimitExceededError,
-    RefusedError,
     ServerError,
     status_error,
 )
 from middleware.events import HedgeRefused, HedgeStarted, HedgeWon
-from middleware.policies.hedging import HedgingConfig, HedgingMiddleware
+from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
 from middleware.problem import Problem
 from middleware.types import PlatformResponse
 from runtime.testing import LoopClock, virtual_time
@@ -30,7 +30,7 @@ async def test_without_hedges_the_try_is_made_in_the_callers_own_task(hedges, id
         return await Upstream(None)(request)
 
     layer = HedgingMiddleware(FakeClock(), print, lambda _request: "")
-    await layer(a_request(idempotent=idempotent, settings=[HedgingConfig(max_hedges=hedges)]), rest)
+    await layer(a_request(idempotent=idempotent, settings=[HedgingSettings(max_hedges=hedges)]), rest)
     assert tasks == [asyncio.current_task()]
 
 
@@ -40,7 +40,7 @@ async def test_a_prompt_failure_is_the_rounds():
     layer = HedgingMiddleware(FakeClock(), events.append, lambda _request: "")
     upstream = Upstream(status_error(500, Problem()))
     with pytest.raises(ServerError):
-        await layer(a_request(settings=[HedgingConfig(max_hedges=3)]), upstream)
+        await layer(a_request(settings=[HedgingSettings(max_hedges=3)]), upstream)
     assert (upstream.calls, events) == (1, [])
 
 
@@ -52,13 +52,13 @@ class Round:
 
     def __init__(self, *steps, delay_s=0.5):
         self.steps, self.events, self.tries = list(steps), [], []
-        self.request = a_request(settings=[HedgingConfig(max_hedges=len(steps) - 1, delay_s=delay_s)])
+        self.request = a_request(settings=[HedgingSettings(max_hedges=len(steps) - 1, delay_s=delay_s)])
         self.layer = HedgingMiddleware(LoopClock(), self.events.append, lambda _request: "")
 
     async def rest(self, request):
         wait_s, result = self.steps[len(self.tries)]
         self.tries.append((asyncio.get_running_loop().time(), request.attempt.is_hedge))
-        if request.attempt.on_start is not None and not isinstance(result, RefusedError):
+        if request.attempt.on_start is not None and not isinstance(result, LocalRejectionError):
             request.attempt.on_start()  # as the record of attempts does, below all guards
         await asyncio.sleep(wait_s)
         if isinstance(result, BaseException):
@@ -105,7 +105,7 @@ async def test_a_first_try_that_wins_is_no_hedges_victory():
         (BulkheadFullError("x"), "bulkhead"),
         (CircuitOpenError("x"), "circuit_open"),
         (RateLimitExceededError("x"), "rate_limit"),
-        (RefusedError("x"), "refused"),
+        (LocalRejectionError("x"), "refused"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -6,8 +6,8 @@ import weakref
 
 from layer_support import a_request
 
-from middleware import BulkheadFullError, StackConfig
-from middleware.policies.call_cap import CallCapConfig
+from middleware import BulkheadFullError, StackSettings
+from middleware.policies.call_cap import CallCapSettings
 from middleware.policies.pacing import PacingMiddleware
 from middleware.types import PlatformResponse
 from runtime.connectors.base import PlatformHttpClient
@@ -124,7 +124,7 @@ async def test_all_clients_share_the_turns():
 
 async def test_calls_that_wait_for_their_turn_hold_a_place_of_the_cap():
     """So the surplus is refused at once, and not when its turn has come."""
-    config = StackConfig(calls=CallCapConfig(max_in_flight=100))
+    config = StackSettings(calls=CallCapSettings(max_in_flight=100))
     answers = asyncio.Event()
 
     async def respond(_request):
@@ -147,7 +147,7 @@ async def test_calls_that_wait_for_their_turn_hold_a_place_of_the_cap():
 async def test_a_call_cancelled_while_it_waits_gives_its_place_back():
     """And nothing of it is sent."""
     upstream = ScriptedUpstream([], then=200)
-    config = StackConfig(calls=CallCapConfig(max_in_flight=100))
+    config = StackSettings(calls=CallCapSettings(max_in_flight=100))
     async with PlatformHttpClient("http://platform.test", transport=upstream, policies=config) as client:
         tasks = [asyncio.create_task(client.get("/things")) for _ in range(100)]
         await asyncio.sleep(0)

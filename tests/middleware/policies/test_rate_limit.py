@@ -6,7 +6,7 @@ import pytest
 from layer_support import FakeClock, Upstream, a_request
 
 from middleware.errors import RateLimitExceededError
-from middleware.policies.rate_limit import RateLimitConfig, RateLimiter, RateLimitMiddleware
+from middleware.policies.rate_limit import RateLimiter, RateLimitMiddleware, RateLimitSettings
 
 NEVER = float("inf")
 
@@ -18,19 +18,19 @@ def waits(config, *times):
 
 def test_a_burst_leaves_at_once_and_the_rest_one_interval_apart():
     """Three at once, then four a second."""
-    config = RateLimitConfig(per_second=4, burst=3)
+    config = RateLimitSettings(per_second=4, burst=3)
     assert waits(config, 0, 0, 0, 0, 0) == [0, 0, 0, 0.25, 0.5]
 
 
 def test_a_quiet_time_gives_the_burst_back_and_no_more():
     """However long it was."""
-    config = RateLimitConfig(per_second=4, burst=2)
+    config = RateLimitSettings(per_second=4, burst=2)
     assert waits(config, 0, 0, 0, 100, 100, 100) == [0, 0, 0.25, 0, 0, 0.25]
 
 
 def test_a_turn_that_comes_too_late_is_not_reserved():
     """At the deadline is too late; the next one finds the place free."""
-    limiter, config = RateLimiter(), RateLimitConfig(per_second=4, burst=1)
+    limiter, config = RateLimiter(), RateLimitSettings(per_second=4, burst=1)
     limiter.reserve(0.0, NEVER, config)
     assert limiter.reserve(0.0, 0.25, config) is None
     assert limiter.reserve(0.0, 0.26, config).wait_s == 0.25
@@ -38,7 +38,7 @@ def test_a_turn_that_comes_too_late_is_not_reserved():
 
 def test_a_turn_given_back_is_free_unless_others_stand_behind_it():
     """The rate is kept in either case."""
-    limiter, config = RateLimiter(), RateLimitConfig(per_second=4, burst=1)
+    limiter, config = RateLimiter(), RateLimitSettings(per_second=4, burst=1)
     limiter.reserve(0.0, NEVER, config)
     second = limiter.reserve(0.0, NEVER, config)
     limiter.give_back(second)
@@ -62,7 +62,7 @@ async def test_the_layer_waits_for_its_turn_or_refuses_at_once():
     """A turn after the deadline is an error that says when, is told, and sends nothing."""
     clock, events = FakeClock(), []
     layer, upstream = RateLimitMiddleware(clock, events.append), Upstream(None)
-    settings = [RateLimitConfig(per_second=0.5, burst=1)]
+    settings = [RateLimitSettings(per_second=0.5, burst=1)]
     await layer(a_request(settings=settings), upstream)
     await layer(a_request(settings=settings), upstream)
     assert clock.slept == [2.0]
@@ -83,7 +83,7 @@ async def test_a_wait_that_is_cancelled_gives_its_turn_back():
                 raise asyncio.CancelledError
             await super().sleep(delay_s)
 
-    clock, settings = Cancelled(), [RateLimitConfig(per_second=1, burst=1)]
+    clock, settings = Cancelled(), [RateLimitSettings(per_second=1, burst=1)]
     layer, upstream = RateLimitMiddleware(clock, lambda _event: None), Upstream(None)
     await layer(a_request(settings=settings), upstream)
     with pytest.raises(asyncio.CancelledError):

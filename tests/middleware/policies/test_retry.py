@@ -27,12 +27,12 @@ from middleware.errors import (
     status_error,
 )
 from middleware.events import RetryAbandoned, RetryBudgetExhausted, RetryScheduled
-from middleware.policies.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryMiddleware, RetryPolicy
+from middleware.policies.retry import RetryBudget, RetryBudgetSettings, RetryMiddleware, RetryPolicy, RetrySettings
 from middleware.problem import Problem
 from middleware.records import AttemptRecord
 from middleware.retry_after import parse_retry_after
 
-NO_BUDGET = RetryBudgetConfig(enabled=False)
+NO_BUDGET = RetryBudgetSettings(enabled=False)
 
 
 def status(code, retry_after_s=None):
@@ -78,21 +78,21 @@ def test_the_matrix(error, when, repeatable, keyed):
 def test_the_backoff_is_full_jitter_within_its_ceiling(attempt, seed):
     """uniform(0, min(5, 0.1 * 2 ** (attempt - 1)))."""
     policy = RetryPolicy(Random(seed))
-    assert 0 <= policy.delay_s(status(500), attempt, RetryConfig()) <= min(5.0, 0.1 * 2 ** (attempt - 1))
-    assert 0 <= policy.delay_s(status(429), attempt, RetryConfig()) <= min(20.0, 1.0 * 2 ** (attempt - 1))
+    assert 0 <= policy.delay_s(status(500), attempt, RetrySettings()) <= min(5.0, 0.1 * 2 ** (attempt - 1))
+    assert 0 <= policy.delay_s(status(429), attempt, RetrySettings()) <= min(20.0, 1.0 * 2 ** (attempt - 1))
 
 
 @given(st.floats(0.001, 100), st.integers(0, 2**32))
 def test_retry_after_is_never_shortened(after, seed):
     """R15: it is a floor, plus at most 10 % or one second."""
-    delay = RetryPolicy(Random(seed)).delay_s(status(503, after), 1, RetryConfig())
+    delay = RetryPolicy(Random(seed)).delay_s(status(503, after), 1, RetrySettings())
     assert after <= delay
     assert delay <= max(1.0, after + min(0.1 * after, 1.0))
 
 
 def test_the_longer_of_backoff_and_retry_after_wins():
     """R15: a short Retry-After does not shorten the backoff."""
-    assert RetryPolicy(Highest()).delay_s(status(429, 0.5), 4, RetryConfig()) == 8.0
+    assert RetryPolicy(Highest()).delay_s(status(429, 0.5), 4, RetrySettings()) == 8.0
 
 
 async def test_success_enters_no_engine(monkeypatch):
@@ -163,7 +163,7 @@ async def test_a_retry_after_of_just_the_limit_is_waited_for():
 @pytest.mark.parametrize(("deadline", "slept"), [(0.75, []), (0.8, [0.5])])
 async def test_a_retry_needs_more_than_its_least_time(deadline, slept):
     """R10, R16: half a second's wait, and more than a quarter for the attempt."""
-    clock, config = FakeClock(), RetryConfig(base_delay_s=0.5, min_attempt_s=0.25)
+    clock, config = FakeClock(), RetrySettings(base_delay_s=0.5, min_attempt_s=0.25)
     with pytest.raises(StatusError):
         await a_layer(clock)(a_request(config, deadline_at=deadline, max_attempts=2), Upstream(status(503)))
     assert clock.slept == slept
@@ -223,11 +223,11 @@ async def test_concurrent_calls_do_not_share_their_retries():
 async def test_the_budget_is_asked_last_and_stops():
     """R10, R18: two retries of the minimum, then none, and only the first refusal is for an engineer."""
     clock, events = FakeClock(), []
-    config = RetryBudgetConfig(ratio=0.0, min_per_s=0.2, ttl_s=10)
+    config = RetryBudgetSettings(ratio=0.0, min_per_s=0.2, ttl_s=10)
     layer = a_layer(clock, events=events)
     reasons = []
     for _ in range(4):
-        request = a_plain_request(max_attempts=2, settings=[config, RetryConfig(base_delay_s=0.0)])
+        request = a_plain_request(max_attempts=2, settings=[config, RetrySettings(base_delay_s=0.0)])
         with pytest.raises(StatusError):
             await layer(request, Upstream(status(503)))
         reasons.append(request.call.stop_reason)
@@ -239,12 +239,12 @@ async def test_the_budget_is_asked_last_and_stops():
 
 async def test_a_reason_that_comes_before_the_budget_withdraws_nothing():
     """R10: a call that stops anyway does not pay."""
-    clock, config = FakeClock(), RetryBudgetConfig(ratio=0.0, min_per_s=0.2, ttl_s=10)
+    clock, config = FakeClock(), RetryBudgetSettings(ratio=0.0, min_per_s=0.2, ttl_s=10)
     layer = a_layer(clock)
     for _ in range(5):
         with pytest.raises(StatusError):
             await layer(a_plain_request(deadline_at=0.05, settings=[config]), Upstream(status(503)))
-    request = a_plain_request(settings=[config, RetryConfig(base_delay_s=0.0)])
+    request = a_plain_request(settings=[config, RetrySettings(base_delay_s=0.0)])
     with pytest.raises(StatusError):
         await layer(request, Upstream(status(503)))
     assert request.call.stop_reason == "max_attempts"
@@ -260,7 +260,7 @@ async def test_the_first_reason_that_holds_is_named(held):
     request = a_plain_request(
         max_attempts=1 if "max_attempts" in holds else 2,
         deadline_at=1.0 if "deadline" in holds else 1000.0,
-        settings=[RetryBudgetConfig(ratio=0, min_per_s=0 if "budget" in holds else 1)],
+        settings=[RetryBudgetSettings(ratio=0, min_per_s=0 if "budget" in holds else 1)],
     )
     layer = a_layer(FakeClock(), circuit_is_open=lambda _request: "circuit_open" in holds)
     after = 30.0 if "retry_after_max" in holds else 5.0
@@ -271,7 +271,7 @@ async def test_the_first_reason_that_holds_is_named(held):
 
 def test_the_budget_grows_with_traffic_and_slides():
     """R18: min_per_s * ttl + ratio * calls - retries, within the window."""
-    budget, config = RetryBudget(), RetryBudgetConfig(ratio=0.2, min_per_s=0, ttl_s=10)
+    budget, config = RetryBudget(), RetryBudgetSettings(ratio=0.2, min_per_s=0, ttl_s=10)
     for _ in range(10):
         budget.deposit(0.0, config)
     assert budget.balance(0.0, config) == 2
@@ -284,7 +284,7 @@ def test_the_budget_grows_with_traffic_and_slides():
 
 def test_a_window_is_kept_in_tenths_of_a_second():
     """R18: calls of one tenth leave with its first, retries with what its last could be."""
-    config = RetryBudgetConfig(ratio=1, min_per_s=0, ttl_s=10)
+    config = RetryBudgetSettings(ratio=1, min_per_s=0, ttl_s=10)
     times = (0.0, 0.05, 0.1, 0.15)
 
     def balances(budget, *moments):
@@ -296,19 +296,19 @@ def test_a_window_is_kept_in_tenths_of_a_second():
     assert balances(calls, 9.99, 10.0, 10.02, 10.09, 10.11) == [4, 2, 2, 2, 0]
     retries = RetryBudget()
     for now in times:
-        assert retries.withdraw(now, RetryBudgetConfig(ratio=1, min_per_s=1, ttl_s=10))
+        assert retries.withdraw(now, RetryBudgetSettings(ratio=1, min_per_s=1, ttl_s=10))
     assert balances(retries, 10.09, 10.12, 10.19, 10.22) == [-4, -2, -2, 0]
 
 
 def test_an_exhausted_budget_is_told_once_per_window():
-    """An engineer hears of it again when a whole window has passed."""
-    budget, config = RetryBudget(), RetryBudgetConfig(ttl_s=10)
+    """An engineer event_types of it again when a whole window has passed."""
+    budget, config = RetryBudget(), RetryBudgetSettings(ttl_s=10)
     assert [budget.is_first_refusal(now, config) for now in (0.0, 9.9, 10.0, 19.9)] == [True, False, True, False]
 
 
 async def test_every_call_counts_to_the_budget():
     """R18: two calls pay for one retry; what is left is told."""
-    events, config = [], RetryBudgetConfig(ratio=0.5, min_per_s=0)
+    events, config = [], RetryBudgetSettings(ratio=0.5, min_per_s=0)
     layer, made = a_layer(FakeClock(), events=events), []
     for _ in range(2):
         upstream = Upstream(status(503))
@@ -328,16 +328,16 @@ def test_a_budget_that_is_off_never_refuses():
 
 def test_a_changed_budget_keeps_its_window():
     """R61: what was spent stays spent."""
-    budget, config = RetryBudget(), RetryBudgetConfig(ratio=0, min_per_s=1, ttl_s=10)
+    budget, config = RetryBudget(), RetryBudgetSettings(ratio=0, min_per_s=1, ttl_s=10)
     for _ in range(10):
         assert budget.withdraw(0.0, config)
-    assert budget.balance(0.0, RetryBudgetConfig(ratio=0, min_per_s=2, ttl_s=10)) == 10
+    assert budget.balance(0.0, RetryBudgetSettings(ratio=0, min_per_s=2, ttl_s=10)) == 10
 
 
 @given(st.lists(st.tuples(st.sampled_from(["call", "retry"]), st.floats(0, 2)), max_size=80))
 def test_the_budget_is_its_formula(steps):
     """R18: against a list of everything that happened; entries of a tenth of a second are as exact as it gets."""
-    config = RetryBudgetConfig(ratio=0.3, min_per_s=0.5, ttl_s=5)
+    config = RetryBudgetSettings(ratio=0.3, min_per_s=0.5, ttl_s=5)
     budget, now, calls, retries = RetryBudget(), 0.0, [], []
     for what, passed in steps:
         now += passed
@@ -412,7 +412,7 @@ async def test_only_a_delete_may_be_done_already(method):
 
 async def test_already_deleted_can_be_switched_off_per_operation():
     """R13: where a 404 means something else."""
-    request = a_request(RetryConfig(accept_already_deleted=False), method="DELETE")
+    request = a_request(RetrySettings(accept_already_deleted=False), method="DELETE")
     with pytest.raises(NotFoundError):
         await a_layer(FakeClock())(attempted(request, (500, "yes"), (404, "yes")), Upstream(status(404)))
 

@@ -10,8 +10,8 @@ from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced
 from middleware.request.correlation import (
     CORRELATION_HEADER,
-    CorrelationConfig,
     CorrelationMiddleware,
+    CorrelationSettings,
     choose_correlation_id,
 )
 from middleware.types import PlatformResponse
@@ -158,7 +158,7 @@ async def test_a_response_from_a_cache_is_used(age, used):
 
 async def test_the_switch():
     """R53: for a service whose ids mean something else; it goes on learning, so that the switch works both ways."""
-    service, off = Service(echoes=False), [CorrelationConfig(verify_echo=False)]
+    service, off = Service(echoes=False), [CorrelationSettings(verify_echo=False)]
     assert await service.receives(str(OURS), settings=off)
     assert await service.receives(str(OTHER), settings=off)
     assert not await service.receives(str(OTHER))

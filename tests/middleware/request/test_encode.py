@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from layer_support import Upstream, a_request
 
 from middleware.errors import InvalidArgumentError
-from middleware.request.encode import EncodeMiddleware, IdempotencyConfig, encode_body, encode_target
+from middleware.request.encode import EncodeMiddleware, IdempotencySettings, encode_body, encode_target
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_body_that_is_not_json_ready(body, kind):
 
 
 async def encoded(*, honors_key=False, **fields):
-    request = a_request(method=fields.pop("method", "POST"), settings=[IdempotencyConfig(honors_key=honors_key)])
+    request = a_request(method=fields.pop("method", "POST"), settings=[IdempotencySettings(honors_key=honors_key)])
     for name, value in fields.items():
         setattr(request, name, value)
     upstream = Upstream(None)

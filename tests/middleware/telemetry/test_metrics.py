@@ -13,9 +13,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from middleware import CircuitOpenError, PlatformError, ServerError, Telemetry
 from middleware import events as facts
-from middleware.policies.bulkhead import BulkheadConfig
-from middleware.policies.circuit_breaker import CircuitBreakerConfig
-from middleware.policies.retry import RetryBudgetConfig
+from middleware.policies.bulkhead import BulkheadSettings
+from middleware.policies.circuit_breaker import CircuitBreakerSettings
+from middleware.policies.retry import RetryBudgetSettings
 from middleware.records import AttemptRecord
 from middleware.telemetry import semconv
 from middleware.telemetry.metrics import MetricsListener
@@ -183,7 +183,7 @@ def test_states_are_read_at_export(listener, reader):
 
 async def test_a_busy_client_shows_what_it_holds(make_client, gateway, recorder):
     """The real stack, asked while calls wait and are on the wire."""
-    client = make_client(bulkhead=BulkheadConfig(permits=1), budget=RetryBudgetConfig(enabled=False))
+    client = make_client(bulkhead=BulkheadSettings(permits=1), budget=RetryBudgetSettings(enabled=False))
     gateway.script(Fault(kind="stall", times=0))
     tasks = [asyncio.create_task(client.get("/api/service/items")) for _ in range(3)]
     while not gateway.requests:
@@ -306,7 +306,9 @@ def test_the_global_provider_is_one_however_it_is_named(monkeypatch, reader, ear
 
 async def test_a_thousand_users_make_no_new_series(make_client, recorder):
     """Ids are never labels: the number of series is that of the operations."""
-    connector = ManagedIdentityConnector(make_client("identity", circuit_breaker=CircuitBreakerConfig(mode="disabled")))
+    connector = ManagedIdentityConnector(
+        make_client("identity", circuit_breaker=CircuitBreakerSettings(mode="disabled"))
+    )
 
     def series():
         points = [*recorder.points("http.client.request.duration"), *recorder.points("mozaiks.connector.call.duration")]
@@ -337,7 +339,7 @@ async def test_exemplars_link_to_the_traces(make_client, recorder):
 async def test_a_refused_call_is_counted_by_its_guard(make_client, gateway, recorder):
     """What an open circuit refuses is no request, and not nothing either."""
     gateway.script(Fault(kind="status", status=500, times=0))
-    client = make_client(circuit_breaker=CircuitBreakerConfig(min_calls=1))
+    client = make_client(circuit_breaker=CircuitBreakerSettings(min_calls=1))
     for expected in (ServerError, CircuitOpenError):
         with pytest.raises(expected):
             await client.get("/api/service/items", path_params={})

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 
-from middleware import NotFoundError, RejectedError, RequestNotSentError, ServerError, Telemetry, call_options
+from middleware import NotFoundError, OperationFailedError, RequestNotSentError, ServerError, Telemetry, call_options
 from middleware import events as facts
 from middleware.events import FanOut
 from middleware.problem import Problem
@@ -135,7 +135,7 @@ def test_facts_about_others_leave_the_span_alone(provider, exporter):
     [
         (RequestNotSentError("ConnectError: refused by ada@example.com"), "ConnectError: refused by ***"),
         (ServerError("answered 500 Oops: of the server", status=500), None),
-        (RejectedError(Problem(message="of the server")), None),
+        (OperationFailedError(Problem(message="of the server")), None),
         (ValueError("foreign"), None),
     ],
 )
@@ -318,17 +318,17 @@ def test_a_context_that_cannot_be_changed_counts_each_time(monkeypatch, provider
         span, token = tracer.start("svc.op", SpanKind.INTERNAL, {})
         assert (token, tracer.dropped) == (None, 1)
         tracer.end(span, token)
-        assert (tracer.stand_back(), tracer.dropped) == (None, 2)
+        assert (tracer.suppress_instrumentation(), tracer.dropped) == (None, 2)
     assert [ended.name for ended in exporter.get_finished_spans()] == ["svc.op"]
-    token = tracer.stand_back()
+    token = tracer.suppress_instrumentation()
     with monkeypatch.context() as patched:
         patched.setattr(context, "detach", fail)
-        tracer.come_back(token)
+        tracer.detach(token)
     assert tracer.dropped == 3
     with monkeypatch.context() as patched:
         patched.setattr(propagate, "inject", fail)
         assert (tracer.headers(), tracer.dropped) == ({}, 4)
-    tracer.come_back(token)
+    tracer.detach(token)
     assert (tracer.headers(), tracer.dropped) == ({}, 4)
 
 

@@ -7,7 +7,7 @@ from layer_support import FakeClock, a_request, connections_of_two
 from raw_server import RawServer, ok
 
 from middleware.errors import ClientClosedError, RequestNotSentError, ResponseLostError
-from middleware.transports.registry import TransportConfig, make_transport
+from middleware.transports.registry import TransportSettings, make_transport
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clock(monkeypatch):
 
 
 def a_transport(clock, **settings):
-    return make_transport(TransportConfig(library="aiohttp", **settings), clock)
+    return make_transport(TransportSettings(library="aiohttp", **settings), clock)
 
 
 async def send(transport, url, *, method="GET"):

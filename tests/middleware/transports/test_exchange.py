@@ -22,7 +22,7 @@ from middleware.errors import (
 )
 from middleware.transports.exchange import (
     TlsContext,
-    TransportConfig,
+    TransportSettings,
     answer,
     check_headers,
     env_proxies,
@@ -67,19 +67,19 @@ def test_the_reason_holds_no_credentials_and_can_be_another():
 def test_headers_go_out_and_come_back_byte_for_byte():
     """Values may hold any byte, as HTTP has it since ever."""
     assert wire_headers(a_request(headers={"x-name": "Z\xfcrich"})) == [(b"x-name", b"Z\xfcrich")]
-    found = check_headers(a_request(), [(b"X-Name", b"Z\xfcrich"), (b"x-name", b"2")], TransportConfig())
+    found = check_headers(a_request(), [(b"X-Name", b"Z\xfcrich"), (b"x-name", b"2")], TransportSettings())
     assert found == {"x-name": "Z\xfcrich, 2"}
 
 
 @pytest.mark.parametrize("name", [b"Set-Cookie", b"WWW-Authenticate", b"authorization"])
 def test_headers_of_credentials_are_left_out(name):
     """R52: they are nobody's to read."""
-    assert check_headers(a_request(), [(name, b"secret"), (b"a", b"b")], TransportConfig()) == {"a": "b"}
+    assert check_headers(a_request(), [(name, b"secret"), (b"a", b"b")], TransportSettings()) == {"a": "b"}
 
 
 def test_a_head_is_counted_with_what_stands_between():
     """Name, value, a colon, a blank and the line's end: 1024 bytes pass, one more does not."""
-    config = TransportConfig(max_header_bytes=1024)
+    config = TransportSettings(max_header_bytes=1024)
     exact = [(b"a", b"x" * 507), (b"b", b"y" * 507)]
     assert check_headers(a_request(), exact, config)
     with pytest.raises(ResponseTooLargeError) as caught:
@@ -108,7 +108,7 @@ class Pieces:
 
 def body_of(*pieces, encoding=None):
     headers = {} if encoding is None else {"content-encoding": encoding}
-    return read_body(Pieces(*pieces), headers, TransportConfig(max_response_bytes=1024))
+    return read_body(Pieces(*pieces), headers, TransportSettings(max_response_bytes=1024))
 
 
 DEFLATED = zlib.compress(b"[1]" * 100)
@@ -158,7 +158,7 @@ async def test_a_body_may_be_as_long_as_its_bound(encoding):
     pieces = Pieces(pack(b"x" * 1025), b"never read")
     headers = {"content-encoding": encoding} if encoding else {}
     with pytest.raises(ResponseTooLargeError) as caught:
-        await read_body(pieces, headers, TransportConfig(max_response_bytes=1024))
+        await read_body(pieces, headers, TransportSettings(max_response_bytes=1024))
     assert (caught.value.reason, caught.value.request_sent) == ("response larger than 1024 bytes", "yes")
     assert pieces.ended
 
@@ -217,12 +217,12 @@ async def test_the_public_authorities_are_loaded_once_and_those_of_the_environme
 ):
     """Whoever may set a variable must not choose whom a client trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    shared = TlsContext(TransportConfig())
+    shared = TlsContext(TransportSettings())
     first, second = await asyncio.gather(shared.get(), shared.get())
     assert first is second is await shared.get()
     with_certificate = tmp_path / "client.pem"
     authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(with_certificate)
-    other = await TlsContext(TransportConfig(client_certificate_file=str(with_certificate))).get()
+    other = await TlsContext(TransportSettings(client_certificate_file=str(with_certificate))).get()
     for context in (first, other):
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
         assert len(context.get_ca_certs()) > 1
@@ -248,15 +248,15 @@ def files_of(authority, folder):
 def test_a_file_that_cannot_be_used_is_told_with_the_reason(authority, tmp_path):
     """A key with a passphrase is one: nobody is there to be asked for it."""
     files = files_of(authority, tmp_path)
-    names = "TransportConfig.client_certificate_file, client_key_file: cannot be used:"
+    names = "TransportSettings.client_certificate_file, client_key_file: cannot be used:"
     for settings, reason in [
-        ({"ca_file": "/no/such.pem"}, "TransportConfig.ca_file: cannot be used: [Errno 2] No such file or directory"),
-        ({"client_key_file": "x"}, "TransportConfig.client_key_file: needs client_certificate_file"),
+        ({"ca_file": "/no/such.pem"}, "TransportSettings.ca_file: cannot be used: [Errno 2] No such file or directory"),
+        ({"client_key_file": "x"}, "TransportSettings.client_key_file: needs client_certificate_file"),
         ({"client_certificate_file": "/no/such.pem"}, f"{names} [Errno 2] No such file or directory"),
         (files, f"{names} the key has a passphrase"),
     ]:
         with pytest.raises(ConfigError) as caught:
-            TlsContext(TransportConfig(**settings))
+            TlsContext(TransportSettings(**settings))
         assert str(caught.value) == reason
 
 
@@ -274,8 +274,8 @@ def test_proxies_of_the_environment_by_scheme(environment, variables, proxies):
     """Where they are asked for; without a scheme, one is an HTTP proxy."""
     for name, value in variables.items():
         environment.setenv(name, value)
-    assert env_proxies(TransportConfig(trust_env=True)) == proxies
-    assert env_proxies(TransportConfig()) == {}
+    assert env_proxies(TransportSettings(trust_env=True)) == proxies
+    assert env_proxies(TransportSettings()) == {}
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -284,8 +284,8 @@ def test_what_is_no_http_proxy_is_told_by_its_scheme(environment, scheme, proxy)
     """And not shown."""
     environment.setenv(f"{scheme}_proxy", proxy)
     with pytest.raises(ConfigError) as caught:
-        env_proxies(TransportConfig(trust_env=True))
-    reason = f"TransportConfig.trust_env: the environment's proxy for {scheme} is not an http(s) URL"
+        env_proxies(TransportSettings(trust_env=True))
+    reason = f"TransportSettings.trust_env: the environment's proxy for {scheme} is not an http(s) URL"
     assert str(caught.value) == reason
 
 

@@ -8,7 +8,7 @@ from layer_support import FakeClock, a_request, connections_of_two
 from raw_server import RawServer, ok
 
 from middleware.errors import ClientClosedError
-from middleware.transports.registry import TransportConfig, make_transport
+from middleware.transports.registry import TransportSettings, make_transport
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def clock():
 
 
 def a_transport(clock, **settings):
-    return make_transport(TransportConfig(**settings), clock)
+    return make_transport(TransportSettings(**settings), clock)
 
 
 async def send(transport, url, *, method="GET", content=None):

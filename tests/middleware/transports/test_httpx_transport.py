@@ -9,9 +9,9 @@ from layer_support import FakeClock, a_request
 
 from middleware.errors import ClientClosedError, ResponseLostError, ResponseTooLargeError
 from middleware.transports.httpx_transport import HttpxTransport
-from middleware.transports.registry import TransportConfig
+from middleware.transports.registry import TransportSettings
 
-CONFIG = TransportConfig(max_response_bytes=1024, connect_timeout_s=3.0)
+CONFIG = TransportSettings(max_response_bytes=1024, connect_timeout_s=3.0)
 
 
 class Body(httpx.AsyncByteStream):

@@ -29,16 +29,16 @@ from middleware import (
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
-    StackConfig,
+    StackSettings,
     call_options,
 )
 from middleware.clock import SystemClock
-from middleware.policies.deadline import AttemptTimeoutConfig
+from middleware.policies.deadline import AttemptTimeoutSettings
 from middleware.transports.httpcore_backend import Socket
-from middleware.transports.registry import TransportConfig, make_transport
+from middleware.transports.registry import TransportSettings, make_transport
 from middleware.types import Attempt
 from runtime.connectors.base import PlatformHttpClient
-from runtime.settings import Policies
+from runtime.settings import ResolvedSettings
 
 LIBRARIES = ["httpcore", "aiohttp"]
 
@@ -84,7 +84,7 @@ class Wire:
     """A transport under test; each attempt carries a number that the server logs."""
 
     def __init__(self, library, **settings):
-        self.transport = make_transport(TransportConfig(library=library, **settings), SystemClock())
+        self.transport = make_transport(TransportSettings(library=library, **settings), SystemClock())
         self.attempts = []
 
     async def send(self, server, *, method="GET", content=None, idempotent=None, target="/x"):
@@ -353,7 +353,7 @@ async def test_a_connection_found_dead_when_written_to_costs_nothing(monkeypatch
 async def test_what_must_not_be_repeated_takes_no_connection_that_idled_long():
     """A server may be closing it just now; a read would be sent again, a write could not be."""
     async with RawServer() as server, Wire("httpcore") as wire:
-        wire.transport = make_transport(TransportConfig(), clock := FakeClock())
+        wire.transport = make_transport(TransportSettings(), clock := FakeClock())
         for method, later in [("GET", 0), ("POST", 0.9), ("POST", 1.1), ("GET", 4.9), ("GET", 5.1)]:
             clock.time += later
             await wire.send(server, method=method)
@@ -412,7 +412,7 @@ def sender(request):
     @contextlib.asynccontextmanager
     async def make(server, **settings):
         library = "httpcore" if request.param == "httpx" else request.param
-        policies = Policies({"transport": {"library": library}, "retry": {"base_delay_s": 0.001}, **settings})
+        policies = ResolvedSettings({"transport": {"library": library}, "retry": {"base_delay_s": 0.001}, **settings})
         async with contextlib.AsyncExitStack() as opened:
             inner = await opened.enter_async_context(httpx.AsyncHTTPTransport()) if request.param == "httpx" else None
             yield await opened.enter_async_context(PlatformHttpClient(server.url, policies=policies, transport=inner))
@@ -604,7 +604,7 @@ async def test_endless_interim_answers_are_bounded():
     async with RawServer(serve=INTERIM) as server, Wire("httpcore", max_header_bytes=LIMIT) as wire:
         with pytest.raises(ResponseTooLargeError, match="head"):
             await wire.send(server)
-    policies = StackConfig(transport=TransportConfig(library="aiohttp"))
+    policies = StackSettings(transport=TransportSettings(library="aiohttp"))
     async with RawServer(serve=INTERIM) as server, PlatformHttpClient(server.url, policies=policies) as client:
         with call_options(deadline_s=0.1), pytest.raises(DeadlineExceededError):
             await client.get("/x")
@@ -639,7 +639,7 @@ async def test_a_dripping_body_ends_with_the_deadline(library):
             await peer.write(b"x")
             await asyncio.sleep(0.01)
 
-    policies = StackConfig(transport=TransportConfig(library=library))
+    policies = StackSettings(transport=TransportSettings(library=library))
     async with RawServer(serve=serve) as server, PlatformHttpClient(server.url, policies=policies) as client:
         with call_options(deadline_s=0.2), pytest.raises(DeadlineExceededError):
             await client.get("/x")
@@ -648,7 +648,7 @@ async def test_a_dripping_body_ends_with_the_deadline(library):
 
 async def test_decoding_is_inside_the_attempt(library):
     """An answer that cannot be decoded is its attempt's outcome."""
-    policies = StackConfig(transport=TransportConfig(library=library))
+    policies = StackSettings(transport=TransportSettings(library=library))
     async with RawServer(lambda _seen: ok(b"[")) as server, PlatformHttpClient(server.url, policies=policies) as client:
         with pytest.raises(DecodeError) as caught:
             await client.get("/x")
@@ -764,7 +764,9 @@ async def test_a_connection_that_is_given_up_waits_for_no_peer(library, authorit
 
 async def test_an_attempt_timeout_keeps_the_phase(library):
     """Nothing came back in time: lost, not unsent."""
-    policies = StackConfig(transport=TransportConfig(library=library), attempt=AttemptTimeoutConfig(timeout_s=0.3))
+    policies = StackSettings(
+        transport=TransportSettings(library=library), attempt=AttemptTimeoutSettings(timeout_s=0.3)
+    )
     async with RawServer(serve=never) as server, PlatformHttpClient(server.url, policies=policies) as client:
         with call_options(max_attempts=1), pytest.raises(ResponseLostError) as caught:
             await client.post("/x", json_body={})
@@ -811,7 +813,7 @@ async def test_closing_soon_needs_no_waiting(library):
     async with RawServer() as server:
         wire = Wire(library)
         await wire.send(server)
-        wire.transport.close_soon()
+        wire.transport.request_close()
         with pytest.raises(ClientClosedError):
             await wire.send(server)
         await settled(lambda: not server.open)
@@ -913,7 +915,7 @@ def test_a_file_that_cannot_be_used_is_named(library, setting, tmp_path):
         if path.name.startswith("nonsense"):
             path.write_text("nonsense")
         with pytest.raises(ConfigError, match=setting):
-            make_transport(TransportConfig(library=library, **{setting: str(path)}), SystemClock())
+            make_transport(TransportSettings(library=library, **{setting: str(path)}), SystemClock())
 
 
 class Proxy(RawServer):
@@ -1025,7 +1027,7 @@ def test_a_proxy_that_cannot_be_used_is_told_without_showing_it(library, environ
     """It may hold a password."""
     environment.setenv("all_proxy", proxy)
     with pytest.raises(ConfigError, match="trust_env") as caught:
-        make_transport(TransportConfig(library=library, trust_env=True), SystemClock())
+        make_transport(TransportSettings(library=library, trust_env=True), SystemClock())
     assert "secret" not in str(caught.value)
 
 
@@ -1034,6 +1036,6 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     monkeypatch.delitem(sys.modules, "middleware.transports.aiohttp_transport", raising=False)
     with pytest.raises(ConfigError) as caught:
-        make_transport(TransportConfig(library="aiohttp"), SystemClock())
-    reason = "TransportConfig.library: aiohttp is not installed; install mozaiks-connector-runtime[aiohttp]"
+        make_transport(TransportSettings(library="aiohttp"), SystemClock())
+    reason = "TransportSettings.library: aiohttp is not installed; install mozaiks-connector-runtime[aiohttp]"
     assert str(caught.value) == reason

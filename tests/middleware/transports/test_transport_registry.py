@@ -16,12 +16,12 @@ from middleware import (
     ResponseLostError,
     ResponseTooLargeError,
     ServerError,
-    StackConfig,
+    StackSettings,
     StatusError,
     call_options,
 )
 from middleware.retry_after import parse_retry_after
-from middleware.transports.registry import TransportConfig
+from middleware.transports.registry import TransportSettings
 from runtime.connectors.base import PlatformHttpClient
 
 LIMIT = 64 * 1024
@@ -29,7 +29,7 @@ LIMIT = 64 * 1024
 
 def a_client(answer):
     """Make a client whose wire is the function *answer*."""
-    policies = StackConfig(transport=TransportConfig(max_response_bytes=LIMIT))
+    policies = StackSettings(transport=TransportSettings(max_response_bytes=LIMIT))
     return PlatformHttpClient(
         "http://platform", "moz_test_key0", policies=policies, transport=httpx.MockTransport(answer)
     )
