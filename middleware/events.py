@@ -300,8 +300,8 @@ class FanOut:
     """
     Hands each event to several listeners; what one raises is swallowed and counted, so telemetry cannot fail a call.
 
-    A listener subscribes to types of events by an attribute `event_types`, a frozenset of exactly these types, and receives
-    no others. Any other callable receives all events.
+    A listener subscribes to types of events by an attribute `event_types`, a frozenset of exactly these types,
+    and receives no others. Any other callable receives all events.
 
     Attributes:
         dropped: Events lost because a listener raised.

@@ -2,8 +2,8 @@
 Metadata a setting carries, and the one check that reads it.
 
 A policy's settings are a frozen dataclass next to the policy; each field is
-`Annotated[type, SettingSpec(...)] = default`. Environment names, validation and the settings table in the README are all derived from here, so a setting is
-written down once.
+`Annotated[type, SettingSpec(...)] = default`. Environment names, validation and the settings table in the README are
+all derived from here, so a setting is written down once.
 """
 
 from collections.abc import Iterator
