@@ -63,7 +63,8 @@ class Ledger:
             )
             outcome, known, name = response.outcome, "applied", "ok"
         except CallError as error:
-            outcome, known = error.outcome, "unknown" if error.outcome_unknown else "not applied"
+            outcome, known = error.outcome, "unknown" if error.outcome_unknown else "applied"
+            known = "not applied" if error.is_retry_safe else known
             name = type(error).__name__
         self.ended[name] += 1
         arrived = sum(record.request_sent != "no" for record in outcome.timeline)

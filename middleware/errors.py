@@ -14,7 +14,7 @@ The whole error tree. The class tells what became of the request, and so whether
         │       └── ClientClosedError      the client was closed
         ├── ResponseLostError              sent, no complete answer: safe to repeat only if idempotent
         ├── DeadlineExceededError          the call's time is up
-        ├── DecodeError                    a 2xx, but not the shape that was promised
+        ├── DecodeError                    a 2xx, but not the shape that was promised: a write was applied
         ├── OperationFailedError                  a 2xx whose body says that the operation failed
         ├── ResponseTooLargeError          a response beyond the size limit; the rest was not read
         ├── StatusError                    any status but 2xx
@@ -28,6 +28,15 @@ The whole error tree. The class tells what became of the request, and so whether
         │   └── ServerError                5xx
         └── InternalError                  a defect of this library or of a hook; `origin` tells where
 
+Whether a write was applied (`applied`, `outcome_unknown`, `is_retry_safe`) follows from what each attempt met:
+
+    nothing sent                                                    no
+    4xx but 408; 503 with `x-envoy-overloaded: true`                no: the server says so
+    a 2xx whose body says that the operation failed                 no: the platform says so
+    a 2xx that cannot be decoded                                    yes: the status says so
+    everything else: response lost, cut short, too large or late,   maybe
+    1xx, 3xx, 408, any other 5xx, a defect of ours
+
 No text of these classes carries a token, a key, a query value or a body. Each class has a stable `code`, and
 `to_plugin_error()` gives what a plugin returns instead of raising.
 """
@@ -38,7 +47,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .problem import Problem
-from .records import AttemptRecord, Outcome, RequestSent, StopReason
+from .records import Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
 
 __all__ = [
     "AuthenticationError",
@@ -132,8 +141,6 @@ class CallError(PlatformError):
     """
 
     code = "CALL_FAILED"
-    # Does such a failure tell that the request was applied, or that it was not, whatever happened before?
-    _outcome_known: ClassVar[bool] = False
 
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
@@ -206,25 +213,47 @@ class CallError(PlatformError):
         return None
 
     @property
+    def attempt_applied(self) -> Applied:
+        """Whether the last attempt was applied, by its failure alone."""
+        return "no" if self.request_sent == "no" else "maybe"
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Does the failure of the last attempt leave open whether it was applied?"""
+        return self.attempt_applied == "maybe"
+
+    @property
+    def applied(self) -> Applied:
+        """
+        Whether the request was applied by any attempt of the call.
+
+        An earlier attempt counts too: one whose response was lost may have done it, whatever became of the last.
+        """
+        earlier = self.outcome.timeline if self.outcome else ()
+        return most((self.attempt_applied, *(record.applied for record in earlier)))
+
+    @property
     def outcome_unknown(self) -> bool:
         """
         True when a write may or may not have been applied, so that only the platform knows.
 
-        An earlier attempt counts too: one that was lost may have done it, whatever became of the last.
+        False for one that is known to be applied, such as a 2xx that cannot be decoded (see `is_retry_safe`), and until
+        the call has ended.
         """
-        if self.outcome is None or self.outcome.call.idempotent or self._outcome_known:
-            return False
-        return self.is_ambiguous or any(record.is_ambiguous for record in self.outcome.timeline)
+        return self.outcome is not None and not self._is_idempotent and self.applied == "maybe"
 
     @property
     def is_retry_safe(self) -> bool:
-        """True when sending the same request again cannot apply a write twice; not that it would help."""
-        return not self.outcome_unknown
+        """
+        True when sending the same request again cannot apply a write twice; not that it would help.
+
+        False for a write that was applied or may have been. Until the call has ended, any request counts as a write.
+        """
+        return self._is_idempotent or self.applied == "no"
 
     @property
-    def is_ambiguous(self) -> bool:
-        """Does the failure of this attempt leave open whether the request was applied?"""
-        return self.request_sent != "no" and not self._outcome_known
+    def _is_idempotent(self) -> bool:
+        return self.outcome is not None and self.outcome.call.idempotent
 
     def _details(self) -> dict[str, Any]:
         wait_s, problem = self.retry_after_s, self.problem
@@ -252,12 +281,15 @@ class CallError(PlatformError):
             return self.reason
         call, tries = self.outcome.call, self.outcome.attempts
         where = f"{call.service}.{call.operation} ({call.method} {call.route})"
-        unknown = "; the write may have been applied" if self.outcome_unknown else ""
+        known = "" if self.is_retry_safe else _APPLIED[self.applied]
         counted = f"{tries} attempt{'' if tries == 1 else 's'}"
-        return f"{where}: {self.reason} [{counted}{unknown}; correlation id {call.correlation_id}]"
+        return f"{where}: {self.reason} [{counted}{known}; correlation id {call.correlation_id}]"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self}>"
+
+
+_APPLIED: dict[Applied, str] = {"maybe": "; the write may have been applied", "yes": "; the write was applied"}
 
 
 class InvalidArgumentError(CallError, ValueError):
@@ -320,16 +352,20 @@ class DeadlineExceededError(CallError):
     code = "DEADLINE_EXCEEDED"
 
     @property
-    def is_ambiguous(self) -> bool:
-        """Does it? What the deadline cut stands in the timeline; a wait that it cut says nothing."""
-        return self.outcome is None and self.request_sent != "no"
+    def attempt_applied(self) -> Applied:
+        """Whether it was: once the call has ended, the timeline knows; a wait that the deadline ended says nothing."""
+        return "no" if self.outcome is not None else super().attempt_applied
 
 
 class DecodeError(CallError):
     """A 2xx answer that is not what the operation promises; the reason names the field's path."""
 
     code = "INVALID_RESPONSE"
-    _outcome_known = True  # 2xx: it was applied
+
+    @property
+    def attempt_applied(self) -> Applied:
+        """It was: RFC 9110 section 15.3, a 2xx says that the request was received, understood and accepted."""
+        return "yes"
 
 
 class OperationFailedError(CallError):
@@ -341,7 +377,6 @@ class OperationFailedError(CallError):
     """
 
     code = "REJECTED"
-    _outcome_known = True  # the platform itself says that it was not done
 
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text is what pickle and copy hand back; the problem comes with the state.
@@ -353,6 +388,21 @@ class OperationFailedError(CallError):
     def problem(self) -> Problem:
         """What the body said about the failure."""
         return self._problem
+
+    @property
+    def attempt_applied(self) -> Applied:
+        """It was not: the platform itself says so."""
+        return "no"
+
+    @property
+    def applied(self) -> Applied:
+        """
+        Whether the request was applied by any attempt of the call.
+
+        To a service that honours the key of a call, all attempts are one request, so the response is that of them all.
+        """
+        known = super().applied
+        return "no" if known == "maybe" and self.outcome is not None and self.outcome.keyed else known
 
 
 class ResponseTooLargeError(CallError):
@@ -388,6 +438,7 @@ class StatusError(CallError):
         status: The HTTP status.
         problem: What the body said.
         retry_after_s: The server's Retry-After in seconds.
+        is_overloaded: The response carries `x-envoy-overloaded: true`.
     """
 
     code = "UNEXPECTED_STATUS"
@@ -399,9 +450,11 @@ class StatusError(CallError):
         status: int = 0,
         problem: Problem | None = None,
         retry_after_s: float | None = None,
+        is_overloaded: bool = False,
     ) -> None:
         super().__init__(reason, request_sent="yes", retry_after_s=retry_after_s)
         self._status = status
+        self._is_overloaded = is_overloaded
         self._problem = problem or Problem()
 
     @property
@@ -415,13 +468,25 @@ class StatusError(CallError):
         return self._problem
 
     @property
-    def is_ambiguous(self) -> bool:
-        """Does the status leave open whether the request was applied?"""
-        # 429 and 503 with Retry-After say that the request was not processed; other 4xx refuse it. A gateway's
-        # 502 or 504, a 500 and a 408 leave it open.
-        if self._status == 503:  # noqa: PLR2004
-            return self.retry_after_s is None
-        return self._status in {408, 500, 502, 504}
+    def not_processed(self) -> bool:
+        """
+        Does the response say that the request was not even looked at, so that any method may be repeated?
+
+        429 does (RFC 6585 section 4), and so does the 503 of an Envoy that dropped the request before its upstream. Any
+        other 503 does not, with Retry-After or without: gateways answer it after the upstream has read the request.
+        """
+        return self._status == 429 or (self._status == 503 and self._is_overloaded)  # noqa: PLR2004
+
+    @property
+    def is_throttled(self) -> bool:
+        """Does the response ask for fewer requests, so that the wait before the next attempt is longer?"""
+        return self.not_processed or (self._status == 503 and self.retry_after_s is not None)  # noqa: PLR2004
+
+    @property
+    def attempt_applied(self) -> Applied:
+        """Whether it was: a 4xx but 408 is taken at its word, and all else leaves it open."""
+        refused = 400 <= self._status < 500 and self._status != 408  # noqa: PLR2004
+        return "no" if refused or self.not_processed else "maybe"
 
 
 class RedirectError(StatusError):
@@ -485,12 +550,14 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 _BY_CLASS: dict[int, type[StatusError]] = {3: RedirectError, 5: ServerError}
 
 
-def status_error(status: int, problem: Problem, *, retry_after_s: float | None = None) -> StatusError:
+def status_error(
+    status: int, problem: Problem, *, retry_after_s: float | None = None, is_overloaded: bool = False
+) -> StatusError:
     """Make the error for an answer with *status*: the class of the exact status wins, then that of its hundred."""
     kind = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100) or StatusError
     said = ": ".join(text for text in (problem.code, problem.message) if text)
     reason = f"answered {status}" + (f" {said}" if said else "")
-    return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s)
+    return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
 
 
 def codes_table() -> str:

@@ -1,17 +1,30 @@
 """Records of calls and attempts: what was asked, what happened, and why no further attempt was made."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason"]
+__all__ = ["Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
 """Did the server get the request? `no`: no byte left; `maybe`: sent, no answer; `yes`: it answered."""
+
+Applied: TypeAlias = Literal["no", "maybe", "yes"]
+"""Did the server do what the request asked? `no`: it did not; `maybe`: only the server knows; `yes`: a 2xx says so."""
 
 StopReason: TypeAlias = Literal[
     "", "not_retryable", "max_attempts", "circuit_open", "retry_after_max", "deadline", "budget"
 ]
 """Why no further attempt was made; empty for a call that succeeded or was cancelled."""
+
+_Level: TypeAlias = Literal["no", "maybe", "yes"]
+
+_RANK: dict[_Level, int] = {"no": 0, "maybe": 1, "yes": 2}
+
+
+def most(levels: Iterable[_Level]) -> _Level:
+    """Return the highest of *levels*, of what was sent or of what was applied; `no` for none."""
+    return max(levels, key=_RANK.__getitem__, default="no")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +41,7 @@ class AttemptRecord:
         request_sent: Whether the server got this try.
         delay_s: Backoff slept before this try.
         is_hedge: True for a try that was started beside one still in flight.
-        is_ambiguous: True when only the server knows whether it did what this try asked.
+        applied: Whether the server did what this try asked.
     """
 
     number: int
@@ -39,7 +52,12 @@ class AttemptRecord:
     request_sent: RequestSent
     delay_s: float
     is_hedge: bool = False
-    is_ambiguous: bool = False
+    applied: Applied = "no"
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """True when only the server knows whether it did what this try asked."""
+        return self.applied == "maybe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +97,7 @@ class Outcome:
         request_sent: The most that any attempt reached.
         circuit_state: State of the circuit breaker when it was last asked; empty when it never was.
         already_deleted: True for a DELETE that was answered "not found" after an earlier attempt may have done it.
+        keyed: True when all attempts carried one idempotency key that the service honours.
     """
 
     call: CallInfo
@@ -89,3 +108,4 @@ class Outcome:
     request_sent: RequestSent
     circuit_state: str
     already_deleted: bool = False
+    keyed: bool = False

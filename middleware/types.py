@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from .records import AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
+from .records import AttemptRecord, CallInfo, Outcome, RequestSent, StopReason, most
 from .settings import Settings
 
 __all__ = [
@@ -37,7 +37,6 @@ TIME_LEFT_HEADER = "x-request-timeout-ms"
 KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 """Methods that carry an idempotency key where the service honours one."""
 
-_RANK: dict[RequestSent, int] = {"no": 0, "maybe": 1, "yes": 2}
 
 _S = TypeVar("_S", bound=Settings)
 
@@ -101,6 +100,7 @@ class Call:
         stop_reason: Why no further attempt is made; set by the retry layer.
         circuit_state: State of the breaker when it was last asked.
         already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
+        keyed: Its attempts carry an idempotency key that the service honours; set by the encoding layer.
     """
 
     info: CallInfo
@@ -116,6 +116,7 @@ class Call:
     stop_reason: StopReason = ""
     circuit_state: str = ""
     already_deleted: bool = False
+    keyed: bool = False
 
     def settings(self, kind: type[_S]) -> _S:
         """Settings of one policy in force for this call; its defaults where nothing is set."""
@@ -125,7 +126,7 @@ class Call:
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
-        return max((record.request_sent for record in self.timeline), key=_RANK.__getitem__, default="no")
+        return most(record.request_sent for record in self.timeline)
 
     def outcome(self, now: float) -> Outcome:
         """Freeze the record of this call as it stands at clock reading *now*."""
@@ -138,6 +139,7 @@ class Call:
             request_sent=self.most_sent,
             circuit_state=self.circuit_state,
             already_deleted=self.already_deleted,
+            keyed=self.keyed,
         )
 
 

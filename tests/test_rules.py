@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -23,6 +24,7 @@ from middleware import (
     InternalError,
     InvalidArgumentError,
     NotFoundError,
+    OperationFailedError,
     RateLimitedError,
     RateLimitExceededError,
     RequestNotSentError,
@@ -137,7 +139,11 @@ def test_one_client_serves_several_loops_and_threads():
         ("hang_body", "GET", 2),
         ("hang_body", "POST", 1),
         (429, "POST", 2),
-        (Reply(status=503, headers={"retry-after": "1"}), "POST", 2),
+        (Reply(status=503, headers={"retry-after": "1"}), "GET", 2),
+        (Reply(status=503, headers={"retry-after": "1"}), "POST", 1),
+        (Reply(status=503, headers={"x-envoy-overloaded": "true"}), "POST", 2),
+        (Reply(status=503, headers={"x-envoy-overloaded": "false"}), "POST", 1),
+        (Reply(status=504, headers={"x-envoy-overloaded": "true", "retry-after": "1"}), "POST", 1),
         (503, "GET", 2),
         (503, "POST", 1),
         *((code, "GET", 2) for code in (408, 500, 502, 504)),
@@ -201,6 +207,125 @@ async def test_a_key_makes_attempts_repeatable_and_not_the_call():
         assert caught.value.to_plugin_error()["details"]["outcome_unknown"]
 
 
+VARNISH = Reply(status=503, headers={"retry-after": "5"})
+OVERLOADED = Reply(status=503, headers={"x-envoy-overloaded": "true"})
+
+
+@virtual_time
+async def test_a_503_with_retry_after_is_no_proof_that_a_write_was_not_processed():
+    """R11, R52: as Varnish answers for an upstream that has read the request; only who knows better may switch it on."""
+    upstream = ScriptedUpstream([VARNISH, VARNISH, VARNISH, 201, VARNISH, VARNISH, VARNISH])
+    with pytest.raises(ServerError) as caught:
+        await post(upstream.client(**OFF))
+    assert (caught.value.attempts, caught.value.stop_reason) == (1, "not_retryable")
+    assert (caught.value.retry_after_s, caught.value.outcome_unknown, caught.value.is_retry_safe) == (5.0, True, False)
+    trusting = upstream.client(**OFF, retry={"repeat_writes_after_503": True})
+    started = LoopClock().now()
+    assert (await post(trusting)).outcome.attempts == 3
+    assert [at - started for at in upstream.times[1:]] == pytest.approx([0, 5.5, 11.0])
+    with pytest.raises(ServerError) as caught:  # what is repeated is for the settings, what is known is not
+        await post(trusting)
+    assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, True, False)
+
+
+@virtual_time
+async def test_writes_after_503_may_be_repeated_for_one_operation():
+    """R11, R60: the setting of an operation, of a service, and of all."""
+    for sections, tries in (
+        ({"operations": {"pay": {"retry": {"repeat_writes_after_503": True}}}}, {"pay": 2, "other": 1}),
+        ({"retry": {"repeat_writes_after_503": True}}, {"pay": 2, "other": 2}),
+    ):
+        for operation, expected in tries.items():
+            upstream = ScriptedUpstream([VARNISH], then=201)
+            policies = ResolvedSettings({"services": {"service": {**OFF, **sections}}})
+            with suppress(ServerError):
+                await post(upstream.client(policies=policies), operation=operation)
+            upstream.assert_count(expected)
+
+
+@virtual_time
+async def test_an_overload_that_a_gateway_tells_is_waited_for_as_a_throttle():
+    """R11, R15: Envoy dropped it before its upstream, so that a write is repeated, and safe to repeat at the end."""
+    upstream = ScriptedUpstream([], then=OVERLOADED)
+    with pytest.raises(ServerError) as caught:
+        await post(upstream.client(**OFF))
+    upstream.assert_times(0, 1, 3)
+    assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, False, True)
+
+
+@pytest.mark.parametrize(
+    ("step", "known"),
+    [
+        *((Reply(status=status, body=b'{"id": "ord'), "applied") for status in (200, 201, 202)),
+        (Reply(status=201, json={}, headers={"content-encoding": "br"}), "applied"),
+        (Reply(status=200, body=b"not gzip", headers={"content-encoding": "gzip"}), "applied"),
+        *((status, "unknown") for status in (300, 301, 302, 303, 304, 307, 308)),
+        *((status, "unknown") for status in (408, 500, 501, 502, 503, 504, 505, 507, 511, 520, 522, 524, 598, 599)),
+        (VARNISH, "unknown"),
+        ("lost", "unknown"),
+        (Reply(body=b" " * 20_000), "unknown"),
+        *((status, "not applied") for status in (400, 401, 402, 403, 404, 405, 409, 410, 413, 422, 425, 429, 499)),
+        (OVERLOADED, "not applied"),
+        (httpx.ConnectError, "not applied"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@virtual_time
+async def test_only_a_write_that_was_not_applied_is_safe_to_repeat(step, known, method):
+    """R52: a 2xx is taken at its word, and so is a 4xx but 408; everything else leaves it open."""
+    events = []
+    upstream = ScriptedUpstream([], then=step)
+    client = upstream.client(
+        **OFF, transport={"max_response_bytes": 16_384}, telemetry=Telemetry(listener=events.append)
+    )
+    with pytest.raises(CallError) as caught:
+        await client.request(method, "/r", path_params={}, json_body={})
+    error = caught.value
+    told = {"applied": (False, False), "unknown": (True, False), "not applied": (False, True)}[known]
+    assert (error.outcome_unknown, error.is_retry_safe) == told
+    details = error.to_plugin_error()["details"]
+    assert (details["outcome_unknown"], details["is_retry_safe"]) == told
+    said = {"applied": "; the write was applied", "unknown": "; the write may have been applied", "not applied": ""}
+    assert re.search(r"attempts?(; the write .*)?; correlation", str(error))[1] == (said[known] or None)
+    (end,) = (event for event in events if isinstance(event, CallFinished))
+    assert end.result == ("unknown" if known == "unknown" else "failure")
+    with pytest.raises(CallError) as caught:
+        await client.request("PUT", "/r", path_params={}, json_body={})
+    assert (caught.value.outcome_unknown, caught.value.is_retry_safe) == (False, True)
+
+
+@virtual_time
+async def test_what_one_try_is_known_to_have_applied_no_other_try_undoes():
+    """R19, R52: one try of a hedged write with a key is done and unreadable, the other one is refused after it."""
+    done = Reply(status=201, body=b"{", after_s=2)
+    upstream = ScriptedUpstream([done, Reply(status=429, after_s=2)])
+    client = upstream.client(
+        **OFF, idempotency={"honors_key": True}, hedging={"max_hedges": 1, "delay_s": 1}, retry={"max_attempts": 2}
+    )
+    with pytest.raises(RateLimitedError) as caught:
+        await post(client)
+    assert [record.applied for record in caught.value.timeline] == ["yes", "no"]
+    assert (caught.value.applied, caught.value.outcome_unknown, caught.value.is_retry_safe) == ("yes", False, False)
+
+
+@virtual_time
+async def test_a_refusal_speaks_for_all_attempts_only_where_they_carried_one_key():
+    """R52: `success: false` to a write that was repeated without a key may be the answer to what it did itself."""
+
+    def refuse(document):
+        raise OperationFailedError("the name is taken")
+
+    for settings, known in (
+        ({"idempotency": {"honors_key": True}}, (False, True)),
+        ({"retry": {"repeat_writes_after_503": True}}, (True, False)),
+    ):
+        upstream = ScriptedUpstream([VARNISH, {"success": False}])
+        with pytest.raises(OperationFailedError) as caught:
+            await post(upstream.client(**OFF, **settings), decode=refuse)
+        assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (2, *known)
+
+
 class Traced(httpx.AsyncBaseTransport):
     """Fails with *error* after the phases *events*, as the library's trace tells them."""
 
@@ -247,9 +372,13 @@ async def test_a_delete_whose_answer_was_lost_may_find_nothing_the_next_time():
     assert await ManagedServiceConnector(client).delete_item("i") is True
     with pytest.raises(NotFoundError):
         await ManagedServiceConnector(client).delete_item("i")
-    upstream = ScriptedUpstream(["lost", 410])
-    response = await upstream.client(**OFF).request("DELETE", "/r", path_params={})
-    assert (response.status, response.outcome.already_deleted, response.outcome.attempts) == (204, True, 2)
+    for before, gone in (("lost", 410), (VARNISH, 404), (503, 404)):
+        upstream = ScriptedUpstream([before, gone])
+        response = await upstream.client(**OFF).request("DELETE", "/r", path_params={})
+        assert (response.status, response.outcome.already_deleted, response.outcome.attempts) == (204, True, 2)
+    for before in (429, OVERLOADED):
+        with pytest.raises(NotFoundError):
+            await ScriptedUpstream([before, 404]).client(**OFF).request("DELETE", "/r", path_params={})
 
 
 @virtual_time
@@ -286,7 +415,7 @@ async def test_retry_after_is_a_floor_with_up_to_a_tenth_more():
     for headers in ({"retry-after": "7"}, date):
         upstream = ScriptedUpstream([Reply(status=503, headers=headers), 200])
         started = LoopClock().now()
-        await post(upstream.client(**OFF))
+        await get(upstream.client(**OFF))
         assert [at - started for at in upstream.times] == pytest.approx([0, 7.7])
 
 

@@ -50,11 +50,18 @@ class RetrySettings(Settings):
     throttle_base_delay_s: Annotated[
         float,
         SettingSpec(
-            doc="As base_delay_s, after 429 or 503 with Retry-After.", unit="s", ge=0, le=60, source="AWS, 2026 mode"
+            doc="As base_delay_s, after 429 or a 503 with Retry-After or x-envoy-overloaded.",
+            unit="s",
+            ge=0,
+            le=60,
+            source="AWS, 2026 mode",
         ),
     ] = 1.0
     throttle_max_delay_s: Annotated[
-        float, SettingSpec(doc="As max_delay_s, after 429 or 503 with Retry-After.", unit="s", ge=0, le=600)
+        float,
+        SettingSpec(
+            doc="As max_delay_s, after 429 or a 503 with Retry-After or x-envoy-overloaded.", unit="s", ge=0, le=600
+        ),
     ] = 20.0
     retry_after_max_s: Annotated[
         float,
@@ -66,6 +73,13 @@ class RetrySettings(Settings):
             doc="A retry that would have less time than this before the deadline is not made.", unit="s", ge=0, le=60
         ),
     ] = 0.005
+    repeat_writes_after_503: Annotated[
+        bool,
+        SettingSpec(
+            doc="Repeat a write without an honoured key after 503 with Retry-After too; only where the service and "
+            "every gateway before it answer so before they process a request.",
+        ),
+    ] = False
     accept_already_deleted: Annotated[
         bool, SettingSpec(doc="A DELETE answered 404 or 410 after an attempt that may have done it is a success.")
     ] = True
@@ -170,21 +184,24 @@ class RetryPolicy:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def is_retryable(self, error: BaseException, *, repeatable: bool, keyed: bool) -> bool:
+    def is_retryable(self, error: BaseException, config: RetrySettings, *, repeatable: bool, keyed: bool) -> bool:
         """
         Tell whether the failure of an attempt allows another one.
 
         Args:
             error: Why the attempt failed.
+            config: The settings.
             repeatable: Repeating the request is harmless.
             keyed: The request carries an idempotency key that the service honours.
         """
         if isinstance(error, StatusError):
             status = error.status
-            if _is_throttled(error):
-                return True  # R11: the answer itself says that the request was not processed
+            if error.not_processed:
+                return True  # R11
             if status == 409:  # noqa: PLR2004 # R11: "request in progress", Idempotency-Key draft
                 return keyed
+            if error.is_throttled and config.repeat_writes_after_503:
+                return True  # R11: who set it knows that this service's 503 comes before any work
             return repeatable and status in {408, 500, 502, 503, 504}  # R11
         if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
             return not isinstance(error, LocalRejectionError)  # R11, R37
@@ -197,7 +214,7 @@ class RetryPolicy:
         Full jitter, `uniform(0, min(max, base * 2 ** (attempt - 1)))` (AWS Architecture Blog, "Exponential Backoff And
         Jitter"), or Retry-After plus up to 10 % (at most 1 s), whichever is longer.
         """
-        if isinstance(error, StatusError) and _is_throttled(error):
+        if isinstance(error, StatusError) and error.is_throttled:
             base, cap = config.throttle_base_delay_s, config.throttle_max_delay_s
         else:
             base, cap = config.base_delay_s, config.max_delay_s
@@ -207,10 +224,6 @@ class RetryPolicy:
             return backoff
         # Clients told the same second must not come back in the same millisecond.
         return max(backoff, after + self._random.uniform(0, min(after * _JITTER_SHARE, _JITTER_CAP_S)))  # R15
-
-
-def _is_throttled(error: StatusError) -> bool:
-    return error.status == 429 or (error.status == 503 and error.retry_after_s is not None)  # noqa: PLR2004 # R11
 
 
 def _refusal(error: BaseException) -> StopReason:
@@ -223,8 +236,8 @@ def _retry_after(error: BaseException) -> float | None:
 
 def _may_be_deleted(call: Call) -> bool:
     """Tell whether an attempt before the last one may have deleted what the last one did not find."""
-    unclear = (record for record in call.timeline[:-1] if record.is_ambiguous)
-    return any(record.status in {None, 500, 502, 504} for record in unclear)  # R13
+    # R13: with 408 the request did not arrive whole in time; that it was done all the same is not to be assumed.
+    return any(record.applied != "no" and record.status != 408 for record in call.timeline[:-1])  # noqa: PLR2004
 
 
 class RetryMiddleware:
@@ -281,7 +294,10 @@ class RetryMiddleware:
     def _may_retry(self, error: BaseException, request: PlatformRequest) -> bool:
         # isinstance first: tenacity's own predicates would swallow a CancelledError.
         return isinstance(error, CallError) and self._policy.is_retryable(
-            error, repeatable=request.is_repeatable, keyed=IDEMPOTENCY_HEADER in request.headers
+            error,
+            request.call.settings(RetrySettings),
+            repeatable=request.is_repeatable,
+            keyed=IDEMPOTENCY_HEADER in request.headers,
         )
 
     def _deleted(self, request: PlatformRequest, error: NotFoundError) -> PlatformResponse:

@@ -194,5 +194,6 @@ class EncodeMiddleware:
             request.headers["content-type"] = "application/json"
         if request.call.settings(IdempotencySettings).honors_key and request.method in KEYED_METHODS:
             request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())  # R50
+            request.call.keyed = True
         request.target = encode_target(request.path, request.path_params, request.params)
         return await call_next(request)

@@ -10,7 +10,7 @@ import traceback
 from middleware.clock import Clock
 from middleware.errors import CallError, DeadlineExceededError, InternalError
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
-from middleware.records import AttemptRecord, RequestSent
+from middleware.records import Applied, AttemptRecord, RequestSent
 from middleware.types import Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["AttemptRecordMiddleware", "CallRecordMiddleware", "OutcomeMiddleware"]
@@ -44,6 +44,14 @@ def _internal_error(error: Exception, request_sent: RequestSent) -> InternalErro
     frames = traceback.walk_tb(error.__traceback__)
     origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
     return InternalError(f"unexpected {type(error).__name__}", origin=origin, request_sent=request_sent)
+
+
+def _applied(response: PlatformResponse | None, error: CallError | None, request_sent: RequestSent) -> Applied:
+    if response is not None:
+        return "yes"
+    if error is not None:
+        return error.attempt_applied
+    return "no" if request_sent == "no" else "maybe"  # cancelled, by the caller or by the deadline
 
 
 class CallRecordMiddleware:
@@ -122,7 +130,7 @@ class AttemptRecordMiddleware:
                 request_sent=attempt.request_sent,
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,
-                is_ambiguous=error.is_ambiguous if error else response is None and attempt.request_sent != "no",
+                applied=_applied(response, error, attempt.request_sent),
             )
             call.timeline.append(record)
             self._emit(AttemptFinished(call=call.info, record=record, error=told))

@@ -308,7 +308,8 @@ def answer(
     after = parse_retry_after(headers.get("retry-after"), headers.get("date"), wall())
     hidden = request.user_jwt, request.headers.get("x-mozaiks-app-key"), *query_values(request.params)
     problem = parse_problem(body, headers.get("content-type", ""), *hidden)
-    raise status_error(status, problem, retry_after_s=after)
+    overloaded = headers.get("x-envoy-overloaded", "").strip().lower() == "true"
+    raise status_error(status, problem, retry_after_s=after, is_overloaded=overloaded)
 
 
 def failure(request: PlatformRequest, error: BaseException, *, traced: bool, text: str | None = None) -> CallError:

@@ -322,7 +322,7 @@ class _Connection:
 
     async def send_scripted(self, fault: Fault, request: Request) -> None:
         """Send the answer that a `status` fault asks for."""
-        headers = {"retry-after": fault.retry_after} if fault.retry_after else {}
+        headers = {**fault.headers, **({"retry-after": fault.retry_after} if fault.retry_after else {})}
         head = self._head(fault.status, fault.content_type if fault.body else "", fault.body.encode(), headers, request)
         await self._write(self._http.send(head), self._http.send(h11.Data(data=fault.body.encode())), self._end())
 

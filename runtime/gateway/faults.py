@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from random import Random
 from typing import Any
 
 __all__ = ["KINDS", "Fault", "FaultScript"]
 
 KINDS = {
-    "status": "answer `status`, with `retry_after` and `body` if given",
+    "status": "answer `status`, with `retry_after`, `headers` and `body` if given",
     "latency": "wait `seconds`, then answer normally",
     "stall": "keep the socket open and say nothing",
     "reset": "reset the connection (a real RST)",
@@ -34,6 +34,7 @@ class Fault:
         applied: True applies the request first, so that only its answer is lost or replaced.
         status: For `status`.
         retry_after: For `status`: value of the Retry-After header as it is.
+        headers: For `status`: further headers of the answer.
         body: For `status`: body of the answer as it is.
         content_type: For `status`: type of the body.
         seconds: For `latency` and `drip`.
@@ -47,6 +48,7 @@ class Fault:
     applied: bool = False
     status: int = 503
     retry_after: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     body: str = ""
     content_type: str = "application/json"
     seconds: float = 0.1
@@ -58,6 +60,8 @@ class Fault:
             raise ValueError(f"fault.times: must be >= 0, got {self.times}")
         if not 0 < self.share <= 1:
             raise ValueError(f"fault.share: must be in (0, 1], got {self.share}")
+        if not isinstance(self.headers, Mapping) or not all(isinstance(v, str) for v in self.headers.values()):
+            raise ValueError("fault.headers: must be an object of texts")
         re.compile(self.path)
 
     @classmethod
@@ -68,7 +72,7 @@ class Fault:
         Raises:
             ValueError: Unknown field or bad value.
         """
-        known = {field.name for field in fields(cls)}
+        known = {entry.name for entry in fields(cls)}
         if not isinstance(document, Mapping) or not set(document) <= known:
             raise ValueError(f"fault: must be an object of {', '.join(sorted(known))}")
         try:

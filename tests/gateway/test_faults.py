@@ -26,11 +26,13 @@ async def exchange(gateway, request=HEAD, *, until_closed=True):
 
 
 async def test_a_status_fault_answers_without_applying(gateway):
-    """With the Retry-After and body it was told."""
-    gateway.script(Fault(kind="status", status=429, retry_after="7", body='{"error":"RateLimited"}'))
+    """With the Retry-After, headers and body it was told."""
+    headers = {"x-limit": "120"}
+    gateway.script(Fault(kind="status", status=429, retry_after="7", headers=headers, body='{"error":"RateLimited"}'))
     answer = await exchange(gateway, POST, until_closed=False)
     assert answer.startswith(b"HTTP/1.1 429 ")
     assert b"retry-after: 7\r\n" in answer
+    assert b"x-limit: 120\r\n" in answer
     assert answer.endswith(b'{"error":"RateLimited"}')
     assert not gateway.requests[0].applied
 
@@ -127,6 +129,13 @@ def test_a_share_of_the_requests_is_hit_by_chance_and_the_same_ones_each_time():
     assert hit[0] == hit[1]
     assert 400 < hit[0].count("reset") < 600
     assert hit[0].count("stall") == 1000 - hit[0].count("reset")
+
+
+@pytest.mark.parametrize("headers", [["x"], "x", None, {"x": 1}])
+def test_headers_are_texts_by_name(headers):
+    """A mistake in a script is told where it is made."""
+    with pytest.raises(ValueError, match=r"fault\.headers: must be an object of texts"):
+        Fault.from_json({"kind": "status", "headers": headers})
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])

@@ -18,6 +18,7 @@ from middleware.errors import (
     DeadlineExceededError,
     DecodeError,
     InternalError,
+    InvalidArgumentError,
     InvalidRequestError,
     NotFoundError,
     OperationFailedError,
@@ -27,6 +28,7 @@ from middleware.errors import (
     RedirectError,
     RequestNotSentError,
     ResponseLostError,
+    ResponseTooLargeError,
     ServerError,
     StatusError,
     clear_traceback_locals,
@@ -38,7 +40,7 @@ from middleware.problem import Problem
 from middleware.records import AttemptRecord, CallInfo, Outcome
 
 
-def ended(error, *, idempotent=False, attempts=1, timeline=()):
+def ended(error, *, idempotent=False, attempts=1, timeline=(), keyed=False):
     info = CallInfo(
         service="svc", operation="op", method="POST", route="/r", idempotent=idempotent, correlation_id="c-1"
     )
@@ -50,6 +52,7 @@ def ended(error, *, idempotent=False, attempts=1, timeline=()):
         stop_reason="not_retryable",
         request_sent=error.request_sent,
         circuit_state="closed",
+        keyed=keyed,
     )
     return error
 
@@ -77,29 +80,49 @@ def test_the_status_names_the_class(status, kind):
     assert type(status_error(status, Problem())) is kind
 
 
+REFUSED = [code for code in range(400, 500) if code != 408]
+LEFT_OPEN = [*range(100, 104), *range(300, 309), 408, *range(500, 600), 600, 999]
+
+
 @pytest.mark.parametrize(
-    ("error", "unknown"),
+    ("error", "applied"),
     [
-        (RequestNotSentError("x"), False),
-        (ResponseLostError("x", request_sent="maybe"), True),
-        (ResponseLostError("x", request_sent="yes"), True),
-        (DeadlineExceededError("x", request_sent="no"), False),
-        (DecodeError("x", request_sent="yes"), False),
-        *((status_error(code, Problem()), True) for code in (408, 500, 502, 503, 504)),
-        (status_error(503, Problem(), retry_after_s=1.0), False),
-        *((status_error(code, Problem()), False) for code in (400, 401, 404, 409, 429, 501)),
+        (RequestNotSentError("x"), "no"),
+        (BulkheadFullError("x"), "no"),
+        (InvalidArgumentError("x"), "no"),
+        (ResponseLostError("x", request_sent="maybe"), "maybe"),
+        (ResponseLostError("x", request_sent="yes"), "maybe"),
+        (ResponseTooLargeError("x", request_sent="yes"), "maybe"),
+        (DeadlineExceededError("x", request_sent="no"), "no"),
+        (InternalError("x", request_sent="no"), "no"),
+        (InternalError("x", request_sent="maybe"), "maybe"),
+        (DecodeError("x", request_sent="yes"), "yes"),
+        (OperationFailedError("x", request_sent="yes"), "no"),
+        *((status_error(code, Problem()), "no") for code in REFUSED),
+        *((status_error(code, Problem()), "maybe") for code in LEFT_OPEN),
+        (status_error(429, Problem(), retry_after_s=1.0), "no"),
+        (status_error(503, Problem(), retry_after_s=1.0), "maybe"),
+        (status_error(503, Problem(), is_overloaded=True), "no"),
+        (status_error(503, Problem(), retry_after_s=1.0, is_overloaded=True), "no"),
+        (status_error(502, Problem(), is_overloaded=True), "maybe"),
     ],
-    ids=str,
+    ids=repr,
 )
-def test_a_write_whose_outcome_is_unknown_says_so(error, unknown):
-    """And only a write: repeating a read is harmless."""
-    assert ended(error).outcome_unknown is unknown
-    assert error.is_retry_safe is not unknown
-    assert ended(error, idempotent=True).outcome_unknown is False
+def test_a_write_that_was_or_may_have_been_applied_says_so(error, applied):
+    """R52: and only a write, since repeating a read is harmless; until the call has ended it may be one."""
+    assert (error.attempt_applied, error.outcome_unknown, error.is_retry_safe) == (applied, False, applied == "no")
+    expected = (applied, applied == "maybe", applied == "no")
+    assert (ended(error).applied, error.outcome_unknown, error.is_retry_safe) == expected
+    said = {"no": "", "maybe": "; the write may have been applied", "yes": "; the write was applied"}[applied]
+    assert f"[1 attempt{said}; correlation id c-1]" in str(error)
+    assert (ended(error, idempotent=True).outcome_unknown, error.is_retry_safe) == (False, True)
+    assert "the write" not in str(error)
 
 
 def test_an_error_survives_pickle_and_copy():
     """With class, status, problem and record."""
+    overloaded = ended(status_error(503, Problem(), is_overloaded=True))
+    assert all(other.not_processed for other in (pickle.loads(pickle.dumps(overloaded)), copy.copy(overloaded)))
     error = ended(status_error(429, Problem(code="RateLimited"), retry_after_s=7.0))
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert (type(other), other.status, other.problem, other.retry_after_s) == (
@@ -285,16 +308,16 @@ def test_the_frames_of_an_error_and_of_ours_before_it_forget_their_locals(kind, 
     assert {name: value for name, value in frame.f_locals.items() if name == "secret"} == kept
 
 
-def lost(*, is_ambiguous):
+def attempt(applied, status=None):
     return AttemptRecord(
         number=1,
         started_s=0,
         ended_s=1,
         outcome="x",
-        status=None,
+        status=status,
         request_sent="yes",
         delay_s=0,
-        is_ambiguous=is_ambiguous,
+        applied=applied,
     )
 
 
@@ -307,6 +330,7 @@ def lost(*, is_ambiguous):
         (status_error(409, Problem()), True),
         (status_error(401, Problem()), True),
         (status_error(503, Problem(), retry_after_s=60.0), True),
+        (status_error(503, Problem(), is_overloaded=True), True),
         (DeadlineExceededError("x", request_sent="yes"), True),
         (DecodeError("x", request_sent="yes"), False),
         (OperationFailedError("x", request_sent="yes"), False),
@@ -315,16 +339,28 @@ def lost(*, is_ambiguous):
 )
 def test_an_attempt_that_was_lost_counts_whatever_became_of_the_last(error, unknown):
     """R52: with an honoured key a lost write is repeated; only a 2xx tells what became of it."""
-    assert ended(error, timeline=[lost(is_ambiguous=True)]).outcome_unknown is unknown
-    assert error.is_retry_safe is not unknown
+    assert ended(error, timeline=[attempt("maybe")], keyed=True).outcome_unknown is unknown
+    assert error.is_retry_safe is (not unknown and not isinstance(error, DecodeError))
+    # What an earlier attempt is known to have done, the last one cannot undo.
+    assert (ended(error, timeline=[attempt("yes"), attempt("no")], keyed=True).applied, error.is_retry_safe) == (
+        "yes",
+        False,
+    )
     if not isinstance(error, DeadlineExceededError):
-        assert ended(error, timeline=[lost(is_ambiguous=False)]).outcome_unknown is False
+        alone = ended(error, timeline=[attempt("no")])
+        assert (alone.applied, alone.outcome_unknown) == (alone.attempt_applied, alone.attempt_applied == "maybe")
+
+
+def test_without_a_key_a_refusal_tells_of_its_own_attempt_alone():
+    """R52: a write repeated after 503 may be refused because the first one was applied."""
+    error = ended(OperationFailedError("the name is taken"), timeline=[attempt("maybe", 503), attempt("no")])
+    assert (error.applied, error.outcome_unknown, error.is_retry_safe) == ("maybe", True, False)
 
 
 def test_a_deadline_that_cut_a_wait_says_nothing():
     """R52: the only attempt was refused by the server, and the deadline fell into the wait."""
     error = DeadlineExceededError("x", request_sent="yes")
-    assert ended(error, timeline=[lost(is_ambiguous=False)]).outcome_unknown is False
+    assert ended(error, timeline=[attempt("no")]).outcome_unknown is False
 
 
 def test_what_the_caller_was_handling_stays_the_callers():

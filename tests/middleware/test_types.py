@@ -110,16 +110,17 @@ def test_what_is_left_out_says_nothing():
         "stop_reason": "",
         "circuit_state": "",
         "already_deleted": False,
+        "keyed": False,
     }
     attempt = Attempt()
     assert (attempt.delay_s, attempt.is_hedge, attempt.request_sent, attempt.timeout_s) == (0.0, False, "no", None)
     assert attempt.on_start is None
     record = a_record("no")
-    assert (record.is_hedge, record.is_ambiguous) == (False, False)
+    assert (record.is_hedge, record.applied, record.is_ambiguous) == (False, "no", False)
     outcome = Outcome(
         call=call.info, attempts=0, elapsed_s=0, timeline=(), stop_reason="", request_sent="no", circuit_state=""
     )
-    assert not outcome.already_deleted
+    assert (outcome.already_deleted, outcome.keyed) == (False, False)
     request = PlatformRequest(call=call, method="GET", path="/")
     assert (request.attempt.request_sent, request.problem, request.target, request.headers) == ("no", "", "", {})
     for name in ("path_params", "params", "json_body", "user_jwt", "decode", "content"):

@@ -35,8 +35,8 @@ from middleware.retry_after import parse_retry_after
 NO_BUDGET = RetryBudgetSettings(enabled=False)
 
 
-def status(code, retry_after_s=None):
-    return status_error(code, Problem(), retry_after_s=retry_after_s)
+def status(code, retry_after_s=None, *, is_overloaded=False):
+    return status_error(code, Problem(), retry_after_s=retry_after_s, is_overloaded=is_overloaded)
 
 
 def a_layer(clock, *, events=None, circuit_is_open=lambda _request: False):
@@ -48,17 +48,22 @@ def a_request(*settings, **options):
     return a_plain_request(settings=[NO_BUDGET, *settings], **options)
 
 
-ALWAYS, IDEMPOTENT, KEYED, NEVER = "always", "idempotent", "keyed", "never"
+ALWAYS, IDEMPOTENT, IF_SET, KEYED, NEVER = "always", "idempotent", "idempotent or set", "keyed", "never"
 MATRIX = [
     (RequestNotSentError("refused"), ALWAYS),
     (PoolTimeoutError("full"), ALWAYS),
     (ResponseLostError("reset", request_sent="maybe"), IDEMPOTENT),
     (ResponseLostError("short", request_sent="yes"), IDEMPOTENT),
     (status(429), ALWAYS),
-    (status(503, 1.0), ALWAYS),
+    (status(503, is_overloaded=True), ALWAYS),
+    (status(503, 1.0, is_overloaded=True), ALWAYS),
+    (status(503, 1.0), IF_SET),
     *((status(code), IDEMPOTENT) for code in (408, 500, 502, 503, 504)),
     (status(409), KEYED),
+    *((status(code, 1.0), IDEMPOTENT) for code in (408, 500, 502, 504)),
+    (status(502, is_overloaded=True), IDEMPOTENT),
     *((status(code), NEVER) for code in (301, 400, 401, 403, 404, 410, 418, 422, 425, 501, 505)),
+    *((status(code, 1.0), NEVER) for code in (301, 400, 507, 520)),
     *((kind("x"), NEVER) for kind in (BulkheadFullError, CircuitOpenError, DeadlineExceededError, DecodeError)),
     *((kind("x"), NEVER) for kind in (InternalError, InvalidArgumentError, ResponseTooLargeError)),
 ]
@@ -67,11 +72,12 @@ MATRIX = [
 @pytest.mark.parametrize(("error", "when"), MATRIX, ids=lambda value: str(value)[:40])
 @pytest.mark.parametrize("repeatable", [True, False])
 @pytest.mark.parametrize("keyed", [True, False])
-def test_the_matrix(error, when, repeatable, keyed):
+@pytest.mark.parametrize("set_", [True, False])
+def test_the_matrix(error, when, repeatable, keyed, set_):
     """R11, R12, R37: by what became of the request, and whether repeating it is harmless."""
-    policy = RetryPolicy(Random(1))
-    expected = {ALWAYS: True, IDEMPOTENT: repeatable, KEYED: keyed, NEVER: False}[when]
-    assert policy.is_retryable(error, repeatable=repeatable, keyed=keyed) is expected
+    policy, config = RetryPolicy(Random(1)), RetrySettings(repeat_writes_after_503=set_)
+    allowed = {ALWAYS: True, IDEMPOTENT: repeatable, IF_SET: repeatable or set_, KEYED: keyed, NEVER: False}
+    assert policy.is_retryable(error, config, repeatable=repeatable, keyed=keyed) is allowed[when]
 
 
 @given(st.integers(1, 10), st.integers(0, 2**32))
@@ -88,6 +94,22 @@ def test_retry_after_is_never_shortened(after, seed):
     delay = RetryPolicy(Random(seed)).delay_s(status(503, after), 1, RetrySettings())
     assert after <= delay
     assert delay <= max(1.0, after + min(0.1 * after, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("error", "longest"),
+    [
+        (status(503), 0.1),
+        (status(502, is_overloaded=True), 0.1),
+        (status(429), 1.0),
+        (status(503, 0.5), 1.0),
+        (status(503, is_overloaded=True), 1.0),
+    ],
+    ids=repr,
+)
+def test_who_asks_for_less_is_left_alone_for_longer(error, longest):
+    """R15: the wait after a throttle has its own base, whether or not the request may be repeated."""
+    assert RetryPolicy(Highest()).delay_s(error, 1, RetrySettings()) == longest
 
 
 def test_the_longer_of_backoff_and_retry_after_wins():
@@ -358,8 +380,9 @@ def test_the_budget_is_its_formula(steps):
 
 
 def attempted(request, *records):
-    """Write attempts into the call's timeline: (status, request_sent) each."""
-    for number, (code, sent) in enumerate(records, 1):
+    """Write attempts into the call's timeline: (status, request_sent) each, and what is known to be applied."""
+    for number, (code, sent, *known) in enumerate(records, 1):
+        applied = known[0] if known else None
         request.call.timeline.append(
             AttemptRecord(
                 number=number,
@@ -369,20 +392,20 @@ def attempted(request, *records):
                 status=code,
                 request_sent=sent,
                 delay_s=0,
-                is_ambiguous=code in {408, 500, 502, 504} or (code is None and sent != "no"),
+                applied=applied or ("no" if code is None and sent == "no" else "maybe"),
             )
         )
     return request
 
 
-AMBIGUOUS = [(None, "maybe"), (None, "yes"), (500, "yes"), (502, "yes"), (504, "yes")]
-CLEAR = [(None, "no"), (408, "yes"), (429, "yes"), (503, "yes")]
+AMBIGUOUS = [(None, "maybe"), (None, "yes"), *((code, "yes") for code in (500, 502, 503, 504)), (None, "yes", "yes")]
+CLEAR = [(None, "no"), (408, "yes"), (429, "yes", "no"), (503, "yes", "no")]
 
 
 @pytest.mark.parametrize("gone", [404, 410])
 @pytest.mark.parametrize("before", [*AMBIGUOUS, *CLEAR, None], ids=str)
 async def test_a_delete_that_finds_nothing_after_it_may_have_deleted_is_a_success(before, gone):
-    """R13: flagged; after 503 or 429, or as the first attempt, it stays an error."""
+    """R13: flagged; after what was not processed, or as the first attempt, it stays an error."""
     request = a_request(method="DELETE", decode=lambda document: document == {})
     attempted(request, *([before] if before else []), (gone, "yes"))
     call = a_layer(FakeClock())(request, Upstream(status(gone)))
@@ -398,7 +421,7 @@ async def test_a_delete_that_finds_nothing_after_it_may_have_deleted_is_a_succes
 
 async def test_any_earlier_attempt_may_have_deleted():
     """R13: not the first one alone."""
-    request = attempted(a_request(method="DELETE"), (503, "yes"), (500, "yes"), (404, "yes"))
+    request = attempted(a_request(method="DELETE"), (429, "yes", "no"), (500, "yes"), (404, "yes"))
     assert (await a_layer(FakeClock())(request, Upstream(status(404)))).status == 204
 
 

@@ -6,7 +6,14 @@ import re
 import pytest
 from layer_support import FakeClock, Upstream, a_request
 
-from middleware.errors import DeadlineExceededError, InternalError, ResponseLostError, ServerError, status_error
+from middleware.errors import (
+    DeadlineExceededError,
+    DecodeError,
+    InternalError,
+    ResponseLostError,
+    ServerError,
+    status_error,
+)
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
 from middleware.problem import Problem
 from middleware.records import AttemptRecord
@@ -134,17 +141,18 @@ async def test_a_reason_to_stop_that_was_named_stays():
 @pytest.mark.parametrize(
     ("result", "sent", "told"),
     [
-        (None, "yes", ("ok", 201, "yes", False)),
-        (ResponseLostError("x", request_sent="maybe"), "no", ("ResponseLostError", None, "maybe", True)),
-        (status_error(500, Problem()), "yes", ("ServerError", 500, "yes", True)),
-        (status_error(404, Problem()), "yes", ("NotFoundError", 404, "yes", False)),
-        (asyncio.CancelledError(), "no", ("cancelled", None, "no", False)),
-        (asyncio.CancelledError(), "maybe", ("cancelled", None, "maybe", True)),
+        (None, "yes", ("ok", 201, "yes", "yes")),
+        (ResponseLostError("x", request_sent="maybe"), "no", ("ResponseLostError", None, "maybe", "maybe")),
+        (DecodeError("x", request_sent="yes"), "yes", ("DecodeError", None, "yes", "yes")),
+        (status_error(500, Problem()), "yes", ("ServerError", 500, "yes", "maybe")),
+        (status_error(404, Problem()), "yes", ("NotFoundError", 404, "yes", "no")),
+        (asyncio.CancelledError(), "no", ("cancelled", None, "no", "no")),
+        (asyncio.CancelledError(), "maybe", ("cancelled", None, "maybe", "maybe")),
     ],
     ids=str,
 )
 async def test_an_attempt_is_written_into_the_timeline(result, sent, told):
-    """R52: when, after which wait, with which end, and whether only the server knows what it did."""
+    """R52: when, after which wait, with which end, and whether the server did what it asked."""
     clock, events, request = FakeClock(), [], a_request(started_at=-1.0)
     request.attempt.delay_s, request.attempt.is_hedge = 0.5, True
     try:
@@ -152,7 +160,8 @@ async def test_an_attempt_is_written_into_the_timeline(result, sent, told):
     except BaseException as raised:
         assert raised is result
     (record,) = request.call.timeline
-    assert (record.outcome, record.status, record.request_sent, record.is_ambiguous) == told
+    assert (record.outcome, record.status, record.request_sent, record.applied) == told
+    assert record.is_ambiguous is (record.applied == "maybe")
     assert (record.number, record.started_s, record.ended_s, record.delay_s, record.is_hedge) == (
         1,
         1.0,

@@ -19,6 +19,7 @@ from middleware.errors import (
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
+    StatusError,
 )
 from middleware.transports.exchange import (
     TlsContext,
@@ -190,6 +191,23 @@ def test_a_refusal_is_read_by_its_headers():
     with pytest.raises(RateLimitedError) as caught:
         answered(429, {"retry-after": "Fri, 15 Jan 2027 08:00:07 GMT"}, b"slow down")
     assert (caught.value.retry_after_s, caught.value.problem.message) == (7.0, "slow down")
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "said"),
+    [
+        (503, "true", True),
+        (503, " True ", True),
+        (503, "false", False),
+        (503, "", False),
+        (502, "true", False),
+    ],
+)
+def test_only_an_envoy_that_says_so_has_dropped_a_request(status, value, said):
+    """R11: any other 503 may come after the upstream has read the request."""
+    with pytest.raises(StatusError) as caught:
+        answered(status, {"x-envoy-overloaded": value, "retry-after": "1"})
+    assert (caught.value.not_processed, caught.value.attempt_applied) == (said, "no" if said else "maybe")
 
 
 def test_an_answer_that_repeats_what_was_sent_shows_none_of_it():

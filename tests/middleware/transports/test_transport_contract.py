@@ -21,6 +21,7 @@ from layer_support import FakeClock, a_request
 from raw_server import RawServer, ok
 
 from middleware import (
+    CallError,
     ClientClosedError,
     ConfigError,
     DeadlineExceededError,
@@ -34,6 +35,7 @@ from middleware import (
 )
 from middleware.clock import SystemClock
 from middleware.policies.deadline import AttemptTimeoutSettings
+from middleware.policies.retry import RetrySettings
 from middleware.transports.httpcore_backend import Socket
 from middleware.transports.registry import TransportSettings, make_transport
 from middleware.types import Attempt
@@ -574,6 +576,33 @@ async def test_a_flood_on_an_idle_connection_is_not_taken_in(library):
             assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
         finally:
             tracemalloc.stop()
+
+
+WRITES = {  # what the server answers -> requests that a caller sends who repeats exactly when it is safe
+    b'HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\n{"id": "o': 1,
+    b"HTTP/1.1 201 Created\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx": 1,
+    b"HTTP/1.1 201 Created\r\ncontent-length: 5000\r\n\r\n" + b" " * 5000: 1,
+    b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n": 1,
+    b"HTTP/1.1 507 Insufficient Storage\r\ncontent-length: 0\r\n\r\n": 1,
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n": 1,
+    b"HTTP/1.1 503 Service Unavailable\r\nX-Envoy-Overloaded: true\r\ncontent-length: 0\r\n\r\n": 2,
+    b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n": 2,
+}
+
+
+@pytest.mark.parametrize(("answer", "sent"), WRITES.items(), ids=lambda value: str(value)[12:24])
+async def test_a_caller_that_repeats_what_is_safe_writes_nothing_twice(library, answer, sent):
+    """R52: what a write met, as the server read it."""
+    policies = StackSettings(
+        transport=TransportSettings(library=library, max_response_bytes=4096), retry=RetrySettings(max_attempts=1)
+    )
+    async with RawServer(lambda _seen: answer) as server, PlatformHttpClient(server.url, policies=policies) as client:
+        for _ in range(2):
+            with pytest.raises(CallError) as caught:
+                await client.post("/x", json_body={})
+            if not caught.value.is_retry_safe:
+                break
+        assert len(server.requests) == sent
 
 
 LIMIT = 4096
