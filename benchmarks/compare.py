@@ -37,9 +37,11 @@ OURS = ("stack on httpcore", "stack on aiohttp")
 
 def enter_environment() -> None:
     """Become a Python that has the stack's dependencies and the peers; make its environment the first time."""
-    from runtime.cli.bootstrap import requirements
+    from runtime.cli.bootstrap import BootstrapError, claim, requirements
 
-    venv = Path(os.environ.get("MOZAIKS_BENCH_VENV", ROOT / ".venv-bench")).resolve()
+    own = ROOT / ".venv-bench"
+    given = Path(os.environ.get("MOZAIKS_BENCH_VENV") or own).absolute()
+    venv = Path(os.path.realpath(given))
     if Path(sys.prefix).resolve() == venv:
         return
     python = venv / "bin" / "python"
@@ -48,10 +50,14 @@ def enter_environment() -> None:
     wanted += [line for line in (ROOT / "benchmarks/requirements.txt").read_text().splitlines() if line[:1] != "#"]
     text = "\n".join(wanted)
     if not stamp.exists() or stamp.read_text() != text:
-        print(f"setting up {venv} (once)", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)  # noqa: S603
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)  # noqa: S603
-        stamp.write_text(text)
+        try:
+            with claim(given, own, setting="MOZAIKS_BENCH_VENV"):
+                print(f"setting up {venv} (once)", file=sys.stderr)
+                subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)  # noqa: S603
+                subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)  # noqa: S603
+                stamp.write_text(text)
+        except BootstrapError as error:
+            sys.exit(str(error))
     os.execv(str(python), [str(python), *sys.argv])  # noqa: S606 - becomes itself, in its environment
 
 

@@ -5,6 +5,10 @@ Makes `.venv` beside pyproject.toml (or where `MOZAIKS_VENV` says) and installs 
 extras into it, without building the project. Tried in this order: uv, venv with ensurepip, venv without pip but the
 system's pip, venv without pip and pip's own wheel from the package index. Then the process becomes the environment's
 Python. `MOZAIKS_VENV=none` switches all of this off, for those who bring their own environment.
+
+A new environment is made by removing what the old one left, so a directory is used only where nothing else can be
+lost: it does not exist, is empty, or has our stamp, which is the first file written to it and stays through every
+removal. The checkout's own `.venv` is ours too where it is an environment at all.
 """
 
 import fcntl
@@ -25,7 +29,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["BootstrapError", "enter_environment", "project_directory", "requirements"]
+from runtime._files import refuse_link, write_text
+
+__all__ = ["BootstrapError", "claim", "enter_environment", "project_directory", "requirements"]
 
 _NAME = "mozaiks-connector-runtime"
 _STAMP = "mozaiks-stamp.json"
@@ -80,19 +86,15 @@ def enter_environment(extras: Sequence[str], arguments: Sequence[str]) -> None:
     project = project_directory()
     if place == "none" or project is None:
         return
-    venv = Path(place).resolve() if place else project / ".venv"
+    given = Path(place).absolute() if place else project / ".venv"
+    venv = Path(os.path.realpath(given))
     wanted = requirements(project / "pyproject.toml", extras)
     if not _is_ready(venv, wanted):
-        try:
-            venv.mkdir(parents=True, exist_ok=True)
-            with _lock(venv):
-                if not _is_ready(venv, wanted):
-                    _install(venv, wanted)
-        except OSError as error:
-            reason = f"cannot write {venv} ({error.strerror or error})"
-            raise BootstrapError(f"{reason}: set MOZAIKS_VENV to a directory that can be written") from None
+        with claim(given, project / ".venv", setting="MOZAIKS_VENV"):
+            if not _is_ready(venv, wanted):
+                _install(venv, wanted)
     python = _python(venv)
-    if Path(sys.prefix).resolve() == venv.resolve():
+    if Path(sys.prefix).resolve() == venv:
         return
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(project), _pythonpath()]))}
     environment["MOZAIKS_VENV"] = str(venv)
@@ -127,11 +129,60 @@ def _is_ready(venv: Path, wanted: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _lock(venv: Path) -> Iterator[None]:
-    """Let one process at a time install; the kernel frees the lock of one that died."""
-    with (venv.parent / f"{venv.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def claim(venv: Path, own: Path, *, setting: str) -> Iterator[None]:
+    """
+    Mark *venv* as ours, and let one process at a time install into it; the kernel frees the lock of one that died.
+
+    Args:
+        venv: Where the environment is, or will be made.
+        own: The directory that is ours without the mark, where it holds an environment.
+        setting: Name of the environment variable that chooses another place.
+
+    Raises:
+        BootstrapError: *venv* is a link or holds files that are not ours, and nothing was changed; or it cannot be
+            written.
+    """
+    try:
+        refuse_link(venv)
+        if not _is_ours(venv, own):
+            raise BootstrapError(
+                f"{venv} holds files that are not ours, and nothing was changed: "
+                f"set {setting} to a directory that is new or empty"
+            )
+        venv.mkdir(parents=True, exist_ok=True)
+        # Neither emptied by the opening nor replaced later: what is locked must stay the same file.
+        mark = os.open(venv / _STAMP, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(mark)
+    except OSError as error:
+        reason = f"cannot write {venv} ({error.strerror or error})"
+        raise BootstrapError(f"{reason}: set {setting} to a directory that can be written") from None
+
+
+def _is_ours(venv: Path, own: Path) -> bool:
+    if not venv.exists() or not any(venv.iterdir()):
+        return True
+    return _is_file(venv / _STAMP) or (venv.resolve() == own.resolve() and _is_file(venv / "pyvenv.cfg"))
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _clear(venv: Path) -> None:
+    """Remove all but the mark; of a link, the link alone."""
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _STAMP:
+            path.unlink()
+
+
+def _write_stamp(venv: Path, interpreter: str, installed: Sequence[str]) -> None:
+    write_text(venv / _STAMP, json.dumps({"interpreter": interpreter, "requirements": installed}))
 
 
 def _say(message: str) -> None:
@@ -144,13 +195,18 @@ def _run(command: Sequence[str]) -> None:
 
 
 def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
-    """Install *wanted* into *venv* by the first way that works; the stamp comes last, so a broken run starts anew."""
+    """
+    Install *wanted* into *venv* by the first way that works.
+
+    What the stamp says comes last, so a broken run starts anew; until then it is the mark alone.
+    """
     started = time.monotonic()
     interpreter, installed = _stamp(venv)
     fresh = interpreter != _interpreter() or not os.access(_python(venv), os.X_OK)
+    fresh = fresh or any((venv / name).is_symlink() for name in ("bin", "lib"))  # what pip would write through
     if fresh:
         installed = set()
-    (venv / _STAMP).unlink(missing_ok=True)
+    _write_stamp(venv, "", [])
     _say(f"setting up {venv} (once; {len(wanted)} direct dependencies)")
     failures = []
     for name, way in _WAYS.items():
@@ -158,6 +214,8 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
             continue
         try:
             _say(f"installing with {name} …")
+            if fresh:
+                _clear(venv)
             way(venv, wanted, fresh, run)
         except (OSError, subprocess.SubprocessError, BootstrapError, ValueError) as error:
             failures.append(f"{name}: {_reason(error)}")
@@ -165,7 +223,7 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
             wanted, fresh, installed = sorted({*installed, *wanted}), True, set()
             continue
         everything = sorted(installed | set(wanted))
-        (venv / _STAMP).write_text(json.dumps({"interpreter": _interpreter(), "requirements": everything}), "utf-8")
+        _write_stamp(venv, _interpreter(), everything)
         _say(f"ready after {time.monotonic() - started:.1f} s")
         return
     raise BootstrapError(
@@ -183,12 +241,12 @@ def _reason(error: Exception) -> str:
 
 def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:
     if fresh:
-        run([sys.executable, "-m", "venv", "--clear", *options, str(venv)])
+        run([sys.executable, "-m", "venv", *options, str(venv)])
 
 
 def _with_uv(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
     if fresh:
-        run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)])
+        run(["uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(venv)])
     run(["uv", "pip", "install", "--quiet", "--python", str(_python(venv)), *wanted])
 
 

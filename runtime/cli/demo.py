@@ -85,7 +85,12 @@ def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
     if picture:
         from runtime.traces.terminal import write_picture
 
-        write_picture(console, Path(picture), title="python3 -m runtime demo")
+        inputs = [Path(recorder.trace_file)] if recorder.trace_file else []
+        try:
+            write_picture(console, Path(picture), title="python3 -m runtime demo", inputs=inputs)
+        except OSError as error:
+            sys.stderr.write(f"demo: {error.filename or picture}: {error.strerror or error}\n")
+            return 2
     return code
 
 

@@ -1,8 +1,8 @@
 """
 `python3 -m runtime stack up|down|status`: Jaeger, Prometheus and the Collector on this machine, without containers.
 
-Runs the files that docker-compose.otel.yml mounts with the programs that stand on PATH. What they write goes to one
-directory of the user, and is thrown away by `down`.
+Runs the files that docker-compose.otel.yml mounts with the programs that are on PATH. What they write goes to one
+directory that only the user can open, and is removed by `down`, which removes nothing else there.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from runtime._files import refuse_link, write_private
+
 from .bootstrap import project_directory
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ _START_S = 30.0
 _STOP_S = 10.0
 _POLL_S = 0.1
 _LAST_LINES = 8
+_PROMETHEUS_FILES = ("prometheus.yml", "rules.yml")
+_PROMETHEUS_DATA = "prometheus"
 _NO_PAGES = "not the Jaeger UI"  # what a Jaeger that was built without its pages says in their place
 _COMPOSE = "docker compose -f docker-compose.otel.yml up"
 _EXPORT = f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{_HOST}:4318 OTEL_METRIC_EXPORT_INTERVAL=1000"
@@ -83,7 +87,7 @@ SERVICES = (
         arguments=(
             "--config.file={state}/prometheus.yml",
             "--enable-feature=exemplar-storage",
-            "--storage.tsdb.path={state}/prometheus",
+            f"--storage.tsdb.path={{state}}/{_PROMETHEUS_DATA}",
             "--storage.tsdb.retention.time=1d",
             f"--web.listen-address={_HOST}:9090",
         ),
@@ -126,7 +130,9 @@ def main(argv: Sequence[str]) -> int:
     state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "mozaiks-stack"
     console = _console()
     try:
+        refuse_link(state)
         state.mkdir(parents=True, exist_ok=True)
+        state.chmod(0o700)  # the programs choose the modes of their own files below it
         with _lock(state):
             if options.action == "up":
                 return _up(console, project / "dashboards", state)
@@ -145,7 +151,7 @@ def _console() -> "Console":
 @contextmanager
 def _lock(state: Path) -> Iterator[None]:
     """Let one command at a time change the stack."""
-    with (state / "lock").open("w") as file:
+    with write_private(state / "lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -256,8 +262,14 @@ def _write_prometheus_files(files: Path, state: Path) -> None:
     """Copy Prometheus's files; it knows no variables, so the names of the other services are put in here."""
     text = (files / "prometheus.yml").read_text("utf-8")
     names = "|".join(service.name for service in SERVICES)
-    (state / "prometheus.yml").write_text(re.sub(rf"\b({names}):(?=\d)", f"{_HOST}:", text), "utf-8")
-    shutil.copyfile(files / "rules.yml", state / "rules.yml")
+    settings, rules = (state / name for name in _PROMETHEUS_FILES)
+    _write(settings, re.sub(rf"\b({names}):(?=\d)", f"{_HOST}:", text))
+    _write(rules, (files / "rules.yml").read_text("utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    with write_private(path) as file:
+        file.write(text.encode())
 
 
 def _start(service: Service, files: Path, state: Path) -> str:
@@ -269,21 +281,22 @@ def _start(service: Service, files: Path, state: Path) -> str:
     environment |= {"JAEGER_UI_CONFIG": str(files / "jaeger-ui.js"), "GOMEMLIMIT": "400MiB"}
     binary = str(shutil.which(service.binary))
     # No `subprocess`: nobody here waits for what is meant to outlive this command, and Ctrl-C at it.
-    try:
-        pid = os.posix_spawn(
-            binary,
-            [binary, *arguments],
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(_log_file(state, service)), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-        )
-    except OSError as error:
-        return f"cannot be run ({error.strerror})"
-    _note_file(state, service).write_text(json.dumps({"pid": pid, "started": _started(pid)}), "utf-8")
+    with write_private(_log_file(state, service)) as log, write_private(_note_file(state, service)) as note:
+        try:
+            pid = os.posix_spawn(
+                binary,
+                [binary, *arguments],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                ],
+                setsid=True,
+            )
+        except OSError as error:
+            return f"cannot be run ({error.strerror})"
+        note.write(json.dumps({"pid": pid, "started": _started(pid)}).encode())
     ends = time.monotonic() + _START_S
     while time.monotonic() < ends:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -310,11 +323,15 @@ def _stop(state: Path, services: Sequence[Service]) -> list[str]:
 
 
 def _clear(state: Path) -> None:
-    for path in state.iterdir():
-        if path.name == "prometheus":
-            shutil.rmtree(path)
-        elif path.name != "lock":
-            path.unlink()
+    """Remove what the stack wrote, by name; of a link, the link alone."""
+    own = [file(state, service) for service in SERVICES for file in (_log_file, _note_file)]
+    for path in (*own, *(state / name for name in _PROMETHEUS_FILES)):
+        path.unlink(missing_ok=True)
+    data = state / _PROMETHEUS_DATA
+    if data.is_symlink() or not data.is_dir():
+        data.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(data)
 
 
 def _log_file(state: Path, service: Service) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from middleware.telemetry import semconv
+from runtime._files import write_text
 from runtime.traces.model import Trace, is_call, traces_of
 from runtime.traces.trace_file import Span, SpanReader
 
@@ -78,7 +79,8 @@ def _show(options: argparse.Namespace) -> int:
 
         chosen = _most_telling(traces, options.limit or _PAGE_LIMIT)
         note = _bad(reader) if reader.bad_lines else ""
-        options.html.write_text(render_page(chosen, of=len(traces), source=options.file.name, note=note), "utf-8")
+        page = render_page(chosen, of=len(traces), source=options.file.name, note=note)
+        write_text(options.html, page, inputs=[options.file])
         sys.stdout.write(f"{options.html}: {len(chosen)} of {len(traces)} traces\n")
         return 0
     console = _console(record=bool(options.svg))
@@ -90,7 +92,8 @@ def _show(options: argparse.Namespace) -> int:
     if options.svg:
         from runtime.traces.terminal import write_picture
 
-        write_picture(console, options.svg, title=f"python3 -m runtime trace {options.file.name} {options.id}".strip())
+        title = f"python3 -m runtime trace {options.file.name} {options.id}".strip()
+        write_picture(console, options.svg, title=title, inputs=[options.file])
     return 0
 
 

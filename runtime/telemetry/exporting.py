@@ -25,6 +25,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from runtime._files import append_private
+
 __all__ = ["BoundedExport", "FileSpanExporter", "OwnMetricReader", "encode_line"]
 
 _log = logging.getLogger("mozaiks.telemetry")
@@ -214,14 +216,14 @@ class FileSpanExporter(SpanExporter):
     Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
 
     Args:
-        path: The file; made if it does not exist.
+        path: The file; made if it does not exist, with mode 0600: spans tell of users and their requests.
 
     Raises:
-        OSError: It cannot be opened for writing.
+        OSError: It is a symbolic link, or cannot be opened for writing.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._file = append_private(path)
         self._is_cut = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -71,7 +71,8 @@ def configure_telemetry(
 
     Args:
         service_name: Name of the program, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
-        trace_file: Also append spans to this file, as OTLP JSON Lines.
+        trace_file: Also append spans to this file, as OTLP JSON Lines. A new file has mode 0600; a symbolic link is an
+            error.
         span_exporters: Further exporters, each told of a span when it ends: for tests and demonstrations.
         metric_readers: Further readers of metrics.
         set_global: Make the providers OpenTelemetry's global ones, for the host's own spans too. A process can do so

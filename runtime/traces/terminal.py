@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from middleware.telemetry import semconv
+from runtime._files import write_text
 
 from .model import CallTrace, Row, Trace, rows_of, time_text
 
@@ -149,7 +150,12 @@ def render_rows(rows: Sequence[OperationRow]) -> RenderableType:
     return table
 
 
-def write_picture(console: Console, path: Path, *, title: str) -> None:
-    """Write what *console* recorded as an SVG picture; it loads nothing: the viewer's own monospace font will do."""
+def write_picture(console: Console, path: Path, *, title: str, inputs: Iterable[Path] = ()) -> None:
+    """
+    Write what *console* recorded as an SVG picture; it loads nothing: the viewer's own monospace font will do.
+
+    Raises:
+        OSError: *path* cannot be written, is a symbolic link or one of *inputs*.
+    """
     drawing = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title=title), flags=re.DOTALL)
-    path.write_text(drawing, "utf-8")
+    write_text(path, drawing, inputs=inputs)

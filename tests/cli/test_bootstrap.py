@@ -58,7 +58,7 @@ def test_the_ladder_begins_with_ensurepip_where_uv_is_missing(venv):
     run = Runner(venv)
     bootstrap._install(venv, ["a>=1"], run)
     made, installed = run.commands
-    assert " -m venv --clear " in made
+    assert made.endswith(f" -m venv {venv}")
     assert installed.startswith(f"{venv}/bin/python -m pip install ")
     assert bootstrap._is_ready(venv, ["a>=1"])
 
@@ -73,7 +73,7 @@ def test_uv_is_taken_where_it_is(venv, monkeypatch):
 
 def test_the_systems_pip_helps_where_ensurepip_is_missing(venv):
     """Debian without python3-venv, but with python3-pip."""
-    run = Runner(venv, broken=[f"-m venv --clear {venv}"])
+    run = Runner(venv, broken=[f"-m venv {venv}"])
     bootstrap._install(venv, ["a>=1"], run)
     assert "--without-pip" in run.commands[-2]
     assert f"-m pip --python {venv}" in run.commands[-1]
@@ -82,7 +82,7 @@ def test_the_systems_pip_helps_where_ensurepip_is_missing(venv):
 def test_pips_own_wheel_is_the_last_rung(venv, monkeypatch, tmp_path):
     """Debian without either."""
     monkeypatch.setattr(bootstrap, "_fetch_pip", lambda directory: directory / "pip.whl")
-    run = Runner(venv, broken=[f"-m venv --clear {venv}", "-m pip --version"])
+    run = Runner(venv, broken=[f"-m venv {venv}", "-m pip --version"])
     bootstrap._install(venv, ["a>=1"], run)
     assert "pip.whl/pip install" in run.commands[-1]
 
@@ -148,9 +148,11 @@ def test_another_interpreter_starts_anew(venv):
     bootstrap._install(venv, ["a>=1"], Runner(venv))
     stamp = venv / bootstrap._STAMP
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "interpreter": "cpython-3.99"}))
+    (venv / "old").mkdir()
     run = Runner(venv)
     bootstrap._install(venv, ["a>=1"], run)
-    assert "--clear" in run.commands[0]
+    assert run.commands[0].endswith(f" -m venv {venv}")
+    assert not (venv / "old").exists()
 
 
 def test_a_place_that_cannot_be_written_names_the_way_out(monkeypatch, tmp_path, capsys):
@@ -208,3 +210,181 @@ def test_old_interpreters_can_read_the_guard():
             result = subprocess.run([found, "-m", "runtime"], cwd=ROOT, capture_output=True, text=True, check=False)
             if "3.11 or newer" not in result.stderr:
                 assert "not found" in result.stderr or "version" in result.stderr  # a version manager's empty shim
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A project whose commands find their environment nowhere, and whose installing is played."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    monkeypatch.setattr(bootstrap, "project_directory", lambda: project)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setattr("os.execve", lambda *_: None)
+    return project
+
+
+def tree(directory):
+    """Every path below *directory*, with what it is and holds."""
+    return {
+        path.relative_to(directory): path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+def enter(monkeypatch, place):
+    """Run the bootstrap for *place*; returns the commands that it would have run."""
+    monkeypatch.setenv("MOZAIKS_VENV", str(place))
+    run = Runner(Path(place or bootstrap.project_directory() / ".venv").resolve())
+    monkeypatch.setattr(bootstrap._install, "__defaults__", (run,))
+    bootstrap.enter_environment(["cli"], ["trace"])
+    return run.commands
+
+
+def make_home(place):
+    place.mkdir()
+    (place / "letter.txt").write_text("dear")
+    (place.parent / f"{place.name}.lock").write_text("pinned")
+
+
+def make_foreign_environment(place):
+    (place / "bin").mkdir(parents=True)
+    (place / "pyvenv.cfg").write_text("home = /usr/bin")
+
+
+def make_link_to_nothing(place):
+    place.symlink_to(place.parent / "nothing")
+
+
+def make_link_to_an_empty_directory(place):
+    (place.parent / "elsewhere").mkdir()
+    place.symlink_to(place.parent / "elsewhere")
+
+
+def make_linked_mark(place):
+    place.mkdir()
+    (place.parent / "victim").write_text("dear")
+    (place / bootstrap._STAMP).symlink_to(place.parent / "victim")
+
+
+def make_directory_named_like_the_mark(place):
+    (place / bootstrap._STAMP).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_home,
+        make_foreign_environment,
+        make_link_to_nothing,
+        make_link_to_an_empty_directory,
+        make_linked_mark,
+        make_directory_named_like_the_mark,
+    ],
+)
+def test_a_directory_without_our_mark_is_not_touched(checkout, monkeypatch, tmp_path, make):
+    """One line, nothing run, and no file made, emptied or removed in it or next to it."""
+    make(tmp_path / "dir")
+    before = tree(tmp_path)
+    with pytest.raises(BootstrapError) as caught:
+        enter(monkeypatch, tmp_path / "dir")
+    text = str(caught.value)
+    assert str(tmp_path / "dir") in text
+    assert "set MOZAIKS_VENV to a directory that " in text
+    assert "\n" not in text
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("spelling", ["dir/.", "dir/../dir", "linked/dir", "dir/"])
+def test_a_directory_is_judged_whatever_its_spelling(checkout, monkeypatch, tmp_path, spelling):
+    """The place is looked at, not its name."""
+    make_home(tmp_path / "dir")
+    (tmp_path / "linked").symlink_to(tmp_path)
+    with pytest.raises(BootstrapError, match="holds files that are not ours, and nothing was changed"):
+        enter(monkeypatch, f"{tmp_path}/{spelling}")
+    assert (tmp_path / "dir" / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_new_or_an_empty_directory_is_used(checkout, monkeypatch, tmp_path, existing):
+    """And it has the mark before anything else, so that a run that is killed can be repeated."""
+    place = tmp_path / "a" / "dir"
+    if existing:
+        place.mkdir(parents=True)
+    marked = []
+    monkeypatch.setattr(bootstrap, "_say", lambda _text: marked.append(sorted(path.name for path in place.iterdir())))
+    enter(monkeypatch, place)
+    assert marked[0] == [bootstrap._STAMP]
+    assert bootstrap._is_ready(place, ["rich>=13.7"])
+    assert [path.name for path in place.parent.iterdir()] == ["dir"]
+
+
+def test_a_killed_run_leaves_the_mark(checkout, monkeypatch, tmp_path):
+    """At whichever step; the next run clears what is there and goes on."""
+    place = tmp_path / "dir"
+
+    def killed(command):
+        if "venv" in command:
+            (place / "half").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("MOZAIKS_VENV", str(place))
+    monkeypatch.setattr(bootstrap._install, "__defaults__", (killed,))
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.enter_environment(["cli"], ["trace"])
+    assert sorted(path.name for path in place.iterdir()) == ["half", bootstrap._STAMP]
+    assert enter(monkeypatch, place)
+    assert sorted(path.name for path in place.iterdir()) == ["bin", bootstrap._STAMP]
+
+
+def test_the_stamp_of_earlier_versions_is_a_mark(checkout, monkeypatch, tmp_path):
+    """Whatever it says; the environment is made anew, and of a link in it only the link goes."""
+    place, kept = tmp_path / "dir", tmp_path / "kept"
+    for directory in (place, kept):
+        directory.mkdir()
+    (kept / "letter.txt").write_text("dear")
+    (place / bootstrap._STAMP).write_text('{"interpreter": "cpython-3.99", "requirements": ["rich>=13.7"]}')
+    (place / "lib").symlink_to(kept)
+    (place / "note").symlink_to(kept / "letter.txt")
+    assert enter(monkeypatch, place)
+    assert sorted(path.name for path in place.iterdir()) == ["bin", bootstrap._STAMP]
+    assert (kept / "letter.txt").read_text() == "dear"
+
+
+def test_pip_writes_through_no_link(checkout, monkeypatch, tmp_path):
+    """An environment that was complete, of which a part was moved away and linked, is made anew."""
+    place, kept = tmp_path / "dir", tmp_path / "kept"
+    enter(monkeypatch, place)
+    kept.mkdir()
+    (kept / "letter.txt").write_text("dear")
+    (place / "lib").symlink_to(kept)
+    bootstrap._install(place, ["more>=1"], run := Runner(place))
+    assert run.commands[0].endswith(f" -m venv {place}")
+    assert not (place / "lib").exists()
+    assert (kept / "letter.txt").read_text() == "dear"
+
+
+def test_a_link_to_an_environment_that_is_ready_is_used(checkout, monkeypatch, tmp_path):
+    """Nothing is written then; worktrees share an environment like that."""
+    enter(monkeypatch, tmp_path / "dir")
+    (tmp_path / "link").symlink_to(tmp_path / "dir")
+    assert enter(monkeypatch, tmp_path / "link") == []
+
+
+def test_the_checkouts_own_environment_needs_no_mark(checkout, monkeypatch):
+    """Where it is one: without pyvenv.cfg it may be anything."""
+    own = checkout / ".venv"
+    make_foreign_environment(own)
+    assert enter(monkeypatch, "")
+    assert bootstrap._is_ready(own, ["rich>=13.7"])
+
+
+def test_the_checkouts_own_directory_that_is_no_environment_is_not_touched(checkout, monkeypatch):
+    """A directory of that name can hold anything."""
+    own = checkout / ".venv"
+    own.mkdir()
+    (own / "letter.txt").write_text("dear")
+    before = tree(checkout)
+    with pytest.raises(BootstrapError, match="holds files that are not ours"):
+        enter(monkeypatch, "")
+    assert tree(checkout) == before

@@ -74,6 +74,16 @@ def test_the_text_shows_the_trees_and_spans_go_to_the_endpoint():
     assert b"identity.get_user_roles" in sent
 
 
+def test_a_picture_never_overwrites_the_spans(tmp_path):
+    """The story is told, then one line says why there is no picture; a link is not followed either."""
+    spans = tmp_path / "t.jsonl"
+    result = run_demo("--traces", str(spans), "--svg", str(tmp_path / "." / "t.jsonl"))
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert f"demo: {spans}: is the same file as {spans}, which must not be overwritten" in result.stderr
+    assert spans.read_bytes().startswith(b'{"resourceSpans"')
+    assert spans.stat().st_mode & 0o777 == 0o600
+
+
 def test_an_absent_collector_changes_nothing():
     """Refused, and still within the story's time."""
     result = run_demo("--json", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")

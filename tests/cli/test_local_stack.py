@@ -153,6 +153,62 @@ def test_up_status_and_down(machine, capsys, monkeypatch):
     assert "The stack was not up." in capsys.readouterr().out
 
 
+def test_what_the_stack_writes_is_its_users_alone(machine):
+    """Logs, process ids and settings have mode 0600, whatever an earlier version left; the directory hides the data."""
+    machine.install()
+    machine.state.mkdir(parents=True)
+    (machine.state / "lock").touch(mode=0o644)
+    assert stack.main(["up"]) == 0
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in machine.state.iterdir() if path.is_file()}
+    assert {"lock", "prometheus.yml", "rules.yml", "jaeger.log", "jaeger.json"} <= set(modes)
+    assert set(modes.values()) == {"0o600"}
+    assert oct(machine.state.stat().st_mode & 0o777) == "0o700"
+
+
+def test_down_removes_what_the_stack_wrote_and_nothing_else(machine, tmp_path):
+    """Of a link, the link alone."""
+    machine.install()
+    (machine.state / "prometheus").mkdir(parents=True)
+    (machine.state / "prometheus" / "wal").write_text("")
+    (machine.state / "letter.txt").write_text("dear")
+    assert stack.main(["up"]) == 0
+    assert not (machine.state / "prometheus").exists()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "letter.txt").write_text("dear")
+    (machine.state / "prometheus").symlink_to(tmp_path / "disk")
+    assert stack.main(["down"]) == 0
+    assert sorted(path.name for path in machine.state.iterdir()) == ["letter.txt", "lock"]
+    assert (tmp_path / "disk" / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("action", ["up", "down", "status"])
+def test_a_state_directory_that_is_a_link_is_refused(machine, tmp_path, capsys, action):
+    """Nothing is made, emptied or removed where it leads."""
+    machine.install()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "rules.yml").write_text("dear")
+    machine.state.parent.mkdir(parents=True)
+    machine.state.symlink_to(tmp_path / "elsewhere")
+    assert stack.main([action]) == 1
+    assert f"{machine.state}: is a symbolic link" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["rules.yml"]
+    assert (tmp_path / "elsewhere" / "rules.yml").read_text() == "dear"
+
+
+@pytest.mark.parametrize("name", ["lock", "rules.yml", "jaeger.log", "jaeger.json"])
+def test_nothing_is_written_through_a_link_in_the_state(machine, tmp_path, capsys, name):
+    """What `up` clears first, it clears as a link; the rest is refused by name."""
+    machine.install()
+    (tmp_path / "victim").write_text("dear")
+    machine.state.mkdir(parents=True)
+    (machine.state / name).symlink_to(tmp_path / "victim")
+    assert stack.main(["up"]) == (1 if name == "lock" else 0)
+    assert (tmp_path / "victim").read_text() == "dear"
+    if name == "lock":
+        assert f"{machine.state / name}: is a symbolic link" in capsys.readouterr().err
+        (machine.state / name).unlink()
+
+
 def test_prometheus_reads_the_same_files_but_for_two_host_names(machine):
     """It knows no variables; the copy's only difference is where the others are found."""
     machine.install()

@@ -231,6 +231,26 @@ def test_wrong_usage_is_told(arguments, code, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--html", "--svg"])
+@pytest.mark.parametrize("name", ["itself", "hard link", "link to it", "link to another"])
+def test_output_never_overwrites_the_trace_file_nor_follows_a_link(demo, tmp_path, capsys, option, name):
+    """Whatever the file is called; one line names it."""
+    source, other = tmp_path / "t.jsonl", tmp_path / "other"
+    source.write_bytes(demo[0].read_bytes())
+    other.write_text("dear")
+    page = source if name == "itself" else tmp_path / "page"
+    if name == "hard link":
+        page.hardlink_to(source)
+    elif name != "itself":
+        page.symlink_to(source if name == "link to it" else other)
+    assert trace.main([str(source), option, str(page)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"trace: {page}: is {'a symbolic link' if 'link to' in name else 'the same file as'}")
+    assert said.count("\n") == 1
+    assert source.read_bytes() == demo[0].read_bytes()
+    assert other.read_text() == "dear"
+
+
 def test_an_unknown_id_and_broken_lines_are_told(demo, tmp_path, capsys):
     """What could be read is shown all the same."""
     path = tmp_path / "t.jsonl"
