@@ -24,12 +24,27 @@ MAY_IMPORT = {
     "middleware/transports": VOCABULARY,
     "runtime/settings": VOCABULARY,
     "runtime/gateway": set(),
-    "runtime/traces": {"middleware/telemetry"},
-    "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime/traces", "runtime"},
-    "runtime/connectors": {*VOCABULARY, "middleware/request", "middleware/transports", "runtime", "runtime/settings"},
-    "runtime": {*VOCABULARY, "runtime/connectors", "runtime/settings", "runtime/telemetry", "runtime/traces"},
+    "runtime/_internal": set(),
+    "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
+    "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime", "runtime/_internal", "runtime/traces"},
+    "runtime/connectors": {
+        *VOCABULARY,
+        "runtime/_internal",
+        "middleware/request",
+        "middleware/transports",
+        "runtime",
+        "runtime/settings",
+    },
+    "runtime": {
+        *VOCABULARY,
+        "runtime/_internal",
+        "runtime/connectors",
+        "runtime/settings",
+        "runtime/telemetry",
+        "runtime/traces",
+    },
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/settings", "runtime/telemetry", "runtime/traces"},
+    | {"runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}

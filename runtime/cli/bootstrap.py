@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime._files import refuse_link, write_text
+from runtime._internal.files import refuse_link, write_text
 
 __all__ = ["BootstrapError", "claim", "enter_environment", "project_directory", "requirements"]
 

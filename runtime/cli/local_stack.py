@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runtime._files import refuse_link, write_private
+from runtime._internal.files import refuse_link, write_private
 
 from .bootstrap import project_directory
 

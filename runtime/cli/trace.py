@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from middleware.telemetry import semconv
-from runtime._files import write_text
+from runtime._internal.files import write_text
 from runtime.traces.model import Trace, is_call, traces_of
 from runtime.traces.trace_file import Span, SpanReader
 

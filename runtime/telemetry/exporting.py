@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from runtime._files import append_private
+from runtime._internal.files import append_private
 
 __all__ = ["BoundedExport", "FileSpanExporter", "OwnMetricReader", "encode_line"]
 

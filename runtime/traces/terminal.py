@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from middleware.telemetry import semconv
-from runtime._files import write_text
+from runtime._internal.files import write_text
 
 from .model import CallTrace, Row, Trace, rows_of, time_text
 

@@ -18,7 +18,7 @@ def check_names() -> None:
     Raises:
         ImportError: Another `middleware` comes first on the path.
     """
-    expected = Path(__file__).resolve().parent.parent / "middleware"
+    expected = Path(__file__).resolve().parents[2] / "middleware"
     try:
         spec = importlib.util.find_spec("middleware")
     except ValueError:  # put into sys.modules by hand, without a spec

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from middleware import ConfigError
-from runtime import _files
+from runtime._internal import files
 from runtime.telemetry import configure_telemetry
 
 
@@ -27,7 +27,7 @@ def test_a_text_replaces_what_the_file_held(tmp_path, umask, existing):
     path = tmp_path / "page.html"
     if existing:
         path.write_text(existing)
-    _files.write_text(path, "größer")
+    files.write_text(path, "größer")
     assert path.read_text("utf-8") == "größer"
     assert mode_of(path) == 0o644
 
@@ -37,7 +37,7 @@ def test_a_text_can_go_into_a_pipe(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    _files.write_text(path, "page")
+    files.write_text(path, "page")
     assert os.read(reading, 100) == b"page"
     os.close(reading)
 
@@ -59,14 +59,12 @@ def test_an_input_is_never_overwritten_whatever_its_name(tmp_path, monkeypatch, 
         "linked directory": tmp_path / "other" / "t.jsonl",
     }
     with pytest.raises(OSError, match=r"is the same file as .*t\.jsonl, which must not be overwritten") as caught:
-        _files.write_text(names[spelling], "page", inputs=[tmp_path / "none", source])
+        files.write_text(names[spelling], "page", inputs=[tmp_path / "none", source])
     assert caught.value.filename == str(names[spelling])
     assert source.read_text() == "spans"
 
 
-@pytest.mark.parametrize(
-    "write", [lambda path: _files.write_text(path, "x"), _files.write_private, _files.append_private]
-)
+@pytest.mark.parametrize("write", [lambda path: files.write_text(path, "x"), files.write_private, files.append_private])
 @pytest.mark.parametrize("target", ["victim", "nothing"])
 def test_nothing_is_written_through_a_link(tmp_path, write, target):
     """Nor is a file made at the end of one."""
@@ -85,9 +83,9 @@ def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path, monkeypatc
     (tmp_path / "victim").write_text("dear")
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "victim")
-    monkeypatch.setattr(_files, "refuse_link", lambda _path: None)
+    monkeypatch.setattr(files, "refuse_link", lambda _path: None)
     with pytest.raises(OSError, match="is a symbolic link"):
-        _files.write_text(link, "x")
+        files.write_text(link, "x")
     assert (tmp_path / "victim").read_text() == "dear"
 
 
@@ -97,7 +95,7 @@ def test_private_files_are_their_owners_alone(tmp_path, umask):
     for path in (state, shared):
         path.write_text("old")
         path.chmod(0o640)
-    for file in (_files.write_private(state), _files.append_private(appended), _files.append_private(shared)):
+    for file in (files.write_private(state), files.append_private(appended), files.append_private(shared)):
         with file:
             file.write(b"+")
     assert [path.read_text() for path in (state, appended, shared)] == ["+", "+", "old+"]
