@@ -40,6 +40,7 @@ from middleware.transports.registry import TransportSettings
 
 from .clock import Clock
 from .events import FanOut, Listener
+from .policies.watched_attempts import WatchedAttempts
 from .settings import Settings
 from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
 
@@ -145,12 +146,14 @@ class Stack:
         layers: Outermost first.
         events: Counts what listeners lost.
         state: Tells what the stack holds now; cheap enough to be asked at every export of metrics.
+        close: Ends what goes on after its call.
     """
 
     handle: Handler
     layers: tuple[Middleware, ...]
     events: FanOut
     state: Callable[[], StackState]
+    close: Callable[[], None]
 
     def describe(self) -> list[str]:
         """Names of the layers, outermost first."""
@@ -196,6 +199,7 @@ def build_stack(
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
     breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
     bulkhead = BulkheadMiddleware(clock, emit, breaker.refuse_if_open)
+    watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)
     retry = RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open)
 
@@ -225,7 +229,7 @@ def build_stack(
         breaker,  # inside the retry: sees, and may refuse, every attempt; after the queue: a wait ages no permit
         AttemptTracingMiddleware(tracer, base_url),  # one CLIENT span per try that is really sent
         AttemptRecordMiddleware(clock, emit),  # the timeline; inside the span, as above
-        AttemptTimeoutMiddleware(clock),  # starts after the queue; covers body and decoding
+        AttemptTimeoutMiddleware(clock, watched),  # starts after the queue; covers body and decoding
         AuthMiddleware(api_key),  # per attempt: a credential may be rotated during backoff
         DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded is its outcome
     ]
@@ -245,7 +249,7 @@ def build_stack(
         )
 
     metrics.observe(state, lambda: {"event": emit.dropped, "span": tracer.dropped})
-    return Stack(compose(layers, terminal), tuple(layers), emit, state)
+    return Stack(compose(layers, terminal), tuple(layers), emit, state, watched.close)
 
 
 def _attempt_timeout_s(call: Call) -> float:

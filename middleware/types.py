@@ -38,6 +38,8 @@ KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 """Methods that carry an idempotency key where the service honours one."""
 
 
+_ROUNDING_S = 1e-6
+
 _S = TypeVar("_S", bound=Settings)
 
 
@@ -72,6 +74,9 @@ class Attempt:
         request_sent: How far it got; the transport keeps it current.
         timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
         on_start: Called once it is let through by all guards and begins; a refused try never begins.
+        on_late_end: Set for a try that is watched: it goes on when the deadline of its call ends the call, and this is
+            called with its error then, None for a success.
+        goes_on: The call has ended, and the try has not.
     """
 
     delay_s: float = 0.0
@@ -79,6 +84,8 @@ class Attempt:
     request_sent: RequestSent = "no"
     timeout_s: float | None = None
     on_start: Callable[[], None] | None = None
+    on_late_end: Callable[[BaseException | None], None] | None = None
+    goes_on: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -122,6 +129,10 @@ class Call:
         """Settings of one policy in force for this call; its defaults where nothing is set."""
         found = self.policy.get(kind)
         return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
+
+    def is_over(self, now: float) -> bool:
+        """Has the deadline passed? A timer may fire a rounding error before its time."""
+        return now >= self.deadline_at - _ROUNDING_S
 
     @property
     def most_sent(self) -> RequestSent:

@@ -55,8 +55,9 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
     *(f"R{number}" for number in (1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 18, 19)),
-    *(f"R{number}" for number in (*range(30, 38), *range(40, 45), *range(50, 55), 60, 61)),
+    *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 55), 60, 61)),
 ]
+NO_BUDGET = {"budget": {"enabled": False}}
 OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
 
@@ -646,18 +647,151 @@ async def test_a_group_of_operations_may_have_a_breaker_of_its_own():
     await client.get("/good", path_params={})
 
 
+HANGS = {
+    "the setting's": ({"deadline": {"total_s": 8}}, get),
+    "the caller's": ({}, lambda client: within(call_options(deadline_s=2), client)),
+    "the incoming": ({}, lambda client: within(incoming_deadline(5, clock=LoopClock()), client)),
+}
+
+
+async def within(options, client):
+    with options:
+        return await get(client)
+
+
+async def arrive(calls, per_second, one):
+    """Make calls at a fixed rate and wait for none; return their results."""
+    tasks = []
+    for number in range(calls):
+        tasks.append(asyncio.create_task(one(number)))
+        await asyncio.sleep(1 / per_second)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("calls", "per_second"), [(600, 5), (3000, 10)])
+@pytest.mark.parametrize("deadline", HANGS)
 @virtual_time
-async def test_a_full_attempt_timeout_counts_and_one_cut_by_the_deadline_does_not():
-    """R31, R40: only the service's own slowness is held against it."""
+async def test_a_service_that_hangs_opens_the_circuit_however_short_the_deadline(deadline, calls, per_second):
+    """R31, R34, R38, R39: at most a hundred requests, the probes among them; what is refused is refused at once."""
+    sections, one = HANGS[deadline]
     upstream = ScriptedUpstream([], then="hang")
-    client = upstream.client(retry={"max_attempts": 1}, attempt={"timeout_s": 5})
-    with call_options(deadline_s=3):
-        cut = await asyncio.gather(*(get(client) for _ in range(20)), return_exceptions=True)
-    assert {type(error) for error in cut} == {DeadlineExceededError}
-    lost = await asyncio.gather(*(get(client) for _ in range(10)), return_exceptions=True)
-    assert {type(error) for error in lost} == {ResponseLostError}
+    client = upstream.client(**sections, random=Random(1))
+    results = await arrive(calls, per_second, lambda _number: one(client))
+    assert len(upstream.requests) <= 100
+    assert {type(error) for error in results} == {DeadlineExceededError, CircuitOpenError}
+    refused = [error for error in results if isinstance(error, CircuitOpenError)]
+    assert len(refused) >= 0.8 * calls
+    assert sum(error.elapsed_s == 0 for error in refused) >= 0.8 * calls  # the others waited, and were not sent
+
+
+@pytest.mark.parametrize("hangs", ["hang", "hang_body"])
+@virtual_time
+async def test_a_service_that_hangs_opens_the_circuit_for_bursts_too(hangs):
+    """R38, R39: sixty times fifty calls at once, with five seconds each; also where only the body is missing."""
+    upstream = ScriptedUpstream([], then=hangs)
+    client = upstream.client()
+    for _ in range(60):
+        with incoming_deadline(5, clock=LoopClock()):
+            await asyncio.gather(*(get(client) for _ in range(50)), return_exceptions=True)
+    assert len(upstream.requests) <= 100
+
+
+@virtual_time
+async def test_a_service_that_hangs_for_nine_of_ten_opens_the_circuit():
+    """R38: those that are watched speak for those that are not; else one success a second would hide the others."""
+    numbers = iter(range(10**6))
+    upstream = ScriptedUpstream(lambda _seen: "hang" if next(numbers) % 10 else 200)
+    client = upstream.client()
+    await arrive(300, 10, lambda _number: within(call_options(deadline_s=2), client))
+    assert client._stack.state().breakers == {"service": "open"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+@virtual_time
+async def test_a_slow_service_keeps_its_circuit_closed_whatever_its_callers_deadlines(share):
+    """R31, R38, R39: each response takes 8 s; the first calls, and nearly all, or all, wait for 2 to 6 s alone."""
+    events, draw = [], Random(2)
+    upstream = ScriptedUpstream(lambda _seen: Reply(after_s=8))
+    client = upstream.client(telemetry=Telemetry(listener=events.append))
+
+    async def one(number):
+        if number >= 100 and draw.random() < share:
+            return await get(client)
+        with call_options(deadline_s=draw.uniform(2, 6)):
+            return await get(client)
+
+    results = await arrive(600, 5, one)
+    assert not [event for event in events if isinstance(event, CircuitStateChanged | AttemptRejected)]
+    errors = [result for result in results if isinstance(result, Exception)]
+    assert {type(error) for error in errors} == {DeadlineExceededError}
+    assert len(upstream.requests) > 0.9 * len(results)  # a few of the first waited in vain
+
+
+@virtual_time
+async def test_a_probe_of_a_caller_in_a_hurry_decides():
+    """R34, R38: its caller waits for 2 s, it is watched for 10; success closes, silence opens anew."""
+    state = {"step": 500}
+    upstream = ScriptedUpstream(lambda _seen: state["step"])
+    client = upstream.client(retry={"max_attempts": 1})
+    await asyncio.gather(*(get(client) for _ in range(10)), return_exceptions=True)
+    state["step"] = "hang"
+    await asyncio.sleep(6)
+    with pytest.raises(DeadlineExceededError):
+        await within(call_options(deadline_s=2), client)
     with pytest.raises(CircuitOpenError):
         await get(client)
+    assert client._stack.state().breakers == {"service": "half_open"}
+    await asyncio.sleep(8.1)
+    assert client._stack.state().breakers == {"service": "open"}
+    state["step"] = Reply(after_s=8)
+    await asyncio.sleep(6)
+    with pytest.raises(DeadlineExceededError):
+        await within(call_options(deadline_s=2), client)
+    await asyncio.sleep(6.1)
+    assert client._stack.state().breakers == {"service": "closed"}
+
+
+@virtual_time
+async def test_a_hedge_that_lost_is_not_watched_and_says_nothing():
+    """R31, R38, R42: fifty of them, each cancelled by the try that won."""
+    upstream = ScriptedUpstream([step for _ in range(50) for step in ("hang", 200)])
+    client = upstream.client(hedging={"max_hedges": 1, "delay_s": 1.0}, deadline={"total_s": 5}, **NO_BUDGET)
+    for _ in range(50):
+        await get(client)
+        assert upstream.in_flight == 0
+    assert client._stack.state().breakers == {"service": "closed"}
+
+
+@virtual_time
+async def test_the_write_of_a_caller_who_was_told_that_nothing_was_sent_is_never_sent():
+    """R38: a connection that takes 3 s; a write ends with its call, a read is watched to its end."""
+    upstream = ScriptedUpstream([], then=200)
+
+    class SlowToConnect(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            await asyncio.sleep(3)
+            return await upstream.handle_async_request(request)
+
+    client = PlatformHttpClient("http://platform.test", transport=SlowToConnect(), clock=LoopClock())
+    for method in ("POST", "PUT", "GET"):
+        with call_options(deadline_s=2), pytest.raises(DeadlineExceededError) as caught:
+            await client.request(method, "/r", path_params={})
+        assert caught.value.request_sent == "no"
+    await asyncio.sleep(5)
+    assert [seen.method for seen in upstream.requests] == ["GET"]
+
+
+@virtual_time
+async def test_closing_the_client_ends_what_is_watched():
+    """R38: and it counts nowhere."""
+    upstream = ScriptedUpstream([], then="hang")
+    client = upstream.client()
+    await asyncio.gather(*(within(call_options(deadline_s=2), client) for _ in range(30)), return_exceptions=True)
+    assert upstream.in_flight == 10
+    await client.aclose()
+    await asyncio.sleep(0.01)
+    assert upstream.in_flight == 0
+    assert client._stack.state().breakers == {"service": "closed"}
 
 
 @virtual_time

@@ -7,6 +7,7 @@ permit was given, and a result of an older epoch counts nowhere. The settings co
 keeps state and window.
 """
 
+import asyncio
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -39,12 +40,16 @@ __all__ = [
 ]
 
 State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "disabled", "shadow"]
-Verdict: TypeAlias = Literal["success", "failure", "neutral"]
+Verdict: TypeAlias = Literal["success", "failure", "neutral", "cut"]
+"""What an attempt's end says; `cut`: ended by the deadline of its call, before its own time was over."""
 
 _BUCKETS = 10
 _OPEN_JITTER = 0.2
 _MAX_BREAKERS = 1024
 _NO_EPOCH = -1
+_PATIENCE = 1.5
+_SCOUT_EVERY_S = 1.0
+_LOOK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,13 @@ class CircuitBreakerSettings(Settings):
         ),
     ] = 0.7
     min_calls: Annotated[
-        int, SettingSpec(doc="Attempts in the window below which it never opens.", ge=1, le=100_000, shared=True)
+        int,
+        SettingSpec(
+            doc="Attempts in the window below which it never opens; so many are watched beyond their call's deadline.",
+            ge=1,
+            le=100_000,
+            shared=True,
+        ),
     ] = 10
     slow_ratio: Annotated[
         float,
@@ -103,12 +114,29 @@ class CircuitBreakerSettings(Settings):
     ] = 5.0
 
 
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """
+    A place for an attempt that is watched to its own timeout, though its call has less time.
+
+    Attributes:
+        overdue_at: From then on its silence is suspicious.
+        lost_at: From then on nothing is expected of it; its event loop may be gone.
+        is_cut: The deadline of its call has passed.
+    """
+
+    overdue_at: float
+    lost_at: float
+    is_cut: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """Leave for one attempt, valid in the epoch it was given in."""
 
     epoch: int
     is_probe: bool
+    watch: _Watch | None = None
 
 
 _UNCOUNTED = Permit(_NO_EPOCH, is_probe=False)
@@ -133,6 +161,9 @@ class CircuitBreaker:
         self._probe_until: float | None = None
         self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow ones]
         self._in_flight = 0
+        self._watched: list[_Watch] = []
+        self._unwatched = 0.0
+        self._next_scout_at = 0.0
 
     @property
     def state(self) -> State:
@@ -165,8 +196,36 @@ class CircuitBreaker:
             return now < self._open_until  # R33: at exactly that time it is over
         return self._state == "half_open" and self._probe_until is not None and now < self._probe_until  # R34
 
+    def must_wait(self, now: float, config: CircuitBreakerSettings) -> bool:
+        """
+        Should an attempt that its deadline would cut wait at *now*, and ask again?
+
+        It should while the attempts that are watched are overdue, and would open the circuit if they failed. One
+        attempt a second is let through nevertheless.
+        """
+        with self._lock:
+            if config.mode != "normal" or self._state != "closed" or not self._is_suspect(now, config):  # R39
+                return False
+            if now >= self._next_scout_at:  # R39: what waits would else never see that the silence is over
+                self._next_scout_at = now + _SCOUT_EVERY_S
+                return False
+            return True
+
+    def _is_suspect(self, now: float, config: CircuitBreakerSettings) -> bool:
+        overdue = sum(watch.is_cut or watch.overdue_at <= now for watch in self._watched if now < watch.lost_at)  # R39
+        if overdue == 0:
+            return False
+        attempts, failures, _ = self._totals(now, config)
+        attempts, failures = attempts + overdue, failures + overdue
+        return attempts >= config.min_calls and failures / attempts >= config.failure_ratio  # R39
+
     def acquire(
-        self, now: float, config: CircuitBreakerSettings, probe_timeout_s: float
+        self,
+        now: float,
+        config: CircuitBreakerSettings,
+        probe_timeout_s: float,
+        *,
+        cut_timeout_s: float | None = None,
     ) -> tuple[Permit | None, State, State]:
         """
         Ask for leave at *now*.
@@ -175,6 +234,7 @@ class CircuitBreaker:
             now: Clock reading.
             config: The settings.
             probe_timeout_s: A probe silent for this long loses its permit, so that half_open cannot last for ever.
+            cut_timeout_s: Timeout of an attempt that the deadline of its call would cut before; None for any other.
 
         Returns:
             The permit, or None for a refusal, then the state before and after.
@@ -190,12 +250,25 @@ class CircuitBreaker:
                     return self._let_through(_UNCOUNTED), before, before
                 return None, before, before
             if before == "closed":
-                return self._let_through(Permit(self._epoch, is_probe=False)), before, before
+                watch = self._watch(now, config, cut_timeout_s)
+                return self._let_through(Permit(self._epoch, is_probe=False, watch=watch)), before, before
             # Open and over, or half_open with no live probe: this attempt becomes the probe.
             self._state = "half_open"
             self._epoch += 1
             self._probe_until = now + probe_timeout_s  # R34
-            return self._let_through(Permit(self._epoch, is_probe=True)), before, "half_open"
+            self._watched.clear()
+            watch = self._watch(now, config, cut_timeout_s)  # R34: a probe is watched too
+            return self._let_through(Permit(self._epoch, is_probe=True, watch=watch)), before, "half_open"
+
+    def _watch(self, now: float, config: CircuitBreakerSettings, timeout_s: float | None) -> _Watch | None:
+        if timeout_s is None:
+            return None
+        self._watched = [watch for watch in self._watched if now < watch.lost_at]
+        if len(self._watched) >= config.min_calls:  # R38: as many as can open it
+            return None
+        watch = _Watch(overdue_at=now + config.slow_share * timeout_s, lost_at=now + _PATIENCE * timeout_s)
+        self._watched.append(watch)
+        return watch
 
     def _let_through(self, permit: Permit) -> Permit:
         self._in_flight += 1
@@ -210,11 +283,32 @@ class CircuitBreaker:
             self._in_flight -= 1
             if permit.epoch != self._epoch:  # R35: decided in another epoch, or never counted
                 return before, before
+            weight = 1 + self._end_watch(permit.watch)
             if permit.is_probe:
                 self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0)
+            elif verdict == "cut":
+                self._unwatched += any(watch.is_cut for watch in self._watched)  # R38: one that it shall speak for
             elif verdict != "neutral":
-                self._count(verdict, now, config, slow=slow)
+                self._count(verdict, now, config, slow=slow, weight=weight)
             return before, self._state
+
+    def go_on(self, permit: Permit) -> None:
+        """Report that the call of a watched attempt has ended, and that its result will follow."""
+        with self._lock:
+            if permit.watch is not None:
+                permit.watch.is_cut = True  # R38
+
+    def _end_watch(self, watch: _Watch | None) -> float:
+        """Free the place of a watched attempt; returns for how many of those cut unwatched it speaks."""
+        if watch not in self._watched:
+            return 0.0
+        speakers = sum(one.is_cut for one in self._watched)
+        self._watched.remove(watch)
+        if not watch.is_cut:
+            return 0.0
+        share = self._unwatched / speakers  # R38
+        self._unwatched -= share
+        return share
 
     def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
         self._probe_until = None  # R34: whatever it was, its permit is free
@@ -223,30 +317,39 @@ class CircuitBreaker:
         elif verdict == "success":
             self._state = "closed"
 
-    def _count(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
+    def _count(
+        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, weight: float
+    ) -> None:
         width = config.window_s / _BUCKETS
         start = now - now % width
         if not self._window or self._window[-1][0] < start:
             self._window.append([start, 0, 0, 0])
         bucket = self._window[-1]
-        bucket[1] += 1
-        bucket[2] += verdict == "failure"
-        bucket[3] += slow
-        while self._window[0][0] <= now - config.window_s:  # R32: the window slides
-            self._window.popleft()
-        attempts = failures = slow_ones = 0.0
-        for _, counted, failed, late in self._window:
-            attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
+        bucket[1] += weight
+        bucket[2] += weight * (verdict == "failure")
+        bucket[3] += weight * slow
+        attempts, failures, slow_ones = self._totals(now, config)
         if attempts < config.min_calls:  # R32
             return
         if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32
             self._open(now, config)
+
+    def _totals(self, now: float, config: CircuitBreakerSettings) -> tuple[float, float, float]:
+        """Attempts, failures and slow ones in the window."""
+        while self._window and self._window[0][0] <= now - config.window_s:  # R32: the window slides
+            self._window.popleft()
+        attempts = failures = slow_ones = 0.0
+        for _, counted, failed, late in self._window:
+            attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
+        return attempts, failures, slow_ones
 
     def _open(self, now: float, config: CircuitBreakerSettings) -> None:
         self._state = "open"
         self._epoch += 1
         self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
         self._window.clear()
+        self._watched.clear()
+        self._unwatched = 0.0
 
 
 class CircuitBreakers:
@@ -383,11 +486,32 @@ class CircuitBreakerMiddleware:
         call = request.call
         breaker, config = self._breaker(call)
         timeout_s, started = self._attempt_timeout_s(call), self._clock.now()
-        permit, before, after = breaker.acquire(started, config, max(1.5 * timeout_s, config.open_s))  # R34
+        while call.deadline_at - started <= timeout_s and breaker.must_wait(started, config):  # R39
+            await self._clock.sleep(_LOOK_AGAIN_S)  # asked again, since what ends the wait may be in another loop
+            started = self._clock.now()
+        permit, before, after = breaker.acquire(
+            started,
+            config,
+            max(_PATIENCE * timeout_s, config.open_s),  # R34
+            cut_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
+        )
         call.circuit_state = breaker.shown_state(config)
         if permit is None:
             raise self._refusal(request, breaker, config)
+
+        def end(error: BaseException | None) -> None:
+            now = self._clock.now()
+            verdict = verdict_of(error)
+            if isinstance(error, asyncio.CancelledError) and call.is_over(now):
+                verdict = "cut"  # R31
+            slow = now - started > config.slow_share * timeout_s
+            before, after = breaker.record(permit, verdict, now, config, slow=slow)
+            call.circuit_state = breaker.shown_state(config)
+            self._tell(call.info, breaker, before, after)
+
         error: BaseException | None = None
+        if permit.watch is not None:
+            request.attempt.on_late_end = end  # R38
         try:
             self._tell(call.info, breaker, before, after)
             return await call_next(request)
@@ -395,11 +519,10 @@ class CircuitBreakerMiddleware:
             error = raised
             raise
         finally:
-            now = self._clock.now()
-            slow = now - started > config.slow_share * timeout_s
-            before, after = breaker.record(permit, verdict_of(error), now, config, slow=slow)
-            call.circuit_state = breaker.shown_state(config)
-            self._tell(call.info, breaker, before, after)
+            if request.attempt.goes_on:
+                breaker.go_on(permit)
+            else:
+                end(error)
 
     def _tell(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
         if before != after:

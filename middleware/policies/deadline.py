@@ -9,6 +9,7 @@ from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.clock import Clock
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
+from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.settings import Settings, SettingSpec
 from middleware.types import TIME_LEFT_HEADER, Handler, PlatformRequest, PlatformResponse
 
@@ -88,10 +89,17 @@ class DeadlineMiddleware:
 
 
 class AttemptTimeoutMiddleware:
-    """Ends an attempt that takes too long, so that another one can still be made."""
+    """
+    Ends an attempt that takes too long, so that another one can still be made.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: Source of time.
+        watched: Runs the attempts that are watched beyond the deadline of their call.
+    """
+
+    def __init__(self, clock: Clock, watched: WatchedAttempts) -> None:
         self._clock = clock
+        self._watched = watched
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
@@ -108,13 +116,19 @@ class AttemptTimeoutMiddleware:
         if config.announce:
             left_ms = max(1, int(min(left_s, timeout_s) * 1000))
             request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
+        if attempt.on_late_end is not None:
+            return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
         if left_s <= timeout_s:  # R40: the deadline cuts first, and its error is the honest one
             return await call_next(request)
-        before = pending_cancels()
-        with anyio.move_on_after(timeout_s):  # R44
-            return await call_next(request)
-        pass_on_cancel(before)  # R42
-        reason = f"attempt timed out after {timeout_s:g} s"
-        if attempt.request_sent == "no":
-            raise RequestNotSentError(reason)
-        raise ResponseLostError(reason, request_sent=attempt.request_sent)
+        return await _timed(request, call_next, timeout_s)
+
+
+async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:
+    before = pending_cancels()
+    with anyio.move_on_after(timeout_s):  # R44
+        return await call_next(request)
+    pass_on_cancel(before)  # R42
+    reason = f"attempt timed out after {timeout_s:g} s"
+    if request.attempt.request_sent == "no":
+        raise RequestNotSentError(reason)
+    raise ResponseLostError(reason, request_sent=request.attempt.request_sent)

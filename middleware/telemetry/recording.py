@@ -116,7 +116,7 @@ class AttemptRecordMiddleware:
         except Exception as raised:  # noqa: BLE001 - from here on there are errors of ours alone
             error = _internal_error(raised, attempt.request_sent)
         except BaseException:
-            if self._clock.now() >= call.deadline_at:  # cut by the call's deadline, and not by its caller
+            if call.is_over(self._clock.now()):  # cut by the call's deadline, and not by its caller
                 cut = DeadlineExceededError("cut by the deadline of the call", request_sent=attempt.request_sent)
             raise
         finally:

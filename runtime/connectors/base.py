@@ -314,6 +314,7 @@ class PlatformHttpClient:
 
     async def aclose(self) -> None:
         """Close the connections, unless the transport is shared; idempotent."""
+        self._stack.close()
         if self._owns_transport:
             await self._transport.aclose()
 

@@ -13,6 +13,7 @@ from layer_support import FakeClock, Highest, Upstream, a_request
 from middleware.errors import (
     BulkheadFullError,
     CircuitOpenError,
+    DeadlineExceededError,
     DecodeError,
     InternalError,
     InvalidArgumentError,
@@ -32,7 +33,12 @@ from middleware.policies.circuit_breaker import (
     CircuitBreakerSettings,
     verdict_of,
 )
+from middleware.policies.deadline import AttemptTimeoutMiddleware, DeadlineMiddleware
+from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.problem import Problem
+from middleware.stack import compose
+from middleware.types import PlatformResponse
+from runtime.testing import LoopClock, virtual_time
 
 
 class Lowest:
@@ -51,8 +57,19 @@ class Breaker:
     def state(self):
         return self.machine.state
 
-    def acquire(self, now=0.0):
-        return self.machine.acquire(now, self.config, 15.0)[0]
+    def acquire(self, now=0.0, cut_timeout_s=None):
+        return self.machine.acquire(now, self.config, 15.0, cut_timeout_s=cut_timeout_s)[0]
+
+    def cut(self, permit, now=0.0):
+        """The deadline ends the call of *permit*; True where the attempt is watched and goes on."""
+        if permit.watch is None:
+            self.record(permit, "cut", now)
+        else:
+            self.machine.go_on(permit)
+        return permit.watch is not None
+
+    def must_wait(self, now):
+        return self.machine.must_wait(now, self.config)
 
     def record(self, permit, verdict, now=0.0, slow=False):
         return self.machine.record(permit, verdict, now, self.config, slow=slow)
@@ -608,3 +625,273 @@ async def test_the_call_knows_the_state_before_and_after_its_attempt():
     assert (seen, request.call.circuit_state) == (["half_open"], "closed")
     changes = [(event.breaker, event.before, event.after) for event in events]
     assert changes == [("svc", "closed", "open"), ("svc", "open", "half_open"), ("svc", "half_open", "closed")]
+
+
+# --- attempts that the deadline of their call cuts --------------------------------------------------------------------
+
+
+def test_as_many_are_watched_as_can_open_it():
+    """R38: ten at a time; none that has its whole timeout; a place is free at the end, and after 1.5 timeouts."""
+    breaker = Breaker()
+    assert breaker.acquire(0.0).watch is None
+    permits = [breaker.acquire(0.0, 10.0) for _ in range(11)]
+    assert [permit.watch is not None for permit in permits] == [True] * 10 + [False]
+    breaker.record(permits[0], "success", 1.0)
+    assert breaker.acquire(1.0, 10.0).watch is not None
+    assert breaker.acquire(14.9, 10.0).watch is None
+    assert breaker.acquire(15.0, 10.0).watch is not None  # an event loop may have ended with nine of them
+
+
+def test_a_changed_number_changes_how_many_are_watched():
+    """R38, R61: the places that are taken stay taken."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.acquire(0.0, 10.0)
+    breaker.config = CircuitBreakerSettings(min_calls=11)
+    assert [breaker.acquire(0.0, 10.0).watch is not None for _ in range(2)] == [True, False]
+
+
+def test_what_is_cut_unwatched_counts_only_through_those_that_are_watched():
+    """R31, R38: twenty cut beside two that are watched and fail: each of these speaks for ten, and for itself."""
+    breaker = Breaker(min_calls=22)
+    watched = [breaker.acquire(0.0, 10.0) for _ in range(22)][:2]
+    for permit in watched:
+        assert breaker.cut(permit)
+    others = [breaker.acquire(0.0, 10.0) for _ in range(20)]
+    for permit in others:
+        assert not breaker.cut(permit, 2.0)
+    assert breaker.record(watched[0], "failure", 10.0) == ("closed", "closed")
+    assert breaker.machine._totals(10.0, breaker.config) == (11, 11, 0)
+    assert breaker.record(watched[1], "failure", 10.0, slow=True) == ("closed", "open")
+
+
+def test_a_watched_success_speaks_for_the_others_too():
+    """R38, R32: a slow service is a healthy one, and slow where that counts."""
+    breaker = Breaker(min_calls=1)
+    watched = breaker.acquire(0.0, 10.0)
+    breaker.cut(watched)
+    for _ in range(9):
+        breaker.cut(breaker.acquire(2.0, 10.0), 4.0)
+    breaker.record(watched, "success", 8.0, slow=True)
+    assert breaker.machine._totals(8.0, breaker.config) == (10, 0, 10)
+
+
+def test_what_is_cut_counts_nowhere_where_none_is_watched_beyond_its_call():
+    """R31, R38: neither now nor later."""
+    breaker = Breaker(min_calls=1)
+    quick = breaker.acquire(0.0, 10.0)
+    for _ in range(20):
+        breaker.cut(breaker.acquire(0.0, 10.0), 2.0)
+    breaker.record(quick, "success", 2.0)
+    late = breaker.acquire(3.0, 10.0)
+    breaker.cut(late)
+    breaker.record(late, "success", 9.0)
+    assert breaker.machine._totals(9.0, breaker.config) == (2, 0, 0)
+
+
+def test_an_attempt_that_ended_before_its_deadline_speaks_for_itself_alone():
+    """R38: the one that was cut speaks for the other three."""
+    breaker = Breaker(min_calls=2)
+    quick, late = breaker.acquire(0.0, 10.0), breaker.acquire(0.0, 10.0)
+    breaker.cut(late)
+    for _ in range(3):
+        breaker.cut(breaker.acquire(0.0, 10.0), 2.0)
+    breaker.record(quick, "success", 3.0)
+    assert breaker.machine._totals(3.0, breaker.config) == (1, 0, 0)
+    breaker.record(late, "success", 8.0)
+    assert breaker.machine._totals(8.0, breaker.config) == (5, 0, 0)
+
+
+def test_a_probe_is_watched_whatever_else_is():
+    """R34, R38: places of the time before are free again."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.acquire(0.0, 10.0)
+    for _ in range(10):
+        breaker.play("failure")
+    probe = breaker.acquire(5.0, 10.0)
+    assert probe.is_probe
+    assert breaker.cut(probe)
+    assert breaker.acquire(14.9, 10.0) is None
+    breaker.record(probe, "success", 13.0)
+    assert breaker.state == "closed"
+    assert [breaker.acquire(13.0, 10.0).watch is not None for _ in range(11)] == [True] * 10 + [False]
+
+
+def test_a_probe_that_lost_its_permit_takes_no_place():
+    """R34, R38: the next one is watched in its stead."""
+    breaker = Breaker(min_calls=1)
+    breaker.play("failure")
+    silent = breaker.acquire(5.0, 20.0)
+    second = breaker.acquire(20.0, 10.0)
+    assert silent.watch is not None
+    assert second.watch is not None
+    breaker.record(second, "success", 21.0)
+    assert breaker.acquire(21.0, 10.0).watch is not None
+
+
+def test_a_probe_cut_with_its_call_makes_room_for_another():
+    """R34: one that could not go on says nothing."""
+    breaker = opened()
+    assert breaker.play("cut", 5.0) == ("half_open", "half_open")
+    assert breaker.acquire(5.0).is_probe
+
+
+def test_calls_wait_while_what_is_watched_is_overdue():
+    """R39: ten that are silent for half their timeout, or whose calls have ended; one a second goes nevertheless."""
+    breaker = Breaker()
+    permits = [breaker.acquire(0.0, 10.0) for _ in range(10)]
+    assert not breaker.must_wait(4.999)
+    assert [breaker.must_wait(now) for now in (5.0, 5.0, 5.999, 6.0, 6.5)] == [False, True, True, False, True]
+    breaker.record(permits[0], "success", 6.5)
+    breaker.record(permits[1], "success", 6.5)
+    breaker.record(permits[2], "success", 6.5)
+    assert breaker.must_wait(6.9)  # seven of ten
+    breaker.record(permits[3], "success", 6.9)
+    assert not breaker.must_wait(6.9)  # six of ten
+
+
+def test_calls_wait_as_soon_as_the_callers_of_what_is_watched_have_gone():
+    """R39: before half the timeout."""
+    breaker = Breaker()
+    permits = [breaker.acquire(0.0, 10.0) for _ in range(10)]
+    for permit in permits[:9]:
+        breaker.cut(permit)
+    assert [breaker.must_wait(2.0) for _ in range(2)] == [False, False]
+    breaker.cut(permits[9])
+    assert [breaker.must_wait(2.0) for _ in range(2)] == [False, True]
+
+
+def test_calls_wait_for_failures_and_overdue_ones_together_and_not_for_ever():
+    """R39: seven failures of the window, three overdue; what is silent for 1.5 timeouts is not waited for."""
+    breaker = Breaker(min_calls=11)
+    for _ in range(7):
+        breaker.play("failure", 9.9)
+    for _ in range(4):
+        breaker.acquire(0.0, 10.0)
+    assert [breaker.must_wait(10.0) for _ in range(2)] == [False, True]
+    assert [breaker.must_wait(15.0) for _ in range(2)] == [False, False]
+
+
+def test_calls_do_not_wait_for_failures_alone():
+    """R39: after a reload the window may hold more of them than the new settings allow."""
+    breaker = Breaker(min_calls=20)
+    for _ in range(10):
+        breaker.play("failure")
+    breaker.config = CircuitBreakerSettings()
+    assert [breaker.must_wait(1.0) for _ in range(2)] == [False, False]
+
+
+@pytest.mark.parametrize("mode", ["shadow", "disabled", "forced_open"])
+def test_calls_wait_in_normal_mode_alone(mode):
+    """R30, R39: shadow never holds an attempt up."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.acquire(0.0, 10.0)
+    breaker.config = CircuitBreakerSettings(mode=mode)
+    assert [breaker.must_wait(6.0) for _ in range(2)] == [False, False]
+
+
+def test_a_shadow_breaker_watches():
+    """R30, R38: it counts as a normal one would."""
+    breaker = Breaker(mode="shadow")
+    permits = [breaker.acquire(0.0, 10.0) for _ in range(10)]
+    for permit in permits:
+        breaker.cut(permit)
+        breaker.record(permit, "failure", 10.0)
+    assert breaker.state == "open"
+    assert breaker.acquire(11.0, 10.0).watch is None  # it would have been refused
+
+
+def test_nothing_waits_once_it_is_open():
+    """R37, R39: it is refused at once."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.acquire(0.0, 10.0)
+    for _ in range(10):
+        breaker.play("failure", 6.0)
+    assert [breaker.must_wait(6.0) for _ in range(2)] == [False, False]
+
+
+async def test_an_attempt_waits_before_it_is_let_through():
+    """R39: one that the deadline would cut, until what is watched has ended; one with its whole timeout does not."""
+    clock = FakeClock()
+    layer, breakers = a_layer(clock)
+    machine, config = breakers.all()[0], CircuitBreakerSettings()
+    permits = [machine.acquire(0.0, config, 15.0, cut_timeout_s=10.0)[0] for _ in range(10)]
+    clock.time = 5.0
+    await layer(a_request(deadline_at=15.0), Upstream(None))  # the one of this second
+    await layer(a_request(deadline_at=15.001), Upstream(None))
+    assert clock.slept == []
+    sleep = clock.sleep
+
+    async def until_six(delay_s):
+        await sleep(delay_s)
+        if len(clock.slept) == 4:
+            for permit in permits:
+                machine.record(permit, "success", clock.time, config)
+
+    clock.sleep = until_six
+    await layer(a_request(deadline_at=15.0), Upstream(None))
+    assert clock.slept == [0.1] * 4
+
+
+@pytest.mark.parametrize(("deadline_at", "is_watched"), [(10.0, True), (10.001, False)])
+async def test_an_attempt_is_watched_where_the_deadline_cuts_first(deadline_at, is_watched):
+    """R38: also where both would end in the same moment."""
+    layer, _ = a_layer()
+    upstream = Upstream(None)
+    await layer(a_request(deadline_at=deadline_at), upstream)
+    assert (upstream.requests[0].attempt.on_late_end is not None) == is_watched
+
+
+@pytest.mark.parametrize(("error", "state"), [(ResponseLostError("x"), "open"), (None, "closed")])
+async def test_a_late_end_counts_as_if_its_call_had_waited(error, state):
+    """R38: and a change of state is told."""
+    clock, events = FakeClock(), []
+    layer, breakers = a_layer(clock, events)
+    request = a_request(deadline_at=2.0, settings=[CircuitBreakerSettings(min_calls=1)])
+
+    async def goes_on(request):
+        clock.time = 2.0
+        request.attempt.goes_on = True
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await layer(request, goes_on)
+    assert breakers.all()[0].state == "closed"
+    assert not breakers.all()[0].is_idle
+    clock.time = 10.0
+    request.attempt.on_late_end(error)
+    assert breakers.all()[0].state == state
+    assert [event.after for event in events] == ["open"] * (state == "open")
+
+
+@pytest.mark.parametrize(("per_second", "seconds"), [(1, 3600), (5, 360), (20, 90)])
+@pytest.mark.parametrize("share", [0.0, 0.05])
+@virtual_time
+async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, share):
+    """R31, R38, R39: responses take 8 of 10 s; all, or 95 of 100, callers wait for 2 to 6 s, the first fifty too."""
+    draw, events, clock = Random(5), [], LoopClock()
+    layer, _ = a_layer(clock, events)
+
+    async def responds(_request):
+        await asyncio.sleep(8)
+        return PlatformResponse(status=200, headers={})
+
+    layers = [DeadlineMiddleware(clock, lambda _event: None), layer]
+    handle = compose([*layers, AttemptTimeoutMiddleware(clock, WatchedAttempts(clock))], responds)
+
+    async def call(number):
+        is_short = number < 50 or draw.random() >= share
+        request = a_request(started_at=clock.now(), deadline_s=draw.uniform(2, 6) if is_short else None)
+        try:
+            await handle(request)
+        except DeadlineExceededError:
+            assert is_short
+
+    async with asyncio.TaskGroup() as calls:
+        for number in range(per_second * seconds):
+            calls.create_task(call(number))
+            await asyncio.sleep(1 / per_second)
+    assert events == []

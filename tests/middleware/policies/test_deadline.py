@@ -11,7 +11,12 @@ from middleware.policies.deadline import (
     DeadlineMiddleware,
     DeadlineSettings,
 )
+from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.types import PlatformResponse
+
+
+def attempt_timeout(clock):
+    return AttemptTimeoutMiddleware(clock, WatchedAttempts(clock))
 
 
 async def armed(layer, request):
@@ -32,7 +37,7 @@ async def test_the_attempt_timeout_is_armed_only_where_it_is_shorter(left_s, cut
     clock = FakeClock()
     clock.time = 3.0
     request = a_request(deadline_at=3.0 + left_s)
-    found = await armed(AttemptTimeoutMiddleware(clock), request)
+    found = await armed(attempt_timeout(clock), request)
     assert found == (None if cut_s is None else pytest.approx(cut_s, abs=1))
     assert request.attempt.timeout_s == 10.0
 
@@ -49,7 +54,7 @@ async def test_an_attempt_that_was_cut_says_how_far_it_got(sent, kind):
         await anyio.sleep_forever()
 
     with pytest.raises(kind) as caught:
-        await AttemptTimeoutMiddleware(FakeClock())(request, hang)
+        await attempt_timeout(FakeClock())(request, hang)
     assert (caught.value.reason, caught.value.request_sent) == ("attempt timed out after 0.01 s", sent)
 
 
@@ -58,10 +63,10 @@ async def test_the_server_is_told_how_long_it_is_waited_for(left_s, told):
     """R50: where asked for, in whole milliseconds, at least one."""
     request = a_request(deadline_at=left_s, settings=[AttemptTimeoutSettings(announce=True)])
     upstream = Upstream(None)
-    await AttemptTimeoutMiddleware(FakeClock())(request, upstream)
+    await attempt_timeout(FakeClock())(request, upstream)
     assert upstream.requests[0].headers == {"x-request-timeout-ms": told}
     quiet = Upstream(None)
-    await AttemptTimeoutMiddleware(FakeClock())(a_request(), quiet)
+    await attempt_timeout(FakeClock())(a_request(), quiet)
     assert quiet.requests[0].headers == {}
 
 

@@ -660,7 +660,7 @@ async def test_a_broken_encoding_is_a_decode_error(library, body):
 
 
 async def test_a_dripping_body_ends_with_the_deadline(library):
-    """The body is read inside the attempt and the call, however slowly it comes."""
+    """R38: the call ends with its deadline, the body that is watched with the attempt, however slowly it comes."""
 
     async def serve(peer, _seen):
         await peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
@@ -668,7 +668,9 @@ async def test_a_dripping_body_ends_with_the_deadline(library):
             await peer.write(b"x")
             await asyncio.sleep(0.01)
 
-    policies = StackSettings(transport=TransportSettings(library=library))
+    policies = StackSettings(
+        transport=TransportSettings(library=library), attempt=AttemptTimeoutSettings(timeout_s=0.5)
+    )
     async with RawServer(serve=serve) as server, PlatformHttpClient(server.url, policies=policies) as client:
         with call_options(deadline_s=0.2), pytest.raises(DeadlineExceededError):
             await client.get("/x")
@@ -1068,3 +1070,52 @@ def test_a_missing_extra_is_named(monkeypatch):
         make_transport(TransportSettings(library="aiohttp"), SystemClock())
     reason = "TransportSettings.library: aiohttp is not installed; install mozaiks-connector-runtime[aiohttp]"
     assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("responds", [True, False], ids=["late", "never"])
+async def test_an_attempt_is_watched_on_every_transport(library, responds):
+    """R38: the call ends at its deadline, the connection at the late response or with the attempt's own timeout."""
+    gone = asyncio.Event()
+
+    async def serve(peer, _seen):
+        if responds:
+            await asyncio.sleep(0.3)
+            await peer.write(ok())
+            return True
+        await peer.gone()
+        gone.set()
+        return False
+
+    async with RawServer(serve=serve) as server:
+        sections = {
+            "attempt": {"timeout_s": 0.6},
+            "deadline": {"total_s": 0.1},
+            "circuit_breaker": {"min_calls": 1},
+            "transport": {"library": library},
+        }
+        async with PlatformHttpClient(server.url, service="svc", policies=ResolvedSettings(sections)) as client:
+            with pytest.raises(DeadlineExceededError) as caught:
+                await client.get("/x", path_params={})
+            assert caught.value.request_sent == "maybe"
+            assert not gone.is_set()
+            await asyncio.sleep(1.0)
+            assert gone.is_set() is not responds
+            assert client._stack.state().breakers == {"svc": "closed" if responds else "open"}
+
+
+async def test_closing_the_client_closes_what_is_watched(library):
+    """R38: at once, not with the attempt's timeout."""
+    gone = asyncio.Event()
+
+    async def serve(peer, _seen):
+        await peer.gone()
+        gone.set()
+        return False
+
+    async with RawServer(serve=serve) as server:
+        policies = ResolvedSettings({"deadline": {"total_s": 0.1}, "transport": {"library": library}})
+        async with PlatformHttpClient(server.url, service="svc", policies=policies) as client:
+            with pytest.raises(DeadlineExceededError):
+                await client.get("/x", path_params={})
+        async with asyncio.timeout(5):
+            await gone.wait()

@@ -1,0 +1,91 @@
+"""
+Attempts that go on when the deadline of their call has ended the call.
+
+A caller that waits for a shorter time than an attempt has would learn nothing of a service that hangs, and neither
+would the circuit breaker. So the breaker has a few such attempts watched to their own timeout (R38).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+from middleware._internal.per_loop import PerLoop
+from middleware.clock import Clock
+from middleware.types import PlatformRequest, PlatformResponse
+
+__all__ = ["WatchedAttempts"]
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+
+
+class WatchedAttempts:
+    """
+    Runs attempts in tasks of their own, so that an attempt can outlive its call.
+
+    Args:
+        clock: Source of time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: PerLoop[set[asyncio.Task[PlatformResponse]]] = PerLoop(set)  # a loop keeps no task alive itself
+
+    async def run(
+        self,
+        request: PlatformRequest,
+        attempt: Coroutine[Any, Any, PlatformResponse],
+        on_late_end: Callable[[BaseException | None], None],
+    ) -> PlatformResponse:
+        """
+        Wait for *attempt*; end it with a cancel, but not with the deadline of its call.
+
+        Args:
+            request: What is sent.
+            attempt: The attempt.
+            on_late_end: Called with its error, or None, where it ended after its call.
+        """
+        task = asyncio.get_running_loop().create_task(attempt)
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - a loop may end before it
+        tasks = self._tasks.get()
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        try:
+            await asyncio.wait((task,))
+            return task.result()
+        except asyncio.CancelledError:
+            if self._may_go_on(request):
+                request.attempt.goes_on = True  # R38
+                # In a context of its own: the span of the attempt, which is in this one, has ended by then.
+                task.add_done_callback(lambda ended: on_late_end(_error_of(ended)), context=Context())
+            else:
+                await _end(task)
+            raise
+        finally:
+            del task  # its exception's traceback holds this frame: a cycle, which would keep what was sent
+
+    def _may_go_on(self, request: PlatformRequest) -> bool:
+        if not request.call.is_over(self._clock.now()):
+            return False  # R42: its caller is gone, or a hedge has won
+        # R38: what the caller is told was not sent must not be sent later, unless it changes nothing.
+        return request.attempt.request_sent != "no" or request.method in _SAFE_METHODS
+
+    def close(self) -> None:
+        """End what is still watched, in whichever loop."""
+        for loop, tasks in self._tasks.drain():
+            for task in tuple(tasks):
+                loop.call_soon_threadsafe(task.cancel)
+
+
+async def _end(task: asyncio.Task[PlatformResponse]) -> None:
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:  # the cancel that is passed on afterwards, delivered again
+            continue
+    _error_of(task)  # asyncio complains of errors that are never looked at
+
+
+def _error_of(task: asyncio.Task[PlatformResponse]) -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
