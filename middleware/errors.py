@@ -151,6 +151,12 @@ class CallError(PlatformError):
         self.request_sent: RequestSent = request_sent
         self.retry_after_s = retry_after_s
         self.outcome: Outcome | None = None
+        self._status: int | None = None
+
+    def note_status(self, status: int | None) -> None:
+        """Note the HTTP status of the response that this failure came with; a status known before stays."""
+        if self._status is None:
+            self._status = status
 
     @property
     def service(self) -> str:
@@ -204,8 +210,12 @@ class CallError(PlatformError):
 
     @property
     def status(self) -> int | None:
-        """HTTP status of the last answer; None when the failure was not an answer."""
-        return None
+        """
+        HTTP status of the response that the call ended with, whatever became of its body; None when none came.
+
+        A 2xx stands on a failure whose response could not be used, for example `DecodeError`.
+        """
+        return self._status
 
     @property
     def problem(self) -> Problem | None:
@@ -442,6 +452,7 @@ class StatusError(CallError):
     """
 
     code = "UNEXPECTED_STATUS"
+    _status: int
 
     def __init__(
         self,
@@ -459,7 +470,7 @@ class StatusError(CallError):
 
     @property
     def status(self) -> int:
-        """HTTP status of the answer."""
+        """HTTP status of the response."""
         return self._status
 
     @property

@@ -6,8 +6,11 @@ Shapes (RFC 9457 problem details; .NET `{error}`, `{errorCode, message}`, Valida
 plain text; nothing) all end in one `Problem`.
 """
 
+import codecs
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +19,10 @@ from .redaction import redact
 __all__ = ["Problem", "parse_problem", "problem_of"]
 
 _MAX_FIELDS = 50
+# Not every codec of Python: some are no charsets, and some take a time that grows with the square of the input.
+_CHARSETS = frozenset({"utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
+_HTML = re.compile(r"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +54,29 @@ def parse_problem(body: bytes, content_type: str, *secrets: str | None) -> Probl
         content_type: Value of the Content-Type header, lower-cased or not; empty when absent.
         secrets: Values masked wherever the server echoes them.
     """
-    text = body[:65536].decode("utf-8-sig", errors="replace").strip()
+    text = body.decode(_encoding(content_type), errors="replace").removeprefix("\ufeff").strip()
     if not text:
         return Problem()
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         # An HTML page says nothing a machine or an error message can use.
-        return Problem() if "html" in content_type.lower() else Problem(message=redact(text, *secrets))
+        is_html = "html" in content_type.lower() or _HTML.match(text)
+        return Problem() if is_html else Problem(message=redact(text, *secrets))
     if isinstance(document, str):
         return Problem(message=redact(document, *secrets))
     if not isinstance(document, dict):
         return Problem()
     return problem_of(document, *secrets)
+
+
+def _encoding(content_type: str) -> str:
+    """Name the encoding of a text by the charset of its content type; UTF-8 where that names none that is known."""
+    named = _CHARSET.search(content_type)
+    with suppress(LookupError):
+        known = codecs.lookup(named[1]).name if named else ""
+        return known if known in _CHARSETS else "utf-8"
+    return "utf-8"
 
 
 def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:

@@ -37,7 +37,7 @@ class AttemptRecord:
         started_s: Start, in seconds after the call's start.
         ended_s: End, in seconds after the call's start.
         outcome: `ok`, or the name of the error class.
-        status: HTTP status; None when no answer came.
+        status: HTTP status; None when no response came. It says nothing of the body, which may have been lost.
         request_sent: Whether the server got this try.
         delay_s: Backoff slept before this try.
         is_hedge: True for a try that was started beside one still in flight.

@@ -72,7 +72,9 @@ class Attempt:
         delay_s: Backoff slept before it.
         is_hedge: Started beside a try still in flight; it never queues.
         request_sent: How far it got; the transport keeps it current.
+        status: HTTP status, set by the transport as soon as the head of a response came, whatever becomes of the body.
         timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
+        ends_at: Clock reading at which its own timeout or the call's deadline ends it, whichever comes first.
         on_start: Called once it is let through by all guards and begins; a refused try never begins.
         on_late_end: Set for a try that is watched: it goes on when the deadline of its call ends the call, and this is
             called with its error then, None for a success.
@@ -82,7 +84,9 @@ class Attempt:
     delay_s: float = 0.0
     is_hedge: bool = False
     request_sent: RequestSent = "no"
+    status: int | None = None
     timeout_s: float | None = None
+    ends_at: float = float("inf")
     on_start: Callable[[], None] | None = None
     on_late_end: Callable[[BaseException | None], None] | None = None
     goes_on: bool = False
@@ -260,7 +264,9 @@ class Transport(Protocol):
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
-        Send *request* to *url* once and read the whole answer, keeping `request.attempt.request_sent` current.
+        Send *request* to *url* once and read the whole answer.
+
+        Keeps `request.attempt.request_sent` current, and sets `request.attempt.status` once a response's head came.
 
         The headers of every response, whatever its status, go to `request.check_head` before the body is read; where
         that raises, the connection is aborted.

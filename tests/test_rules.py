@@ -23,6 +23,7 @@ from middleware import (
     DecodeError,
     InternalError,
     InvalidArgumentError,
+    InvalidRequestError,
     NotFoundError,
     OperationFailedError,
     RateLimitedError,
@@ -54,9 +55,19 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
-    *(f"R{number}" for number in (1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 18, 19)),
+    *(f"R{number}" for number in (1, 2, 3, *range(10, 20))),
     *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 55), 60, 61)),
 ]
+
+
+class BrokenOff(httpx.AsyncByteStream):
+    """A body of which nothing comes."""
+
+    async def __aiter__(self):
+        raise httpx.ReadError("reset")
+        yield b""
+
+
 NO_BUDGET = {"budget": {"enabled": False}}
 OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
@@ -380,6 +391,66 @@ async def test_a_delete_whose_answer_was_lost_may_find_nothing_the_next_time():
     for before in (429, OVERLOADED):
         with pytest.raises(NotFoundError):
             await ScriptedUpstream([before, 404]).client(**OFF).request("DELETE", "/r", path_params={})
+
+
+@virtual_time
+async def test_a_delete_whose_success_lost_its_body_may_find_nothing_the_next_time():
+    """R13: its status came, and the response is lost all the same."""
+    answers = iter(
+        [httpx.Response(200, stream=BrokenOff()), httpx.Response(204, stream=BrokenOff()), httpx.Response(404)]
+    )
+    client = PlatformHttpClient("http://platform.test", transport=httpx.MockTransport(lambda _: next(answers)))
+    response = await client.request("DELETE", "/r", path_params={})
+    assert (response.status, response.outcome.already_deleted) == (204, True)
+    assert [record.status for record in response.outcome.timeline] == [200, 204, 404]
+
+
+@pytest.mark.parametrize(
+    ("sections", "options", "ended_at"),
+    [
+        ({}, {}, 2 + 1.0),
+        ({"attempt": {"timeout_s": 2.5}}, {}, 2 + 0.45),
+        ({"attempt": {"timeout_s": 2.01}}, {}, 2.0),
+        ({}, {"deadline_s": 2.5}, 2 + 0.45),
+        ({"attempt": {"timeout_s": 60}, "deadline": {"total_s": 60}}, {}, 2 + 1.0),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_an_errors_body_is_waited_for_a_second_and_within_every_limit(sections, options, ended_at):
+    """R17: after the head; what refused the request is not lost to a timeout, and so may be repeated."""
+    upstream = ScriptedUpstream([Reply(status=400, after_s=2, body_after_s=30, json={"error": "Late"})])
+    with call_options(**options), pytest.raises(InvalidRequestError) as caught:
+        await post(upstream.client(**sections))
+    assert LoopClock().now() == pytest.approx(ended_at)
+    assert (caught.value.status, caught.value.is_retry_safe, caught.value.stop_reason) == (400, True, "not_retryable")
+    (record,) = caught.value.timeline
+    assert (record.status, record.outcome, record.is_ambiguous) == (400, "InvalidRequestError", False)
+
+
+@virtual_time
+async def test_an_errors_body_that_comes_within_a_second_is_read():
+    """R17: slow, and whole."""
+    upstream = ScriptedUpstream([Reply(status=400, body_after_s=0.9, json={"error": "Late"})])
+    with pytest.raises(InvalidRequestError) as caught:
+        await post(upstream.client())
+    assert caught.value.problem.code == "Late"
+
+
+@virtual_time
+async def test_a_cancel_while_an_errors_body_is_waited_for_is_a_cancel():
+    """R17, R42: also in the very step in which the waiting ends; the record keeps the status."""
+    for at_s in (0.5, 1.0):
+        told = []
+        upstream = ScriptedUpstream([Reply(status=503, body_after_s=30)])
+        client = upstream.client(telemetry=Telemetry(listener=told.append))
+        task = asyncio.create_task(get(client))
+        await asyncio.sleep(at_s)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (record,) = [event.record for event in told if isinstance(event, AttemptFinished)]
+        assert (record.status, record.outcome) == (503, "cancelled")
 
 
 @virtual_time

@@ -85,7 +85,10 @@ class DeadlineMiddleware:
             pass_on_cancel(before)  # R42
         call.stop_reason = "deadline"
         self._emit(DeadlineReached(call=call.info, total_s=total_s))
-        raise DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
+        error = DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
+        ended = [record.status for record in call.timeline if record.outcome == DeadlineExceededError.__name__]
+        error.note_status(ended[-1] if ended else None)
+        raise error
 
 
 class AttemptTimeoutMiddleware:
@@ -111,8 +114,10 @@ class AttemptTimeoutMiddleware:
         """
         call, attempt = request.call, request.attempt
         config = call.settings(AttemptTimeoutSettings)
-        left_s = call.deadline_at - self._clock.now()
+        now = self._clock.now()
+        left_s = call.deadline_at - now
         attempt.timeout_s = timeout_s = config.timeout_s
+        attempt.ends_at = now + min(left_s, timeout_s)
         if config.announce:
             left_ms = max(1, int(min(left_s, timeout_s) * 1000))
             request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50

@@ -94,6 +94,7 @@ class CorrelationMiddleware:
         elif self._echoes and not _is_from_cache(headers) and request.call.settings(CorrelationSettings).verify_echo:
             other = str(min(others))
             self._emit(CorrelationIdMismatched(call=request.call.info, received=other))
+            request.attempt.status = None  # the status is that of the other call's response too
             raise ResponseLostError("the response carries another call's correlation id", request_sent="maybe")  # R53
 
 

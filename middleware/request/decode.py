@@ -44,6 +44,7 @@ class DecodeMiddleware:
             DecodeError: The body is not JSON, or `decode` refused the document.
         """
         response = await call_next(request)
+        request.attempt.status = response.status  # for a transport of the caller's own that did not set it
         document = parse_json(response)
         if request.decode is None:
             response.data = document

@@ -121,12 +121,14 @@ class AttemptRecordMiddleware:
             raise
         finally:
             told = error or cut
+            if told is not None:
+                told.note_status(attempt.status)
             record = AttemptRecord(
                 number=number,
                 started_s=started - call.started_at,
                 ended_s=self._clock.now() - call.started_at,
                 outcome="ok" if response else type(told).__name__ if told else "cancelled",
-                status=response.status if response else told.status if told else None,
+                status=response.status if response else told.status if told else attempt.status,
                 request_sent=attempt.request_sent,
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,

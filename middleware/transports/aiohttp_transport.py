@@ -25,21 +25,22 @@ from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
 from .exchange import (
     MAX_IDLE_FOR_UNSAFE_S,
+    Received,
     TlsContext,
     TransportSettings,
     answer,
-    check_headers,
     env_proxies,
     failure,
     head_too_large,
     proxy_for,
-    read_body,
+    receive,
 )
 
 __all__ = ["AiohttpTransport"]
 
 _IN_ONE_GO = 2**20
 _FOREIGN = aiohttp.ClientError, OSError, UnicodeError
+_PLAIN = "http://"
 
 
 class _Exchange:
@@ -195,7 +196,7 @@ class AiohttpTransport:
         token = _current.set(exchange)
         session = sessions.begin(idempotent=request.is_repeatable)
         try:
-            status, headers, body = await self._exchange(session, exchange, request, url)
+            received = await self._exchange(session, exchange, request, url)
         except (*_FOREIGN, _LostError) as error:
             exchange.abort()
             lost = self._failure(request, error)
@@ -203,7 +204,7 @@ class AiohttpTransport:
             exchange.abort()
             raise
         else:
-            return answer(request, status, headers, body, self._clock.wall)
+            return answer(request, received.status, received.headers, received.body, self._clock.wall)
         finally:
             _current.reset(token)
             sessions.end()
@@ -227,9 +228,10 @@ class AiohttpTransport:
 
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    ) -> Received:
         proxy = proxy_for(self._proxies, url) if self._proxies else None
-        needs_tls = url.startswith("https") or (proxy is not None and proxy.startswith("https"))
+        # Whatever is not plainly without TLS gets our context: aiohttp has one of its own, which trusts others.
+        needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
         response = await session.request(
             request.method,
             yarl.URL(url, encoded=True),
@@ -239,15 +241,23 @@ class AiohttpTransport:
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,
         )
-        request.attempt.request_sent = "yes"
+        is_whole = False
         try:
-            headers = check_headers(request, response.raw_headers, self._config)
-            body = await read_body(response.content.iter_any(), headers, self._config)
-        except BaseException:
-            exchange.abort()  # first: the response would close politely
-            response.close()
-            raise
-        return response.status, headers, body
+            received = await receive(
+                request,
+                response.status,
+                response.raw_headers,
+                response.content.iter_any(),
+                config=self._config,
+                now=self._clock.now,
+                lost=_FOREIGN,
+            )
+            is_whole = received.is_whole
+        finally:
+            if not is_whole:
+                exchange.abort()  # first: the response would close politely
+                response.close()
+        return received
 
     def _failure(self, request: PlatformRequest, error: BaseException) -> CallError:
         cause: BaseException | None = error

@@ -1,8 +1,8 @@
 """
-One exchange, whatever the HTTP library: its settings, its bounds, its answer, and how its failure becomes ours.
+One exchange, whatever the HTTP library: its settings, its bounds, its response, and how its failure becomes ours.
 
-A transport sends one attempt, reads the whole answer within bounds and keeps `request.attempt.request_sent` current.
-Everything that no library should decide differently stands here.
+A transport sends one attempt and passes what arrives to `receive`, which reads it within bounds. Everything that no
+library should decide differently is in this module.
 """
 
 import asyncio
@@ -11,12 +11,15 @@ import threading
 import urllib.request
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 
+from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.errors import (
     CallError,
     ConfigError,
@@ -35,7 +38,9 @@ from middleware.types import PlatformRequest, PlatformResponse
 
 __all__ = [
     "BODY_METHODS",
+    "ERROR_BODY_WAIT_S",
     "MAX_IDLE_FOR_UNSAFE_S",
+    "Received",
     "TlsContext",
     "TransportSettings",
     "answer",
@@ -45,6 +50,7 @@ __all__ = [
     "head_too_large",
     "proxy_for",
     "read_body",
+    "receive",
     "wire_headers",
 ]
 
@@ -59,7 +65,23 @@ Servers close idle connections after whole seconds (uvicorn 5, nginx 75, Kestrel
 request is under way loses it without a word. A read is then simply sent again; a write could not be.
 """
 
-_CHUNK = 65536
+ERROR_BODY_WAIT_S = 1.0
+"""
+Longest wait, in seconds after the head, for the body of any status but 2xx.
+
+The status alone decides what becomes of the call; the body only explains it.
+"""
+
+# One step of zlib takes less than 1 ms. Both bounds are needed: 64 kB can inflate to 64 MB, and 64 kB of empty blocks,
+# which inflate to nothing, take 10 ms.
+_STEP_IN = 8 * 1024
+_STEP_OUT = 64 * 1024
+_MEMBER_COST = 1024  # of setting up zlib, in bytes that inflate in the same time
+_WORK_PER_TURN = 64 * 1024
+
+_PARTIAL = 64 * 1024  # what is used of an error's body that is not complete
+_MARGIN_SHARE, _MARGIN_S = 0.1, 0.02
+_GZIP = b"\x1f\x8b"
 _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "authorization"})
 _LIBRARIES = ("httpcore", "aiohttp")
@@ -80,7 +102,10 @@ class TransportSettings(Settings):
         SettingSpec(shared=True, doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx"),
     ] = 5.0
     max_response_bytes: Annotated[
-        int, SettingSpec(shared=True, doc="Largest response body, decompressed.", unit="bytes", ge=1024, le=2**31)
+        int,
+        SettingSpec(
+            shared=True, doc="Largest response body, as sent and decompressed.", unit="bytes", ge=1024, le=2**31
+        ),
     ] = 8 * 1024 * 1024
     max_header_bytes: Annotated[
         int,
@@ -232,58 +257,182 @@ def head_too_large(config: TransportSettings) -> ResponseTooLargeError:
     return ResponseTooLargeError(f"response head larger than {config.max_header_bytes} bytes", request_sent="yes")
 
 
-async def read_body(pieces: AsyncIterable[bytes], headers: Mapping[str, str], config: TransportSettings) -> bytes:
+class Received(NamedTuple):
+    """
+    A response as it came.
+
+    Attributes:
+        status: HTTP status.
+        headers: As `check_headers` gives them.
+        body: Decompressed.
+        is_whole: False for the beginning of an error's body whose rest could not be read: drop the connection.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    is_whole: bool
+
+
+async def receive(
+    request: PlatformRequest,
+    status: int,
+    raw_headers: Iterable[tuple[bytes, bytes]],
+    pieces: AsyncIterable[bytes],
+    *,
+    config: TransportSettings,
+    now: Callable[[], float],
+    lost: tuple[type[Exception], ...],
+) -> Received:
+    """
+    Read the response to *request*, whose head has just come.
+
+    Of a 2xx, the body must be readable. Any other status decides by itself: its body is waited for no longer than
+    `ERROR_BODY_WAIT_S`, and what can be read of it is used.
+
+    Args:
+        request: What was asked.
+        status: HTTP status.
+        raw_headers: Headers as the library gives them.
+        pieces: The raw body.
+        config: The settings.
+        now: Source of time.
+        lost: What the library raises for a body that does not come whole.
+
+    Raises:
+        ResponseTooLargeError: The headers, or the body of a 2xx, are beyond the limit.
+        DecodeError: The body of a 2xx cannot be decompressed.
+        Exception: One of *lost*, for the body of a 2xx.
+    """
+    attempt = request.attempt
+    attempt.request_sent, attempt.status = "yes", status
+    headers = check_headers(request, raw_headers, config)
+    if _is_success(status):
+        return Received(status, headers, await read_body(pieces, headers, config), is_whole=True)
+    left_s = min(attempt.ends_at, request.call.deadline_at) - now()
+    # It ends before the scopes of attempt and call do, which could only say that time is up.
+    wait_s = max(0.0, min(ERROR_BODY_WAIT_S, left_s * (1 - _MARGIN_SHARE), left_s - _MARGIN_S))
+    found: list[bytes] = []
+    before = pending_cancels()
+    with anyio.move_on_after(wait_s) as scope, suppress(CallError, *lost):
+        return Received(status, headers, await read_body(pieces, headers, config, found), is_whole=True)
+    if scope.cancelled_caught:
+        pass_on_cancel(before)  # R42
+    return Received(status, headers, b"".join(found)[:_PARTIAL], is_whole=False)
+
+
+async def read_body(
+    pieces: AsyncIterable[bytes],
+    headers: Mapping[str, str],
+    config: TransportSettings,
+    found: list[bytes] | None = None,
+) -> bytes:
     """
     Read a raw body and inflate it in bounded pieces.
 
+    Args:
+        pieces: The raw body.
+        headers: As `check_headers` gives them.
+        config: The settings.
+        found: Where the decompressed pieces are collected, for a caller that can use a part of them.
+
     Raises:
-        ResponseTooLargeError: It is beyond the limit, counted decompressed.
-        DecodeError: Its encoding is broken, cut short or one that was not asked for.
+        ResponseTooLargeError: It is beyond the limit, as sent or decompressed.
+        DecodeError: Its encoding is broken, cut short, followed by something else or one that was not asked for.
     """
     limit = config.max_response_bytes
-    inflate, ended = _inflater(headers.get("content-encoding", ""))
-    found: list[bytes] = []
-    size = 0
+    found = [] if found is None else found
+    inflater = _inflater(headers.get("content-encoding", ""))
+    sent = size = 0
     source = aiter(pieces)
     try:
         async for raw in source:
-            for piece in inflate(raw):
+            sent += len(raw)
+            for piece in (raw,) if inflater is None else inflater.inflate(raw):
                 size += len(piece)
-                if size > limit:
-                    raise ResponseTooLargeError(f"response larger than {limit} bytes", request_sent="yes")
                 found.append(piece)
+                if max(sent, size) > limit:
+                    raise ResponseTooLargeError(f"response larger than {limit} bytes", request_sent="yes")
+                if inflater is not None and inflater.work >= _WORK_PER_TURN:
+                    inflater.work = 0
+                    await asyncio.sleep(0)  # other tasks run between two steps
     except CallError:
         if isinstance(source, AsyncGenerator):
             await source.aclose()  # now, and not in a task that the garbage collector starts
         raise
-    if not ended():
+    if inflater is not None and not inflater.is_whole:
         raise DecodeError("content encoding is cut short", request_sent="yes")
     return b"".join(found)
 
 
-def _inflater(encoding: str) -> tuple[Callable[[bytes], Iterable[bytes]], Callable[[], bool]]:
-    """Return a function that inflates raw pieces, at most 64 kB at a time, and one that tells if all is there."""
+def _inflater(encoding: str) -> "_Inflater | None":
+    """
+    Return what inflates a body; None for one that is not compressed.
+
+    Raises:
+        DecodeError: The encoding is one that was not asked for.
+    """
     names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     if names in ([], ["identity"]):
-        return lambda raw: (raw,), lambda: True
+        return None
     if names not in (["gzip"], ["x-gzip"], ["deflate"]):
         raise DecodeError(f"content encoding {redact(encoding, limit=40)} was not asked for", request_sent="yes")
-    inflater = zlib.decompressobj(47)  # 32: gzip or zlib, by the header; 15: with the largest window
-    begun = False
+    return _Inflater()
 
-    def inflate(raw: bytes) -> Iterator[bytes]:
-        nonlocal begun
-        begun = begun or bool(raw)
+
+class _Inflater:
+    """
+    Inflates gzip, all members of it (RFC 1952 section 2.2), or zlib, in steps of bounded input and output.
+
+    Attributes:
+        work: Cost of the steps so far, in bytes; the reader sets it back when it lets other tasks run.
+    """
+
+    def __init__(self) -> None:
+        self.work = 0
+        self._zlib = zlib.decompressobj(47)  # 32: gzip or zlib, by the header; 15: with the largest window
+        self._format = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """True when nothing is missing; an empty body is whole."""
+        return self._zlib.eof or not self._format
+
+    def inflate(self, raw: bytes) -> Iterator[bytes]:
+        """
+        Inflate the next *raw* bytes, at most 64 kB at a time.
+
+        Raises:
+            DecodeError: They are not what the encoding promises.
+        """
+        self._format = self._format or raw[:1]
+        for at in range(0, len(raw), _STEP_IN):
+            rest = raw[at : at + _STEP_IN]
+            while rest:
+                if self._zlib.eof:
+                    self._begin_member(rest)
+                yield self._step(rest)
+                rest = self._zlib.unconsumed_tail or self._zlib.unused_data
+
+    def _begin_member(self, rest: bytes) -> None:
+        if self._format != b"\x1f" or not _GZIP.startswith(rest[:2]):  # zlib has no members
+            raise DecodeError("content encoding is followed by something else", request_sent="yes")
+        self._zlib = zlib.decompressobj(31)  # 16: gzip
+        self.work += _MEMBER_COST
+
+    def _step(self, data: bytes) -> bytes:
         try:
-            yield inflater.decompress(raw, _CHUNK)
-            while inflater.unconsumed_tail:
-                yield inflater.decompress(inflater.unconsumed_tail, _CHUNK)
-            return
+            piece = self._zlib.decompress(data, _STEP_OUT)
         except zlib.error:
             pass
+        else:
+            self.work += max(len(data) * (_STEP_OUT // _STEP_IN), len(piece))
+            return piece
         raise DecodeError("content encoding is broken", request_sent="yes")
 
-    return inflate, lambda: inflater.eof or not begun
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004
 
 
 def answer(
@@ -296,13 +445,13 @@ def answer(
         request: What was asked.
         status: HTTP status.
         headers: As `check_headers` gives them.
-        body: Whole and decompressed.
+        body: Decompressed; of an error, what could be read.
         wall: Seconds since the Unix epoch, for Retry-After as a date.
 
     Raises:
         StatusError: Any other status, redirects included.
     """
-    if 200 <= status < 300:  # noqa: PLR2004
+    if _is_success(status):
         correlation_id = headers.get("x-correlation-id") or request.call.info.correlation_id
         return PlatformResponse(status=status, headers=headers, body=body, correlation_id=correlation_id)
     after = parse_retry_after(headers.get("retry-after"), headers.get("date"), wall())

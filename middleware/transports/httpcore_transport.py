@@ -24,14 +24,14 @@ from middleware.types import PlatformRequest, PlatformResponse
 from .exchange import (
     BODY_METHODS,
     MAX_IDLE_FOR_UNSAFE_S,
+    Received,
     TlsContext,
     TransportSettings,
     answer,
-    check_headers,
     env_proxies,
     failure,
     proxy_for,
-    read_body,
+    receive,
     wire_headers,
 )
 from .httpcore_backend import Socket
@@ -171,8 +171,8 @@ class HttpcoreTransport:
             StatusError: Any status but 2xx, redirects included.
             RequestNotSentError: No byte left us.
             ResponseLostError: The request was sent, or may have been; no complete answer came.
-            ResponseTooLargeError: The answer is beyond a limit.
-            DecodeError: The answer's content encoding cannot be read.
+            ResponseTooLargeError: The head, or the body of a 2xx, is beyond a limit.
+            DecodeError: The content encoding of a 2xx cannot be read.
             ClientClosedError: `aclose` was called before.
         """
         if self._closed:
@@ -203,7 +203,7 @@ class HttpcoreTransport:
     ) -> PlatformResponse:
         """Make one exchange over *connection*, and keep or drop it."""
         try:
-            status, headers, body = await self._exchange(connection, _wire_request(request, origin, target), request)
+            received = await self._exchange(connection, _wire_request(request, origin, target), request)
         except _FOREIGN as error:
             connection.socket.abort()
             # httpx's own exceptions come from a test double, which tells no phase.
@@ -213,22 +213,29 @@ class HttpcoreTransport:
             raise
         else:
             idle.put(origin, connection)
-            return answer(request, status, headers, body, self._clock.wall)
+            return answer(request, received.status, received.headers, received.body, self._clock.wall)
         raise lost  # outside the handler: a foreign exception may hold the request and so the credentials
 
     async def _exchange(
         self, connection: _Connection, wire_request: httpcore.Request, request: PlatformRequest
-    ) -> tuple[int, dict[str, str], bytes]:
+    ) -> Received:
         wire_request.extensions = self._extensions
         connection.socket.begin(request.attempt, self._config.max_header_bytes)
         response = await connection.http.handle_async_request(wire_request)
-        request.attempt.request_sent = "yes"
         connection.socket.head_ended()
-        headers = check_headers(request, response.headers, self._config)
         assert isinstance(response.stream, AsyncIterable)  # noqa: S101 - httpcore's promise
-        body = await read_body(response.stream, headers, self._config)
-        await response.aclose()
-        return response.status, headers, body
+        received = await receive(
+            request,
+            response.status,
+            response.headers,
+            response.stream,
+            config=self._config,
+            now=self._clock.now,
+            lost=_FOREIGN,
+        )
+        if received.is_whole:
+            await response.aclose()
+        return received  # else the connection is still busy with it, and so is dropped
 
     def _origin(self, text: str) -> _Origin:
         origin = self._origins.get(text)

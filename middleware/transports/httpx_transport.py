@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ from middleware.clock import Clock
 from middleware.errors import ClientClosedError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
-from .exchange import TransportSettings, answer, check_headers, failure, read_body, wire_headers
+from .exchange import TransportSettings, answer, failure, receive, wire_headers
 
 __all__ = ["HttpxTransport"]
 
@@ -57,20 +58,30 @@ class HttpxTransport:
                 },
             )
             response = await self._inner.handle_async_request(wire_request)
-            request.attempt.request_sent = "yes"
             try:
-                headers = check_headers(request, response.headers.raw, self._config)
-                body = await read_body(_raw_pieces(response), headers, self._config)
-                await response.aclose()
+                received = await receive(
+                    request,
+                    response.status_code,
+                    response.headers.raw,
+                    _raw_pieces(response),
+                    config=self._config,
+                    now=self._clock.now,
+                    lost=_FOREIGN,
+                )
+                if received.is_whole:
+                    await response.aclose()
             except BaseException:
                 # Shielded: a connection half given back is a lost one.
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
                 raise
+            if not received.is_whole:
+                with anyio.CancelScope(shield=True), suppress(*_FOREIGN):  # the status decides, however that ends
+                    await response.aclose()
         except _FOREIGN as error:
             lost = failure(request, error, traced=progress.traced)
         else:
-            return answer(request, response.status_code, headers, body, self._clock.wall)
+            return answer(request, received.status, received.headers, received.body, self._clock.wall)
         raise lost  # outside the handler: httpx's exception holds the request and so the credentials
 
     def _timeouts(self, attempt: Attempt) -> dict[str, float | None]:

@@ -56,7 +56,9 @@ _BLANKS = " \t\r\n"  # what a settings file or a shell may leave around a value
 
 def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
     """
-    Return *base_url* without trailing slashes.
+    Return *base_url* with scheme and host in lower case (RFC 3986 section 6.2.2.1) and without trailing slashes.
+
+    An international host name is given in its ASCII form (RFC 5890), for example `xn--bcher-kva.example`.
 
     Raises:
         ConfigError: Not an absolute http(s) URL, or one with credentials, query or fragment. The text does not show it:
@@ -76,11 +78,13 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
                 problem = "must not hold a query or a fragment"
             elif parts.port == 0:
                 problem = "must have a port between 1 and 65535"
+            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+            port = "" if parts.port is None else f":{parts.port}"
         except ValueError:  # what urlsplit says of a port or an IPv6 address
             problem = "must have a valid host, and a port between 1 and 65535"
     if problem:
         raise ConfigError(f"{name}: {problem}")
-    return base_url.strip(_BLANKS).rstrip("/")  # type: ignore[no-any-return] # checked above
+    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
 
 
 class CallArguments(TypedDict, total=False):

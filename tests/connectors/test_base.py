@@ -25,12 +25,14 @@ BARE = "must not hold a query or a fragment"
         ("http://a", "http://a"),
         ("https://a.test:1/x//", "https://a.test:1/x"),
         (" http://a:65535/ \n", "http://a:65535"),
-        ("HTTP://A/~x!/~/", "HTTP://A/~x!/~"),
+        ("HTTP://A/~x!/~/", "http://a/~x!/~"),
+        ("HttpS://XN--BCHER-KVA.Example:0443/Path", "https://xn--bcher-kva.example:443/Path"),
+        ("HTTP://[FE80::A%25Eth0]:8080//X", "http://[fe80::a%25Eth0]:8080//X"),
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
 def test_a_base_url_is_taken_without_trailing_slashes(given, taken):
-    """And without blanks around it."""
+    """And without blanks around it; scheme and host in lower case, the path as it is."""
     assert check_base_url(given) == taken
 
 

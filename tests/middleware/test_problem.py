@@ -99,12 +99,44 @@ def test_a_body_that_says_nothing_is_an_empty_problem():
     assert (problem.correlation_id, problem.retryable) == ("", None)
 
 
-@pytest.mark.parametrize(("size", "message"), [(65536, "m"), (65537, '{"message":"m"')])
-def test_only_so_much_of_a_body_is_read(size, message):
-    """What is longer is cut, and then no document any more."""
-    body = b'{"message":"m"' + b" " * (size - 15) + b"}"
-    assert len(body) == size
-    assert parse_problem(body, "application/json") == Problem(message=message)
+@pytest.mark.parametrize("size", [65536, 65537, 1_000_000])
+def test_a_body_is_read_whole(size):
+    """R17: what bounds it is the limit of the response, and what bounds a text is the length that is shown."""
+    body = b'{"message":"m"' + b" " * (size - 30) + b',"code":"Later"}'
+    assert parse_problem(body, "application/json") == Problem(message="m", code="Later")
+    assert len(parse_problem(b"word " * size, "text/plain").message) == 300
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [
+        ("utf-16", "utf-16"),
+        ("UTF-16LE", "utf-16-le"),
+        ("utf-16be", "utf-16-be"),
+        ("iso-8859-1", "latin-1"),
+        ('"Latin1"', "latin-1"),
+        ("windows-1252", "cp1252"),
+        ("utf-8", "utf-8"),
+        ("utf-8", "utf-8-sig"),
+        ("no-such", "utf-8"),
+        ("idna", "utf-8"),  # a codec of Python's that is no charset, and slow
+        ("hex", "utf-8"),
+        ("\x00", "utf-8"),
+    ],
+)
+def test_a_text_is_read_by_its_charset(charset, codec):
+    """R17: UTF-8 where the content type names none that is known."""
+    for text, kind in (('{"message":"Größe ungültig"}', "application/json"), ("Größe ungültig", "text/plain")):
+        problem = parse_problem(text.encode(codec), f"{kind}; charset={charset}")
+        assert problem == Problem(message="Größe ungültig")
+
+
+@pytest.mark.parametrize("page", [b"<html><body>Bad Gateway", b"<!DOCTYPE html>\n<p>", b"\n <HTML lang=en>"])
+@pytest.mark.parametrize("kind", ["", "text/plain"])
+def test_a_page_is_no_message_whatever_it_is_called(page, kind):
+    """Gateways send theirs as text, or without a type."""
+    assert parse_problem(page, kind) == Problem()
+    assert parse_problem(b"<htmlx", kind) == Problem(message="<htmlx")
 
 
 def test_correlation_id_and_word_on_retrying():

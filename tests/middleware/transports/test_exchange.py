@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import ssl
 import zlib
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -139,6 +140,13 @@ async def test_an_empty_body_is_empty_however_it_is_packed(encoding):
     [
         ("gzip", GZIPPED[:-9], "content encoding is cut short"),
         ("gzip", b"not gzip", "content encoding is broken"),
+        ("gzip", GZIPPED + GZIPPED[:-9], "content encoding is cut short"),
+        ("gzip", GZIPPED + GZIPPED[:1], "content encoding is cut short"),
+        ("gzip", GZIPPED + b"\x1f\x8b\0\0", "content encoding is broken"),
+        ("gzip", GZIPPED + b"\0", "content encoding is followed by something else"),
+        ("gzip", GZIPPED + DEFLATED, "content encoding is followed by something else"),
+        ("gzip", DEFLATED + GZIPPED, "content encoding is followed by something else"),
+        ("deflate", DEFLATED + DEFLATED, "content encoding is followed by something else"),
         ("br", b"x", "content encoding br was not asked for"),
         ("gzip, gzip", GZIPPED, "content encoding gzip, gzip was not asked for"),
         ("b" * 50, b"x", f"content encoding {'b' * 39}… was not asked for"),
@@ -162,6 +170,82 @@ async def test_a_body_may_be_as_long_as_its_bound(encoding):
         await read_body(pieces, headers, TransportSettings(max_response_bytes=1024))
     assert (caught.value.reason, caught.value.request_sent) == ("response larger than 1024 bytes", "yes")
     assert pieces.ended
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_all_members_are_read_in_whatever_pieces(size):
+    """RFC 1952 section 2.2; also empty ones, and one whose end and the next one's beginning come apart."""
+    packed = GZIPPED + gzip.compress(b"") + gzip.compress(b"[2]") + gzip.compress(b"")
+    pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+    assert await body_of(*pieces, encoding="gzip") == b"[1]" * 100 + b"[2]"
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+async def test_a_body_as_it_was_sent_has_the_same_bound(encoding):
+    """Else what inflates to nothing would have none."""
+    empty = gzip.compress(b"") if encoding else b"x"
+    fits = 1024 // len(empty)
+    assert await body_of(*[empty] * fits, encoding=encoding) == (b"" if encoding else b"x" * 1024)
+    with pytest.raises(ResponseTooLargeError):
+        await body_of(*[empty] * (fits + 1), encoding=encoding)
+
+
+def empty_blocks(count):
+    """Deflate blocks that inflate to nothing and are the slowest to read: each has tables of its own, in 23 bytes."""
+    lengths = {18: 1, 1: 2, 0: 2}  # bits of the code that the tables are written in
+    order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
+    fields = [(0, 1), (2, 2), (0, 5), (0, 5), (14, 4), *((lengths.get(symbol, 0), 3) for symbol in order)]
+    fields += [(0, 1), (127, 7), (0, 1), (107, 7), (3, 2), (3, 2), (0, 1)]
+    one = "".join(format(value, f"0{size}b")[::-1] for value, size in fields)
+    bits = one * 2
+    block = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    return b"\x78\x9c" + block * (count // 2)
+
+
+MANY = 2 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("pieces", "encoding", "turns"),
+    [
+        ([zlib.compress(b"\0" * MANY)], "deflate", 30),
+        ([gzip.compress(b"\0" * MANY)], "gzip", 30),
+        ([gzip.compress(b"\0" * 65_000)] * 32, "gzip", 30),
+        ([gzip.compress(b"") * 10_000], "gzip", 100),
+        ([gzip.compress(b"")] * 10_000, "gzip", 100),
+        ([empty_blocks(10_000)], "deflate", 10),
+    ],
+    ids=["deflate", "gzip", "small_bombs", "members", "small_members", "empty_blocks"],
+)
+async def test_no_step_of_inflating_is_long_and_others_run_between_two(monkeypatch, pieces, encoding, turns):
+    """However much comes in one piece: 8 kB in and 64 kB out at most, then it is the others' turn."""
+    steps, taken, make = [], [], zlib.decompressobj
+
+    class Measured:
+        def __init__(self, *arguments):
+            self._zlib = make(*arguments)
+
+        def decompress(self, data, most):
+            found = self._zlib.decompress(data, most)
+            steps.append((len(data), len(found)))
+            return found
+
+        def __getattr__(self, name):
+            return getattr(self._zlib, name)
+
+    monkeypatch.setattr("middleware.transports.exchange.zlib.decompressobj", Measured)
+    config = TransportSettings(max_response_bytes=MANY)
+    reading = asyncio.create_task(read_body(Pieces(*pieces), {"content-encoding": encoding}, config))
+    while not reading.done():
+        steps.clear()
+        await asyncio.sleep(0)
+        taken.append((sum(size for size, _ in steps), sum(size for _, size in steps), len(steps)))
+    with suppress(DecodeError):  # the blocks have no end
+        await reading
+    assert len(taken) >= turns
+    assert max(read for read, _, _ in taken) <= 16 * 1024
+    assert max(made for _, made, _ in taken) <= 128 * 1024
+    assert max(count for _, _, count in taken) <= 64
 
 
 # Answers

@@ -12,6 +12,7 @@ import sys
 import tracemalloc
 import uuid
 import zlib
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -21,28 +22,37 @@ from layer_support import FakeClock, a_request
 from raw_server import RawServer, ok
 
 from middleware import (
+    AuthenticationError,
     CallError,
+    CircuitOpenError,
     ClientClosedError,
     ConfigError,
     DeadlineExceededError,
     DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    OperationFailedError,
+    RateLimitedError,
     RedirectError,
     RequestNotSentError,
     ResponseLostError,
     ResponseTooLargeError,
+    ServerError,
     StackSettings,
+    StatusError,
     call_options,
 )
 from middleware.clock import SystemClock
 from middleware.policies.deadline import AttemptTimeoutSettings
 from middleware.policies.retry import RetrySettings
 from middleware.transports.httpcore_backend import Socket
-from middleware.transports.registry import TransportSettings, make_transport
+from middleware.transports.registry import TransportSettings, as_transport, make_transport
 from middleware.types import Attempt
-from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.base import PlatformHttpClient, refuse_failure
 from runtime.settings import ResolvedSettings
 
 LIBRARIES = ["httpcore", "aiohttp"]
+PASSED_IN = "httpx"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +84,12 @@ def library(request):
     return request.param
 
 
+@pytest.fixture(params=[*LIBRARIES, PASSED_IN])
+def any_library(request):
+    """Also httpx's own transport, as a caller passes it in."""
+    return request.param
+
+
 @pytest.fixture(params=["plain", "tls"])
 def tls(request, authority):
     """Server context and the settings a client of it needs."""
@@ -86,7 +102,9 @@ class Wire:
     """A transport under test; each attempt carries a number that the server logs."""
 
     def __init__(self, library, **settings):
-        self.transport = make_transport(TransportSettings(library=library, **settings), SystemClock())
+        self.inner = passed_in() if library == PASSED_IN else None
+        config = TransportSettings(**settings) if self.inner else TransportSettings(library=library, **settings)
+        self.transport = as_transport(self.inner, config, SystemClock())
         self.attempts = []
 
     async def send(self, server, *, method="GET", content=None, idempotent=None, target="/x"):
@@ -120,6 +138,24 @@ class Wire:
 
     async def __aexit__(self, *_):
         await self.transport.aclose()
+        if self.inner is not None:
+            await self.inner.aclose()
+
+
+def passed_in():
+    return httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+
+@asynccontextmanager
+async def a_client(library, url, *, telemetry=None, wire=None, **sections):
+    """A client over the transport under test."""
+    inner = passed_in() if library == PASSED_IN else None
+    own = {} if inner else {"library": library}
+    policies = ResolvedSettings({"transport": {**own, **(wire or {})}, "budget": {"enabled": False}, **sections})
+    async with PlatformHttpClient(url, policies=policies, transport=inner, telemetry=telemetry) as client:
+        yield client
+    if inner is not None:
+        await inner.aclose()
 
 
 async def settled(condition):
@@ -686,6 +722,235 @@ async def test_decoding_is_inside_the_attempt(library):
     assert [record.outcome for record in caught.value.outcome.timeline] == ["DecodeError"]
 
 
+# Errors whose body cannot be read
+
+
+def an_error(status, body, *headers):
+    return ok(body, *headers, status=status + b" X")
+
+
+PROBLEM = b'{"error": {"code": "C", "message": "m"}}'
+BAD_BODIES = {
+    "too_large": lambda status: an_error(status, b"e " * 10_000),
+    "too_large_inflated": lambda status: an_error(status, gzip.compress(b"e " * 10_000), b"content-encoding: gzip"),
+    "too_large_raw": lambda status: an_error(status, gzip.compress(b"") * 2000, b"content-encoding: gzip"),
+    "not_asked_for": lambda status: an_error(status, b"\x8b\x02\x80x", b"content-encoding: br"),
+    "broken": lambda status: an_error(status, b"not gzip", b"content-encoding: gzip"),
+    "cut_short": lambda status: an_error(status, gzip.compress(PROBLEM)[:-4], b"content-encoding: gzip"),
+    "followed": lambda status: an_error(status, gzip.compress(PROBLEM) + b"\0\0", b"content-encoding: gzip"),
+    "lost": lambda status: an_error(status, b"x" * 100)[:-50],
+    "bad_chunk": lambda status: b"HTTP/1.1 " + status + b" X\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n",
+}
+SMALL = {"max_response_bytes": 16_384}
+
+
+@pytest.mark.parametrize("bad", [*BAD_BODIES, "stalled", "dripping"])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(b"400", InvalidRequestError), (b"401", AuthenticationError), (b"302", RedirectError), (b"500", ServerError)],
+)
+async def test_the_status_decides_whatever_becomes_of_the_body(any_library, monkeypatch, bad, status, kind):
+    """R17: the error's class is the status's; the connection is dropped, and the next request goes out on another."""
+    monkeypatch.setattr("middleware.transports.exchange.ERROR_BODY_WAIT_S", 0.05)
+
+    async def serve(peer, seen):
+        if seen.attempt != "1":
+            await peer.write(ok())
+            return True
+        if bad in BAD_BODIES:
+            head, _, body = BAD_BODIES[bad](status).partition(b"\r\n\r\n")
+            await peer.write(head + b"\r\n\r\n")
+            await settled(lambda: wire.attempts[0].status)  # aiohttp drops a head that comes with a broken chunk
+            await peer.write(body)
+            return False
+        await peer.write(an_error(status, b"x" * 10_000)[:-9_000])
+        while bad == "dripping":
+            await peer.write(b"x")
+            await asyncio.sleep(0.01)
+        await peer.gone()
+        return False
+
+    async with RawServer(serve=serve) as server, Wire(any_library, **SMALL) as wire:
+        with pytest.raises(kind) as caught:
+            await wire.send(server, method="POST", content=b"{}")
+        assert (caught.value.status, caught.value.request_sent) == (int(status), "yes")
+        assert (wire.attempts[0].status, wire.attempts[0].request_sent) == (int(status), "yes")
+        await settled(lambda: not server.open)
+        assert (await wire.send(server)).status == 200
+        wire.hold_against(server)
+    assert [seen.connection for seen in server.requests] == [1, 2]
+
+
+async def test_what_came_of_an_errors_body_is_used(any_library, monkeypatch):
+    """R17: it is text then, since half a document is none; the headers say what they say."""
+    monkeypatch.setattr("middleware.transports.exchange.ERROR_BODY_WAIT_S", 0.05)
+
+    async def serve(peer, _seen):
+        await peer.write(an_error(b"429", b"Too many, come " + b"x" * 100, b"retry-after: 7")[:-100])
+        await peer.gone()
+
+    async with RawServer(serve=serve) as server, Wire(any_library) as wire:
+        with pytest.raises(RateLimitedError) as caught:
+            await wire.send(server)
+    assert (caught.value.problem.message, caught.value.retry_after_s) == ("Too many, come", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "requests", "kind"),
+    [
+        (b"500", "get", 3, ServerError),
+        (b"500", "post", 1, ServerError),
+        (b"404", "get", 1, NotFoundError),
+        (b"400", "post", 1, InvalidRequestError),
+    ],
+)
+@pytest.mark.parametrize("bad", ["too_large", "not_asked_for", "broken", "lost"])
+async def test_retries_go_by_the_status_whatever_becomes_of_the_body(any_library, bad, status, method, requests, kind):
+    """R17: as for the same status with a body that can be read, and so does what may be repeated."""
+    retry = {"base_delay_s": 0.001, "max_delay_s": 0.001}
+
+    async def serve(peer, _seen):
+        await peer.write(BAD_BODIES[bad](status))
+        return False
+
+    async with RawServer(serve=serve) as server, a_client(any_library, server.url, wire=SMALL, retry=retry) as client:
+        with pytest.raises(kind) as caught:
+            await getattr(client, method)("/x")
+    assert len(server.requests) == requests
+    assert caught.value.outcome_unknown is (method == "post" and status == b"500")
+    assert {record.status for record in caught.value.timeline} == {int(status)}
+
+
+@pytest.mark.parametrize(("status", "requests"), [(b"500", 5), (b"400", 8)])
+async def test_the_breaker_goes_by_the_status_whatever_becomes_of_the_body(any_library, status, requests):
+    """R17, R31: a server error is a failure, a refused request is none."""
+    sections = {"retry": {"max_attempts": 1}, "circuit_breaker": {"min_calls": 5}}
+
+    async def serve(peer, _seen):
+        await peer.write(BAD_BODIES["broken"](status))
+        return False
+
+    async with RawServer(serve=serve) as server, a_client(any_library, server.url, **sections) as client:
+        for _ in range(8):
+            with pytest.raises((StatusError, CircuitOpenError)):
+                await client.get("/x")
+    assert len(server.requests) == requests
+
+
+async def test_a_whole_error_body_is_read_whole_and_keeps_the_connection(any_library):
+    """R17: code, message and fields beyond 64 kB; shown is a bounded part of it."""
+    fields = {f"field{number}": ["x" * 500] for number in range(400)}
+    body = json.dumps({"errors": fields, "error": {"code": "TooMany", "message": "m" * 5000}}).encode()
+    packed = an_error(b"422", gzip.compress(body), b"content-encoding: gzip")
+    answers = iter([an_error(b"422", body), packed, ok()])
+    async with RawServer(lambda _seen: next(answers)) as server, Wire(any_library) as wire:
+        for _ in range(2):
+            with pytest.raises(InvalidRequestError) as caught:
+                await wire.send(server)
+            problem = caught.value.problem
+            assert (problem.code, len(problem.message), len(problem.field_errors)) == ("TooMany", 300, 50)
+        await wire.send(server)
+    assert [seen.connection for seen in server.requests] == [1, 1, 1]
+
+
+async def half_of_a_success(peer, _seen):
+    await peer.write(ok(b"x" * 100)[:-50])
+    return False
+
+
+async def stalled_success(peer, _seen):
+    await peer.write(ok(b"x" * 100)[:-50])
+    await peer.gone()
+
+
+def always(answer):
+    async def serve(peer, _seen):
+        await peer.write(answer)
+        return True
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("serve", "options", "kind"),
+    [
+        (always(ok(b"<html>")), {}, DecodeError),
+        (always(ok(b'{"success": false, "error": "no"}')), {}, OperationFailedError),
+        (always(ok(b"e " * 10_000)), {}, ResponseTooLargeError),
+        (always(ok(b"x", b"content-encoding: br")), {}, DecodeError),
+        (half_of_a_success, {}, ResponseLostError),
+        (stalled_success, {}, ResponseLostError),
+        (stalled_success, {"deadline_s": 0.2}, DeadlineExceededError),
+    ],
+    ids=["no_json", "refused", "too_large", "encoding", "half", "stalled", "deadline"],
+)
+async def test_a_status_that_came_is_on_error_record_span_and_metric(any_library, recorder, serve, options, kind):
+    """R52: also of a success that could not be used; what went wrong is the error's type."""
+    settings = {"attempt": {"timeout_s": 0.4}, "retry": {"max_attempts": 1}, "wire": SMALL}
+    async with (
+        RawServer(serve=serve) as server,
+        a_client(any_library, server.url, telemetry=recorder.telemetry, **settings) as client,
+    ):
+        with call_options(**options), pytest.raises(kind) as caught:
+            await client.get("/x", decode=refuse_failure)
+    assert caught.value.status == 200
+    assert caught.value.to_plugin_error()["details"]["status"] == 200
+    assert [(record.status, record.outcome) for record in caught.value.timeline] == [(200, kind.__name__)]
+    (span,) = recorder.spans("CLIENT")
+    (point,) = recorder.points("http.client.request.duration")
+    for told in (span.attributes, point.attributes):
+        assert (told["http.response.status_code"], told["error.type"]) == (200, kind.__name__)
+
+
+# Compressed bodies
+
+
+def in_pieces(body, size):
+    async def serve(peer, _seen):
+        await peer.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body))
+        for at in range(0, len(body), size):
+            await peer.write(body[at : at + size])
+            await asyncio.sleep(0)
+        return True
+
+    return serve
+
+
+@pytest.mark.parametrize("size", [7, 10_000])
+async def test_all_members_of_a_gzip_body_are_read(any_library, size):
+    """RFC 1952 section 2.2: a document may be packed in several, empty ones among them."""
+    body = gzip.compress(b"[1,") + gzip.compress(b"") + gzip.compress(b"2") + gzip.compress(b"]")
+    async with RawServer(serve=in_pieces(body, size)) as server, Wire(any_library) as wire:
+        assert (await wire.send(server)).body == b"[1,2]"
+        await wire.send(server)
+    assert [seen.connection for seen in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [(gzip.compress(b"{}"), b"gzip"), (zlib.compress(b"{}"), b"deflate"), (zlib.compress(b"{}"), b"gzip")],
+    ids=["gzip", "deflate", "zlib_as_gzip"],
+)
+@pytest.mark.parametrize("tail", [b"\0", b"{}", gzip.compress(b"{}")[1:]], ids=["zero", "text", "half_a_head"])
+async def test_what_follows_a_compressed_body_is_refused_at_once(any_library, packed, encoding, tail):
+    """However much of it there is: neither memory nor the time of the attempt is spent on it."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: " + encoding + b"\r\n\r\n"
+    serve = endless(head + packed + tail, b"\0" * 2**16)
+    async with RawServer(serve=serve) as server, Wire(any_library) as wire:
+        with pytest.raises(DecodeError, match=r"^content encoding is followed by something else$"):
+            await wire.send(server)
+        await settled(lambda: not server.open)
+
+
+async def test_what_a_body_is_as_sent_counts_too(any_library):
+    """Members that inflate to nothing are without an end otherwise."""
+    serve = endless(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n", gzip.compress(b"") * 100)
+    async with RawServer(serve=serve) as server, Wire(any_library, **SMALL) as wire:
+        with pytest.raises(ResponseTooLargeError):
+            await wire.send(server)
+        await settled(lambda: not server.open)
+
+
 # Cancellation
 
 
@@ -947,6 +1212,50 @@ def test_a_file_that_cannot_be_used_is_named(library, setting, tmp_path):
             path.write_text("nonsense")
         with pytest.raises(ConfigError, match=setting):
             make_transport(TransportSettings(library=library, **{setting: str(path)}), SystemClock())
+
+
+def upper(url):
+    scheme, rest = url.split("://")
+    return f"{scheme.upper()}://{rest.upper()}"
+
+
+async def test_a_scheme_in_capitals_is_trusted_no_more(library, authority):
+    """The private authority and the client certificate are used, and never the library's own TLS settings."""
+    ours = {
+        "ca_file": str(authority.files / "ca.pem"),
+        "client_certificate_file": str(authority.files / "client.pem"),
+    }
+    async with RawServer(tls=authority.strict) as server:
+        url = upper(server.url)
+        async with Wire(library, **ours) as wire:
+            assert (await wire.send(url)).status == 200
+        async with Wire(library) as wire:
+            with pytest.raises(RequestNotSentError, match=r"(?i)certificate"):
+                await wire.send(url)
+        async with a_client(library, url, wire=ours) as client:
+            assert await client.get("/x") == {}
+            assert client.base_url == server.url
+    assert len(server.requests) == 2
+
+
+async def test_a_plain_scheme_in_capitals_is_no_tls(any_library):
+    """And the host is the same in any case: one connection serves both."""
+    async with RawServer() as server:
+        async with a_client(any_library, upper(server.url)) as client:
+            assert await client.get("/x") == {}
+        assert server.requests[0].headers["host"] == f"localhost:{server.port}"
+
+
+async def test_a_proxy_over_tls_in_capitals_is_trusted_no_more(library, environment, authority):
+    """As a server is."""
+    async with RawServer(tls=authority.context) as proxy:
+        environment.setenv("http_proxy", upper(proxy.url))
+        async with Wire(library, trust_env=True, ca_file=str(authority.files / "ca.pem")) as wire:
+            assert (await wire.send("http://a")).status == 200
+        async with Wire(library, trust_env=True) as wire:
+            with pytest.raises(RequestNotSentError, match=r"(?i)certificate"):
+                await wire.send("http://a")
+    assert len(proxy.requests) == 1
 
 
 class Proxy(RawServer):
