@@ -9,12 +9,13 @@ plain text; nothing) all end in one `Problem`.
 import codecs
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from .redaction import redact
+from .redaction import Redactor, redact
 
 __all__ = ["Problem", "parse_problem", "problem_of"]
 
@@ -23,6 +24,9 @@ _MAX_FIELDS = 50
 _CHARSETS = frozenset({"utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _HTML = re.compile(r"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_MAX_PLACE = 20  # parts of one field's place
+_MAX_READ = 16_000
+"""Characters of one problem that are looked at, all its texts together: an error must not keep the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +84,15 @@ def _encoding(content_type: str) -> str:
 
 
 def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:
-    """Read the parsed object of an error body; see `parse_problem`."""
+    """
+    Read the parsed object of an error body; see `parse_problem`.
+
+    Code, message and correlation id come first, then field errors for as long as the budget for one problem lasts.
+    """
+    redactor = Redactor(*secrets, budget=_MAX_READ)
 
     def clean(value: Any) -> str:
-        return redact(value, *secrets) if isinstance(value, str) else ""
+        return redactor.redact(value) if isinstance(value, str) else ""
 
     error = document.get("error")
     nested = error if isinstance(error, dict) else {}
@@ -101,8 +110,8 @@ def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:
     return Problem(
         code=clean(code),
         message=clean(message),
-        field_errors=_field_errors(document.get("errors"), detail, nested.get("details"), clean),
         correlation_id=clean(_first(nested, document, keys=("correlationId", "correlation_id"))),
+        field_errors=_field_errors(document.get("errors"), detail, nested.get("details"), redactor),
         retryable=retryable if isinstance(retryable, bool) else None,
     )
 
@@ -120,19 +129,27 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _field_errors(errors: Any, detail: Any, details: Any, clean: Any) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+def _field_errors(errors: Any, detail: Any, details: Any, redactor: Redactor) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, messages in _messages(errors, detail, details):
+        listed = [message for message in messages if isinstance(message, str)]
+        shown = redactor.redact(name) if listed and isinstance(name, str) else ""
+        for message in listed:
+            if redactor.is_spent:
+                break
+            found.setdefault(shown, []).append(redactor.redact(message))
+    return {name: tuple(listed) for name, listed in found.items()}
+
+
+def _messages(errors: Any, detail: Any, details: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Name and messages of each field, as both frameworks write them."""
     for source in (errors, details):
         if isinstance(source, dict):  # ValidationProblemDetails: {Field: [message, …]}
-            for name, messages in list(source.items())[:_MAX_FIELDS]:
-                listed = messages if isinstance(messages, list) else [messages]
-                texts = tuple(clean(text) for text in listed if isinstance(text, str))
-                if texts:
-                    found[clean(name)] = texts
+            for name, messages in islice(source.items(), _MAX_FIELDS):
+                yield name, messages if isinstance(messages, list) else [messages]
     if isinstance(detail, list):  # FastAPI 422: [{loc, msg, type}]
         for entry in detail[:_MAX_FIELDS]:
-            if isinstance(entry, dict) and isinstance(entry.get("msg"), str):
+            if isinstance(entry, dict):
                 loc = entry.get("loc")
-                place = ".".join(str(part) for part in loc) if isinstance(loc, list) else ""
-                found[clean(place)] = (*found.get(clean(place), ()), clean(entry["msg"]))
-    return found
+                parts = loc[:_MAX_PLACE] if isinstance(loc, list) else []
+                yield ".".join(str(part) for part in parts if isinstance(part, str | int)), [entry.get("msg")]

@@ -1,66 +1,150 @@
-"""What foreign text and a request's target pass through before they may stand in an error, span or log."""
+"""
+What text from outside and a request's target pass through before they may appear in an error, span or log.
 
+The cost is linear in what is looked at, whatever the text: such text is read on the event loop, and its author may be
+an attacker. So a secret is found in two steps. A *head* finds its beginning by a pattern that is bounded, or that
+starts at the left edge of a run of characters and never gives one back; its *body* then runs to the right as far as
+its characters go. Heads inside a body that was masked already are passed over.
+"""
+
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["query_values", "redact", "redact_target"]
+__all__ = ["Redactor", "query_values", "redact", "redact_target"]
 
 _MASK = "***"
+_LIMIT = 300
+_READ_PER_SHOWN = 20
+_LEAST_COST = 64
 _SHORTEST_VALUE = 6
+_SHORTEST_SECRET = 6  # an e-mail address
+_UNDECIDED = 512
+"""Characters before the end of what is looked at in which a secret may begin that only its rest would give away."""
 
-# Shapes of the platform's secrets: JSON Web Tokens, bearer values, app keys (moz_live_…), service keys
-# (sk_c2p_live_…), payment secrets (mps_…), credentials in URLs, whole headers of credentials and cookies, and anything
-# assigned to a telling name.
-_SECRETS = re.compile(
-    r"""
-      eyJ[\w-]{5,}(?:\.[\w-]*){1,2}
-    | (?i:bearer)\s+[^\s"',;]+
-    | \b(?:moz_(?:live|test)|sk_[a-z0-9]+(?:_live|_test)?|mps|mpc)_[\w-]{6,}
-    | (?i:\bbasic)\s+(?=[^\s]*[0-9=])[\w+/-]{6,}={0,2}
-    | (?<=://)[^/\s@]+(?=@)
-    | (?i:(?<![a-z])(?:(?:proxy-)?authorization|(?:set-)?cookie)["']?\s*[:=]\s*["']?)(?!\s)[^"'}]+
-    | (?:(?i:(?<![a-z])(?:api[-_]?key|app[-_]?key|token|secret|password|passwd))
-        | (?<=[a-z0-9])(?:ApiKey|AppKey|Token|Secret|Password))["']?\s*[:=]\s*["']?(?!\s)[^\s"'&;,}]+
-    | [\w.+-]+@[\w-]+\.[\w.-]+\w
-    """,
-    re.VERBOSE,
+# Shapes of the platform's secrets, each as head and body.
+_DOMAIN = r"@[\w-]++\.[\w.-]+\w"
+_ASSIGNED = r"""["']?\s*+[:=]\s*+["']?(?!\s)"""
+_SHAPES = (
+    # JSON Web Tokens, and any long base64url text that begins like JSON: the end of a token may be out of sight.
+    (r"eyJ(?=[\w-]{40}|[\w-]{5,39}+\.)", r"[\w.-]++"),
+    (r"""(?i:bearer)\s++(?=[^\s"',;])""", r"""[^\s"',;]++"""),
+    # App keys (moz_live_…), service keys (sk_c2p_live_…), payment secrets (mps_…).
+    (r"\b(?:moz_(?:live|test)|sk_[a-z0-9]++(?:_live|_test)?|mps|mpc)_(?=[\w-]{6})", r"[\w-]++"),
+    (r"(?i:\bbasic)\s++(?=\S*?[0-9=])(?=[\w+/-]{6})", r"[\w+/-]++={0,2}"),
+    # Credentials in a URL; no host is so long that only what follows could say that it is none.
+    (rf"(?<=://)(?=[^/\s@]{{{_UNDECIDED}}}|[^/\s@]++@)", r"[^/\s@]++"),
+    # Whole headers of credentials and cookies.
+    (
+        rf"""(?i:(?<![a-z])(?:(?:proxy-)?authorization|(?:set-)?cookie){_ASSIGNED})(?=[^"'}}])""",
+        r"""[^"'}]++""",
+    ),
+    # Anything assigned to a telling name.
+    (
+        rf"""(?:(?i:(?<![a-z])(?:api[-_]?key|app[-_]?key|token|secret|password|passwd))
+        | (?<=[a-z0-9])(?:ApiKey|AppKey|Token|Secret|Password)){_ASSIGNED}(?=[^\s"'&;,}}])""",
+        r"""[^\s"'&;,}]++""",
+    ),
+    (rf"(?<![\w.+-])[\w.+-]++(?={_DOMAIN})", _DOMAIN),  # e-mail addresses
 )
+_HEADS_AND_BODIES = tuple((re.compile(head, re.VERBOSE), re.compile(body)) for head, body in _SHAPES)
+_SECRET = re.compile("|".join(f"(?:{head})" for head, _ in _SHAPES), re.VERBOSE)
 # Every secret above holds one of these, encoded or not; most paths hold none, and so cost one quick search.
 _SUSPECT = re.compile(r"[@:=%]|eyJ|moz_|sk_|mp[sc]_")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]++")
 
 
-def redact(text: str, *secrets: str | None, limit: int = 300) -> str:
+class Redactor:
     """
-    Make *text* fit to be shown: mask what looks like a secret or an e-mail address, drop control characters, cut.
+    Makes texts of one origin fit to be shown, within one budget for all of them.
+
+    Args:
+        secrets: Exact values known to be secret, masked wherever they appear.
+        budget: Characters to look at; a text costs 64 at least, so that there are not too many. What comes when
+            nothing is left is dropped.
+    """
+
+    def __init__(self, *secrets: str | None, budget: float = math.inf) -> None:
+        # The longest first: one that is part of another must not leave the other's rest.
+        self._secrets = sorted(dict.fromkeys(filter(None, secrets)), key=len, reverse=True)
+        self._margin = _UNDECIDED + (len(self._secrets[0]) if self._secrets else 0)
+        self._left = budget
+
+    @property
+    def is_spent(self) -> bool:
+        """Is nothing left of the budget?"""
+        return self._left <= 0
+
+    def redact(self, text: str, limit: int = _LIMIT) -> str:
+        """Return *text* as `redact` would; empty when the budget is spent."""
+        if self.is_spent:
+            return ""
+        read = text[: limit * _READ_PER_SHOWN + self._margin]
+        is_part = len(read) < len(text)
+        self._left -= max(_LEAST_COST, len(read))
+        for secret in self._secrets:
+            read = read.replace(secret, _MASK)
+        read = _CONTROL.sub(" ", read)
+        # Of a secret at the end of what is read only the beginning may be there, which nothing recognises.
+        shown = _mask(read, max(0, len(read) - self._margin) if is_part else len(read))
+        return shown if len(shown) <= limit and not is_part else shown[: limit - 1] + "…"
+
+
+def redact(text: str, *secrets: str | None, limit: int = _LIMIT) -> str:
+    """
+    Make *text* fit to be shown: mask what looks like a secret or an e-mail address, drop control characters, shorten.
+
+    Only the beginning of a long text is looked at, twenty times *limit*: masks make room for what follows them.
 
     Args:
         text: Anything that came from outside, for example a server's error message.
         secrets: Exact values known to be secret, masked wherever they appear.
-        limit: Longest result in characters.
+        limit: Longest result in characters; the last one is an ellipsis where something is missing.
     """
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, _MASK)
-    # Cut only after masking, else half a secret could stay; bound the regex's work on huge bodies first.
-    text = _SECRETS.sub(_MASK, _CONTROL.sub(" ", text[: limit * 20]))
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return Redactor(*secrets).redact(text, limit)
+
+
+def _mask(text: str, end: int) -> str:
+    """*text* up to *end* with one mask for each stretch of it that is secret."""
+    pieces: list[str] = []
+    at = 0
+    for start, stop in sorted(_secrets(text)):
+        if start >= end:
+            break
+        if start >= at:
+            pieces += text[at:start], _MASK
+        at = max(at, stop)
+    return "".join(pieces) + text[at:end]
+
+
+def _secrets(text: str) -> Iterator[tuple[int, int]]:
+    """Where the secrets are in *text*, shape by shape; they may overlap."""
+    for head, body in _HEADS_AND_BODIES:
+        end = 0
+        for found in head.finditer(text):
+            if found.end() >= end:  # else its body ends where the one around it does
+                end = body.match(text, found.end()).end()  # type: ignore[union-attr] # the head has seen its beginning
+                yield found.start(), end
 
 
 def redact_target(target: str) -> str:
     """
-    Make an encoded path and query fit to be shown: query keys stay, since they tell what was asked; values go.
+    Make an encoded path and query fit to be shown: query keys stay, since they say what was asked; values go.
 
     A path segment that looks like a secret or an e-mail address goes too.
     """
     path, mark, query = target.partition("?")
     if _SUSPECT.search(path):
-        path = "/".join("REDACTED" if _SECRETS.search(unquote(part)) else part for part in path.split("/"))
+        path = "/".join("REDACTED" if _is_secret(part) else part for part in path.split("/"))
     if not mark:
         return path
     return path + "?" + "&".join(_redact_pair(*pair.partition("=")) for pair in query.split("&"))
+
+
+def _is_secret(part: str) -> bool:
+    return len(part) >= _SHORTEST_SECRET and _SECRET.search(unquote(part)) is not None
 
 
 def _redact_pair(key: str, mark: str, _value: str) -> str:

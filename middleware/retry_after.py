@@ -5,6 +5,9 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ["parse_retry_after"]
 
+_LONGEST_DATE = 64
+"""Characters of an HTTP date: the longest form, with the weekday written out, has 33."""
+
 
 def parse_retry_after(value: str | None, date: str | None, wall: float) -> float | None:
     """
@@ -31,6 +34,8 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
 
 
 def _parse_date(text: str) -> float | None:
+    if len(text) > _LONGEST_DATE:
+        return None
     try:
         parsed: datetime = parsedate_to_datetime(text)
         # The asctime form and "-0000" come back without a zone; HTTP dates are always UTC.

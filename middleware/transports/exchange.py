@@ -238,13 +238,19 @@ def check_headers(
         ResponseTooLargeError: They are beyond the limit.
     """
     headers: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
     size = 0
     for name, value in raw:
         size += len(name) + len(value) + 4  # ": " and the line's end
         key = name.decode("latin-1").lower()
         if key not in _HIDDEN_HEADERS:
             text = value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+            if key in headers:
+                repeated.setdefault(key, [headers[key]]).append(text)
+            else:
+                headers[key] = text
+    for key, texts in repeated.items():  # at the end: joined one by one they would be copied again and again
+        headers[key] = ", ".join(texts)
     if request.check_head is not None:
         request.check_head(request, headers)  # R53: first, since nothing else of another call's response counts
     if size > config.max_header_bytes:

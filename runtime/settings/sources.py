@@ -53,7 +53,7 @@ _OF_THE_LOADER = (FILE_VARIABLE, REQUIRE_VARIABLE)  # with the prefix, and no se
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
-_HEADER = re.compile(r"\s*\[+([^]]*)\]")  # of a table in a file
+_HEADER = re.compile(r"\s*+\[++([^][]*+)\]")  # of a table in a file
 _POLL_S = 1.0
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the program, yet nothing may grow for ever

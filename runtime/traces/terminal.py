@@ -157,5 +157,5 @@ def write_picture(console: Console, path: Path, *, title: str, inputs: Iterable[
     Raises:
         OSError: *path* cannot be written, is a symbolic link or one of *inputs*.
     """
-    drawing = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title=title), flags=re.DOTALL)
+    drawing = re.sub(r"@font-face \{[^{}]*+\}", "", console.export_svg(title=title))
     write_text(path, drawing, inputs=inputs)

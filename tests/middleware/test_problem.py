@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from middleware import redaction
 from middleware.problem import Problem, parse_problem, problem_of
 from middleware.redaction import redact
 
@@ -81,6 +82,34 @@ def test_messages_of_fields_are_bounded():
     assert list(problem_of({"errors": dict.fromkeys(many, "x")}).field_errors) == many[:50]
     assert list(problem_of({"error": {"details": dict.fromkeys(many, "x")}}).field_errors) == many[:50]
     assert list(problem_of({"detail": [{"loc": [name], "msg": "x"} for name in many]}).field_errors) == many[:50]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"errors": {"a": ["x" * 99] * 600}},
+        {"errors": {"a": [""] * 600}},
+        {"errors": {f"f{number}": ["token=" + "y" * 6_000] * 20 for number in range(60)}},
+        {"error": {"code": "c" * 9_000, "message": "m" * 9_000, "details": {"d" * 9_000: ["d" * 9_000] * 3}}},
+        {"detail": [{"loc": ["l" * 3_000] * 3, "msg": "m" * 3_000}] * 7},
+    ],
+)
+def test_all_texts_of_a_problem_have_one_budget(document, monkeypatch):
+    """R52: however a server spreads them, what is looked at is bounded, and so is how many there are."""
+    looked_at, mask = [], redaction._mask
+    monkeypatch.setattr(redaction, "_mask", lambda text, end: looked_at.append(len(text)) or mask(text, end))
+    problem = problem_of(document)
+    assert 15_000 <= sum(max(64, length) for length in looked_at) <= 16_000 + 300 * 20 + 512
+    assert len(looked_at) <= 250
+    assert sum(map(len, problem.field_errors.values())) <= 250
+
+
+def test_field_errors_get_what_the_message_leaves():
+    """Code, message and correlation id come first, wherever they stand."""
+    document = {"errors": {"a": ["x" * 250] * 100}, "message": "m", "code": "c", "correlationId": "x-1"}
+    problem = problem_of(document)
+    assert (problem.code, problem.message, problem.correlation_id) == ("c", "m", "x-1")
+    assert problem.field_errors == {"a": ("x" * 250,) * 63}
 
 
 @pytest.mark.parametrize("said", ["yes", 1, None, [True]])

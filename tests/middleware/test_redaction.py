@@ -2,7 +2,7 @@
 
 import pytest
 
-from middleware.redaction import query_values, redact, redact_target
+from middleware.redaction import Redactor, query_values, redact, redact_target
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from middleware.redaction import query_values, redact, redact_target
         ("/x?flag&a=b=c", "/x?REDACTED&a=REDACTED"),
         ("/api/users/ada%40example.com/roles", "/api/users/REDACTED/roles"),
         ("/api/users/ada@example.com", "/api/users/REDACTED"),
+        ("/a@b.cd/a@b.c/", "/REDACTED/a@b.c/"),
         ("/x/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln/y", "/x/REDACTED/y"),
         ("/x/moz_live_0123456789abcdef", "/x/REDACTED"),
         ("/x/sk_c2p_live_0123456789", "/x/REDACTED"),
@@ -44,7 +45,58 @@ def test_a_text_is_cut_at_its_limit_and_says_so(length):
 
 def test_a_huge_text_is_looked_at_in_part():
     """Twenty times the limit, so that masking costs a bounded time; a secret that shrinks to its mask makes room."""
-    assert redact("token=" + "a" * 187 + " end more", limit=10) == "*** end mo"
+    assert redact("token=" + "a" * 187 + " end more", limit=10) == "*** end m…"
+    assert redact("token=" + "a" * 190 + " end more" + " more" * 200, limit=10) == "*** end…"
+    assert redact("token=" + "a" * 200 + " end more" + " more" * 200, limit=10) == "***…"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "eyJ" + "hbGciOiJIUzI1NiJ9" * 500 + ".eyJzdWIiOiIxIn0.c2ln",
+        "eyJhbGciOiJkaXIifQ..iv-iv-iv.ciphertext-ciphertext.tag-tag",
+        "moz_live_abcdefghijklmnop",
+        "sk_c2p_live_abcdefgh",
+        "ada.lovelace@example.com",
+        "https://" + "user:" + "p" * 1_000 + "@host/x",
+        "Basic YWRhbG92ZWxhY2U6aHVudGVyMg==",
+        "password=hunter2hunter2",
+        "Cookie: theme=dark; sid=hunter2",
+        "a value known: it has no shape",
+        "known" * 400,
+    ],
+)
+@pytest.mark.parametrize("limit", [40, 300])
+@pytest.mark.parametrize("longest", [False, True])
+def test_no_beginning_of_a_secret_is_shown_wherever_the_text_is_cut(secret, limit, longest):
+    """At the end of what is shown, and at the end of what is looked at where masks make room for all of it."""
+    known = ["a value known: it has no shape", "known" * 400]
+    whole, end = redact(secret, *known), limit * 20 if longest else limit
+    half = secret.removeprefix("https://")[:14] if secret.startswith("https") else secret[:14]
+    margin = 512 + len(known[1])
+    for before in {*range(end - 45, end + 3, 3), *range(end + margin - 45, end + margin + 3, 3)}:
+        filler = "token=" + "t" * (before - 7) + " " if longest else "x" * (before - 1) + " "
+        shown = redact(filler + secret + " and so on" * 999, *known, limit=limit)
+        assert len(shown) <= limit
+        if not whole.startswith(half):
+            assert half not in shown
+
+
+def test_what_one_budget_allows():
+    """Each text costs what is looked at, and 64 at least; what comes when it is spent is dropped."""
+    redactor = Redactor("hidden", budget=200)
+    assert [redactor.redact("x" * 90), redactor.redact("a hidden"), redactor.is_spent] == ["x" * 90, "a ***", False]
+    assert [redactor.redact("y" * 90), redactor.is_spent, redactor.redact("z")] == ["y" * 90, True, ""]
+
+
+def test_a_long_known_secret_goes_before_its_parts():
+    """Else the rest of it would stay."""
+    assert redact("it is abcdef-ghi", "abcdef", "abcdef-ghi") == "it is ***"
+
+
+def test_a_pair_of_addresses_goes_whole():
+    """Each name is read from its left edge; one that follows an address directly is read too."""
+    assert "co" not in redact("to=ada@a.co+bob@b.co-eve@c.co")
 
 
 @pytest.mark.parametrize(
