@@ -409,10 +409,7 @@ def verdict_of(error: BaseException | None) -> Verdict:
     if error is None or isinstance(error, OperationFailedError):
         return "success"
     if isinstance(error, StatusError):
-        if error.status in {408, 429}:  # R31: these are Retry-After's and the budget's matter
-            return "neutral"
-        failed = error.status >= 500 and error.status not in {501, 505}  # noqa: PLR2004 # R31
-        return "failure" if failed else "success"
+        return error.rule.verdict  # R31
     if isinstance(error, LocalRejectionError | PoolTimeoutError):  # R31: local, whatever the service does
         return "neutral"
     return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"  # R31

@@ -28,6 +28,7 @@ from middleware.errors import (
 from middleware.events import Listener, RetryAbandoned, RetryBudgetExhausted, RetryScheduled
 from middleware.records import StopReason
 from middleware.settings import Settings, SettingSpec
+from middleware.status import status_rule
 from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["RetryBudget", "RetryBudgetSettings", "RetryMiddleware", "RetryPolicy", "RetrySettings"]
@@ -195,14 +196,10 @@ class RetryPolicy:
             keyed: The request carries an idempotency key that the service honours.
         """
         if isinstance(error, StatusError):
-            status = error.status
-            if error.not_processed:
-                return True  # R11
-            if status == 409:  # noqa: PLR2004 # R11: "request in progress", Idempotency-Key draft
-                return keyed
-            if error.is_throttled and config.repeat_writes_after_503:
-                return True  # R11: who set it knows that this service's 503 comes before any work
-            return repeatable and status in {408, 500, 502, 503, 504}  # R11
+            rule = error.rule
+            if rule.throttled and config.repeat_writes_after_503:
+                return True  # R11: the setting says that this service's 503 comes before any work
+            return {"any": True, "repeatable": repeatable, "keyed": keyed, "never": False}[rule.repeat]  # R11
         if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
             return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
@@ -236,8 +233,11 @@ def _retry_after(error: BaseException) -> float | None:
 
 def _may_be_deleted(call: Call) -> bool:
     """Tell whether an attempt before the last one may have deleted what the last one did not find."""
-    # R13: with 408 the request did not arrive whole in time; that it was done all the same is not to be assumed.
-    return any(record.applied != "no" and record.status != 408 for record in call.timeline[:-1])  # noqa: PLR2004
+    # R13: after 408 the request did not arrive whole, so it is not assumed to have been applied all the same.
+    return any(
+        record.applied != "no" and (record.status is None or status_rule(record.status).arrived_whole)
+        for record in call.timeline[:-1]
+    )
 
 
 class RetryMiddleware:
