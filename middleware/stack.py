@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from middleware.policies.admission import CallCapMiddleware, CallCapSettings
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
-from middleware.policies.call_cap import CallCapMiddleware, CallCapSettings
 from middleware.policies.circuit_breaker import CircuitBreakerMiddleware, CircuitBreakers, CircuitBreakerSettings
 from middleware.policies.deadline import (
     AttemptTimeoutMiddleware,

@@ -24,8 +24,8 @@ from middleware import (
     call_options,
 )
 from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
+from middleware.policies.admission import CallCapSettings
 from middleware.policies.bulkhead import BulkheadSettings
-from middleware.policies.call_cap import CallCapSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
 from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings

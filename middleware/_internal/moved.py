@@ -15,7 +15,7 @@ MOVED = {
     "middleware.aiohttp_transport": "middleware.transports.aiohttp_transport",
     "middleware.auth": "middleware.request.auth",
     "middleware.bulkhead": "middleware.policies.bulkhead",
-    "middleware.call_cap": "middleware.policies.call_cap",
+    "middleware.call_cap": "middleware.policies.admission",
     "middleware.cancellation": "middleware._internal.cancellation",
     "middleware.circuit_breaker": "middleware.policies.circuit_breaker",
     "middleware.connections": "middleware.transports.httpcore_transport",
@@ -52,7 +52,7 @@ RENAMED = {
     },
     "middleware.errors": {"RefusedError": "LocalRejectionError", "RejectedError": "OperationFailedError"},
     "middleware.policies.bulkhead": {"BulkheadConfig": "BulkheadSettings"},
-    "middleware.policies.call_cap": {"CallCapConfig": "CallCapSettings"},
+    "middleware.policies.admission": {"CallCapConfig": "CallCapSettings"},
     "middleware.policies.circuit_breaker": {"CircuitBreakerConfig": "CircuitBreakerSettings"},
     "middleware.policies.deadline": {
         "AttemptTimeoutConfig": "AttemptTimeoutSettings",

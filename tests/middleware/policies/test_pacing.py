@@ -7,7 +7,7 @@ import weakref
 from layer_support import a_request
 
 from middleware import BulkheadFullError, StackSettings
-from middleware.policies.call_cap import CallCapSettings
+from middleware.policies.admission import CallCapSettings
 from middleware.policies.pacing import PacingMiddleware
 from middleware.types import PlatformResponse
 from runtime.connectors.base import PlatformHttpClient

@@ -7,7 +7,7 @@ from layer_support import Upstream, a_request
 
 from middleware.errors import BulkheadFullError
 from middleware.events import AttemptRejected
-from middleware.policies.call_cap import CallCapMiddleware, CallCapSettings
+from middleware.policies.admission import CallCapMiddleware, CallCapSettings
 
 SETTINGS = [CallCapSettings(max_in_flight=2)]
 
