@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from middleware.policies.admission import CallCapMiddleware, CallCapSettings
+from middleware.policies.admission import CallCapMiddleware, CallCapSettings, PacingMiddleware
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerMiddleware, CircuitBreakers, CircuitBreakerSettings
 from middleware.policies.deadline import (
@@ -19,7 +19,6 @@ from middleware.policies.deadline import (
     DeadlineSettings,
 )
 from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
-from middleware.policies.pacing import PacingMiddleware
 from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
 from middleware.policies.retry import RetryBudget, RetryBudgetSettings, RetryMiddleware, RetryPolicy, RetrySettings
 from middleware.request.auth import AuthMiddleware
@@ -215,7 +214,7 @@ def build_stack(
 
     layers: list[Middleware] = [
         OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
-        PacingMiddleware(call_cap.expect, call_cap.arrived),  # before all work: a burst must not hold up the loop
+        PacingMiddleware(call_cap.reserve, call_cap.cancel_reservation),  # before all other work: spreads bursts
         CorrelationMiddleware(emit),  # one id for everything that follows
         CallTracingMiddleware(tracer),  # one INTERNAL span: sees the final result
         CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids

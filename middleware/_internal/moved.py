@@ -32,7 +32,7 @@ MOVED = {
     "middleware.network": "middleware.transports.httpcore_backend",
     "middleware.options": "middleware.call_options",
     "middleware.outcome": "middleware.telemetry.recording",
-    "middleware.pacing": "middleware.policies.pacing",
+    "middleware.pacing": "middleware.policies.admission",
     "middleware.per_loop": "middleware._internal.per_loop",
     "middleware.rate_limit": "middleware.policies.rate_limit",
     "middleware.request_log": "middleware.telemetry.logs",
