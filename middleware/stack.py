@@ -10,17 +10,14 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from middleware.policies.admission import CallCapMiddleware, CallCapSettings, PacingMiddleware
+from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware, AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerMiddleware, CircuitBreakers, CircuitBreakerSettings
-from middleware.policies.deadline import (
-    AttemptTimeoutMiddleware,
-    AttemptTimeoutSettings,
-    DeadlineMiddleware,
-    DeadlineSettings,
-)
+from middleware.policies.deadline import DeadlineMiddleware, DeadlineSettings
 from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
 from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
-from middleware.policies.retry import RetryBudget, RetryBudgetSettings, RetryMiddleware, RetryPolicy, RetrySettings
+from middleware.policies.retry import RetryMiddleware, RetryPolicy, RetrySettings
+from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware

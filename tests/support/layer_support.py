@@ -1,5 +1,6 @@
 """What the tests of single layers need: a request, a clock that stands still, a scripted rest of the stack."""
 
+import anyio
 from raw_server import RawServer
 
 from middleware.records import CallInfo
@@ -60,6 +61,18 @@ class Upstream:
         if isinstance(result, BaseException):
             raise result
         return PlatformResponse(status=200, headers={})
+
+
+async def armed(layer, request):
+    """Seconds after which *layer* ends the rest of the stack; None for never."""
+    found = []
+
+    async def rest(_request):
+        found.append(anyio.current_effective_deadline() - anyio.current_time())
+        return PlatformResponse(status=200, headers={})
+
+    assert (await layer(request, rest)).status == 200
+    return None if found[0] == float("inf") else found[0]
 
 
 async def connections_of_two(send, transport, clock, *, method, idle_s):
