@@ -201,7 +201,7 @@ def build_stack(
 
     def hedge_refusal(request: PlatformRequest) -> str:
         call = request.call
-        if call.tries >= call.max_attempts:  # R19
+        if call.attempts_scheduled >= call.max_attempts:  # R19
             return "max_attempts"
         if not breaker.is_closed(request):  # R19
             return "circuit_open"

@@ -116,13 +116,13 @@ class Call:
 
     info: CallInfo
     started_at: float
-    policy: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    snapshot: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int = 1
     deadline_at: float = float("inf")
-    tries: int = 0
-    attempts: int = 0
+    attempts_scheduled: int = 0
+    attempts_sent: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
     stop_reason: StopReason = ""
     circuit_state: str = ""
@@ -131,7 +131,7 @@ class Call:
 
     def settings(self, kind: type[_S]) -> _S:
         """Settings of one policy in force for this call; its defaults where nothing is set."""
-        found = self.policy.get(kind)
+        found = self.snapshot.get(kind)
         return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
 
     def is_over(self, now: float) -> bool:
@@ -147,7 +147,7 @@ class Call:
         """Freeze the record of this call as it stands at clock reading *now*."""
         return Outcome(
             call=self.info,
-            attempts=self.attempts,
+            attempts=self.attempts_sent,
             elapsed_s=max(0.0, now - self.started_at),
             timeline=tuple(self.timeline),
             stop_reason=self.stop_reason,

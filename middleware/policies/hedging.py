@@ -91,7 +91,7 @@ class HedgingMiddleware:
         if reason:
             self._emit(HedgeRefused(call=request.call.info, reason=reason))
             return False
-        request.call.tries += 1
+        request.call.attempts_scheduled += 1
         return True
 
 

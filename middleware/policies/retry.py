@@ -180,7 +180,7 @@ class RetryMiddleware:
         """Make the first attempt; enter the engine only when its failure may be retried."""
         call = request.call
         self._budget.deposit(self._clock.now(), call.settings(RetryBudgetSettings))
-        call.tries += 1
+        call.attempts_scheduled += 1
         try:
             return await call_next(request.for_attempt(request.attempt))
         except CallError as error:
@@ -189,10 +189,10 @@ class RetryMiddleware:
                 if isinstance(error, NotFoundError):
                     return self._deleted(request, error)
                 raise
-            if call.tries >= call.max_attempts:  # no engine for a call that has had all its tries
+            if call.attempts_scheduled >= call.max_attempts:  # no engine for a call that has had all its tries
                 call.stop_reason = "max_attempts"
                 self._emit(
-                    RetryAbandoned(call=call.info, attempt=call.attempts, stop_reason="max_attempts", error=error)
+                    RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason="max_attempts", error=error)
                 )
                 raise
             first = error
@@ -233,7 +233,7 @@ class RetryMiddleware:
 
         async def attempt() -> PlatformResponse:
             nonlocal last
-            call.tries += 1
+            call.attempts_scheduled += 1
             try:
                 return await call_next(request.for_attempt(Attempt(delay_s=waited_s)))
             except CircuitOpenError:
@@ -261,14 +261,14 @@ class RetryMiddleware:
             call.stop_reason = self._stop_reason(request, last, delay_s)
             if call.stop_reason:
                 self._emit(
-                    RetryAbandoned(call=call.info, attempt=call.attempts, stop_reason=call.stop_reason, error=last)
+                    RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason=call.stop_reason, error=last)
                 )
                 return True
             last.__traceback__ = None  # dealt with; whoever was told of it must not keep the request by its frames
             balance = self._budget.balance(self._clock.now(), call.settings(RetryBudgetSettings))
             self._emit(
                 RetryScheduled(
-                    call=call.info, attempt=call.attempts, delay_s=delay_s, error=last, budget_balance=balance
+                    call=call.info, attempt=call.attempts_sent, delay_s=delay_s, error=last, budget_balance=balance
                 )
             )
             return False
@@ -279,7 +279,7 @@ class RetryMiddleware:
         """Name the first reason to stop that holds; the budget comes last because asking it withdraws."""
         call, now = request.call, self._clock.now()
         config = call.settings(RetrySettings)
-        if call.tries >= call.max_attempts:  # R10
+        if call.attempts_scheduled >= call.max_attempts:  # R10
             return "max_attempts"
         if self._circuit_is_open(request):  # R10, R37
             return "circuit_open"

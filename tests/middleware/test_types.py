@@ -34,7 +34,7 @@ def test_a_call_freezes_its_record_as_it_stands():
     before = call.outcome(4.0)
     assert (before.call, before.attempts, before.elapsed_s, before.timeline) == (call.info, 0, 0.0, ())
     assert (before.stop_reason, before.circuit_state, before.already_deleted) == ("", "", False)
-    call.attempts, call.stop_reason, call.circuit_state, call.already_deleted = 2, "budget", "open", True
+    call.attempts_sent, call.stop_reason, call.circuit_state, call.already_deleted = 2, "budget", "open", True
     call.timeline.append(a_record("yes"))
     after = call.outcome(7.5)
     assert (after.attempts, after.elapsed_s, after.timeline) == (2, 2.5, tuple(call.timeline))

@@ -38,8 +38,8 @@ def a_request(*, idempotent=True, method="GET", headers=None, settings=(), decod
     info = CallInfo(
         service="svc", operation="op", method=method, route="/r", idempotent=idempotent, correlation_id="c-1"
     )
-    policy = {type(section): section for section in settings}
-    state = Call(info=info, policy=policy, **call)
+    snapshot = {type(section): section for section in settings}
+    state = Call(info=info, snapshot=snapshot, **call)
     return PlatformRequest(call=state, method=method, path="/r", path_params={}, headers=headers or {}, decode=decode)
 
 
@@ -56,7 +56,7 @@ class Upstream:
 
     async def __call__(self, request):
         self.requests.append(request)
-        request.call.attempts += 1
+        request.call.attempts_sent += 1
         result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
         if isinstance(result, BaseException):
             raise result

@@ -81,7 +81,7 @@ async def test_hedges_start_one_delay_apart_from_the_start_of_the_round():
         HedgeStarted(call=CALL, hedge=2, delay_s=1.0),
         HedgeWon(call=CALL, hedge=2),
     ]
-    assert (asyncio.get_running_loop().time(), tries.request.call.tries) == (5.0, 2)
+    assert (asyncio.get_running_loop().time(), tries.request.call.attempts_scheduled) == (5.0, 2)
 
 
 @virtual_time
