@@ -60,7 +60,7 @@ RENAMED = {
         "DeadlineConfig": "DeadlineSettings",
     },
     "middleware.policies.hedging": {"HedgingConfig": "HedgingSettings"},
-    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings"},
+    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings", "Turn": "Slot"},
     "middleware.policies.retry": {
         "RetryBudgetConfig": "middleware.policies.retry_budget.RetryBudgetSettings",
         "RetryConfig": "RetrySettings",

@@ -29,18 +29,16 @@ class AttemptTimeoutSettings(Settings):
             source=".NET standard resilience handler",
         ),
     ] = 10.0
-    announce: Annotated[
-        bool, SettingSpec(doc="Tell the server with each attempt how long it is waited for: X-Request-Timeout-Ms.")
-    ] = False
+    announce: Annotated[bool, SettingSpec(doc="Send the attempt's remaining time in X-Request-Timeout-Ms.")] = False
 
 
 class AttemptTimeoutMiddleware:
     """
-    Ends an attempt that takes too long, so that another one can still be made.
+    Ends an attempt that takes too long, so that time is left for another one.
 
     Args:
         clock: Source of time.
-        watched: Runs the attempts that are watched beyond the deadline of their call.
+        watched: Runs the attempts that may go on beyond the deadline of their call.
     """
 
     def __init__(self, clock: Clock, watched: WatchedAttempts) -> None:
@@ -52,8 +50,8 @@ class AttemptTimeoutMiddleware:
         Run the attempt inside one cancel scope.
 
         Raises:
-            RequestNotSentError: Time ran out before the first byte of the request was sent.
-            ResponseLostError: Time ran out later.
+            RequestNotSentError: The time was over before the first byte of the request was sent.
+            ResponseLostError: The time was over later.
         """
         call, attempt = request.call, request.attempt
         config = call.settings(AttemptTimeoutSettings)
@@ -66,7 +64,7 @@ class AttemptTimeoutMiddleware:
             request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
         if attempt.on_late_end is not None:
             return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
-        if left_s <= timeout_s:  # R40: the deadline cuts first, and its error is the honest one
+        if left_s <= timeout_s:  # R40: the deadline ends it first, with its own error
             return await call_next(request)
         return await _timed(request, call_next, timeout_s)
 

@@ -32,7 +32,7 @@ class DeadlineSettings(Settings):
 
 
 class DeadlineMiddleware:
-    """Ends the call when its time is up, wherever it is waiting."""
+    """Ends the call at its deadline, whatever it waits for."""
 
     def __init__(self, clock: Clock, emit: Listener) -> None:
         self._clock = clock
@@ -43,16 +43,16 @@ class DeadlineMiddleware:
         Run the rest of the stack inside one cancel scope.
 
         Raises:
-            DeadlineExceededError: The time is up.
+            DeadlineExceededError: The deadline has passed.
         """
         call = request.call
         total_s = call.settings(DeadlineSettings).total_s
         if call.deadline_s is not None:
-            total_s = min(total_s, call.deadline_s)  # R40: a caller, or a deadline from outside, only shortens
+            total_s = min(total_s, call.deadline_s)  # R40: a caller, or an incoming deadline, can only shorten it
         total_s = max(0.0, total_s)
         call.deadline_at = call.started_at + total_s
         left_s = call.deadline_at - self._clock.now()
-        if left_s > 0:  # else not a byte may leave: a scope cuts no earlier than the first wait
+        if left_s > 0:  # else nothing may be sent; a cancel scope would end the call only at its first wait
             before = pending_cancels()
             # R44: anyio's scopes, never asyncio.timeout or wait_for.
             with anyio.move_on_after(left_s):

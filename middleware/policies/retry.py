@@ -1,8 +1,8 @@
 """
-Retries: which failures, after which wait, and how many of them in all.
+Retries: which failures are retried, after which wait, and when a call stops.
 
-`RetryPolicy` decides and `RetryBudget` counts; both are pure arithmetic. `RetryMiddleware` does it, with tenacity as
-the engine: a fresh instance per call, entered only once an attempt has failed in a way that may be retried.
+`RetryPolicy` decides; it is pure arithmetic. `RetryMiddleware` repeats attempts, with tenacity as the engine: a new
+instance per call, entered only when an attempt has failed in a way that may be retried.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,10 +37,10 @@ _JITTER_SHARE, _JITTER_CAP_S = 0.1, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings(Settings):
-    """How often and after which wait an attempt is repeated."""
+    """How often and after which wait a failed attempt is retried."""
 
     max_attempts: Annotated[
-        int, SettingSpec(doc="Total tries of one call, the first included.", ge=1, le=10, source="AWS standard mode")
+        int, SettingSpec(doc="Attempts of one call, the first included.", ge=1, le=10, source="AWS standard mode")
     ] = 3
     base_delay_s: Annotated[
         float, SettingSpec(doc="Backoff ceiling before the first retry; doubles each time.", unit="s", ge=0, le=60)
@@ -76,11 +76,11 @@ class RetrySettings(Settings):
         bool,
         SettingSpec(
             doc="Repeat a write without an honoured key after 503 with Retry-After too; only where the service and "
-            "every gateway before it answer so before they process a request.",
+            "every gateway before it respond so before they process a request.",
         ),
     ] = False
     accept_already_deleted: Annotated[
-        bool, SettingSpec(doc="A DELETE answered 404 or 410 after an attempt that may have done it is a success.")
+        bool, SettingSpec(doc="A DELETE with a 404 or 410 after an attempt that may have deleted is a success.")
     ] = True
 
 
@@ -97,7 +97,7 @@ class RetryPolicy:
 
     def is_retryable(self, error: BaseException, config: RetrySettings, *, repeatable: bool, keyed: bool) -> bool:
         """
-        Tell whether the failure of an attempt allows another one.
+        Return whether the failure of an attempt allows another one.
 
         Args:
             error: Why the attempt failed.
@@ -110,7 +110,7 @@ class RetryPolicy:
             if rule.throttled and config.repeat_writes_after_503:
                 return True  # R11: the setting says that this service's 503 comes before any work
             return {"any": True, "repeatable": repeatable, "keyed": keyed, "never": False}[rule.repeat]  # R11
-        if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
+        if isinstance(error, RequestNotSentError):  # R12: by what was sent, not by the exception's name
             return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
 
@@ -129,11 +129,11 @@ class RetryPolicy:
         after = _retry_after(error)
         if after is None:
             return backoff
-        # Clients told the same second must not come back in the same millisecond.
+        # Clients that got the same Retry-After must not all retry in the same millisecond.
         return max(backoff, after + self._random.uniform(0, min(after * _JITTER_SHARE, _JITTER_CAP_S)))  # R15
 
 
-def _refusal(error: BaseException) -> StopReason:
+def _rejection_reason(error: BaseException) -> StopReason:
     return "circuit_open" if isinstance(error, CircuitOpenError) else "not_retryable"
 
 
@@ -142,7 +142,7 @@ def _retry_after(error: BaseException) -> float | None:
 
 
 def _may_be_deleted(call: Call) -> bool:
-    """Tell whether an attempt before the last one may have deleted what the last one did not find."""
+    """Return whether an attempt before the last one may have deleted what the last one did not find."""
     # R13: after 408 the request did not arrive whole, so it is not assumed to have been applied all the same.
     return any(
         record.applied != "no" and (record.status is None or status_rule(record.status).arrived_whole)
@@ -152,14 +152,14 @@ def _may_be_deleted(call: Call) -> bool:
 
 class RetryMiddleware:
     """
-    Repeats attempts as the policy allows.
+    Retries failed attempts as the policy allows.
 
     Args:
-        policy: Which failures, after which wait.
-        budget: How many retries in all.
+        policy: Decides which failures are retried, and after which wait.
+        budget: Bounds the retries of the service.
         clock: Time and sleep.
-        emit: Listener for what was decided.
-        circuit_is_open: Tells, without taking a permit, that the next attempt would be refused.
+        emit: Listener for scheduled and abandoned retries.
+        circuit_is_open: Returns whether the circuit would reject the next attempt; acquires no permit.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class RetryMiddleware:
         self._circuit_is_open = circuit_is_open
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Make the first attempt; enter the engine only when its failure may be retried."""
+        """Make the first attempt; enter the engine only if its failure may be retried."""
         call = request.call
         self._budget.deposit(self._clock.now(), call.settings(RetryBudgetSettings))
         call.attempts_scheduled += 1
@@ -185,11 +185,11 @@ class RetryMiddleware:
             return await call_next(request.for_attempt(request.attempt))
         except CallError as error:
             if not self._may_retry(error, request):
-                call.stop_reason = _refusal(error)
+                call.stop_reason = _rejection_reason(error)
                 if isinstance(error, NotFoundError):
                     return self._deleted(request, error)
                 raise
-            if call.attempts_scheduled >= call.max_attempts:  # no engine for a call that has had all its tries
+            if call.attempts_scheduled >= call.max_attempts:  # no engine for a call without further attempts
                 call.stop_reason = "max_attempts"
                 self._emit(
                     RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason="max_attempts", error=error)
@@ -212,22 +212,22 @@ class RetryMiddleware:
 
     def _deleted(self, request: PlatformRequest, error: NotFoundError) -> PlatformResponse:
         """
-        Answer for a DELETE whose earlier attempt may have done it.
+        Return a success for a DELETE whose earlier attempt may have deleted already.
 
         Raises:
-            NotFoundError: Nothing says that it was this call that deleted it.
+            NotFoundError: No earlier attempt of this call may have deleted it.
         """
         call = request.call
         accepts = call.settings(RetrySettings).accept_already_deleted
         if request.method == "DELETE" and accepts and _may_be_deleted(call):  # R13
-            with suppress(Exception):  # decode is the connector's: an operation that needs a document has none here
+            with suppress(Exception):  # an operation whose decoder needs a document has none here
                 data = {} if request.decode is None else request.decode({})
                 call.already_deleted, call.stop_reason = True, ""
                 return PlatformResponse(status=204, headers={}, data=data, correlation_id=call.info.correlation_id)
         raise error
 
     async def _retry(self, request: PlatformRequest, call_next: Handler, first: CallError) -> PlatformResponse:
-        """Repeat the attempt that failed with *first* until one succeeds or a reason to stop holds."""
+        """Retry the attempt that failed with *first* until one succeeds or a reason to stop applies."""
         call, config = request.call, request.call.settings(RetrySettings)
         last, waited_s = first, 0.0
 
@@ -237,7 +237,7 @@ class RetryMiddleware:
             try:
                 return await call_next(request.for_attempt(Attempt(delay_s=waited_s)))
             except CircuitOpenError:
-                # The circuit opened while this call waited: what the caller needs is the upstream's own error.
+                # The circuit opened while this call waited: the error that helps the caller is the upstream's own.
                 call.stop_reason = "circuit_open"  # R37
                 raise last from None
             except CallError as error:
@@ -249,7 +249,7 @@ class RetryMiddleware:
                 return False
             if self._may_retry(error, request):
                 return True
-            call.stop_reason = _refusal(error)
+            call.stop_reason = _rejection_reason(error)
             return False
 
         def wait(number: int) -> float:
@@ -264,7 +264,7 @@ class RetryMiddleware:
                     RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason=call.stop_reason, error=last)
                 )
                 return True
-            last.__traceback__ = None  # dealt with; whoever was told of it must not keep the request by its frames
+            last.__traceback__ = None  # handled; a listener that keeps the error must not keep the request
             balance = self._budget.balance(self._clock.now(), call.settings(RetryBudgetSettings))
             self._emit(
                 RetryScheduled(
@@ -276,7 +276,7 @@ class RetryMiddleware:
         return await _repeat(attempt, first, may_retry=may_retry, wait=wait, stop=stop, sleep=self._clock.sleep)
 
     def _stop_reason(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
-        """Name the first reason to stop that holds; the budget comes last because asking it withdraws."""
+        """Return the first reason to stop that applies; the budget comes last because checking it withdraws."""
         call, now = request.call, self._clock.now()
         config = call.settings(RetrySettings)
         if call.attempts_scheduled >= call.max_attempts:  # R10
@@ -291,7 +291,7 @@ class RetryMiddleware:
         return "" if self.try_withdraw(call) else "budget"  # R10
 
     def try_withdraw(self, call: Call) -> bool:
-        """Withdraw one retry or hedge of *call* from the service's budget; tell of a refusal."""
+        """Withdraw one retry or hedge of *call* from the service's budget; emit an event if it is exhausted."""
         now, config = self._clock.now(), call.settings(RetryBudgetSettings)
         if self._budget.withdraw(now, config):
             return True
@@ -311,14 +311,14 @@ async def _repeat(
     sleep: Callable[[float], Awaitable[None]],
 ) -> PlatformResponse:
     """
-    Drive the retries of one call: the seam to the engine, and all that is known of tenacity.
+    Drive the retries of one call; the only code that knows tenacity.
 
     Args:
-        attempt: Makes one more try.
-        first: Failure of the try that already happened; round 1 replays it.
-        may_retry: Does a failure allow another try?
-        wait: Seconds to wait after round *n* failed.
-        stop: Is this the last round, *delay* seconds before the next?
+        attempt: Makes one more attempt.
+        first: Failure of the attempt that was already made; round 1 replays it.
+        may_retry: Returns whether a failure allows another attempt.
+        wait: Returns the seconds to wait after round *n* failed.
+        stop: Returns whether to stop instead of waiting *delay* seconds for the next round.
         sleep: Waits.
     """
     replay: list[CallError] = [first]
@@ -331,7 +331,7 @@ async def _repeat(
     def failure(state: tenacity.RetryCallState) -> BaseException | None:
         return state.outcome.exception() if state.outcome else None
 
-    # A new instance per call: its state lives on the instance, and its statistics are shared by all tasks of a loop.
+    # A new instance per call: an instance keeps state, and all tasks of a loop would share it.
     engine = tenacity.AsyncRetrying(
         retry=lambda state: (error := failure(state)) is not None and may_retry(error),
         wait=lambda state: wait(state.attempt_number),

@@ -35,11 +35,11 @@ class RetryBudgetSettings(Settings):
 
 class RetryBudget:
     """
-    Sliding window over calls and retries of one service in this process.
+    Sliding window over the calls and retries of one service in this process.
 
     balance = min_per_s * ttl_s + ratio * calls started - retries and hedges decided, both within the last ttl_s
-    seconds. A withdrawal happens at decision time and is never refunded; first attempts never pay. The settings come
-    with each question, so that a reload keeps the window.
+    seconds. A withdrawal happens when a retry is decided and is never refunded; first attempts need none. The settings
+    are arguments, so that a reload keeps the window.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class RetryBudget:
                 _count(self._calls, now)
 
     def balance(self, now: float, config: RetryBudgetSettings) -> float | None:
-        """Retries that may still be decided at *now*; None when the budget is off."""
+        """Return the retries that are still allowed at *now*; None when the budget is off."""
         if not config.enabled:
             return None
         with self._lock:
@@ -66,19 +66,19 @@ class RetryBudget:
         return config.min_per_s * config.ttl_s + config.ratio * _sum(self._calls, since) - _sum(self._retries, since)
 
     def withdraw(self, now: float, config: RetryBudgetSettings) -> bool:
-        """Pay for one retry at *now*; False, and nothing paid, when the balance is below one."""
+        """Withdraw one retry at *now*; False, and nothing withdrawn, when the balance is below one."""
         if not config.enabled:
             return True
         with self._lock:
             if self._balance(now, config) < 1:  # R18
                 return False
-            # R18: paid when decided, not when it succeeds. An entry leaves as late as its latest retry would: the bound
-            # is never exceeded for the sake of a coarse window.
+            # R18: withdrawn when decided, not when it succeeds. An entry expires when its latest retry would, so the
+            # coarse window never allows more than the bound.
             _count(self._retries, now, lasts_s=_GRAIN_S)
             return True
 
     def is_first_refusal(self, now: float, config: RetryBudgetSettings) -> bool:
-        """True once per window: engineers are told of an exhausted budget, not of every refusal."""
+        """Return True once per window: an exhausted budget is reported, not each of its rejections."""
         with self._lock:
             if now - self._last_reported_at < config.ttl_s:
                 return False

@@ -168,7 +168,7 @@ async def test_a_full_queue_refuses_at_once():
         assert held.layer.load() == (1, 1)
         with pytest.raises(BulkheadFullError) as caught:
             await held.layer(a_request(**settings(queue=1)), held.rest)
-        assert caught.value.reason == "1 attempts in flight and 1 waiting already"
+        assert caught.value.reason == "bulkhead full: 1/1 permits, 1/1 queued"
         held.clock.time = 5.0
         held.release.set()
         await waiting

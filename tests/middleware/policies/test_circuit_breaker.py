@@ -58,13 +58,13 @@ class Breaker:
     def state(self):
         return self.machine.state
 
-    def acquire(self, now=0.0, cut_timeout_s=None):
-        return self.machine.acquire(now, self.config, 15.0, cut_timeout_s=cut_timeout_s)[0]
+    def acquire(self, now=0.0, watch_timeout_s=None):
+        return self.machine.acquire(now, self.config, 15.0, watch_timeout_s=watch_timeout_s)[0]
 
     def cut(self, permit, now=0.0):
         """The deadline ends the call of *permit*; True where the attempt is watched and goes on."""
         if permit.watch is None:
-            self.record(permit, "cut", now)
+            self.record(permit, "deadline", now)
         else:
             self.machine.go_on(permit)
         return permit.watch is not None
@@ -155,7 +155,7 @@ def test_a_rejection_beside_a_probe_tells_no_time():
     breaker = opened()
     assert breaker.retry_after_s(4.0) == 1.0
     breaker.acquire(5.0)
-    assert breaker.machine.refuses(5.1, breaker.config)
+    assert breaker.machine.rejects(5.1, breaker.config)
     assert breaker.retry_after_s(5.1) is None
 
 
@@ -222,7 +222,7 @@ def test_a_breaker_forced_open_refuses_everything():
     """R30: until a person changes the mode; nothing it knew is lost."""
     breaker = Breaker(mode="forced_open")
     assert breaker.acquire(1e9) is None
-    assert breaker.machine.refuses(0.0, breaker.config)
+    assert breaker.machine.rejects(0.0, breaker.config)
     assert breaker.machine.shown_state(breaker.config) == "forced_open"
     breaker.config = CircuitBreakerSettings()
     assert breaker.acquire() is not None
@@ -235,7 +235,7 @@ def test_a_shadow_breaker_counts_and_never_refuses():
         permit = breaker.acquire(now / 10)
         changes.append(breaker.record(permit, "failure", now / 10))
     assert [change for change in changes if change[0] != change[1]] == [("closed", "open"), ("half_open", "open")]
-    assert not breaker.machine.refuses(2.0, breaker.config)
+    assert not breaker.machine.rejects(2.0, breaker.config)
     assert breaker.machine.shown_state(breaker.config) == "shadow"
 
 
@@ -399,7 +399,7 @@ async def test_the_layer_reports_each_result_once():
     await fail_ten_times(layer)
     assert [(event.before, event.after) for event in events] == [("closed", "open")]
     with pytest.raises(CircuitOpenError) as caught:
-        layer.refuse_if_open(a_request())
+        layer.reject_if_open(a_request())
     assert caught.value.retry_after_s == 5.0
     assert layer.is_open(a_request())
     assert not layer.is_closed(a_request())
@@ -568,7 +568,7 @@ def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
     breaker = opened(mode="normal")
     config = CircuitBreakerSettings(mode=mode)
     assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
-    assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
+    assert breaker.machine.rejects(1.0, config) is (mode in {"normal", "forced_open"})
     assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
 
 
@@ -734,7 +734,7 @@ def test_a_probe_that_lost_its_permit_takes_no_place():
 def test_a_probe_cut_with_its_call_makes_room_for_another():
     """R34: one that could not go on says nothing."""
     breaker = opened()
-    assert breaker.play("cut", 5.0) == ("half_open", "half_open")
+    assert breaker.play("deadline", 5.0) == ("half_open", "half_open")
     assert breaker.acquire(5.0).is_probe
 
 
@@ -819,7 +819,7 @@ async def test_an_attempt_waits_before_it_is_let_through():
     clock = FakeClock()
     layer, breakers = a_layer(clock)
     machine, config = breakers.all()[0], CircuitBreakerSettings()
-    permits = [machine.acquire(0.0, config, 15.0, cut_timeout_s=10.0)[0] for _ in range(10)]
+    permits = [machine.acquire(0.0, config, 15.0, watch_timeout_s=10.0)[0] for _ in range(10)]
     clock.time = 5.0
     await layer(a_request(deadline_at=15.0), Upstream(None))  # the one of this second
     await layer(a_request(deadline_at=15.001), Upstream(None))

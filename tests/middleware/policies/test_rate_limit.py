@@ -41,10 +41,10 @@ def test_a_turn_given_back_is_free_unless_others_stand_behind_it():
     limiter, config = RateLimiter(), RateLimitSettings(per_second=4, burst=1)
     limiter.reserve(0.0, NEVER, config)
     second = limiter.reserve(0.0, NEVER, config)
-    limiter.give_back(second)
+    limiter.cancel_reservation(second)
     again = limiter.reserve(0.0, NEVER, config)
     third = limiter.reserve(0.0, NEVER, config)
-    limiter.give_back(again)
+    limiter.cancel_reservation(again)
     assert (second.wait_s, again.wait_s, third.wait_s) == (0.25, 0.25, 0.5)
     assert limiter.reserve(0.0, NEVER, config).wait_s == 0.75
 
@@ -68,7 +68,7 @@ async def test_the_layer_waits_for_its_turn_or_refuses_at_once():
     assert clock.slept == [2.0]
     with pytest.raises(RateLimitExceededError) as caught:
         await layer(a_request(settings=settings, deadline_at=3.0), upstream)
-    assert caught.value.reason == "the client's rate limit leaves no turn before the deadline"
+    assert caught.value.reason == "client-side rate limit: next slot is after the deadline"
     assert (upstream.calls, clock.slept) == (2, [2.0])
     assert [event.guard for event in events] == ["rate_limit"]
 
