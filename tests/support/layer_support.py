@@ -1,4 +1,4 @@
-"""What the tests of single layers need: a request, a clock that stands still, a scripted rest of the stack."""
+"""What the tests of single layers need: a request, a clock that moves only by sleeping, a scripted rest of the stack."""
 
 import anyio
 from raw_server import RawServer

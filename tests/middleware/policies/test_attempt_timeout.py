@@ -13,21 +13,21 @@ def attempt_timeout(clock):
     return AttemptTimeoutMiddleware(clock, WatchedAttempts(clock))
 
 
-@pytest.mark.parametrize(("left_s", "cut_s"), [(10.0, None), (10.5, 10.0), (9.0, None), (float("inf"), 10.0)])
-async def test_the_attempt_timeout_is_armed_only_where_it_is_shorter(left_s, cut_s):
-    """R40: else the deadline cuts alone, also where both would end in the same moment."""
+@pytest.mark.parametrize(("left_s", "armed_s"), [(10.0, None), (10.5, 10.0), (9.0, None), (float("inf"), 10.0)])
+async def test_the_attempt_timeout_is_armed_only_where_it_is_shorter(left_s, armed_s):
+    """R40: otherwise the deadline alone ends the attempt, also where both end at the same moment."""
     clock = FakeClock()
     clock.time = 3.0
     request = a_request(deadline_at=3.0 + left_s)
     found = await armed(attempt_timeout(clock), request)
-    assert found == (None if cut_s is None else pytest.approx(cut_s, abs=1))
+    assert found == (None if armed_s is None else pytest.approx(armed_s, abs=1))
     assert request.attempt.timeout_s == 10.0
 
 
 @pytest.mark.parametrize(
     ("sent", "kind"), [("no", RequestNotSentError), ("maybe", ResponseLostError), ("yes", ResponseLostError)]
 )
-async def test_an_attempt_that_was_cut_says_how_far_it_got(sent, kind):
+async def test_an_attempt_that_timed_out_says_how_far_it_got(sent, kind):
     """R44: the scope's cancellation becomes one of our errors."""
     request = a_request(settings=[AttemptTimeoutSettings(timeout_s=0.01)])
 
@@ -40,13 +40,13 @@ async def test_an_attempt_that_was_cut_says_how_far_it_got(sent, kind):
     assert (caught.value.reason, caught.value.request_sent) == ("attempt timed out after 0.01 s", sent)
 
 
-@pytest.mark.parametrize(("left_s", "told"), [(4.0, "4000"), (60.0, "10000"), (0.0001, "1")])
-async def test_the_server_is_told_how_long_it_is_waited_for(left_s, told):
-    """R50: where asked for, in whole milliseconds, at least one."""
+@pytest.mark.parametrize(("left_s", "sent"), [(4.0, "4000"), (60.0, "10000"), (0.0001, "1")])
+async def test_the_remaining_time_is_sent_to_the_server(left_s, sent):
+    """R50: where the setting asks for it, in whole milliseconds, at least one."""
     request = a_request(deadline_at=left_s, settings=[AttemptTimeoutSettings(announce=True)])
     upstream = Upstream(None)
     await attempt_timeout(FakeClock())(request, upstream)
-    assert upstream.requests[0].headers == {"x-request-timeout-ms": told}
+    assert upstream.requests[0].headers == {"x-request-timeout-ms": sent}
     quiet = Upstream(None)
     await attempt_timeout(FakeClock())(a_request(), quiet)
     assert quiet.requests[0].headers == {}

@@ -20,8 +20,8 @@ async def test_a_caller_only_shortens_the_deadline(asked_s, total_s):
 
 
 @pytest.mark.parametrize(("asked_s", "now", "text"), [(5.0, 5.0, "5"), (-3.0, 0.0, "0"), (2.0, 7.0, "2")])
-async def test_not_a_byte_leaves_when_the_time_is_up_before(asked_s, now, text):
-    """R40: the rest of the stack is not entered, and the fact is told."""
+async def test_nothing_is_sent_when_the_deadline_has_passed_before(asked_s, now, text):
+    """R40: the rest of the stack is not entered, and an event is emitted."""
     clock, events, upstream = FakeClock(), [], Upstream(None)
     clock.time = now
     request = a_request(deadline_s=asked_s)
@@ -32,8 +32,8 @@ async def test_not_a_byte_leaves_when_the_time_is_up_before(asked_s, now, text):
     assert [event.total_s for event in events] == [float(text)]
 
 
-async def test_what_waits_is_cut_at_the_deadline():
-    """R44: wherever it waits."""
+async def test_what_waits_is_cancelled_at_the_deadline():
+    """R44: in whichever layer it waits."""
     request = a_request(deadline_s=0.01)
 
     async def hang(_request):

@@ -1,4 +1,4 @@
-"""Retries: the matrix, the waits, the stops and the budget."""
+"""Retries: which failures, after which waits, and the reasons to stop."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -108,7 +108,7 @@ def test_retry_after_is_never_shortened(after, seed):
     ],
     ids=repr,
 )
-def test_who_asks_for_less_is_left_alone_for_longer(error, longest):
+def test_the_backoff_after_throttling_is_longer(error, longest):
     """R15: the wait after a throttle has its own base, whether or not the request may be repeated."""
     assert RetryPolicy(Highest()).delay_s(error, 1, RetrySettings()) == longest
 
@@ -119,16 +119,16 @@ def test_the_longer_of_backoff_and_retry_after_wins():
 
 
 async def test_success_enters_no_engine(monkeypatch):
-    """The first attempt pays nothing for retries it does not need."""
+    """A call without a retry does not pay for the engine."""
     monkeypatch.setattr("tenacity.AsyncRetrying", None)
     upstream = Upstream(None)
     await a_layer(FakeClock())(a_request(), upstream)
     assert upstream.calls == 1
 
 
-@pytest.mark.parametrize(("code", "reason", "told"), [(503, "max_attempts", 1), (404, "not_retryable", 0)])
-async def test_a_call_with_one_try_enters_no_engine(monkeypatch, code, reason, told):
-    """R10: not_retryable comes before max_attempts; only a failure that could have been repeated is told of."""
+@pytest.mark.parametrize(("code", "reason", "emitted"), [(503, "max_attempts", 1), (404, "not_retryable", 0)])
+async def test_a_call_with_one_attempt_enters_no_engine(monkeypatch, code, reason, emitted):
+    """R10: not_retryable comes before max_attempts; only a failure that could have been retried emits an event."""
     monkeypatch.setattr("tenacity.AsyncRetrying", None)
     events, request, upstream = [], a_request(max_attempts=1), Upstream(status(code))
     with pytest.raises(StatusError) as caught:
@@ -136,7 +136,7 @@ async def test_a_call_with_one_try_enters_no_engine(monkeypatch, code, reason, t
     assert (caught.value.status, upstream.calls, request.call.stop_reason) == (code, 1, reason)
     assert [(event.attempt, event.stop_reason, event.error) for event in events] == [
         (1, "max_attempts", caught.value)
-    ] * told
+    ] * emitted
 
 
 async def test_attempts_waits_and_events_go_together():
@@ -244,7 +244,7 @@ async def test_concurrent_calls_do_not_share_their_retries():
 
 
 async def test_the_budget_is_asked_last_and_stops():
-    """R10, R18: two retries of the minimum, then none, and only the first refusal is for an engineer."""
+    """R10, R18: two retries of the minimum, then none, and only the first rejection is reported as such."""
     clock, events = FakeClock(), []
     config = RetryBudgetSettings(ratio=0.0, min_per_s=0.2, ttl_s=10)
     layer = a_layer(clock, events=events)
@@ -261,7 +261,7 @@ async def test_the_budget_is_asked_last_and_stops():
 
 
 async def test_a_reason_that_comes_before_the_budget_withdraws_nothing():
-    """R10: a call that stops anyway does not pay."""
+    """R10: a call that stops anyway withdraws nothing."""
     clock, config = FakeClock(), RetryBudgetSettings(ratio=0.0, min_per_s=0.2, ttl_s=10)
     layer = a_layer(clock)
     for _ in range(5):
@@ -276,24 +276,24 @@ async def test_a_reason_that_comes_before_the_budget_withdraws_nothing():
 ORDER = ["max_attempts", "circuit_open", "retry_after_max", "deadline", "budget"]
 
 
-@pytest.mark.parametrize("held", range(1, 32))
-async def test_the_first_reason_that_holds_is_named(held):
+@pytest.mark.parametrize("bits", range(1, 32))
+async def test_the_first_reason_that_applies_is_named(bits):
     """R10: max_attempts, circuit_open, retry_after_max, deadline, budget, in this order, for every combination."""
-    holds = [name for bit, name in enumerate(ORDER) if held >> bit & 1]
+    reasons = [name for bit, name in enumerate(ORDER) if bits >> bit & 1]
     request = a_plain_request(
-        max_attempts=1 if "max_attempts" in holds else 2,
-        deadline_at=1.0 if "deadline" in holds else 1000.0,
-        settings=[RetryBudgetSettings(ratio=0, min_per_s=0 if "budget" in holds else 1)],
+        max_attempts=1 if "max_attempts" in reasons else 2,
+        deadline_at=1.0 if "deadline" in reasons else 1000.0,
+        settings=[RetryBudgetSettings(ratio=0, min_per_s=0 if "budget" in reasons else 1)],
     )
-    layer = a_layer(FakeClock(), circuit_is_open=lambda _request: "circuit_open" in holds)
-    after = 30.0 if "retry_after_max" in holds else 5.0
+    layer = a_layer(FakeClock(), circuit_is_open=lambda _request: "circuit_open" in reasons)
+    after = 30.0 if "retry_after_max" in reasons else 5.0
     with pytest.raises(StatusError):
         await layer(request, Upstream(status(503, after)))
-    assert request.call.stop_reason == holds[0]
+    assert request.call.stop_reason == reasons[0]
 
 
 async def test_every_call_counts_to_the_budget():
-    """R18: two calls pay for one retry; what is left is told."""
+    """R18: two calls allow one retry; the event has the balance."""
     events, config = [], RetryBudgetSettings(ratio=0.5, min_per_s=0)
     layer, made = a_layer(FakeClock(), events=events), []
     for _ in range(2):
@@ -367,7 +367,7 @@ async def test_already_deleted_can_be_switched_off_per_operation():
 
 
 async def test_a_delete_whose_result_needs_a_document_stays_an_error():
-    """R13: there is none, and the decoder's own error is nobody's business."""
+    """R13: there is none, and the decoder's own error is not shown."""
 
     def decode(document):
         return document["id"]
@@ -381,7 +381,7 @@ async def test_a_delete_whose_result_needs_a_document_stays_an_error():
 
 @given(st.text(max_size=60), st.text(max_size=40))
 def test_no_retry_after_is_ever_a_surprise(value, date):
-    """R15: whatever the header holds, the answer is a positive number of seconds or none."""
+    """R15: whatever the header contains, the result is a positive number of seconds or None."""
     found = parse_retry_after(value, date, 1_800_000_000.0)
     assert found is None or found > 0
 

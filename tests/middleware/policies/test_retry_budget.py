@@ -21,7 +21,7 @@ def test_the_budget_grows_with_traffic_and_slides():
 
 
 def test_a_window_is_kept_in_tenths_of_a_second():
-    """R18: calls of one tenth leave with its first, retries with what its last could be."""
+    """R18: calls of one tenth expire with its first one, retries with what its last one could be."""
     config = RetryBudgetSettings(ratio=1, min_per_s=0, ttl_s=10)
     times = (0.0, 0.05, 0.1, 0.15)
 
@@ -38,13 +38,13 @@ def test_a_window_is_kept_in_tenths_of_a_second():
     assert balances(retries, 10.09, 10.12, 10.19, 10.22) == [-4, -2, -2, 0]
 
 
-def test_an_exhausted_budget_is_told_once_per_window():
-    """An engineer event_types of it again when a whole window has passed."""
+def test_an_exhausted_budget_is_reported_once_per_window():
+    """It is reported again when a whole window has passed."""
     budget, config = RetryBudget(), RetryBudgetSettings(ttl_s=10)
     assert [budget.is_first_refusal(now, config) for now in (0.0, 9.9, 10.0, 19.9)] == [True, False, True, False]
 
 
-def test_a_budget_that_is_off_never_refuses():
+def test_a_budget_that_is_off_never_rejects():
     """R18: it is legitimate where the upstream has headroom."""
     budget = RetryBudget()
     assert all(budget.withdraw(0.0, RetryBudgetSettings(enabled=False)) for _ in range(1000))
