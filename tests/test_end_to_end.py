@@ -92,7 +92,7 @@ async def test_an_unusable_correlation_id_is_replaced_and_told_once(make_client,
     assert len(sent) == 1
     uuid.UUID(sent.pop())
     assert sum(isinstance(event, CorrelationIdReplaced) for event in recorder.events) == 1
-    assert [record.message for record in caplog.records] == ["correlation_id.replaced"]
+    assert [record.event for record in caplog.records] == ["correlation_id.replaced"]
 
 
 @pytest.mark.parametrize("hostile", ["a\r\nx: y", "nul\0", "ü", "x" * 10_000, "two words", 7, object(), b"bytes"])
@@ -578,7 +578,7 @@ async def test_log_levels_leave_the_verdict_to_the_application(make_client, gate
     await client.get("/api/service/items", path_params={}, correlation_id="log-1")
     with pytest.raises(NotFoundError):
         await client.get("/api/service/items/x", correlation_id="log-1")
-    levels = [(record.levelname, record.message) for record in caplog.records if record.message != "attempt.finished"]
+    levels = [(record.levelname, record.event) for record in caplog.records if record.event != "attempt.finished"]
     assert levels == [("INFO", "retry.scheduled"), ("DEBUG", "call.succeeded"), ("WARNING", "call.failed")]
     assert {record.correlation_id for record in caplog.records} == {"log-1"}
 

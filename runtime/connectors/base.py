@@ -211,6 +211,11 @@ class PlatformHttpClient:
         """Names of the stack's layers, outermost first."""
         return self._stack.describe()
 
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls begun and not ended, waiting ones included."""
+        return self._stack.state().calls_in_flight
+
     def policy(self, operation: str = "") -> StackSettings:
         """Settings in force for *operation* now; without it, those of the service at large."""
         return self._policies.of(self.service, operation)

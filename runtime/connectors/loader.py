@@ -200,6 +200,12 @@ class ConnectorBundle:
     mode: Literal["managed", "self_hosted"]
     mode_reason: str = field(default="", compare=False)
     _transports: tuple[ClosableTransport, ...] = field(default=(), repr=False, compare=False)
+    _clients: tuple[PlatformHttpClient, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls begun and not ended, of all services and on all event loops."""
+        return sum(client.calls_in_flight for client in self._clients)
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
@@ -226,18 +232,19 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
     return {
         known.name: tuple(name for name in vars(hints[known.name]) if not name.startswith("_"))
         for known in fields(ConnectorBundle)
-        if known.name not in {"mode", "mode_reason", "_transports"}
+        if known.name not in {"mode", "mode_reason", "_transports", "_clients"}
     }
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
     transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
+    clients: list[PlatformHttpClient] = []
 
     def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
         if wire not in transports:
             transports[wire] = make_transport(wire, SystemClock())
-        return PlatformHttpClient(
+        client = PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,
             service=service,
@@ -245,6 +252,8 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             transport=transports[wire],
             telemetry=config.telemetry,
         )
+        clients.append(client)
+        return client
 
     bundle = ConnectorBundle(
         hosting=ManagedHostingConnector(http("hosting")),
@@ -256,6 +265,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         mode="managed",
         mode_reason=_reason(config),
         _transports=tuple(transports.values()),
+        _clients=tuple(clients),
     )
     for service, operations in services_and_operations().items():
         connector = getattr(bundle, service)
