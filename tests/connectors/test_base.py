@@ -15,8 +15,8 @@ from runtime.testing import Reply, ScriptedUpstream, virtual_time
 
 VISIBLE = "must be a text of visible ASCII characters"
 ABSOLUTE = "must be an absolute http:// or https:// URL"
-CREDENTIALS = "must not hold credentials"
-BARE = "must not hold a query or a fragment"
+CREDENTIALS = "must not contain credentials"
+BARE = "must not contain a query or a fragment"
 
 
 @pytest.mark.parametrize(
