@@ -54,8 +54,8 @@ _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
 _CORE_URL = "MOZAIKS_CORE_BASE_URL"
 _READ = (HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL)
 
-# Unlike the logger of the calls, this one has no NullHandler: without a logging configuration Python prints its warnings
-# on stderr. Mocks permit everything, so a program must not get them by mistake without a warning.
+# Unlike the logger of the calls, this one has no NullHandler: without a logging configuration Python prints its
+# warnings on stderr. Mocks permit everything, so a program must not get them by mistake without a warning.
 _log = logging.getLogger("mozaiks.mode")
 
 
