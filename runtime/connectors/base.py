@@ -52,6 +52,7 @@ __all__ = [
     "succeeded",
     "texts_of",
     "unwrap",
+    "without_none",
 ]
 
 _T = TypeVar("_T")
@@ -177,6 +178,11 @@ def texts_of(name: str, values: Any) -> tuple[list[str], str]:
         if not isinstance(value, str):
             return [], f"{name}[{index}]: must be str, got {type(value).__name__}"
     return found, ""
+
+
+def without_none(**fields: Any) -> dict[str, Any]:
+    """Return *fields* without those that are None: the JSON body of a request whose fields are optional."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 class PlatformHttpClient:

@@ -33,6 +33,7 @@ from .base import (
     decoder,
     succeeded,
     texts_of,
+    without_none,
 )
 
 __all__ = [
@@ -248,8 +249,7 @@ _SUBMIT_QUEST_STEP = Endpoint("POST", "/api/discovery/quests/{quest_id}/steps/{s
 
 def _body(request: Any, *names: str) -> tuple[dict[str, Any], str]:
     """Return the fields of *request* that are not None, and the error in them."""
-    fields = {name: getattr(request, name) for name in names}
-    body, problem = {name: value for name, value in fields.items() if value is not None}, ""
+    body, problem = without_none(**{name: getattr(request, name) for name in names}), ""
     if "tags" in body:
         body["tags"], problem = texts_of("request.tags", body["tags"])
     return body, problem

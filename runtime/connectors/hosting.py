@@ -35,6 +35,7 @@ from .base import (
     decoder,
     succeeded,
     unwrap,
+    without_none,
 )
 
 __all__ = [
@@ -344,10 +345,6 @@ _GET_SUBSCRIPTION_SUMMARY = Endpoint(
 # ============================================================================
 
 
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 class ManagedHostingConnector:
     """
     Production connector that calls the real Hosting.API; every method raises `CallError` on failure.
@@ -376,7 +373,7 @@ class ManagedHostingConnector:
         """Create an app; not retried after a lost response, since the platform would create two."""
         return await self._http.call(
             _CREATE_APP,
-            json_body=_given(
+            json_body=without_none(
                 name=request.name,
                 description=request.description,
                 visibility=request.visibility,
@@ -393,7 +390,7 @@ class ManagedHostingConnector:
         result = await self._http.call(
             _UPDATE_APP,
             path_params={"app_id": app_id},
-            json_body=_given(name=request.name, description=request.description, visibility=request.visibility),
+            json_body=without_none(name=request.name, description=request.description, visibility=request.visibility),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -430,7 +427,7 @@ class ManagedHostingConnector:
         return await self._http.call(
             _DEPLOY,
             path_params={"app_id": app_id},
-            json_body=_given(
+            json_body=without_none(
                 build_id=request.build_id if request else None,
                 branch=request.branch if request else None,
                 commit_message=request.commit_message if request else None,

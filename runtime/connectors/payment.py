@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .base import Endpoint, PlatformHttpClient, any_key, decoder, refuse_failure, spelled, succeeded
+from .base import Endpoint, PlatformHttpClient, any_key, decoder, refuse_failure, spelled, succeeded, without_none
 
 __all__ = ["ManagedPaymentConnector", "MockPaymentConnector", "PaymentCheckout", "PaymentConnector", "PaymentStatus"]
 
@@ -169,14 +169,10 @@ class ManagedPaymentConnector:
         correlation_id: str = "",
     ) -> PaymentCheckout:
         """Start a payment of *plan*; never retried, since each attempt starts a session."""
-        body = {"scope": scope, "appId": app_id, "plan": plan, "planId": plan}
         return await self._http.call(
             _CHECKOUT,
             problem=_scope_problem(scope, app_id),
-            json_body={
-                **{name: value for name, value in body.items() if value is not None},
-                "metadata": dict(metadata or {}),
-            },
+            json_body=without_none(scope=scope, appId=app_id, plan=plan, planId=plan, metadata=dict(metadata or {})),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -199,11 +195,10 @@ class ManagedPaymentConnector:
         self, *, scope: str, app_id: str | None = None, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
         """Cancel the caller's subscription of *scope*; an empty response is a success; never retried."""
-        body = {"scope": scope, "appId": app_id}
         return await self._http.call(
             _CANCEL,
             problem=_scope_problem(scope, app_id),
-            json_body={name: value for name, value in body.items() if value is not None},
+            json_body=without_none(scope=scope, appId=app_id),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )

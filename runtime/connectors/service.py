@@ -19,7 +19,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Endpoint, Page, PlatformHttpClient, any_copy, any_key, by_skip, decode_page, decoder, succeeded
+from .base import (
+    Endpoint,
+    Page,
+    PlatformHttpClient,
+    any_copy,
+    any_key,
+    by_skip,
+    decode_page,
+    decoder,
+    succeeded,
+    without_none,
+)
 
 __all__ = [
     "ManagedServiceConnector",
@@ -154,11 +165,10 @@ class ManagedServiceConnector:
         self, item_id: str, request: ServiceItemUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> ServiceItem:
         """Update an existing item; only the fields that are not None are sent."""
-        body = {"name": request.name, "status": request.status}
         return await self._http.call(
             _UPDATE_ITEM,
             path_params={"item_id": item_id},
-            json_body={name: value for name, value in body.items() if value is not None},
+            json_body=without_none(name=request.name, status=request.status),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
