@@ -53,7 +53,7 @@ ROOT = Path(__file__).parent.parent.parent
     ],
 )
 def test_managed_mode_needs_a_switch_and_a_url(no_settings, mode, managed, url, expected):
-    """Either switch is enough; without the URL it is self-hosted."""
+    """Either switch is enough; without the URL the mode is self-hosted."""
     given = {"MOZAIKS_HOSTING_MODE": mode, "MOZAIKS_MANAGED": managed, "MOZAIKS_GATEWAY_BASE_URL": url}
     for name, value in given.items():
         if value is not None:
@@ -78,7 +78,7 @@ WORDS = "must be 1, true, yes, y, on, 0, false, no, n, off or empty"
     ],
 )
 def test_any_other_word_is_an_error(no_settings, caplog, name, value, problem):
-    """A typo must not make everybody an admin; asking for the mode never raises, and logs the problem once."""
+    """A typo must not make every user an admin; `is_managed_mode` never raises, and logs the problem once."""
     no_settings.setenv("MOZAIKS_HOSTING_MODE", "hosted")
     no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
     no_settings.setenv(name, value)
@@ -95,7 +95,7 @@ def test_any_other_word_is_an_error(no_settings, caplog, name, value, problem):
 
 
 def lines(caplog):
-    """What was logged of the mode."""
+    """Return the log records of the mode."""
     return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "mozaiks.mode"]
 
 
@@ -186,7 +186,7 @@ def test_a_mode_that_the_program_chose_says_so(caplog):
 )
 @pytest.mark.parametrize("managed", [False, True])
 def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, managed):
-    """In both modes, once per bundle; and in the reason where mocks answer. Its value is in neither."""
+    """In both modes, once per bundle, and in the reason for self-hosted mode. Its value is in neither."""
     problem = f"{name}: no such setting; did you mean {meant}?"
     if managed:
         no_settings.setenv("MOZAIKS_MANAGED", "1")
@@ -200,7 +200,7 @@ def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, mana
 
 
 def test_the_typo_behind_a_missing_url_is_in_the_reason(no_settings, caplog):
-    """The line that says that mocks answer says what to do about it."""
+    """The warning about self-hosted mode says what to do about it."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")
     no_settings.setenv("MOZAIKS_GATEWAY_BASEURL", URL)
     reason = load_connectors().mode_reason
@@ -259,7 +259,7 @@ OTHERS = [
 
 
 def test_other_programs_names_are_no_typos(no_settings, caplog):
-    """The core has variables of its own under the same prefix."""
+    """The core has other variables with the same prefix."""
     for name in OTHERS:
         no_settings.setenv(name, "1")
     assert load_connectors().mode_reason == NEITHER
@@ -268,7 +268,7 @@ def test_other_programs_names_are_no_typos(no_settings, caplog):
 
 @pytest.mark.parametrize("by", ["variable", "argument"])
 def test_managed_mode_can_be_required(no_settings, caplog, by):
-    """Then mocks are an error at load, with the reason; managed mode loads as ever."""
+    """Mocks are then an error at load, with the reason; managed mode loads as usual."""
     required = {"require_managed": True} if by == "argument" else {}
     place = "require_managed" if by == "argument" else "MOZAIKS_CONNECTORS_REQUIRE_MANAGED"
     if by == "variable":
@@ -326,7 +326,7 @@ def test_the_environments_config_takes_telemetry(recorder):
     ],
 )
 def test_a_program_without_logging_prints_the_warning(no_settings, setting, expected):
-    """Mocks must not come without a line, whatever the host has configured."""
+    """Mocks are never used without a warning, whatever the host has configured."""
     command = [sys.executable, "-c", "from runtime.connectors.loader import load_connectors; load_connectors()"]
     result = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **setting}, capture_output=True, text=True, check=False
@@ -405,7 +405,7 @@ async def test_identity_goes_to_the_core_url(gateway):
     assert [request.path for request in gateway.requests] == ["/api/service/items"]
 
 
-async def test_a_closed_bundle_refuses_calls(gateway):
+async def test_a_closed_bundle_rejects_calls(gateway):
     """With a typed error; closing twice is fine."""
     bundle = load_connectors(ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY))
     await bundle.identity.get_user("user_1")
