@@ -256,7 +256,8 @@ class CircuitBreaker:
             self._state = "half_open"
             self._epoch += 1
             self._probe_until = now + probe_timeout_s  # R34
-            self._watched.clear()
+            self._watched.clear()  # R38: of an older epoch
+            self._unwatched = 0.0  # R38
             watch = self._watch(now, config, cut_timeout_s)  # R34: a probe is watched too
             return self._let_through(Permit(self._epoch, is_probe=True, watch=watch)), before, "half_open"
 
@@ -348,8 +349,6 @@ class CircuitBreaker:
         self._epoch += 1
         self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
         self._window.clear()
-        self._watched.clear()
-        self._unwatched = 0.0
 
 
 class CircuitBreakers:
