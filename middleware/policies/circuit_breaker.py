@@ -397,7 +397,9 @@ class CircuitBreakerMiddleware:
         finally:
             now = self._clock.now()
             slow = now - started > config.slow_share * timeout_s
-            before, after = breaker.record(permit, verdict_of(error), now, config, slow=slow)
+            # R31: a response that a layer of the host made says nothing about the service.
+            verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
+            before, after = breaker.record(permit, verdict, now, config, slow=slow)
             call.circuit_state = breaker.shown_state(config)
             self._tell(call.info, breaker, before, after)
 

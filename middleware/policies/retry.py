@@ -186,7 +186,7 @@ class RetryPolicy:
             if status == 409:  # noqa: PLR2004 # R11: "request in progress", Idempotency-Key draft
                 return keyed
             return repeatable and status in {408, 500, 502, 503, 504}  # R11
-        if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
+        if isinstance(error, RequestNotSentError) and error.request_sent == "no":  # R12: and not by the class alone
             return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
 

@@ -34,7 +34,7 @@ def parse_json(response: PlatformResponse) -> Any:
 
 
 class DecodeMiddleware:
-    """Parses the JSON and applies the operation's `decode`."""
+    """Parses the JSON and applies the operation's `decode`; a response that has `data` already passes as it is."""
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
@@ -44,6 +44,8 @@ class DecodeMiddleware:
             DecodeError: The body is not JSON, or `decode` refused the document.
         """
         response = await call_next(request)
+        if response.data is not None:
+            return response
         document = parse_json(response)
         if request.decode is None:
             response.data = document

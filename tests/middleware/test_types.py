@@ -110,6 +110,7 @@ def test_what_is_left_out_says_nothing():
         "stop_reason": "",
         "circuit_state": "",
         "already_deleted": False,
+        "layer_state": None,
     }
     attempt = Attempt()
     assert (attempt.delay_s, attempt.is_hedge, attempt.request_sent, attempt.timeout_s) == (0.0, False, "no", None)
