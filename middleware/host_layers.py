@@ -137,7 +137,7 @@ class HostLayerMiddleware:
         sent = _sent(request, per_attempt=self._per_attempt)
         failed.request_sent = max(failed.request_sent, sent, key=_SENT.index)  # R12: the layer may not know
         _unchain(failed)
-        raise failed  # outside the handler: chained, a third-party exception would keep what it holds reachable
+        raise failed  # outside the handler: a chained third-party exception would keep the request reachable
 
     def _checked(self, request: PlatformRequest, response: Any, *, passed: bool) -> PlatformResponse:
         """
@@ -219,7 +219,7 @@ def _header_problem(headers: Mapping[Any, Any]) -> str:
 
 
 def _unchain(error: CallError) -> None:
-    """Drop third-party exceptions that *error* is chained to: they may hold the request and so the credentials."""
+    """Drop third-party exceptions that *error* is chained to: they may refer to the request, and so to the credentials."""
     for link in ("__cause__", "__context__"):
         if not isinstance(getattr(error, link), CallError):
             setattr(error, link, None)
