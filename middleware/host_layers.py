@@ -219,7 +219,7 @@ def _header_problem(headers: Mapping[Any, Any]) -> str:
 
 
 def _unchain(error: CallError) -> None:
-    """Drop third-party exceptions that *error* is chained to: they may refer to the request, and so to the credentials."""
+    """Drop third-party exceptions that *error* is chained to: they may refer to the request and its credentials."""
     for link in ("__cause__", "__context__"):
         if not isinstance(getattr(error, link), CallError):
             setattr(error, link, None)

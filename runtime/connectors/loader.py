@@ -325,8 +325,8 @@ def load_connectors(
 
     Loading from the environment is cheap and gives the same bundle for the same settings; what
     `ConnectorConfig.from_env` logs, it logs once per bundle. Loading from a config gives a new bundle, which the caller
-    closes. With *process_wide* every other caller in the process gets it from `load_connectors()` and `get_connectors()`,
-    until it is closed or `reset_connectors` is called; so there is one circuit breaker per service.
+    closes. With *process_wide* every other caller in the process gets it too, by `load_connectors()` and
+    `get_connectors()`, until it is closed or `reset_connectors` is called: one circuit breaker per service.
 
     Args:
         config: What to load instead of what the environment asks for.
