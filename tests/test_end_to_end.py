@@ -14,10 +14,12 @@ from middleware import (
     ConfigError,
     DeadlineExceededError,
     DecodeError,
+    HostLayers,
     InternalError,
     InvalidArgumentError,
     NotFoundError,
     PlatformError,
+    PlatformResponse,
     RequestNotSentError,
     ResponseLostError,
     ServerError,
@@ -631,3 +633,25 @@ async def test_connections_are_reused(make_client, gateway):
     for _ in range(20):
         await client.get("/api/service/items")
     assert gateway.connections_opened == 1
+
+
+async def test_layers_of_the_hosts_own_run_around_the_call_and_around_each_attempt(gateway, clock):
+    """R1: on a real connection, a retried call: one for the call, one for each attempt; a response of their own too."""
+    gateway.script(Fault(kind="status", status=503))
+    seen = []
+
+    async def at_call(request, call_next):
+        seen.append("call")
+        response = await call_next(request)
+        return response if response.data else PlatformResponse(status=200, body=b'{"items": ["made up"]}')
+
+    async def at_attempt(request, call_next):
+        seen.append("attempt")
+        request.headers["x-attempted"] = str(len(seen))
+        return await call_next(request)
+
+    own = HostLayers(call=[at_call], attempt=[at_attempt])
+    async with PlatformHttpClient(gateway.url, gateway.api_key, clock=clock, middleware=own) as client:
+        assert await client.get("/api/service/things", decode=lambda document: document["items"]) == ["made up"]
+    assert seen == ["call", "attempt", "attempt"]
+    assert [dict(request.headers)["x-attempted"] for request in gateway.requests] == ["2", "3"]

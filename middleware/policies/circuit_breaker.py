@@ -500,7 +500,8 @@ class CircuitBreakerMiddleware:
 
         def end(error: BaseException | None) -> None:
             now = self._clock.now()
-            verdict = verdict_of(error)
+            # R31: a response that a layer of the host made says nothing about the service.
+            verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
             if isinstance(error, asyncio.CancelledError) and call.is_over(now):
                 verdict = "cut"  # R31
             slow = now - started > config.slow_share * timeout_s

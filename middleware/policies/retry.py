@@ -203,7 +203,7 @@ class RetryPolicy:
             if error.is_throttled and config.repeat_writes_after_503:
                 return True  # R11: who set it knows that this service's 503 comes before any work
             return repeatable and status in {408, 500, 502, 503, 504}  # R11
-        if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
+        if isinstance(error, RequestNotSentError) and error.request_sent == "no":  # R12: and not by the class alone
             return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
 
