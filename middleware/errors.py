@@ -577,6 +577,14 @@ def codes_table() -> str:
     return "\n".join(lines)
 
 
+def internal_error(error: Exception, request_sent: RequestSent, *, where: str = "") -> InternalError:
+    """Make the `InternalError` for a third-party *error*: its class, *where*, the lines it passed; never its text."""
+    frames = traceback.walk_tb(error.__traceback__)
+    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
+    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "")
+    return InternalError(reason, origin=origin, request_sent=request_sent)
+
+
 def clear_traceback_locals(error: BaseException) -> None:
     """
     Clear the local variables of the ended frames that the traceback of *error* refers to.

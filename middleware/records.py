@@ -73,6 +73,7 @@ class CallInfo:
         idempotent: Whether making the call again is harmless (RFC 9110 section 9.2.2, or declared by the connector). An
             idempotency key makes attempts of one call repeatable, not the call: the next one has a key of its own.
         correlation_id: Id sent on every attempt.
+        base_url: URL of the service; the request's target is appended to it.
     """
 
     service: str
@@ -81,6 +82,7 @@ class CallInfo:
     route: str
     idempotent: bool
     correlation_id: str
+    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from middleware.transports.registry import TransportSettings
 
 from .clock import Clock
 from .events import FanOut, Listener
+from .host_layers import HostLayerMiddleware, HostLayers
 from .policies.watched_attempts import WatchedAttempts
 from .settings import Settings
 from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
@@ -152,8 +153,8 @@ class Stack:
     close: Callable[[], None]
 
     def describe(self) -> list[str]:
-        """Names of the layers, outermost first."""
-        return [type(layer).__name__ for layer in self.layers]
+        """Names of the layers, outermost first: of their classes, and of the host's own functions."""
+        return [layer.name if isinstance(layer, HostLayerMiddleware) else type(layer).__name__ for layer in self.layers]
 
 
 def compose(layers: Sequence[Middleware], terminal: Handler) -> Handler:
@@ -177,8 +178,8 @@ def build_stack(
     *,
     service: str,
     base_url: str,
-    api_key: str | None,
     policies: SettingsSource,
+    middleware: HostLayers,
     transport: Transport,
     clock: Clock,
     random: Random,
@@ -218,6 +219,11 @@ def build_stack(
         DeadlineMiddleware(clock, emit),  # bounds queueing, backoff and attempts together
         call_cap,  # above the retry: counts calls in backoff; inside the span: a rejection is traced and logged
         EncodeMiddleware(),  # above the retry: same bytes and same key for every attempt
+        # Once per call and not per attempt; after the encoding, so that a cache or a quota sees checked arguments and
+        # the target; inside the span and the deadline, so that both cover the host's own work. Around them a response
+        # that one of them makes is decoded as the platform's are.
+        *([DecodeMiddleware()] if middleware.call else []),
+        *[HostLayerMiddleware(layer, per_attempt=False) for layer in middleware.call],
         retry,  # the layers below run once per attempt
         HedgingMiddleware(clock, emit, hedge_rejection),  # inside the retry, which sees one result per round
         bulkhead,  # inside the retry: a call in backoff has no permit
@@ -226,8 +232,10 @@ def build_stack(
         AttemptTracingMiddleware(tracer, base_url),  # one CLIENT span per attempt that is really sent
         AttemptRecordMiddleware(clock, emit),  # one record of the timeline; inside the span, as above
         AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding
-        AuthMiddleware(api_key),  # per attempt: a credential may be rotated during backoff
+        AuthMiddleware(),  # per attempt: a credential may be rotated during backoff
         DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded fails it
+        # Innermost: a signature covers what goes on the wire, credentials included, anew for each attempt.
+        *[HostLayerMiddleware(layer, per_attempt=True) for layer in middleware.attempt],
     ]
 
     def terminal(request: PlatformRequest) -> Awaitable[PlatformResponse]:

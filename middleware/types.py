@@ -9,7 +9,7 @@ The one interface of a layer is `async (request, call_next) -> response`: call `
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from .records import AttemptRecord, CallInfo, Outcome, RequestSent, StopReason, most
 from .settings import Settings
@@ -20,6 +20,7 @@ __all__ = [
     "TIME_LEFT_HEADER",
     "Attempt",
     "Call",
+    "CallState",
     "Handler",
     "Middleware",
     "PlatformRequest",
@@ -41,6 +42,7 @@ KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 _ROUNDING_S = 1e-6
 
 _S = TypeVar("_S", bound=Settings)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Attempt:
         on_late_end: Set for a watched attempt, which goes on when the deadline ends its call: called when it ends, with
             its error or with None for a success.
         goes_on: The call has ended, and this attempt goes on.
+        is_short_circuited: A layer of the host made the response, so it says nothing about the service.
     """
 
     delay_s: float = 0.0
@@ -90,6 +93,7 @@ class Attempt:
     on_start: Callable[[], None] | None = None
     on_late_end: Callable[[BaseException | None], None] | None = None
     goes_on: bool = False
+    is_short_circuited: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -112,6 +116,7 @@ class Call:
         circuit_state: State of the circuit breaker when it was last checked.
         already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
+        layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
     """
 
     info: CallInfo
@@ -128,6 +133,7 @@ class Call:
     circuit_state: str = ""
     already_deleted: bool = False
     keyed: bool = False
+    layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
 
     def settings(self, kind: type[_S]) -> _S:
         """Return the settings of one policy in force for this call; its defaults where nothing is set."""
@@ -158,6 +164,37 @@ class Call:
         )
 
 
+class CallState(Generic[_T]):
+    """
+    A layer's own state of each call: made when the call's layers first ask for it, dropped with the call.
+
+    Made once per layer, as a `contextvars.ContextVar` is. Attempts of one call share the value, calls never do.
+
+        class Timing:
+            def __init__(self) -> None:
+                self._starts = CallState[list[float]](list)
+
+            async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+                self._starts.of(request.call).append(time.monotonic())
+                return await call_next(request)
+
+    Args:
+        make: Makes the value of a call.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+
+    def of(self, call: Call) -> _T:
+        """Return the value of *call*."""
+        if call.layer_state is None:
+            call.layer_state = {}
+        if self not in call.layer_state:
+            call.layer_state[self] = self._make()
+        value: _T = call.layer_state[self]
+        return value
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class PlatformRequest:
     """
@@ -172,6 +209,7 @@ class PlatformRequest:
         params: Query values; None values are left out, lists repeat the key.
         json_body: JSON-ready body; None sends none.
         user_jwt: The caller's token, sent as Bearer.
+        app_key: The application's key, sent as X-Mozaiks-App-Key.
         decode: Converts the parsed document to the result; runs inside the attempt.
         problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
@@ -189,6 +227,7 @@ class PlatformRequest:
     params: Mapping[str, Any] | None = field(default=None, repr=False)
     json_body: Any = field(default=None, repr=False)
     user_jwt: str | None = field(default=None, repr=False)
+    app_key: str | None = field(default=None, repr=False)
     decode: Callable[[Any], Any] | None = field(default=None, repr=False)
     problem: str = ""
     target: str = field(default="", repr=False)
@@ -212,6 +251,7 @@ class PlatformRequest:
             params=self.params,
             json_body=self.json_body,
             user_jwt=self.user_jwt,
+            app_key=self.app_key,
             decode=self.decode,
             problem=self.problem,
             target=self.target,
@@ -230,13 +270,14 @@ class PlatformResponse:
         status: HTTP status, 200-299.
         headers: Response headers, names in lower case; repeated ones joined by a comma.
         body: Decompressed body.
-        data: The decoded result: what `decode` made of the JSON, or the JSON itself; `{}` for an empty body.
+        data: The decoded result: what `decode` made of the JSON, or the JSON itself; `{}` for an empty body. None until
+            then: a layer that makes a response of its own gives `body`, and the stack decodes it.
         correlation_id: Id that the server echoed, else the one that was sent.
         outcome: Record of the whole call; set by the outermost layer.
     """
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     data: Any = field(default=None, repr=False)
     correlation_id: str = ""
@@ -252,9 +293,9 @@ Handler: TypeAlias = Callable[[PlatformRequest], Awaitable[PlatformResponse]]
 
 
 class Middleware(Protocol):
-    """One layer of the stack."""
+    """One layer of the stack: a function or an object, safe for concurrent calls."""
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    async def __call__(self, request: PlatformRequest, call_next: Handler, /) -> PlatformResponse:
         """Handle *request*, with `call_next` as the rest of the stack."""
         ...
 

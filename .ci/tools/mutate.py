@@ -49,7 +49,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("middleware", "runtime")
 SCORED = [
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "middleware").glob("*.py")),
-    *("runtime/settings/sources.py", *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "page"))),
+    *(
+        "runtime/settings/sources.py",
+        *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "endpoint", "page")),
+    ),
 ]
 WHOLE = {f"middleware/{name}.py" for name in ("auth", "circuit_breaker", "errors", "redaction", "retry")}
 """Modules of which every change must be noticed; for the others `SHARE`."""

@@ -258,7 +258,8 @@ class CircuitBreaker:
             self._state = "half_open"
             self._epoch += 1
             self._probe_until = now + probe_timeout_s  # R34
-            self._watched.clear()
+            self._watched.clear()  # R38: of an older epoch
+            self._unwatched = 0.0  # R38
             watch = self._watch(now, config, watch_timeout_s)  # R34: a probe is watched too
             return self._issue(Permit(self._epoch, is_probe=True, watch=watch)), before, "half_open"
 
@@ -350,8 +351,6 @@ class CircuitBreaker:
         self._epoch += 1
         self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
         self._window.clear()
-        self._watched.clear()
-        self._unwatched = 0.0
 
 
 class CircuitBreakers:
@@ -500,7 +499,8 @@ class CircuitBreakerMiddleware:
 
         def end(error: BaseException | None) -> None:
             now = self._clock.now()
-            verdict = verdict_of(error)
+            # R31: a response that a layer of the host made says nothing about the service.
+            verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
             if isinstance(error, asyncio.CancelledError) and call.is_over(now):
                 verdict = "deadline"  # R31
             slow = now - started > config.slow_share * timeout_s

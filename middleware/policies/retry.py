@@ -110,7 +110,7 @@ class RetryPolicy:
             if rule.throttled and config.repeat_writes_after_503:
                 return True  # R11: the setting says that this service's 503 comes before any work
             return {"any": True, "repeatable": repeatable, "keyed": keyed, "never": False}[rule.repeat]  # R11
-        if isinstance(error, RequestNotSentError):  # R12: by what was sent, not by the exception's name
+        if isinstance(error, RequestNotSentError) and error.request_sent == "no":  # R12: and not by the class alone
             return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from middleware._internal.cancellation import pending_cancels
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.types import PlatformRequest, PlatformResponse
@@ -47,26 +48,28 @@ class WatchedAttempts:
         """
         task = asyncio.get_running_loop().create_task(attempt)
         task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - a loop may be closed before it ends
-        tasks = self._tasks.get()
+        tasks, before = self._tasks.get(), pending_cancels()
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         try:
-            await asyncio.wait((task,))
+            try:
+                await asyncio.wait((task,))
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and self._may_go_on(request, pending_cancels() - before):
+                    request.attempt.goes_on = True  # R38
+                    # In a new context: the span of the attempt, which is in this one, has ended by then.
+                    task.add_done_callback(lambda ended: on_late_end(_error_of(ended)), context=Context())
+                else:
+                    await _end(task)
+                    attempt.close()  # a task that was cancelled before its first step may not have done it
+                raise
             return task.result()
-        except asyncio.CancelledError:
-            if self._may_go_on(request):
-                request.attempt.goes_on = True  # R38
-                # In a new context: the span of the attempt, which is in this one, has ended by then.
-                task.add_done_callback(lambda ended: on_late_end(_error_of(ended)), context=Context())
-            else:
-                await _end(task)
-            raise
         finally:
             del task  # its exception's traceback refers to this frame: a cycle that would keep the request alive
 
-    def _may_go_on(self, request: PlatformRequest) -> bool:
-        if not request.call.is_over(self._clock.now()):
-            return False  # R42: its caller has cancelled it, or a hedge has won
+    def _may_go_on(self, request: PlatformRequest, cancels: int) -> bool:
+        if cancels > 1 or not request.call.is_over(self._clock.now()):
+            return False  # R42: its caller cancelled it, also at the moment of the deadline, or a hedge won
         # R38: the caller's error says "not sent", so it must not be sent later, unless it changes nothing.
         return request.attempt.request_sent != "no" or request.method in _SAFE_METHODS
 

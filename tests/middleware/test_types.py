@@ -111,6 +111,7 @@ def test_what_is_left_out_says_nothing():
         "circuit_state": "",
         "already_deleted": False,
         "keyed": False,
+        "layer_state": None,
     }
     attempt = Attempt()
     assert (attempt.delay_s, attempt.is_hedge, attempt.request_sent, attempt.timeout_s) == (0.0, False, "no", None)

@@ -677,6 +677,34 @@ def test_a_watched_success_speaks_for_the_others_too():
     assert breaker.machine._totals(8.0, breaker.config) == (10, 0, 10)
 
 
+def test_each_attempt_that_ended_unwatched_counts_once():
+    """R38: the second watched attempt represents those that the first one does not."""
+    breaker = Breaker(min_calls=2)
+    watched = [breaker.acquire(0.0, 10.0) for _ in range(2)]
+    for permit in watched:
+        breaker.end_by_deadline(permit)
+    for _ in range(20):
+        breaker.end_by_deadline(breaker.acquire(0.0, 10.0), 2.0)
+    for permit in watched:
+        breaker.record(permit, "success", 8.0)
+    assert breaker.machine._totals(8.0, breaker.config) == (22, 0, 0)
+
+
+def test_those_ended_before_it_opened_do_not_count_after_it_closed():
+    """R35, R38: neither they nor those that were watched."""
+    breaker = Breaker(min_calls=1)
+    watched = breaker.acquire(0.0, 10.0)
+    breaker.end_by_deadline(watched)
+    breaker.end_by_deadline(breaker.acquire(0.0, 10.0), 2.0)
+    breaker.play("failure", 2.0)
+    breaker.play("success", 7.0)
+    late = breaker.acquire(7.0, 10.0)
+    breaker.end_by_deadline(late)
+    breaker.record(watched, "success", 8.0)
+    breaker.record(late, "success", 9.0)
+    assert breaker.machine._totals(9.0, breaker.config) == (1, 0, 0)
+
+
 def test_what_ends_unwatched_counts_nowhere_where_none_is_watched_beyond_its_call():
     """R31, R38: neither now nor later."""
     breaker = Breaker(min_calls=1)
@@ -896,3 +924,27 @@ async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, s
             calls.create_task(call(number))
             await asyncio.sleep(1 / per_second)
     assert events == []
+
+
+async def test_the_layer_knows_what_the_deadline_has_cut():
+    """R31, R38: one that goes on speaks for one that does not; for one whose caller went away it does not."""
+    clock = FakeClock()
+    layer, breakers = a_layer(clock)
+    config = CircuitBreakerSettings(min_calls=1, failure_ratio=1)
+
+    async def goes_on(request):
+        clock.time = 2.0
+        request.attempt.goes_on = True
+        raise asyncio.CancelledError
+
+    request = a_request(deadline_at=2.0, settings=[config])
+    for made, rest in (
+        (request, goes_on),
+        (a_request(deadline_at=2.0, settings=[config]), Upstream(asyncio.CancelledError())),
+        (a_request(deadline_at=2.1, settings=[config]), Upstream(asyncio.CancelledError())),
+    ):
+        layer._breakers.all()[0]._next_scout_at = 0.0
+        with pytest.raises(asyncio.CancelledError):
+            await layer(made, rest)
+    request.attempt.on_late_end(None)
+    assert breakers.all()[0]._totals(2.0, config) == (2, 0, 0)

@@ -115,6 +115,19 @@ async def test_a_write_that_was_not_sent_in_time_is_never_sent(method, sent, sta
     late.watched.close()
 
 
+async def test_a_caller_who_goes_in_the_moment_of_the_deadline_is_gone():
+    """R42: two cancels, the deadline's and the caller's."""
+    late = Late()
+    caller = late.start()
+    await asyncio.sleep(0.001)
+    late.clock.time = 2.0
+    caller.cancel()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert late.state == "cleaned up"
+
+
 async def test_an_error_in_the_moment_of_the_cancel_is_not_complained_of(caplog):
     """R42: asyncio logs errors that are never looked at."""
     late = Late(over_at=100.0)
