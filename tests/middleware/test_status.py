@@ -24,6 +24,35 @@ def test_a_row_does_not_contradict_itself(rule):
     assert not (rule.not_processed and rule.ambiguous)
 
 
+KNOWN = {
+    # status: class, which requests may be sent again, was it applied, what the breaker counts
+    400: ("InvalidRequestError", "never", "no", "success"),
+    401: ("AuthenticationError", "never", "no", "success"),
+    403: ("PermissionDeniedError", "never", "no", "success"),
+    404: ("NotFoundError", "never", "no", "success"),
+    408: ("StatusError", "repeatable", "maybe", "neutral"),
+    409: ("ConflictError", "keyed", "no", "success"),
+    410: ("NotFoundError", "never", "no", "success"),
+    422: ("InvalidRequestError", "never", "no", "success"),
+    429: ("RateLimitedError", "any", "no", "neutral"),
+    500: ("ServerError", "repeatable", "maybe", "failure"),
+    501: ("ServerError", "never", "maybe", "success"),
+    502: ("ServerError", "repeatable", "maybe", "failure"),
+    503: ("ServerError", "repeatable", "maybe", "failure"),
+    504: ("ServerError", "repeatable", "maybe", "failure"),
+    505: ("ServerError", "never", "maybe", "success"),
+}
+
+
+@pytest.mark.parametrize("code", KNOWN)
+def test_the_rows_are_those_of_the_rules(code):
+    """R11, R13, R31, R52: the tables of docs/resilience.md, status by status; only 429 throttles by itself."""
+    rule, error = status_rule(code), status_error(code, Problem())
+    assert (rule.error, rule.repeat, error.attempt_applied, rule.verdict) == KNOWN[code]
+    assert (rule.throttled, rule.arrived_whole) == (code == 429, code != 408)
+    assert {known for known, header in status._RULES if not header} == set(KNOWN)
+
+
 @pytest.mark.parametrize(
     ("code", "rule"),
     [
@@ -48,16 +77,10 @@ def test_a_status_without_a_row_has_the_meaning_of_its_hundred(code, rule):
 
 def test_headers_select_a_row_of_their_own():
     """R11: of 503; `x-envoy-overloaded` wins over Retry-After, and no other status has such rows."""
-    plain, after, overloaded = (
-        status_rule(503),
-        status_rule(503, has_retry_after=True),
-        status_rule(503, is_overloaded=True),
-    )
-    assert [(rule.repeat, rule.throttled, rule.ambiguous) for rule in (plain, after, overloaded)] == [
-        ("repeatable", False, True),
-        ("repeatable", True, True),
-        ("any", True, False),
-    ]
+    after, overloaded = status_rule(503, has_retry_after=True), status_rule(503, is_overloaded=True)
+    failure = {"error": "ServerError", "throttled": True, "verdict": "failure"}
+    assert after == StatusRule(repeat="repeatable", ambiguous=True, **failure)
+    assert overloaded == StatusRule(repeat="any", **failure)
     assert status_rule(503, has_retry_after=True, is_overloaded=True) is overloaded
     for code in [*range(100, 503), *range(504, 700)]:
         assert status_rule(code, has_retry_after=True, is_overloaded=True) is status_rule(code)
