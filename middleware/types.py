@@ -1,8 +1,8 @@
 """
-What travels through the stack: one request down, one response up, and the call's own record beside them.
+Core types: request, response, the state of a call and of an attempt, and the protocols of layers and transports.
 
-The one interface of a layer is `async (request, call_next) -> response`: call `call_next` zero times (refuse), once
-(observe) or many times (retry); never keep it. A layer instance serves concurrent calls, so per-call state lives in
+The one interface of a layer is `async (request, call_next) -> response`: call `call_next` zero times (reject), once
+(observe) or many times (retry); never store it. A layer instance serves concurrent calls, so per-call state lives in
 `request.call` and nowhere else.
 """
 
@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 IDEMPOTENCY_HEADER = "idempotency-key"
-"""Set above the retry where the service honours it; a request that carries it may be repeated."""
+"""Set above the retry where the service honours it; a request that has it may be repeated."""
 
 TIME_LEFT_HEADER = "x-request-timeout-ms"
-"""Milliseconds that a request is waited for; sent with `announce`, read from the core's callers."""
+"""Milliseconds for which the client waits; sent with `attempt.announce`, read from incoming requests."""
 
 KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 """Methods that carry an idempotency key where the service honours one."""
@@ -48,14 +48,14 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
     """
-    What one service's stack holds at a moment; read by whoever asks, kept by nobody.
+    State of one service's stack at one moment, for metrics and health checks.
 
     Attributes:
-        calls_in_flight: Calls begun and not ended, waiting ones included.
-        attempts_in_flight: Attempts that hold a permit of the bulkhead, all event loops together.
-        attempts_queued: Attempts that wait for one.
+        calls_in_flight: Calls that have started and not ended, waiting ones included.
+        attempts_in_flight: Attempts with a permit of the bulkhead, all event loops together.
+        attempts_queued: Attempts that wait for a permit.
         breakers: State of each circuit breaker by its name.
-        budget_balance: Retries that may still be decided; None when the budget is off.
+        budget_balance: Retries that the budget still allows; None when it is off.
     """
 
     calls_in_flight: int
@@ -68,19 +68,19 @@ class StackState:
 @dataclass(slots=True, kw_only=True, eq=False)
 class Attempt:
     """
-    State of one try, which concurrent tries of one call do not share.
+    State of one attempt; concurrent attempts of one call do not share it.
 
     Attributes:
         delay_s: Backoff slept before it.
-        is_hedge: Started beside a try still in flight; it never queues.
-        request_sent: How far it got; the transport keeps it current.
-        status: HTTP status, set by the transport as soon as the head of a response came, whatever becomes of the body.
-        timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
-        ends_at: Clock reading at which its own timeout or the call's deadline ends it, whichever comes first.
-        on_start: Called once it is let through by all guards and begins; a refused try never begins.
-        on_late_end: Set for a try that is watched: it goes on when the deadline of its call ends the call, and this is
-            called with its error then, None for a success.
-        goes_on: The call has ended, and the try has not.
+        is_hedge: Started while another attempt is in flight; it never queues.
+        request_sent: Whether the server got it; the transport keeps it current.
+        status: HTTP status, set by the transport once the head of a response is read, whether or not the body follows.
+        timeout_s: The attempt timeout, for the transport's own timeouts, a backstop; None means no limit.
+        ends_at: Clock reading at which the attempt timeout or the call's deadline ends it, whichever comes first.
+        on_start: Called when all guards have let it through and it starts; a rejected attempt never starts.
+        on_late_end: Set for a watched attempt, which goes on when the deadline ends its call: called when it ends, with
+            its error or with None for a success.
+        goes_on: The call has ended, and this attempt goes on.
         is_short_circuited: A layer of the host made the response, so it says nothing about the service.
     """
 
@@ -104,30 +104,30 @@ class Call:
     Attributes:
         info: What the call is.
         started_at: Clock reading at the start.
-        policy: Settings in force for this call, by their class: one snapshot, whatever is reloaded meanwhile.
+        snapshot: Settings in force for this call, by their class; a reload does not change them.
         correlation_id_replaced: True when the caller's own id could not be sent.
-        deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
-        max_attempts: Tries that the call may make, hedges included.
+        deadline_s: Deadline asked for by the caller in seconds; it can only shorten the configured one.
+        max_attempts: Attempts that the call may make, hedges included.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
-        tries: Tries decided so far, hedges included; some may still wait for a permit.
-        attempts: Tries begun on the wire so far.
-        timeline: Records of the tries that ended.
+        attempts_scheduled: Attempts decided so far, hedges included; some may still wait for a permit.
+        attempts_sent: Attempts started on the wire so far.
+        timeline: Records of the attempts that have ended.
         stop_reason: Why no further attempt is made; set by the retry layer.
-        circuit_state: State of the breaker when it was last asked.
+        circuit_state: State of the circuit breaker when it was last checked.
         already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
-        keyed: Its attempts carry an idempotency key that the service honours; set by the encoding layer.
-        layer_state: What layers of the host keep for this call, by their `CallState`; None until one keeps something.
+        keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
+        layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
     """
 
     info: CallInfo
     started_at: float
-    policy: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    snapshot: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int = 1
     deadline_at: float = float("inf")
-    tries: int = 0
-    attempts: int = 0
+    attempts_scheduled: int = 0
+    attempts_sent: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
     stop_reason: StopReason = ""
     circuit_state: str = ""
@@ -136,12 +136,12 @@ class Call:
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
 
     def settings(self, kind: type[_S]) -> _S:
-        """Settings of one policy in force for this call; its defaults where nothing is set."""
-        found = self.policy.get(kind)
+        """Return the settings of one policy in force for this call; its defaults where nothing is set."""
+        found = self.snapshot.get(kind)
         return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
 
     def is_over(self, now: float) -> bool:
-        """Has the deadline passed? A timer may fire a rounding error before its time."""
+        """Return whether the deadline has passed; a timer may fire early by a rounding error."""
         return now >= self.deadline_at - _ROUNDING_S
 
     @property
@@ -150,10 +150,10 @@ class Call:
         return most(record.request_sent for record in self.timeline)
 
     def outcome(self, now: float) -> Outcome:
-        """Freeze the record of this call as it stands at clock reading *now*."""
+        """Return the record of this call at clock reading *now*."""
         return Outcome(
             call=self.info,
-            attempts=self.attempts,
+            attempts=self.attempts_sent,
             elapsed_s=max(0.0, now - self.started_at),
             timeline=tuple(self.timeline),
             stop_reason=self.stop_reason,
@@ -198,11 +198,11 @@ class CallState(Generic[_T]):
 @dataclass(slots=True, kw_only=True, eq=False)
 class PlatformRequest:
     """
-    One request on its way down. Layers set what is theirs in place; the retry makes a copy for each attempt.
+    One request on its way to the transport. Each layer sets its own fields; the retry makes a copy for each attempt.
 
     Attributes:
         call: The call this request belongs to.
-        attempt: The try this request is; above the retry, one that is never sent.
+        attempt: State of the attempt; above the retry a placeholder that is never sent.
         method: HTTP method, upper case.
         path: Path template, or a path filled by hand.
         path_params: Values for the template's placeholders.
@@ -210,7 +210,7 @@ class PlatformRequest:
         json_body: JSON-ready body; None sends none.
         user_jwt: The caller's token, sent as Bearer.
         app_key: The application's key, sent as X-Mozaiks-App-Key.
-        decode: Turns the parsed document into the result; runs inside the attempt.
+        decode: Converts the parsed document to the result; runs inside the attempt.
         problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
@@ -237,11 +237,11 @@ class PlatformRequest:
 
     @property
     def is_repeatable(self) -> bool:
-        """May this request be sent again: is it idempotent, or does it carry a key that the service honours?"""
+        """True when the request may be sent again: it is idempotent, or has a key that the service honours."""
         return self.call.info.idempotent or IDEMPOTENCY_HEADER in self.headers  # R11
 
     def for_attempt(self, attempt: Attempt) -> "PlatformRequest":
-        """Copy for one try, with headers of its own."""
+        """Return a copy for one attempt, with its own headers."""
         return PlatformRequest(
             call=self.call,
             attempt=attempt,
@@ -264,7 +264,7 @@ class PlatformRequest:
 @dataclass(slots=True, kw_only=True)
 class PlatformResponse:
     """
-    A 2xx answer.
+    A 2xx response.
 
     Attributes:
         status: HTTP status, 200-299.
@@ -272,7 +272,7 @@ class PlatformResponse:
         body: Decompressed body.
         data: The decoded result: what `decode` made of the JSON, or the JSON itself; `{}` for an empty body. None until
             then: a layer that makes a response of its own gives `body`, and the stack decodes it.
-        correlation_id: Id the server echoed, else the one that was sent.
+        correlation_id: Id that the server echoed, else the one that was sent.
         outcome: Record of the whole call; set by the outermost layer.
     """
 
@@ -301,19 +301,19 @@ class Middleware(Protocol):
 
 
 class Transport(Protocol):
-    """The terminal of the stack: one attempt on the wire."""
+    """The end of the stack: sends one attempt on the wire."""
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
-        Send *request* to *url* once and read the whole answer.
+        Send *request* to *url* once and read the whole response.
 
-        Keeps `request.attempt.request_sent` current, and sets `request.attempt.status` once a response's head came.
+        Keeps `request.attempt.request_sent` current, and sets `request.attempt.status` once a response head is read.
 
-        The headers of every response, whatever its status, go to `request.check_head` before the body is read; where
-        that raises, the connection is aborted.
+        The headers of every response, whatever its status, are passed to `request.check_head` before the body is read;
+        when that raises, the connection is aborted.
 
         Raises:
-            CallError: Any failure, translated, with the phase it happened in.
+            CallError: Any failure, translated, with the phase in which it happened.
         """
         ...
 

@@ -90,8 +90,8 @@ class AttemptRecordMiddleware:
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Emit `AttemptStarted`, then `AttemptFinished` whatever happens in between."""
         call, attempt = request.call, request.attempt
-        call.attempts += 1
-        number, started = call.attempts, self._clock.now()
+        call.attempts_sent += 1
+        number, started = call.attempts_sent, self._clock.now()
         request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
         if attempt.on_start is not None:
             attempt.on_start()

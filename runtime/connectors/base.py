@@ -402,7 +402,7 @@ class PlatformHttpClient:
         call = Call(
             info=info,
             started_at=now,
-            policy=policy.by_type,  # R61: one snapshot for the whole call
+            snapshot=policy.by_type,  # R61: one snapshot for the whole call
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
