@@ -23,7 +23,7 @@ MOVED = {
     "middleware.deadline": "middleware.policies.deadline",
     "middleware.decode": "middleware.request.decode",
     "middleware.encode": "middleware.request.encode",
-    "middleware.exchange": "middleware.transports.exchange",
+    "middleware.exchange": "middleware.transports.response_reader",
     "middleware.header_value": "middleware.request.header_values",
     "middleware.hedging": "middleware.policies.hedging",
     "middleware.httpx_transport": "middleware.transports.httpx_transport",
@@ -68,7 +68,7 @@ RENAMED = {
         "PolicySource": "SettingsSource",
         "StackConfig": "StackSettings",
     },
-    "middleware.transports.exchange": {"TransportConfig": "TransportSettings"},
+    "middleware.transports.response_reader": {"TransportConfig": "TransportSettings"},
     "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }

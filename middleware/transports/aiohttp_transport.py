@@ -23,7 +23,7 @@ from middleware.clock import Clock
 from middleware.errors import CallError, ClientClosedError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
-from .exchange import (
+from .response_reader import (
     MAX_IDLE_FOR_UNSAFE_S,
     Received,
     TlsContext,

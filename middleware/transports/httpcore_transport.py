@@ -21,7 +21,7 @@ from middleware.clock import Clock
 from middleware.errors import ClientClosedError, RequestNotSentError
 from middleware.types import PlatformRequest, PlatformResponse
 
-from .exchange import (
+from .response_reader import (
     BODY_METHODS,
     MAX_IDLE_FOR_UNSAFE_S,
     Received,

@@ -12,7 +12,7 @@ from middleware.clock import Clock
 from middleware.errors import ClientClosedError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
-from .exchange import TransportSettings, answer, failure, receive, wire_headers
+from .response_reader import TransportSettings, answer, failure, receive, wire_headers
 
 __all__ = ["HttpxTransport"]
 

@@ -8,7 +8,7 @@ from middleware.clock import Clock
 from middleware.errors import ConfigError
 from middleware.types import Transport
 
-from .exchange import TransportSettings
+from .response_reader import TransportSettings
 from .httpcore_transport import HttpcoreTransport
 from .httpx_transport import HttpxTransport
 

@@ -751,7 +751,7 @@ SMALL = {"max_response_bytes": 16_384}
 )
 async def test_the_status_decides_whatever_becomes_of_the_body(any_library, monkeypatch, bad, status, kind):
     """R17: the error's class is the status's; the connection is dropped, and the next request goes out on another."""
-    monkeypatch.setattr("middleware.transports.exchange.ERROR_BODY_WAIT_S", 0.05)
+    monkeypatch.setattr("middleware.transports.response_reader.ERROR_BODY_WAIT_S", 0.05)
 
     async def serve(peer, seen):
         if seen.attempt != "1":
@@ -783,7 +783,7 @@ async def test_the_status_decides_whatever_becomes_of_the_body(any_library, monk
 
 async def test_what_came_of_an_errors_body_is_used(any_library, monkeypatch):
     """R17: it is text then, since half a document is none; the headers say what they say."""
-    monkeypatch.setattr("middleware.transports.exchange.ERROR_BODY_WAIT_S", 0.05)
+    monkeypatch.setattr("middleware.transports.response_reader.ERROR_BODY_WAIT_S", 0.05)
 
     async def serve(peer, _seen):
         await peer.write(an_error(b"429", b"Too many, come " + b"x" * 100, b"retry-after: 7")[:-100])

@@ -22,7 +22,7 @@ from middleware.errors import (
     ResponseTooLargeError,
     StatusError,
 )
-from middleware.transports.exchange import (
+from middleware.transports.response_reader import (
     TlsContext,
     TransportSettings,
     answer,
@@ -233,7 +233,7 @@ async def test_no_step_of_inflating_is_long_and_others_run_between_two(monkeypat
         def __getattr__(self, name):
             return getattr(self._zlib, name)
 
-    monkeypatch.setattr("middleware.transports.exchange.zlib.decompressobj", Measured)
+    monkeypatch.setattr("middleware.transports.response_reader.zlib.decompressobj", Measured)
     config = TransportSettings(max_response_bytes=MANY)
     reading = asyncio.create_task(read_body(Pieces(*pieces), {"content-encoding": encoding}, config))
     while not reading.done():
