@@ -68,12 +68,12 @@ EQUIVALENT: dict[str, str] = {
     "middleware/transports/httpcore_transport.py:_Idle.close: self._stacks.clear() -> pass": "what was aborted is stale: nobody takes it",
     "middleware/transports/aiohttp_transport.py:AiohttpTransport._exchange: True -> False #2": "plain HTTP does not ask for it",
     "middleware/transports/aiohttp_transport.py:_current: '_current' -> '_current~'": "a name for people who debug",
-    "middleware/transports/aiohttp_transport.py:_IN_ONE_GO: 2 -> 1": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_IN_ONE_GO: 2 -> 3": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_IN_ONE_GO: 2 ** 20 -> 2 * 20": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_IN_ONE_GO: 20 -> 19": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_IN_ONE_GO: 20 -> 21": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_body: len(content) <= _IN_ONE_GO -> len(content) < _IN_ONE_GO": (
+    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 2 -> 1": "the same bytes, in other pieces",
+    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 2 -> 3": "the same bytes, in other pieces",
+    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 2 ** 20 -> 2 * 20": "the same bytes, in other pieces",
+    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 20 -> 19": "the same bytes, in other pieces",
+    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 20 -> 21": "the same bytes, in other pieces",
+    "middleware/transports/aiohttp_transport.py:_body: len(content) <= _MAX_WRITE -> len(content) < _MAX_WRITE": (
         "the same bytes, in other pieces"
     ),
     "middleware/policies/bulkhead.py:BulkheadMiddleware.__init__: 0 -> -1": "no setting allows either: the first call sizes it",
@@ -92,11 +92,11 @@ EQUIVALENT: dict[str, str] = {
     "middleware/request/encode.py:_segment: ':' -> ':~'": "a tilde is never encoded",
     "middleware/transports/response_reader.py:_CHUNK: 65536 -> 65535": "the pieces are joined again",
     "middleware/transports/response_reader.py:_CHUNK: 65536 -> 65537": "the pieces are joined again",
-    "middleware/transports/response_reader.py:answer: '' -> '~'": "neither is HTML",
+    "middleware/transports/translation.py:to_response: '' -> '~'": "neither is HTML",
     "middleware/transports/response_reader.py:check_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
     "middleware/transports/response_reader.py:check_headers: 'latin-1' -> 'latin-1~' #2": "another name of the same codec",
-    "middleware/transports/response_reader.py:wire_headers: 'ascii' -> 'ascii~'": "another name of the same codec",
-    "middleware/transports/response_reader.py:wire_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
+    "middleware/transports/translation.py:wire_headers: 'ascii' -> 'ascii~'": "another name of the same codec",
+    "middleware/transports/translation.py:wire_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
     "middleware/policies/hedging.py:HedgingMiddleware.__call__: break -> continue": "what is decided stays so: nothing follows",
     "middleware/telemetry/metrics.py:MetricsListener.__init__: self._dropped: Callable[[], Mapping[str, int]] = dict -> pass": (
         "set before it is read"

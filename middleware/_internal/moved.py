@@ -68,18 +68,28 @@ RENAMED = {
         "PolicySource": "SettingsSource",
         "StackConfig": "StackSettings",
     },
-    "middleware.transports.response_reader": {"TransportConfig": "TransportSettings"},
+    "middleware.transports.response_reader": {
+        "BODY_METHODS": "middleware.transports.translation.BODY_METHODS",
+        "MAX_IDLE_FOR_UNSAFE_S": "middleware.transports.transport_settings.MAX_IDLE_FOR_UNSAFE_S",
+        "TlsContext": "middleware.transports.tls.TlsContext",
+        "TransportConfig": "TransportSettings",
+        "answer": "middleware.transports.translation.to_response",
+        "env_proxies": "middleware.transports.proxies.env_proxies",
+        "failure": "middleware.transports.translation.translate_error",
+        "proxy_for": "middleware.transports.proxies.proxy_for",
+        "wire_headers": "middleware.transports.translation.wire_headers",
+    },
     "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
-"""New name of each public name that was renamed, by its old one, by module."""
+"""New name of each public name that was renamed, by module and old name; dotted where it is in another module now."""
 
 
 class MovedModules(MetaPathFinder, Loader):
     """
     Imports a module under its old name: the module at the new path itself, not a copy of it.
 
-    Asked last by the import system, so a module that exists is never shadowed.
+    The import system asks it last, so it never shadows a module that exists.
 
     Args:
         moves: New dotted path by old one.
@@ -98,13 +108,13 @@ class MovedModules(MetaPathFinder, Loader):
         """Return the module at the new path."""
         new = self.moves[spec.name]
         module = importlib.import_module(new)
-        # The stack above holds the frames of the import system, which `warnings` skips by itself.
+        # The frames above are those of the import system, which `warnings` skips by itself.
         warnings.warn(f"{spec.name} has moved to {new}; the old path goes with the next release", DeprecationWarning, 2)
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back, which the import system has just replaced."""
+        """Restore the module's own spec, which the import system has just replaced."""
         spec = module.__spec__
         if spec is not None:
             module.__spec__ = spec.loader_state
@@ -117,7 +127,7 @@ def announce_moves(moves: Mapping[str, str] = MOVED) -> None:
 
 
 def announce_renames(module: str) -> None:
-    """Make the old names of *module*, which is loaded, readable: each gives what the new name gives."""
+    """Make the old names of *module*, which is loaded, readable: each has the value of its new name."""
     renames = RENAMED[module]
 
     def read_old_name(name: str) -> Any:
@@ -126,6 +136,7 @@ def announce_renames(module: str) -> None:
         new = renames[name]
         text = f"{module}.{name} is now called {new}; the old name goes with the next release"
         warnings.warn(text, DeprecationWarning, stacklevel=2)
-        return getattr(sys.modules[module], new)
+        where, _, there = new.rpartition(".")
+        return getattr(importlib.import_module(where or module), there)
 
     vars(sys.modules[module])["__getattr__"] = read_old_name
