@@ -82,7 +82,11 @@ RENAMED = {
     "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
-"""New name of each public name that was renamed, by module and old name; dotted where it is in another module now."""
+"""
+New name of each public name that was renamed, by its old one, by module.
+
+With its module in front where the name has moved to another one.
+"""
 
 
 class MovedModules(MetaPathFinder, Loader):
@@ -127,7 +131,7 @@ def announce_moves(moves: Mapping[str, str] = MOVED) -> None:
 
 
 def announce_renames(module: str) -> None:
-    """Make the old names of *module*, which is loaded, readable: each has the value of its new name."""
+    """Make the old names of *module*, which is loaded, readable: each gives what the new name gives."""
     renames = RENAMED[module]
 
     def read_old_name(name: str) -> Any:
@@ -136,7 +140,7 @@ def announce_renames(module: str) -> None:
         new = renames[name]
         text = f"{module}.{name} is now called {new}; the old name goes with the next release"
         warnings.warn(text, DeprecationWarning, stacklevel=2)
-        where, _, there = new.rpartition(".")
-        return getattr(importlib.import_module(where or module), there)
+        home, _, new_name = new.rpartition(".")
+        return getattr(importlib.import_module(home or module), new_name)
 
     vars(sys.modules[module])["__getattr__"] = read_old_name
