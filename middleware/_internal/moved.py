@@ -61,7 +61,10 @@ RENAMED = {
     "middleware.policies.hedging": {"HedgingConfig": "HedgingSettings"},
     "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings"},
     "middleware.policies.retry": {"RetryBudgetConfig": "RetryBudgetSettings", "RetryConfig": "RetrySettings"},
-    "middleware.request.encode": {"IdempotencyConfig": "IdempotencySettings"},
+    "middleware.request.encode": {
+        "IdempotencyConfig": "middleware.request.idempotency.IdempotencySettings",
+        "IdempotencySettings": "middleware.request.idempotency.IdempotencySettings",
+    },
     "middleware.settings": {"Knob": "SettingSpec"},
     "middleware.stack": {
         "FixedPolicy": "FixedSettings",

@@ -27,7 +27,9 @@ def parse_json(response: PlatformResponse) -> Any:
     if not response.body.strip():
         return {}
     try:
-        return _DECODER.decode(response.body.decode("utf-8-sig"))  # RFC 8259 section 8.1: UTF-8; .NET may add a byte order mark
+        return _DECODER.decode(
+            response.body.decode("utf-8-sig")
+        )  # RFC 8259 section 8.1: UTF-8; .NET may add a byte order mark
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type").split(";")[0][:80]
     raise DecodeError(f"{response.status} response: body is not JSON ({kind})", request_sent="yes")

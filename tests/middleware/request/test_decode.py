@@ -35,7 +35,7 @@ def test_what_is_no_json_is_a_decode_error(body):
     """Its text names the content type, and nothing of the body."""
     with pytest.raises(DecodeError) as caught:
         parse(body)
-    assert caught.value.reason == "answered 200 with a body that is not JSON (application/json)"
+    assert caught.value.reason == "200 response: body is not JSON (application/json)"
     assert caught.value.request_sent == "yes"
 
 
@@ -48,7 +48,7 @@ def test_a_content_type_is_told_in_short(headers, told):
     """A server may say anything there, or nothing."""
     with pytest.raises(DecodeError) as caught:
         parse_json(PlatformResponse(status=201, headers=headers, body=b"<html>"))
-    assert caught.value.reason == f"answered 201 with a body that is not JSON ({told})"
+    assert caught.value.reason == f"201 response: body is not JSON ({told})"
 
 
 async def decoded(decode):
