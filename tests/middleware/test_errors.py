@@ -140,7 +140,7 @@ def test_the_text_tells_where_what_and_how_often():
     """One line that an engineer can search for."""
     text = str(ended(status_error(503, Problem(code="Down", message="later")), attempts=3))
     assert text == (
-        "svc.op (POST /r): answered 503 Down: later [3 attempts; the write may have been applied; correlation id c-1]"
+        "svc.op (POST /r): 503 response: Down: later [3 attempts; the write may have been applied; correlation id c-1]"
     )
 
 
@@ -238,10 +238,10 @@ def test_an_ended_error_tells_its_record():
 
 
 @pytest.mark.parametrize(("status", "problem", "text"), [
-    (404, Problem(), "answered 404"),
-    (404, Problem(code="NotFound"), "answered 404 NotFound"),
-    (404, Problem(message="no such app"), "answered 404 no such app"),
-    (404, Problem(code="NotFound", message="no such app"), "answered 404 NotFound: no such app"),
+    (404, Problem(), "404 response"),
+    (404, Problem(code="NotFound"), "404 response: NotFound"),
+    (404, Problem(message="no such app"), "404 response: no such app"),
+    (404, Problem(code="NotFound", message="no such app"), "404 response: NotFound: no such app"),
 ])  # fmt: skip
 def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
     """Code and message, where there are any."""
@@ -253,7 +253,10 @@ def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
 def test_a_failure_in_a_success_is_told_with_what_the_body_said():
     """And is no unknown outcome: the platform says that it was not done."""
     error = OperationFailedError(Problem(code="QuotaExceeded", message="too many"), request_sent="yes")
-    assert (error.reason, error.problem.code) == ("answered that it failed: QuotaExceeded: too many", "QuotaExceeded")
+    assert (error.reason, error.problem.code) == (
+        "2xx response reports failure: QuotaExceeded: too many",
+        "QuotaExceeded",
+    )
     assert ended(error).outcome_unknown is False
     assert (OperationFailedError().reason, OperationFailedError().problem) == ("", Problem())
     again = pickle.loads(pickle.dumps(error))
