@@ -24,7 +24,7 @@ def parse(body):
     ],
 )
 def test_a_document_is_read(body, document):
-    """Blank stands for an empty object."""
+    """Blank means an empty object."""
     assert parse(body) == document
 
 
@@ -74,7 +74,7 @@ def refuse(error):
 
 
 async def test_a_connector_that_cannot_decode_says_so():
-    """Its own errors pass, all others become one that names their class alone; the server has answered."""
+    """Its own errors pass, all others become one that names only their class; the server has responded."""
     mine = InvalidArgumentError("mine")
     with pytest.raises(InvalidArgumentError) as passed:
         await decoded(refuse(mine))

@@ -34,7 +34,7 @@ def test_the_target(path, path_params, params, target):
     assert encode_target(path, path_params, params) == target
 
 
-# What a value may look like and still be one segment, whoever decodes it.
+# What a value may look like and still be one segment, for every decoder.
 HARMLESS = [
     *(
         "a..b",

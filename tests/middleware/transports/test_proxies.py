@@ -27,7 +27,7 @@ def test_proxies_of_the_environment_by_scheme(environment, variables, proxies):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("proxy", ["socks5://one:1", "http://one:0", "http://one:port", "http://", "http://[::"])
-def test_what_is_no_http_proxy_is_told_by_its_scheme(environment, scheme, proxy):
+def test_what_is_no_http_proxy_is_named_by_its_scheme(environment, scheme, proxy):
     """And not shown."""
     environment.setenv(f"{scheme}_proxy", proxy)
     with pytest.raises(ConfigError) as caught:

@@ -23,11 +23,11 @@ def test_headers_are_received_byte_for_byte():
 
 @pytest.mark.parametrize("name", [b"Set-Cookie", b"WWW-Authenticate", b"authorization"])
 def test_headers_of_credentials_are_left_out(name):
-    """R52: they are nobody's to read."""
+    """R52: no caller needs them."""
     assert check_headers(a_request(), [(name, b"secret"), (b"a", b"b")], TransportSettings()) == {"a": "b"}
 
 
-def test_a_head_is_counted_with_what_stands_between():
+def test_a_head_is_counted_with_its_separators():
     """Name, value, a colon, a blank and the line's end: 1024 bytes pass, one more does not."""
     config = TransportSettings(max_header_bytes=1024)
     exact = [(b"a", b"x" * 507), (b"b", b"y" * 507)]
@@ -43,7 +43,7 @@ def test_a_head_is_counted_with_what_stands_between():
 
 
 class Pieces:
-    """A body as a library gives it; notes its end."""
+    """A body as a library returns it; records its end."""
 
     def __init__(self, *pieces):
         self.ended, self._pieces = False, pieces
@@ -100,8 +100,8 @@ async def test_an_empty_body_is_empty_however_it_is_packed(encoding):
         ("b" * 50, b"x", f"unsupported content-encoding: {'b' * 39}…"),
     ],
 )
-async def test_a_body_that_cannot_be_unpacked_says_why(encoding, body, reason):
-    """The server answered; that its answer cannot be read is another matter."""
+async def test_a_body_that_cannot_be_inflated_has_a_reason(encoding, body, reason):
+    """The server responded, so the request was sent, whatever its body."""
     with pytest.raises(DecodeError) as caught:
         await body_of(body, encoding=encoding)
     assert (caught.value.reason, caught.value.request_sent) == (reason, "yes")
@@ -166,7 +166,7 @@ MANY = 2 * 2**20
     ids=["deflate", "gzip", "small_bombs", "members", "small_members", "empty_blocks"],
 )
 async def test_no_step_of_inflating_is_long_and_others_run_between_two(monkeypatch, pieces, encoding, turns):
-    """However much comes in one piece: 8 kB in and 64 kB out at most, then it is the others' turn."""
+    """However large a piece is: 8 kB in and 64 kB out at most, then other tasks run."""
     steps, taken, make = [], [], zlib.decompressobj
 
     class Measured:

@@ -23,7 +23,7 @@ def authority(tmp_path):
 async def test_the_public_authorities_are_loaded_once_and_those_of_the_environment_never(
     authority, tmp_path, monkeypatch
 ):
-    """Whoever may set a variable must not choose whom a client trusts."""
+    """An environment variable must not choose whom a client trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     shared = TlsContext(TransportSettings())
     first, second = await asyncio.gather(shared.get(), shared.get())
@@ -53,8 +53,8 @@ def files_of(authority, folder):
     }
 
 
-def test_a_file_that_cannot_be_used_is_told_with_the_reason(authority, tmp_path):
-    """A key with a passphrase is one: nobody is there to be asked for it."""
+def test_a_file_that_cannot_be_used_is_named_with_the_reason(authority, tmp_path):
+    """A key with a passphrase is one: there is no terminal to ask for it."""
     files = files_of(authority, tmp_path)
     names = "TransportSettings.client_certificate_file, client_key_file: cannot be used:"
     for settings, reason in [

@@ -32,7 +32,7 @@ def test_without_a_trace_only_a_class_that_cannot_have_sent_has_not(error, phase
 
 
 def test_the_reason_holds_no_credentials_and_can_be_another():
-    """R52: a library's text may hold what was sent."""
+    """R52: a library's text may contain what was sent."""
     request = a_request(headers={"x-mozaiks-app-key": "k3y"})
     request.user_jwt = "t0ken"
     assert translate_error(request, httpx.ConnectError("t0ken k3y"), phase_known=True).reason == "ConnectError: *** ***"
@@ -50,15 +50,15 @@ def responded(status, headers, body=b"", **request):
     return to_response(a_request(**request), status, headers, body, lambda: 1_800_000_000.0)
 
 
-def test_an_answer_has_the_servers_correlation_id_or_else_ours():
+def test_a_response_has_the_servers_correlation_id_or_else_ours():
     """An old service echoes none."""
     assert responded(200, {"x-correlation-id": "theirs"}).correlation_id == "theirs"
     assert responded(200, {}).correlation_id == "c-1"
     assert responded(200, {"x-correlation-id": ""}).correlation_id == "c-1"
 
 
-def test_a_refusal_is_read_by_its_headers():
-    """R15: a date counts from the answer's own; a page for people says nothing."""
+def test_an_error_response_is_read_by_its_headers():
+    """R15: a date is relative to the response's own; an HTML page has no message."""
     headers = {
         "retry-after": "Fri, 15 Jan 2027 09:00:10 GMT",
         "date": "Fri, 15 Jan 2027 09:00:00 GMT",
@@ -89,7 +89,7 @@ def test_only_an_envoy_that_says_so_has_dropped_a_request(status, value, said):
     assert (caught.value.not_processed, caught.value.attempt_applied) == (said, "no" if said else "maybe")
 
 
-def test_an_answer_that_repeats_what_was_sent_shows_none_of_it():
+def test_a_response_that_repeats_what_was_sent_shows_none_of_it():
     """R52: the token, the key, and values of the query."""
     request = a_request(headers={"x-mozaiks-app-key": "k3y"})
     request.user_jwt, request.params = "t0ken", {"q": "value-of-q"}
