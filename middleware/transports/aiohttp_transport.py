@@ -159,7 +159,7 @@ def _body(content: bytes | None) -> bytes | io.BytesIO | None:
 
 class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
-    Sends attempts over aiohttp; arguments and errors as for `LoopBoundTransport`.
+    Sends attempts over aiohttp; errors of construction as for `LoopBoundTransport`.
 
     Args:
         config: The settings.

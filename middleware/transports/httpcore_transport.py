@@ -30,7 +30,7 @@ from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 __all__ = ["HttpcoreTransport"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# httpcore's own, those it does not translate, and httpx's, which a test double such as respx may raise.
+# httpcore's own exceptions, those it lets pass, and httpx's, which a test double such as respx may raise.
 _TRANSLATED = (
     httpcore.ConnectionNotAvailable,
     httpcore.NetworkError,
@@ -132,7 +132,7 @@ class _Idle:
 
 class HttpcoreTransport(LoopBoundTransport[_Idle]):
     """
-    Sends attempts over connections of its own; arguments and errors as for `LoopBoundTransport`.
+    Sends attempts over httpcore connections; errors of construction as for `LoopBoundTransport`.
 
     Args:
         config: The settings.

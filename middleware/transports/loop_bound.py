@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
@@ -36,20 +36,14 @@ class LoopBoundTransport(Generic[_Resources]):
         self._tls = TlsContext(config)
         self._proxies = env_proxies(config)
         self._per_loop = PerLoop(make)
-        self._closed = False
-
-    def _resources(self) -> _Resources:
-        """
-        Return the resources of the running event loop.
-
-        Raises:
-            ClientClosedError: The transport was closed.
-        """
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        return self._per_loop.get()
+        # Returns the resources of the running event loop. Closing replaces it, so that no attempt pays for a check.
+        self._resources: Callable[[], _Resources] = self._per_loop.get
 
     def _drain(self) -> list[tuple[asyncio.AbstractEventLoop, _Resources]]:
         """Reject further attempts, and return the resources to close with the loop that each is bound to."""
-        self._closed = True
+        self._resources = _reject
         return self._per_loop.drain()
+
+
+def _reject() -> NoReturn:
+    raise ClientClosedError("the client is closed")
