@@ -1,5 +1,5 @@
 """
-What happens to one call, whoever makes it: the resilience and observability stack.
+The resilience and observability stack that every call passes.
 
 Public names only. Importing this package reads no environment, opens nothing and sets up no telemetry.
 """

@@ -21,7 +21,8 @@ from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
-from middleware.request.encode import EncodeMiddleware, IdempotencySettings
+from middleware.request.encode import EncodeMiddleware
+from middleware.request.idempotency import IdempotencySettings
 from middleware.telemetry.logs import LogListener
 from middleware.telemetry.metrics import MetricsListener
 from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware

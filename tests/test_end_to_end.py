@@ -35,7 +35,7 @@ from middleware.policies.hedging import HedgingSettings
 from middleware.policies.rate_limit import RateLimitSettings
 from middleware.policies.retry import RetrySettings
 from middleware.request.correlation import CorrelationMiddleware
-from middleware.request.encode import IdempotencySettings
+from middleware.request.idempotency import IdempotencySettings
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 

@@ -23,7 +23,7 @@ MOVED = {
     "middleware.deadline": "middleware.policies.deadline",
     "middleware.decode": "middleware.request.decode",
     "middleware.encode": "middleware.request.encode",
-    "middleware.exchange": "middleware.transports.exchange",
+    "middleware.exchange": "middleware.transports.response_reader",
     "middleware.header_value": "middleware.request.header_values",
     "middleware.hedging": "middleware.policies.hedging",
     "middleware.httpx_transport": "middleware.transports.httpx_transport",
@@ -65,14 +65,27 @@ RENAMED = {
         "RetryBudgetConfig": "middleware.policies.retry_budget.RetryBudgetSettings",
         "RetryConfig": "RetrySettings",
     },
-    "middleware.request.encode": {"IdempotencyConfig": "IdempotencySettings"},
+    "middleware.request.encode": {
+        "IdempotencyConfig": "middleware.request.idempotency.IdempotencySettings",
+        "IdempotencySettings": "middleware.request.idempotency.IdempotencySettings",
+    },
     "middleware.settings": {"Knob": "SettingSpec"},
     "middleware.stack": {
         "FixedPolicy": "FixedSettings",
         "PolicySource": "SettingsSource",
         "StackConfig": "StackSettings",
     },
-    "middleware.transports.exchange": {"TransportConfig": "TransportSettings"},
+    "middleware.transports.response_reader": {
+        "BODY_METHODS": "middleware.transports.translation.BODY_METHODS",
+        "MAX_IDLE_FOR_UNSAFE_S": "middleware.transports.transport_settings.MAX_IDLE_FOR_UNSAFE_S",
+        "TlsContext": "middleware.transports.tls.TlsContext",
+        "TransportConfig": "TransportSettings",
+        "answer": "middleware.transports.translation.to_response",
+        "env_proxies": "middleware.transports.proxies.env_proxies",
+        "failure": "middleware.transports.translation.translate_error",
+        "proxy_for": "middleware.transports.proxies.proxy_for",
+        "wire_headers": "middleware.transports.translation.wire_headers",
+    },
     "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
@@ -87,7 +100,7 @@ class MovedModules(MetaPathFinder, Loader):
     """
     Imports a module under its old name: the module at the new path itself, not a copy of it.
 
-    Asked last by the import system, so a module that exists is never shadowed.
+    The import system asks it last, so it never shadows a module that exists.
 
     Args:
         moves: New dotted path by old one.
@@ -106,13 +119,13 @@ class MovedModules(MetaPathFinder, Loader):
         """Return the module at the new path."""
         new = self.moves[spec.name]
         module = importlib.import_module(new)
-        # The stack above holds the frames of the import system, which `warnings` skips by itself.
+        # The frames above are those of the import system, which `warnings` skips by itself.
         warnings.warn(f"{spec.name} has moved to {new}; the old path goes with the next release", DeprecationWarning, 2)
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back, which the import system has just replaced."""
+        """Restore the module's own spec, which the import system has just replaced."""
         spec = module.__spec__
         if spec is not None:
             module.__spec__ = spec.loader_state

@@ -1,4 +1,4 @@
-"""Credentials onto the request: the caller's token, the application's key."""
+"""Adds the credentials to a request: the caller's token and the application's key."""
 
 from middleware.errors import ConfigError
 from middleware.types import Handler, PlatformRequest, PlatformResponse
@@ -13,7 +13,7 @@ def check_api_key(api_key: str | None) -> str | None:
     Return the key to send; None when it is absent or blank.
 
     Raises:
-        ConfigError: The key holds characters that no header may carry. The text does not show the key.
+        ConfigError: The key has characters that no header may carry. The text does not show the key.
     """
     if api_key is None or (isinstance(api_key, str) and not api_key.strip()):
         return None

@@ -363,16 +363,12 @@ class PlatformHttpClient:
         The caller's frame shares the dictionary; it has not ended when the error passes, and so cannot be cleared.
         """
         try:
-            request = self._request(method, path, arguments)
-        finally:
-            arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
-        try:
-            return await self._stack.handle(request)
+            return await self._stack.handle(self._request(method, path, arguments))
         except BaseException as error:
             clear_traceback_locals(error)  # R52
             raise
         finally:
-            del request
+            arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
 
     def _request(self, method: str, path: str, arguments: CallArguments) -> PlatformRequest:
         if unknown := arguments.keys() - _ARGUMENTS:

@@ -1,4 +1,4 @@
-"""What may be shown of a request's target and of foreign text."""
+"""What may be shown of a request's target and of text from outside."""
 
 import pytest
 
@@ -25,19 +25,19 @@ from middleware.redaction import Redactor, query_values, redact, redact_target
     ],
 )
 def test_a_target_keeps_its_shape_and_loses_its_secrets(target, shown):
-    """Keys and ordinary ids stay, query values and telling segments go."""
+    """Keys and ordinary ids stay; query values and segments that look secret are dropped."""
     assert redact_target(target) == shown
 
 
 def test_a_secret_that_is_cut_leaves_no_half():
-    """Masking comes before cutting."""
+    """Masking comes before shortening."""
     text = redact("x" * 290 + " eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln")
     assert "eyJ" not in text
 
 
 @pytest.mark.parametrize("length", [300, 301])
 def test_a_text_is_cut_at_its_limit_and_says_so(length):
-    """300 characters unless told otherwise, the last one an ellipsis where something is missing."""
+    """300 characters by default, the last one an ellipsis where something is missing."""
     assert redact("x" * length) == ("x" * 300 if length == 300 else "x" * 299 + "…")
     assert redact("x" * length, limit=length) == "x" * length
     assert redact("x" * length, limit=10) == "x" * 9 + "…"
@@ -116,7 +116,7 @@ def test_a_pair_of_addresses_goes_whole():
     ],
 )
 def test_what_goes_and_what_stays(text, shown):
-    """A secret leaves its mask and nothing of itself; what stands around it stays."""
+    """A secret is replaced by its mask entirely; the text around it stays."""
     assert redact(text) == shown
 
 
@@ -162,5 +162,5 @@ def test_words_that_only_look_alike_stay():
 
 
 def test_a_query_without_a_mark_is_masked_whole():
-    """What stands where a key should be may be the value."""
+    """A text in the place of a key may be the value."""
     assert redact_target("/x?eyJhbGciOiJI.e.s&a=1") == "/x?REDACTED&a=REDACTED"

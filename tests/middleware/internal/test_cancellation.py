@@ -39,7 +39,7 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
     ids=["deadline", "attempt timeout", "hedging"],
 )
 def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
-    """R42: told that a cancel came while it was open, the call ends in the cancel, whatever else it could say."""
+    """R42: a call that was cancelled while its scope was open ends in the cancellation, whatever its other outcome."""
     monkeypatch.setattr(f"middleware.policies.{module}.pending_cancels", lambda: -1)
 
     async def scenario():

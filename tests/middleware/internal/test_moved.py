@@ -57,7 +57,7 @@ def test_a_module_that_does_not_exist_is_still_not_found():
 
 
 def test_nothing_of_ours_uses_an_old_path():
-    """The suite turns warnings into errors, so importing everything afresh shows any use."""
+    """The suite makes warnings errors, so importing everything afresh shows any use."""
     command = [sys.executable, "-W", "error::DeprecationWarning:middleware", "-W", "error::DeprecationWarning:runtime"]
     code = f"OLD = {sorted(RUNTIME)!r}\n{WALK}"
     result = subprocess.run([*command, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -27,7 +27,7 @@ from runtime.gateway import Fault
 CALL = a_request().call.info
 OPERATION = {"mozaiks.connector.name": "svc", "mozaiks.connector.operation": "op"}
 SERVICE = {"mozaiks.connector.name": "svc"}
-ERROR = ServerError("answered 503", status=503)
+ERROR = ServerError("503 response", status=503)
 
 
 def a_state():

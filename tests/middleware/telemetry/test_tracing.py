@@ -23,7 +23,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 
 CALL = a_request().call.info
-ERROR = ServerError("answered 503", status=503, retry_after_s=2.0)
+ERROR = ServerError("503 response", status=503, retry_after_s=2.0)
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def test_facts_about_others_leave_the_span_alone(provider, exporter):
     ("error", "text"),
     [
         (RequestNotSentError("ConnectError: refused by ada@example.com"), "ConnectError: refused by ***"),
-        (ServerError("answered 500 Oops: of the server", status=500), None),
+        (ServerError("500 response: Oops: of the server", status=500), None),
         (OperationFailedError(Problem(message="of the server")), None),
         (ValueError("foreign"), None),
     ],
