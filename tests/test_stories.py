@@ -196,7 +196,8 @@ async def test_story_deadline_cut(make_client, gateway, recorder):
     assert (status(attempt), attempt.attributes["error.type"]) == ("ERROR", "DeadlineExceededError")
     (point,) = recorder.points("http.client.request.duration")
     assert (point.count, point.attributes["error.type"]) == (1, "DeadlineExceededError")
-    assert point.sum >= 0.4
+    # What the attempt lasted, not the 0.4 s of the call: on a busy machine much of these passes before the attempt.
+    assert point.sum == pytest.approx((attempt.end_time - attempt.start_time) / 1e9, rel=0.5)
 
 
 async def test_story_cancelled(make_client, gateway, recorder):

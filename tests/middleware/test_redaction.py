@@ -82,11 +82,27 @@ def test_no_beginning_of_a_secret_is_shown_wherever_the_text_is_cut(secret, limi
             assert half not in shown
 
 
+def test_where_looking_ends():
+    """512 characters beyond what can be shown, and the longest known secret: there a half one may be."""
+    assert redact("token=" + "a" * 706, limit=10) == "***"
+    assert redact("token=" + "a" * 707, limit=10) == "***…"
+    assert redact("token=" + "a" * 193 + " moz_live_abcdef" + " more" * 200, limit=10) == "*** …"
+    assert redact("k" * 20_500, "k" * 1_000) == "…"
+
+
+def test_secrets_within_secrets():
+    """Each stretch has one mask, whichever shape was looked for first."""
+    assert redact("Authorization: Bearer abc; and more") == "***"
+    assert redact("ada@example.com has token=abc") == "*** has ***"
+
+
 def test_what_one_budget_allows():
     """Each text costs what is looked at, and 64 at least; what comes when it is spent is dropped."""
     redactor = Redactor("hidden", budget=200)
     assert [redactor.redact("x" * 90), redactor.redact("a hidden"), redactor.is_spent] == ["x" * 90, "a ***", False]
     assert [redactor.redact("y" * 90), redactor.is_spent, redactor.redact("z")] == ["y" * 90, True, ""]
+    redactor = Redactor(budget=65)
+    assert [redactor.redact("a"), redactor.redact("b"), redactor.redact("c")] == ["a", "b", ""]
 
 
 def test_a_long_known_secret_goes_before_its_parts():
