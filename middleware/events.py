@@ -278,7 +278,7 @@ class SettingsReloaded(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsRejected(Event):
     """
-    A changed settings file cannot be used; the last good settings stay in force.
+    A changed settings file is invalid; the last valid settings stay in force.
 
     Attributes:
         problems: Every problem, each with its place.

@@ -141,7 +141,7 @@ LOG_CORRELATION_ID_MISMATCHED: Final = "correlation_id.mismatched"
 LOG_SETTINGS_RELOADED: Final = "settings.reloaded"
 """Changed settings came into force."""
 LOG_SETTINGS_REJECTED: Final = "settings.rejected"
-"""A changed settings file cannot be used; the last good settings stay."""
+"""A changed settings file is invalid; the last valid settings stay in force."""
 
 
 class Metric(NamedTuple):

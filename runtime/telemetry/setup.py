@@ -146,7 +146,7 @@ def _endpoint(environ: Mapping[str, str], signal: str, problems: list[str]) -> s
         for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
             protocol = environ.get(variable, "").strip()
             if protocol and protocol != "http/protobuf":
-                problems.append(f"{variable}: must be http/protobuf, got {protocol!r}")
+                problems.append(f"{variable}: only http/protobuf is supported, got {protocol!r}")
                 break
         return value
     return ""
