@@ -209,7 +209,7 @@ def build_stack(
         ErrorBoundaryMiddleware(clock),  # outermost: converts unexpected exceptions to ours, adds the `Outcome`
         PacingMiddleware(call_cap.reserve, call_cap.cancel_reservation),  # before all other work, which it spreads
         CorrelationMiddleware(emit),  # one correlation id for all layers below
-        CallRecordingMiddleware(clock, emit, tracer),  # one span and its events per call: sees the final result
+        CallRecordingMiddleware(clock, emit, tracer),  # one span per call: sees the final result
         DeadlineMiddleware(clock, emit),  # bounds queueing, backoff and attempts together
         call_cap,  # above the retry: counts calls in backoff; inside the span: a rejection is traced and logged
         EncodeMiddleware(),  # above the retry: same bytes and same key for every attempt
@@ -223,7 +223,7 @@ def build_stack(
         bulkhead,  # inside the retry: a call in backoff has no permit
         RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit
-        AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span and record per attempt that is really sent
+        AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span, one record per attempt that is sent
         AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding
         AuthMiddleware(),  # per attempt: a credential may be rotated during backoff
         DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded fails it
