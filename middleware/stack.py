@@ -22,17 +22,12 @@ from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
 from middleware.request.encode import EncodeMiddleware
+from middleware.request.error_boundary import ErrorBoundaryMiddleware
 from middleware.request.idempotency import IdempotencySettings
 from middleware.telemetry.logs import LogListener
 from middleware.telemetry.metrics import MetricsListener
-from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
-from middleware.telemetry.tracing import (
-    AttemptTracingMiddleware,
-    CallTracingMiddleware,
-    SafeTracer,
-    SpanListener,
-    current_ids,
-)
+from middleware.telemetry.recording import AttemptRecordingMiddleware, CallRecordingMiddleware
+from middleware.telemetry.tracing import SafeTracer, SpanListener, current_ids
 from middleware.transports.registry import TransportSettings
 
 from .clock import Clock
@@ -212,11 +207,10 @@ def build_stack(
         return "" if retry.try_withdraw(call) else "budget"  # R19: last, because checking withdraws
 
     layers: list[Middleware] = [
-        OutcomeMiddleware(clock),  # outermost: converts unexpected exceptions to ours, adds the `Outcome`
+        ErrorBoundaryMiddleware(clock),  # outermost: converts unexpected exceptions to ours, adds the `Outcome`
         PacingMiddleware(call_cap.reserve, call_cap.cancel_reservation),  # before all other work, which it spreads
         CorrelationMiddleware(emit),  # one correlation id for all layers below
-        CallTracingMiddleware(tracer),  # one INTERNAL span per call: sees the final result
-        CallRecordMiddleware(clock, emit),  # inside the span: log lines and exemplars get its ids
+        CallRecordingMiddleware(clock, emit, tracer),  # one span per call: sees the final result
         DeadlineMiddleware(clock, emit),  # bounds queueing, backoff and attempts together
         call_cap,  # above the retry: counts calls in backoff; inside the span: a rejection is traced and logged
         EncodeMiddleware(),  # above the retry: same bytes and same key for every attempt
@@ -230,8 +224,7 @@ def build_stack(
         bulkhead,  # inside the retry: a call in backoff has no permit
         RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit
-        AttemptTracingMiddleware(tracer, base_url),  # one CLIENT span per attempt that is really sent
-        AttemptRecordMiddleware(clock, emit),  # one record of the timeline; inside the span, as above
+        AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span, one record per attempt that is sent
         AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding
         AuthMiddleware(),  # per attempt: a credential may be rotated during backoff
         DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded fails it

@@ -46,11 +46,10 @@ ITEM = {"name": "Item"}
 async def test_the_layers_stand_in_the_documented_order(make_client):
     """R1: the order is data, and this is it."""
     assert make_client().describe() == [
-        "OutcomeMiddleware",
+        "ErrorBoundaryMiddleware",
         "PacingMiddleware",
         "CorrelationMiddleware",
-        "CallTracingMiddleware",
-        "CallRecordMiddleware",
+        "CallRecordingMiddleware",
         "DeadlineMiddleware",
         "CallCapMiddleware",
         "EncodeMiddleware",
@@ -59,8 +58,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
         "BulkheadMiddleware",
         "RateLimitMiddleware",
         "CircuitBreakerMiddleware",
-        "AttemptTracingMiddleware",
-        "AttemptRecordMiddleware",
+        "AttemptRecordingMiddleware",
         "AttemptTimeoutMiddleware",
         "AuthMiddleware",
         "DecodeMiddleware",

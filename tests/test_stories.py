@@ -397,7 +397,7 @@ def test_without_a_span_of_ours_the_hosts_own_says_nothing_of_us(telemetry):
     assert (dict(span.attributes), span.events, span.status.status_code.name) == ({}, (), "UNSET")
 
 
-async def test_without_an_sdk_the_instrumentations_stand_back_too():
+async def test_without_an_sdk_the_instrumentations_are_suppressed_too():
     """A host may instrument by a provider of its own; our query values are not for its spans."""
     seen = []
 

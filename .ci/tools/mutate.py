@@ -121,7 +121,7 @@ EQUIVALENT: dict[str, str] = {
     "middleware/retry_after.py:parse_retry_after: '' -> '~'": "neither is a date",
     "middleware/retry_after.py:parse_retry_after: '0' -> '0~'": "there are only digits",
     "middleware/telemetry/tracing.py:_OURS: 'mozaiks-span' -> 'mozaiks-span~'": "a name for people; the key has an id of its own",
-    "middleware/telemetry/tracing.py:_SUPPRESS: 'suppress_http_instrumentation' -> 'suppress_http_instrumentation~'": (
+    "middleware/telemetry/tracing.py:SUPPRESS: 'suppress_http_instrumentation' -> 'suppress_http_instrumentation~'": (
         "every version of the API that is supported has the key"
     ),
     "middleware/types.py:_RANK: 0 -> -1": "ranks are compared, not counted",

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("middleware", "runtime", "benchmarks", "examples", ".ci")
 WORDS = (
     r"tells?|told|telling",
-    r"event_types?|heard|hearing",
+    r"hears?|heard|hearing",
     r"stands?|stood|standing",
     r"holds?|held|holding",
     r"whoever|whomever",

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from middleware import CallError, DeadlineExceededError, Telemetry
 from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware
-from middleware.telemetry.tracing import CallTracingMiddleware
+from middleware.telemetry.recording import CallRecordingMiddleware
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
 from runtime.settings import ResolvedSettings
@@ -327,7 +327,7 @@ def _watched(client):
 
 
 def _spans_dropped(client):
-    (tracer,) = {layer._tracer for layer in client._stack.layers if isinstance(layer, CallTracingMiddleware)}
+    (tracer,) = {layer._tracer for layer in client._stack.layers if isinstance(layer, CallRecordingMiddleware)}
     return tracer.dropped
 
 
