@@ -1,25 +1,114 @@
 """
-For the core's application: what came with a request into the calls that are made on its behalf.
+For the core's application: what opens and closes with it, and what came with a request into the calls on its behalf.
 
-`app.add_middleware(IncomingDeadlineMiddleware)` for FastAPI or Starlette, or around any ASGI application. It opens no
-span: the host's own instrumentation does.
+`FastAPI(lifespan=connectors_lifespan(…))` and `app.add_middleware(IncomingDeadlineMiddleware)`, or the same for
+Starlette; the middleware goes around any ASGI application. It opens no span: the host's own instrumentation does.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
+
+import anyio
 
 from middleware.call_options import incoming_deadline
 from middleware.clock import Clock
+from middleware.stack import Telemetry
 from middleware.types import TIME_LEFT_HEADER
+from runtime.connectors.loader import ConnectorBundle, ConnectorConfig, load_connectors
 
-__all__ = ["IncomingDeadlineMiddleware"]
+from .telemetry import TelemetryHandle
+
+__all__ = ["IncomingDeadlineMiddleware", "connectors_lifespan"]
 
 _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
 _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 _App: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+_Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 _MAX_DIGITS = 9  # eleven days; more is no deadline
+_DRAIN_S = 5.0
+"""How long a server that stops waits for calls: well below the 30 s of gunicorn's and Kubernetes' own patience."""
+_DRAIN_POLL_S = 0.01
+
+# Handles of the lifespans that run: one that several applications share ends with the last of them.
+_handles: list[TelemetryHandle] = []
+
+
+def connectors_lifespan(
+    config: ConnectorConfig | None = None,
+    *,
+    telemetry: TelemetryHandle | Callable[[], TelemetryHandle] | None = None,
+    lifespan: _Lifespan | None = None,
+    drain_s: float = _DRAIN_S,
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
+    """
+    Make a lifespan for FastAPI or Starlette that opens and closes a bundle of connectors, and telemetry.
+
+    A server that is stopped by a signal ends its process with that signal, so that nothing registered with `atexit`
+    runs: whatever is to happen at the end belongs into the lifespan. Requests find the bundle in
+    `request.state.connectors`.
+
+    At the end, whether the server stops or the application fails: the host's own lifespan ends; calls in flight, those
+    of tasks in the background, have *drain_s* seconds to end; the bundle is closed; telemetry hands on what waits, for
+    as long as its `shutdown` allows, in a thread, so that the event loop goes on. What fails at the start ends what was
+    begun, and the server does not start.
+
+    Args:
+        config: What to load; None reads the environment when the server starts. Where its telemetry names no provider,
+            the handle's is used.
+        telemetry: A handle, or what makes one when the server starts, in each worker process; ended here. One that
+            several applications share ends with the last of them.
+        lifespan: The host's own, inside: it begins when the bundle is open, and what it yields is added to the state.
+        drain_s: Longest wait for calls in flight, in seconds.
+
+    Returns:
+        A function of the application, as frameworks take it. It gives an async context manager of the state.
+    """
+
+    @asynccontextmanager
+    async def opened(app: Any) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as at_end:
+            handle = telemetry() if callable(telemetry) else telemetry
+            if handle is not None:
+                _handles.append(handle)
+                at_end.push_async_callback(_end, handle)
+            bundle = load_connectors(_reported(config or ConnectorConfig.from_env(), handle))
+            at_end.push_async_callback(_close, bundle, drain_s)
+            own = await at_end.enter_async_context(lifespan(app)) if lifespan is not None else None
+            yield {"connectors": bundle, **(own or {})}
+
+    return opened
+
+
+def _reported(config: ConnectorConfig, handle: TelemetryHandle | None) -> ConnectorConfig:
+    """Return *config* with the providers of *handle* where it names none."""
+    if handle is None:
+        return config
+    given = config.telemetry
+    telemetry = Telemetry(
+        tracer_provider=given.tracer_provider or handle.tracer_provider,
+        meter_provider=given.meter_provider or handle.meter_provider,
+        listener=given.listener,
+    )
+    return replace(config, telemetry=telemetry)
+
+
+async def _close(bundle: ConnectorBundle, drain_s: float) -> None:
+    with anyio.CancelScope(shield=True):  # a server that is out of patience cancels; both waits have an end
+        with anyio.move_on_after(drain_s):
+            while bundle.calls_in_flight:  # noqa: ASYNC110 - a call signals its end to no other task
+                await anyio.sleep(_DRAIN_POLL_S)
+        await bundle.aclose()
+
+
+async def _end(handle: TelemetryHandle) -> None:
+    _handles.remove(handle)
+    if handle not in _handles:
+        with anyio.CancelScope(shield=True):  # as above
+            await anyio.to_thread.run_sync(handle.shutdown)
 
 
 class IncomingDeadlineMiddleware:

@@ -51,7 +51,13 @@ COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main_
 # Third-party library -> the folders, or the modules, that name it.
 THIRD_PARTY = {
     "aiohttp": {"middleware/transports/aiohttp_transport.py"},
-    "anyio": {"middleware/clock.py", "middleware/policies", "middleware/transports", "runtime/testing.py"},
+    "anyio": {
+        "middleware/clock.py",
+        "middleware/policies",
+        "middleware/transports",
+        "runtime/asgi.py",
+        "runtime/testing.py",
+    },
     "google": {"runtime/telemetry"},
     "h11": {"runtime/gateway"},
     "httpcore": {"middleware/transports"},
@@ -59,12 +65,13 @@ THIRD_PARTY = {
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
+    "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
     "structlog": {"middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
-CONNECTOR_BASE = {"base", "decoding", "page", "loader"}
+CONNECTOR_BASE = {"base", "decoding", "endpoint", "page", "loader"}
 
 
 def modules(package):

@@ -40,3 +40,15 @@ def test_the_pictures_are_drawn_from_the_file_beside_them():
         picture = DOCUMENT.parent / "traces" / f"{name}.svg"
         assert name == "opening" or trace.trace_id in picture.read_text()
     assert len(traces) == 9
+
+
+async def test_the_servers_example_runs(no_settings):
+    """Both states are there, and all of it ends."""
+    (block,) = [
+        block for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if "own(" in block
+    ]
+    namespace = {}
+    exec(block, namespace)  # noqa: S102 - our own document
+    app = namespace["app"]
+    async with app.router.lifespan_context(app) as state:
+        assert (state["connectors"].mode, state["greeting"]) == ("self_hosted", "hello")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -45,6 +46,21 @@ async def test_the_plugin_example_answers_for_wrong_settings(no_settings, name, 
     found = await plugin()({})
     assert found["error_code"] == "CONFIGURATION_ERROR"
     assert found["error"].startswith(f"{name}: ")
+
+
+async def test_the_application_example_serves(no_settings):
+    """Self-hosted it greets the local user, over the lifespan's own bundle."""
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "FastAPI(" in block]
+    namespace = {}
+    exec(block, namespace)  # noqa: S102 - our own README
+    app = namespace["app"]
+
+    async def with_state(scope, receive, send):
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://core")
+    async with app.router.lifespan_context(app) as state, client:
+        assert (await client.get("/hello")).json() == {"hello": "mock_user"}
 
 
 def test_the_files_it_names_exist():

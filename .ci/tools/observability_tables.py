@@ -6,7 +6,7 @@ Tables of docs/observability.md, made from the code's own names: prints them, or
 """
 
 import ast
-import re
+import logging
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -106,27 +106,28 @@ def metrics(names):
 
 
 def logs(names):
-    """Log lines, their levels and fields."""
-    rows = {}
-    for node in tree("telemetry/logs").body:
-        if not isinstance(node, ast.FunctionDef):
+    """Log lines, their levels and fields; a line of two kinds has the levels of both."""
+    sys.path.insert(0, str(ROOT))
+    from middleware.telemetry import logs as lines
+
+    functions = {node.name: node for node in tree("telemetry/logs").body if isinstance(node, ast.FunctionDef)}
+    levels, fields = {}, {}
+    for kind in vars(lines).values():
+        if not isinstance(kind, lines._Kind):
             continue
-        fields = [
+        levels.setdefault(kind.name, []).append(logging.getLevelName(kind.level))
+        fields[kind.name] = [
             key.value
-            for child in ast.walk(node)
+            for child in ast.walk(functions[kind.fields.__name__])
             if isinstance(child, ast.Dict)
             for key in child.keys
-            if isinstance(key, ast.Constant)
         ]
-        levels = re.findall(r"logging\.([A-Z]+)", ast.unparse(node))
-        for name in used(node):
-            rows[name] = (
-                f"`{names[name][0]}`",
-                " or ".join(levels),
-                names[name][1],
-                ", ".join(f"`{field}`" for field in fields),
-            )
-    return table(("line", "level", "meaning", "fields of its own"), [rows[name] for name in names if name in rows])
+    rows = [
+        (f"`{text}`", " or ".join(levels[text]), said, ", ".join(f"`{field}`" for field in fields[text]))
+        for name, (text, said) in names.items()
+        if name.startswith("LOG_")
+    ]
+    return table(("line", "level", "meaning", "fields of its own"), rows)
 
 
 def tables():

@@ -2,17 +2,17 @@
 Structured log lines, written from events: one per call, per attempt, per retry and per breaker transition.
 
 Silent until the host configures logging, and then by the host's own configuration: structlog's where the host has
-configured structlog, else the standard library's. Never ERROR for a call: whether a failed call is an error is the
-application's to decide.
+configured structlog, else the standard library's. A line is written exactly when its own level is enabled there. Never
+ERROR for a call: whether a failed call is an error is the application's to decide.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
-from middleware.errors import CallError, error_type
+from middleware.errors import error_type
 from middleware.events import (
     AttemptFinished,
     AttemptRejected,
@@ -40,10 +40,27 @@ ATTEMPT_LOGGER_NAME = f"{LOGGER_NAME}.attempts"
 logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
 
 
-class _Line(NamedTuple):
-    level: int
+class _Kind(NamedTuple):
+    """
+    A kind of line: all that is known of it before one is made.
+
+    Attributes:
+        name: Name of the line.
+        level: Its level, the same for every line of this kind.
+        summary: What happened, for people: our own words, names and numbers; no ids, and nothing that a caller or a
+            server wrote.
+        fields: The fields of its own.
+        logger: Name of the logger that it goes to.
+    """
+
     name: str
-    fields: dict[str, Any]
+    level: int
+    summary: Callable[[Any], str]
+    fields: Callable[[Any], dict[str, Any]]
+    logger: str = LOGGER_NAME
+
+
+_Write: TypeAlias = Callable[[_Kind, Event, dict[str, Any]], None]
 
 
 class _Channel:
@@ -57,23 +74,24 @@ class _Channel:
     def __init__(self, name: str) -> None:
         self._name = name
         self._stdlib = logging.getLogger(name)
-        # Not structlog.get_logger(): unconfigured, that prints to stdout. All fields go into `extra`, never into the
-        # message: formatters rewrite messages, and mask what looks like an id in them. Bound once: each use of an
-        # unbound logger would make a new one.
-        self._to_stdlib: Any = structlog.wrap_logger(
-            self._stdlib,
-            wrapper_class=structlog.stdlib.BoundLogger,
-            processors=[structlog.stdlib.render_to_log_kwargs],
-        ).bind()
-        self._to_host: Any = None
+        self._structlog: Any = None
 
-    def open(self, lowest: int) -> Any:
-        """Return the structlog logger for lines of level *lowest* or above; None where none would be written."""
+    def open(self, level: int) -> _Write | None:
+        """Return what writes a line of *level*; None where the line would not be written."""
         if structlog.is_configured():
-            if self._to_host is None:
-                self._to_host = structlog.get_logger(self._name)
-            return self._to_host
-        return self._to_stdlib if self._stdlib.isEnabledFor(lowest) else None
+            if self._structlog is None:
+                self._structlog = structlog.get_logger(self._name)
+            return self._by_structlog
+        # Not structlog.get_logger() here: unconfigured, that prints to stdout.
+        return self._by_stdlib if self._stdlib.isEnabledFor(level) else None
+
+    def _by_structlog(self, kind: _Kind, _event: Event, fields: dict[str, Any]) -> None:
+        getattr(self._structlog, _METHODS[kind.level])(kind.name, **fields)
+
+    def _by_stdlib(self, kind: _Kind, event: Event, fields: dict[str, Any]) -> None:
+        # All fields go into `extra`, never into the message: formatters rewrite messages, and mask what looks like an
+        # id in them. The message has no arguments, so a percent sign in it stays one.
+        self._stdlib.log(kind.level, f"{kind.name} {kind.summary(event)}", extra={"event": kind.name, **fields})
 
 
 class LogListener:
@@ -90,62 +108,69 @@ class LogListener:
     def __init__(self, trace_ids: Callable[[], Mapping[str, str]] = dict) -> None:
         self._trace_ids = trace_ids
         self._channels = {name: _Channel(name) for name in (LOGGER_NAME, ATTEMPT_LOGGER_NAME)}
-        self.event_types = frozenset(_LINES)
+        self.event_types = frozenset(_KIND_OF)
 
     def __call__(self, event: Event) -> None:
-        """Write the line for *event*."""
-        lowest, make, name = _LINES[type(event)]
-        channel = self._channels[name]
-        if channel.open(lowest) is None:
+        """Write the line for *event*, if its level is enabled."""
+        kind = _KIND_OF[type(event)](event)
+        write = self._channels[kind.logger].open(kind.level)
+        if write is None:
             return
-        line = make(event)
-        log = channel.open(line.level)
-        if log is None:
-            return
-        write = getattr(log, _METHODS[line.level])
         call = event.call
-        write(
-            line.name,
-            service=call.service,
-            operation=call.operation,
-            method=call.method,
-            route=call.route,
-            correlation_id=call.correlation_id,
-            **line.fields,
-            **self._trace_ids(),
-        )
+        common = {
+            "service": call.service,
+            "operation": call.operation,
+            "method": call.method,
+            "route": call.route,
+            "correlation_id": call.correlation_id,
+        }
+        write(kind, event, {**common, **kind.fields(event), **self._trace_ids()})
 
 
-def _call_finished(event: CallFinished) -> _Line:
-    return _call_ended(event) if event.error is None else _call_failed(event, event.error)
+def _operation(event: Event) -> str:
+    return f"{event.call.service}.{event.call.operation}"
 
 
-def _call_ended(event: CallFinished) -> _Line:
-    fields = {
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _ended_summary(event: CallFinished) -> str:
+    return f"{_operation(event)} after {_counted(event.outcome.attempts, 'attempt')}"
+
+
+def _ended_fields(event: CallFinished) -> dict[str, Any]:
+    return {
         "attempts": event.outcome.attempts,
         "elapsed_s": round(event.outcome.elapsed_s, 6),
         "outcome": event.result,
     }
-    name = semconv.LOG_CALL_CANCELLED if event.cancelled else semconv.LOG_CALL_SUCCEEDED
-    return _Line(logging.DEBUG, name, fields)
 
 
-def _call_failed(event: CallFinished, error: CallError) -> _Line:
-    fields = {
+def _failed_summary(event: CallFinished) -> str:
+    return f"{_operation(event)} {error_type(event.error)} after {_counted(event.outcome.attempts, 'attempt')}"
+
+
+def _failed_fields(event: CallFinished) -> dict[str, Any]:
+    return {
         "attempts": event.outcome.attempts,
         "elapsed_s": round(event.outcome.elapsed_s, 6),
         "outcome": event.result,
-        "error_type": error_type(error),
-        "reason": error.reason,
+        "error_type": error_type(event.error),
+        "reason": event.error.reason if event.error else "",
         "stop_reason": event.outcome.stop_reason,
         "request_sent": event.outcome.request_sent,
     }
-    return _Line(logging.WARNING, semconv.LOG_CALL_FAILED, fields)
 
 
-def _attempt_finished(event: AttemptFinished) -> _Line:
+def _attempt_summary(event: AttemptFinished) -> str:
+    status = "" if event.record.status is None else f" {event.record.status}"
+    return f"{_operation(event)} attempt {event.record.number} {event.record.outcome}{status}"
+
+
+def _attempt_fields(event: AttemptFinished) -> dict[str, Any]:
     record = event.record
-    fields = {
+    return {
         "attempt": record.number,
         "attempt_outcome": record.outcome,
         "status": record.status,
@@ -153,71 +178,124 @@ def _attempt_finished(event: AttemptFinished) -> _Line:
         "duration_s": round(record.ended_s - record.started_s, 6),
         "is_hedge": record.is_hedge,
     }
-    return _Line(logging.DEBUG, semconv.LOG_ATTEMPT_FINISHED, fields)
 
 
-def _attempt_rejected(event: AttemptRejected) -> _Line:
-    return _Line(
-        logging.DEBUG, semconv.LOG_ATTEMPT_REJECTED, {"guard": event.guard, "retry_after_s": event.retry_after_s}
-    )
+def _rejected_summary(event: AttemptRejected) -> str:
+    return f"{_operation(event)} by {event.guard}"
 
 
-def _retry_scheduled(event: RetryScheduled) -> _Line:
-    fields = {
+def _rejected_fields(event: AttemptRejected) -> dict[str, Any]:
+    return {"guard": event.guard, "retry_after_s": event.retry_after_s}
+
+
+def _retry_summary(event: RetryScheduled) -> str:
+    failed = f"attempt {event.attempt} {error_type(event.error)}"
+    return f"{_operation(event)} {failed}, next one in {event.delay_s:.3g} s"
+
+
+def _retry_fields(event: RetryScheduled) -> dict[str, Any]:
+    return {
         "attempt": event.attempt,
         "delay_s": round(event.delay_s, 6),
         "error_type": error_type(event.error),
         "retry_after_s": event.error.retry_after_s,
         "budget_balance": event.budget_balance,
     }
-    return _Line(logging.INFO, semconv.LOG_RETRY_SCHEDULED, fields)
 
 
-def _budget_exhausted(event: RetryBudgetExhausted) -> _Line:
-    level = logging.WARNING if event.first else logging.DEBUG
-    return _Line(level, semconv.LOG_BUDGET_EXHAUSTED, {"balance": round(event.balance, 3)})
+def _budget_summary(event: RetryBudgetExhausted) -> str:
+    return f"{event.call.service} {event.balance:.3g} retries left"
 
 
-def _hedge_started(event: HedgeStarted) -> _Line:
-    return _Line(logging.DEBUG, semconv.LOG_HEDGE_STARTED, {"hedge": event.hedge, "delay_s": round(event.delay_s, 6)})
+def _budget_fields(event: RetryBudgetExhausted) -> dict[str, Any]:
+    return {"balance": round(event.balance, 3)}
 
 
-def _circuit_state_changed(event: CircuitStateChanged) -> _Line:
-    fields = {"breaker": event.breaker, "state_before": event.before, "state_after": event.after}
-    return _Line(logging.WARNING, semconv.LOG_CIRCUIT_STATE_CHANGED, fields)
+def _hedge_summary(event: HedgeStarted) -> str:
+    return f"{_operation(event)} hedge {event.hedge} after {event.delay_s:.3g} s"
 
 
-def _correlation_id_replaced(_event: CorrelationIdReplaced) -> _Line:
-    return _Line(logging.WARNING, semconv.LOG_CORRELATION_ID_REPLACED, {})
+def _hedge_fields(event: HedgeStarted) -> dict[str, Any]:
+    return {"hedge": event.hedge, "delay_s": round(event.delay_s, 6)}
 
 
-def _correlation_id_mismatched(event: CorrelationIdMismatched) -> _Line:
-    fields = {"received_correlation_id": event.received}
-    return _Line(logging.WARNING, semconv.LOG_CORRELATION_ID_MISMATCHED, fields)
+def _circuit_summary(event: CircuitStateChanged) -> str:
+    return f"{event.breaker} {event.before} -> {event.after}"
 
 
-def _settings_reloaded(event: SettingsReloaded) -> _Line:
-    return _Line(logging.INFO, semconv.LOG_SETTINGS_RELOADED, {"changes": list(event.changes)})
+def _circuit_fields(event: CircuitStateChanged) -> dict[str, Any]:
+    return {"breaker": event.breaker, "state_before": event.before, "state_after": event.after}
 
 
-def _settings_rejected(event: SettingsRejected) -> _Line:
-    return _Line(logging.ERROR, semconv.LOG_SETTINGS_REJECTED, {"problems": list(event.problems)})
+def _mismatched_fields(event: CorrelationIdMismatched) -> dict[str, Any]:
+    return {"received_correlation_id": event.received}
 
 
-# Per event the lowest level that its line may have, since below it the line is not even made; then the line, and where
-# it goes.
-_LINES: dict[type[Event], tuple[int, Callable[[Any], _Line], str]] = {
-    AttemptFinished: (logging.DEBUG, _attempt_finished, ATTEMPT_LOGGER_NAME),
-    AttemptRejected: (logging.DEBUG, _attempt_rejected, ATTEMPT_LOGGER_NAME),
-    CallFinished: (logging.DEBUG, _call_finished, LOGGER_NAME),
-    CircuitStateChanged: (logging.WARNING, _circuit_state_changed, LOGGER_NAME),
-    CorrelationIdMismatched: (logging.WARNING, _correlation_id_mismatched, LOGGER_NAME),
-    CorrelationIdReplaced: (logging.WARNING, _correlation_id_replaced, LOGGER_NAME),
-    HedgeStarted: (logging.DEBUG, _hedge_started, ATTEMPT_LOGGER_NAME),
-    RetryBudgetExhausted: (logging.DEBUG, _budget_exhausted, LOGGER_NAME),
-    RetryScheduled: (logging.INFO, _retry_scheduled, LOGGER_NAME),
-    SettingsRejected: (logging.ERROR, _settings_rejected, LOGGER_NAME),
-    SettingsReloaded: (logging.INFO, _settings_reloaded, LOGGER_NAME),
+def _replaced_fields(_event: CorrelationIdReplaced) -> dict[str, Any]:
+    return {}
+
+
+def _reloaded_summary(event: SettingsReloaded) -> str:
+    return f"{event.call.service} {_counted(len(event.changes), 'change')}"
+
+
+def _reloaded_fields(event: SettingsReloaded) -> dict[str, Any]:
+    return {"changes": list(event.changes)}
+
+
+def _refused_summary(event: SettingsRejected) -> str:
+    return f"{event.call.service} {_counted(len(event.problems), 'problem')}"
+
+
+def _refused_fields(event: SettingsRejected) -> dict[str, Any]:
+    return {"problems": list(event.problems)}
+
+
+_CALL_SUCCEEDED = _Kind(semconv.LOG_CALL_SUCCEEDED, logging.DEBUG, _ended_summary, _ended_fields)
+_CALL_CANCELLED = _Kind(semconv.LOG_CALL_CANCELLED, logging.DEBUG, _ended_summary, _ended_fields)
+_CALL_FAILED = _Kind(semconv.LOG_CALL_FAILED, logging.WARNING, _failed_summary, _failed_fields)
+_ATTEMPT_FINISHED = _Kind(
+    semconv.LOG_ATTEMPT_FINISHED, logging.DEBUG, _attempt_summary, _attempt_fields, ATTEMPT_LOGGER_NAME
+)
+_ATTEMPT_REJECTED = _Kind(
+    semconv.LOG_ATTEMPT_REJECTED, logging.DEBUG, _rejected_summary, _rejected_fields, ATTEMPT_LOGGER_NAME
+)
+_RETRY_SCHEDULED = _Kind(semconv.LOG_RETRY_SCHEDULED, logging.INFO, _retry_summary, _retry_fields)
+_BUDGET_EXHAUSTED = _Kind(semconv.LOG_BUDGET_EXHAUSTED, logging.WARNING, _budget_summary, _budget_fields)
+_BUDGET_STILL_EXHAUSTED = _Kind(semconv.LOG_BUDGET_EXHAUSTED, logging.DEBUG, _budget_summary, _budget_fields)
+_HEDGE_STARTED = _Kind(semconv.LOG_HEDGE_STARTED, logging.DEBUG, _hedge_summary, _hedge_fields, ATTEMPT_LOGGER_NAME)
+_CIRCUIT_STATE_CHANGED = _Kind(semconv.LOG_CIRCUIT_STATE_CHANGED, logging.WARNING, _circuit_summary, _circuit_fields)
+_CORRELATION_ID_REPLACED = _Kind(semconv.LOG_CORRELATION_ID_REPLACED, logging.WARNING, _operation, _replaced_fields)
+_CORRELATION_ID_MISMATCHED = _Kind(
+    semconv.LOG_CORRELATION_ID_MISMATCHED, logging.WARNING, _operation, _mismatched_fields
+)
+_SETTINGS_RELOADED = _Kind(semconv.LOG_SETTINGS_RELOADED, logging.INFO, _reloaded_summary, _reloaded_fields)
+_SETTINGS_REJECTED = _Kind(semconv.LOG_SETTINGS_REJECTED, logging.ERROR, _refused_summary, _refused_fields)
+
+
+def _kind_of_end(event: CallFinished) -> _Kind:
+    if event.error is not None:
+        return _CALL_FAILED
+    return _CALL_CANCELLED if event.cancelled else _CALL_SUCCEEDED
+
+
+def _kind_of_refusal(event: RetryBudgetExhausted) -> _Kind:
+    return _BUDGET_EXHAUSTED if event.first else _BUDGET_STILL_EXHAUSTED
+
+
+# The kind, and with it the level, is chosen before anything is made of the event: most lines are below the level.
+_KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {
+    AttemptFinished: lambda _: _ATTEMPT_FINISHED,
+    AttemptRejected: lambda _: _ATTEMPT_REJECTED,
+    CallFinished: _kind_of_end,
+    CircuitStateChanged: lambda _: _CIRCUIT_STATE_CHANGED,
+    CorrelationIdMismatched: lambda _: _CORRELATION_ID_MISMATCHED,
+    CorrelationIdReplaced: lambda _: _CORRELATION_ID_REPLACED,
+    HedgeStarted: lambda _: _HEDGE_STARTED,
+    RetryBudgetExhausted: _kind_of_refusal,
+    RetryScheduled: lambda _: _RETRY_SCHEDULED,
+    SettingsRejected: lambda _: _SETTINGS_REJECTED,
+    SettingsReloaded: lambda _: _SETTINGS_RELOADED,
 }
 
 _METHODS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}

@@ -298,7 +298,7 @@ METRIC_EXPORT_DROPPED: Final = Metric(
     "mozaiks.telemetry.export.dropped",
     "observable counter",
     "{span}",
-    "Spans that ended and could not be handed on: the queue was full, or the other side failed.",
+    "Spans that ended and did not arrive: the queue was full, or the other side failed or rejected them.",
     (EXPORTER,),
 )
 

@@ -80,10 +80,16 @@ def append_private(path: Path) -> IO[bytes]:
     """
     Open *path* for appending, unbuffered; a new file has mode 0600, and one that exists keeps the mode it was given.
 
+    What it holds can be read back, unless only writing is allowed.
+
     Raises:
         OSError: It is a symbolic link, or cannot be written.
     """
-    return os.fdopen(_open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _PRIVATE), "ab", buffering=0)
+    flags = os.O_CREAT | os.O_APPEND
+    try:
+        return os.fdopen(_open(path, os.O_RDWR | flags, _PRIVATE), "a+b", buffering=0)
+    except PermissionError:
+        return os.fdopen(_open(path, os.O_WRONLY | flags, _PRIVATE), "ab", buffering=0)
 
 
 def _open(path: Path, flags: int, mode: int) -> int:

@@ -27,12 +27,62 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from runtime._internal.files import append_private
 
-__all__ = ["BoundedExport", "FileSpanExporter", "OwnMetricReader", "encode_line"]
+__all__ = ["BoundedExport", "ExportError", "FileSpanExporter", "OwnMetricReader", "encode_line"]
 
 _log = logging.getLogger("mozaiks.telemetry")
 _log.addHandler(logging.NullHandler())
 
 _E = TypeVar("_E")
+
+
+class ExportError(Exception):
+    """
+    An export did not arrive whole.
+
+    Args:
+        reason: Why, for people; free of secrets.
+        lost: How many of its items did not arrive; None for all of them.
+    """
+
+    def __init__(self, reason: str = "the exporter failed", *, lost: int | None = None) -> None:
+        super().__init__(reason)
+        self.lost = lost
+
+
+class _Health:
+    """
+    Says once when exports begin to fail, with the reason of the first, and once when they arrive again.
+
+    Args:
+        exporter: Where they go, for example `otlp`.
+        signal: `traces` or `metrics`.
+    """
+
+    def __init__(self, exporter: str, signal: str) -> None:
+        self._exporter = exporter
+        self._signal = signal
+        self._failing = False
+
+    def note(self, error: Exception | None) -> None:
+        """Note how an export ended: with *error*, or None when all of it arrived."""
+        if (error is not None) == self._failing:
+            return
+        self._failing = error is not None
+        fields = {"exporter": self._exporter, "signal": self._signal}
+        if error is None:
+            self._say(logging.INFO, "export.recovered", fields, "")
+        else:
+            self._say(logging.WARNING, "export.failing", {**fields, "reason": _reason(error)}, f": {_reason(error)}")
+
+    def _say(self, level: int, name: str, fields: dict[str, str], why: str) -> None:
+        _log.log(level, f"{name} {self._exporter} {self._signal}{why}", extra={"event": name, **fields})
+
+
+def _reason(error: Exception) -> str:
+    """Why an export failed, without what an exporter's own exception says: it may hold a credential."""
+    if isinstance(error, ExportError):
+        return str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 class _Own(Generic[_E]):
@@ -76,7 +126,7 @@ class BoundedExport(SpanProcessor):
     ) -> None:
         self.name = name
         self._max_queue = max_queue
-        self._lock = threading.Lock()
+        self._lock = self._new_lock()
         self._waiting = self._handing = self._lost = 0
         self._closed = False
         self.ending = False
@@ -87,6 +137,11 @@ class BoundedExport(SpanProcessor):
             max_export_batch_size=min(max_batch, max_queue),
             schedule_delay_millis=delay_s * 1000,
         )
+
+    @staticmethod
+    def _new_lock() -> Any:
+        # Re-entrant: a signal handler that shuts telemetry down may interrupt the very lines that the lock protects.
+        return threading.RLock()
 
     @property
     def dropped(self) -> int:
@@ -114,7 +169,7 @@ class BoundedExport(SpanProcessor):
 
         The SDK's processor empties its queue and starts a thread by itself.
         """
-        self._lock = threading.Lock()  # a thread that is gone may have held it
+        self._lock = self._new_lock()  # a thread that is gone may have held it
         self._waiting = self._handing = self._lost = 0
         self._closed = self._closed or self.ending
 
@@ -138,11 +193,11 @@ class BoundedExport(SpanProcessor):
             self._waiting -= count
             self._handing += count
 
-    def handed(self, count: int, *, arrived: bool) -> None:
-        """Note what became of a batch of *count*."""
+    def handed(self, count: int, *, lost: int) -> None:
+        """Note what became of a batch of *count*: how many of it were lost."""
         with self._lock:
             self._handing -= count
-            self._lost += 0 if arrived else count
+            self._lost += lost
 
 
 class _Counted(SpanExporter):
@@ -151,25 +206,30 @@ class _Counted(SpanExporter):
     def __init__(self, owner: BoundedExport, inner: _Own[SpanExporter]) -> None:
         self._owner = owner
         self._inner = inner
-        self._failing = self._tried_at_end = False
+        self._health = _Health(owner.name, "traces")
+        self._out_of_reach = self._tried_at_end = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._owner.taken(len(spans))
-        if self._failing and self._tried_at_end:
-            self._owner.handed(len(spans), arrived=False)
+        if self._out_of_reach and self._tried_at_end:
+            self._owner.handed(len(spans), lost=len(spans))
             return SpanExportResult.FAILURE
-        self._tried_at_end = self._owner.ending  # one more try at the end; a process that exits waits for no second
+        self._tried_at_end = self._owner.ending  # one more attempt at the end; a process that exits waits for no second
+        error = self._error_of(spans)
+        lost = 0
+        if error is not None:
+            lost = len(spans) if not isinstance(error, ExportError) or error.lost is None else error.lost
+        self._out_of_reach = lost >= len(spans)
+        self._owner.handed(len(spans), lost=min(lost, len(spans)))
+        self._health.note(error)
+        return SpanExportResult.SUCCESS if error is None else SpanExportResult.FAILURE
+
+    def _error_of(self, spans: Sequence[ReadableSpan]) -> Exception | None:
         try:
-            result = self._inner.get().export(spans)
-        except Exception:  # noqa: BLE001 - an exporter is foreign code, and its failure one more lost batch
-            result = SpanExportResult.FAILURE
-        arrived = result is SpanExportResult.SUCCESS
-        self._owner.handed(len(spans), arrived=arrived)
-        if arrived == self._failing:
-            self._failing = not arrived
-            log = _log.info if arrived else _log.warning
-            log("export.recovered" if arrived else "export.failing", extra={"exporter": self._owner.name})
-        return result
+            arrived = self._inner.get().export(spans) is SpanExportResult.SUCCESS
+        except Exception as error:  # noqa: BLE001 - an exporter is not our code, and its failure one more lost batch
+            return error
+        return None if arrived else ExportError()
 
     def shutdown(self) -> None:
         self._inner.get().shutdown()
@@ -195,11 +255,18 @@ class OwnMetricReader(PeriodicExportingMetricReader):
 class _OwnMetricExporter(MetricExporter):
     def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
         self._inner = _Own(make_exporter)
+        self._health = _Health("otlp", "metrics")
         inner = self._inner.get()
         super().__init__(inner._preferred_temporality, inner._preferred_aggregation)  # noqa: SLF001 - what readers read
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
-        return self._inner.get().export(metrics_data, timeout_millis, **kwargs)
+        try:
+            result = self._inner.get().export(metrics_data, timeout_millis, **kwargs)
+        except Exception as error:  # noqa: BLE001 - as in `_Counted`
+            self._health.note(error)
+            return MetricExportResult.FAILURE
+        self._health.note(None if result is MetricExportResult.SUCCESS else ExportError())
+        return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return self._inner.get().force_flush(timeout_millis)
@@ -212,7 +279,8 @@ class FileSpanExporter(SpanExporter):
     """
     Appends spans to a file as OTLP JSON Lines, the format that the OpenTelemetry Collector's file exporter writes.
 
-    One line per batch, written at once. What a full disk cuts short is ended by the next batch, and lost alone.
+    One line per batch, written at once. A line that is incomplete, by a full disk or by the end of a process that
+    shares the file, now or in an earlier run, is ended by the next batch, and lost alone.
     Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
 
     Args:
@@ -224,14 +292,22 @@ class FileSpanExporter(SpanExporter):
 
     def __init__(self, path: Path) -> None:
         self._file = append_private(path)
-        self._is_cut = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write *spans*; fails on a full disk."""
-        line = (b"\n" if self._is_cut else b"") + encode_line(spans)
-        self._is_cut = True  # until all of it is there; an empty line more is passed over by readers
-        self._is_cut = self._file.write(line) != len(line)
-        return SpanExportResult.FAILURE if self._is_cut else SpanExportResult.SUCCESS
+        line = (b"\n" if self._ends_within_a_line() else b"") + encode_line(spans)
+        return SpanExportResult.SUCCESS if self._file.write(line) == len(line) else SpanExportResult.FAILURE
+
+    def _ends_within_a_line(self) -> bool:
+        """Does the file end within a line? Asked for every batch: another process may have written the last one."""
+        descriptor = self._file.fileno()
+        size = os.fstat(descriptor).st_size  # 0 for what is no regular file
+        if size == 0:
+            return False
+        try:
+            return os.pread(descriptor, 1, size - 1) not in {b"\n", b""}
+        except OSError:  # it may not be read; readers pass over an empty line
+            return True
 
     def shutdown(self) -> None:
         """Close the file."""

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.util import Finalize, register_after_fork
 from pathlib import Path
 from types import TracebackType
@@ -189,8 +190,7 @@ class TelemetryHandle:
         if set_global:
             _refuse_second_global()
         self._exports = [] if settings.disabled else list(_exports(settings))
-        self._shutdown_lock = threading.Lock()
-        self._ended: bool | None = None
+        self._ends: float | None = None
         resource = _resource(settings)
         self.endpoint = settings.traces_to
         self.tracer_provider: TracerProvider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -218,10 +218,9 @@ class TelemetryHandle:
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: threads are gone there, and a lock may be held by one of them for ever."""
-        self._shutdown_lock = threading.Lock()
         for export in self._exports:
             export.after_fork()
-        if self._ended is None:
+        if self._ends is None:
             self._enders = self._begin_enders()
 
     @property
@@ -246,26 +245,31 @@ class TelemetryHandle:
         The SDK's own shutdown can wait half a minute for a collector that does not answer. Here each signal is shut
         down in a thread that this process does not wait for any longer.
 
+        It may be called from any thread and from a signal handler, also while another call of it waits, be that on the
+        same thread: the first one begins the end, and no later one waits beyond the first one's time. It blocks its
+        thread; on an event loop run it in another one, as `runtime.asgi.connectors_lifespan` does.
+
         Returns:
             True when everything was handed on or given up within the time.
         """
-        with self._shutdown_lock:  # a second caller waits for what the first one sees
-            if self._ended is None:
-                self._ended = self._shut_down(timeout_s)
-            return self._ended
-
-    def _shut_down(self, timeout_s: float) -> bool:
-        atexit.unregister(self.shutdown)
-        if self._undo_httpx is not None:
-            self._undo_httpx()
+        # No lock: a signal handler that interrupts this very function would wait for it for ever. Each step may be
+        # taken twice.
         ends = time.monotonic() + timeout_s
+        if self._ends is None:
+            self._ends = ends
+        ends = min(ends, self._ends)
+        atexit.unregister(self.shutdown)
+        undo_httpx, self._undo_httpx = self._undo_httpx, None
+        if undo_httpx is not None:
+            undo_httpx()
         for ender in self._enders:
             ender.begin()
         in_time = all(ender.ended_within(ends - time.monotonic()) for ender in self._enders)
         for export in self._exports:
             export.close()
         if in_time:  # else whoever still works on it goes on making noise for nobody
-            for logger in self._quietened:
+            quietened, self._quietened = self._quietened, []
+            for logger in quietened:
                 logger.setLevel(logging.NOTSET)
         return in_time
 
@@ -297,21 +301,31 @@ class _Ender:
     """A thread that waits to end one signal: made early, since a process that exits can start none any more."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
-        self._begin = threading.Event()
         self._act = act
-        self._thread = threading.Thread(target=self._run, name="telemetry-shutdown", daemon=True)
-        self._thread.start()
+        self._ended = False
+        # Bare locks, each a gate that is opened once. The events and joins of `threading` take a lock of their own for
+        # a moment, and a signal handler that comes here in that moment, on the same thread, would wait for itself.
+        self._begin, self._end = threading.Lock(), threading.Lock()
+        self._begin.acquire()
+        self._end.acquire()
+        threading.Thread(target=self._run, name="telemetry-shutdown", daemon=True).start()
 
     def _run(self) -> None:
-        self._begin.wait()
-        self._act()
+        self._begin.acquire()
+        try:
+            self._act()
+        finally:
+            self._ended = True
+            self._end.release()
 
     def begin(self) -> None:
-        self._begin.set()
+        with suppress(RuntimeError):  # it has begun
+            self._begin.release()
 
     def ended_within(self, timeout_s: float) -> bool:
-        self._thread.join(max(0.0, timeout_s))
-        return not self._thread.is_alive()
+        if not self._ended and self._end.acquire(timeout=max(0.0, timeout_s)):
+            self._end.release()  # for the next one who waits
+        return self._ended
 
 
 def _resource(settings: _Settings) -> "Resource":
@@ -325,10 +339,10 @@ def _exports(settings: _Settings) -> "Iterable[BoundedExport]":
 
     try:
         if settings.traces_to:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from .otlp import CheckedSpanExporter
 
-            def otlp() -> OTLPSpanExporter:
-                return OTLPSpanExporter(timeout=settings.timeout_s)
+            def otlp() -> CheckedSpanExporter:
+                return CheckedSpanExporter(settings.timeout_s)
 
             yield BoundedExport("otlp", otlp, settings.max_queue, settings.max_batch, settings.delay_s)
         if settings.trace_file is not None:
@@ -341,11 +355,10 @@ def _exports(settings: _Settings) -> "Iterable[BoundedExport]":
 
 def _metric_readers(settings: _Settings) -> "Iterable[OwnMetricReader]":
     if settings.metrics_to:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
         from .exporting import OwnMetricReader
+        from .otlp import CheckedMetricExporter
 
-        yield OwnMetricReader(lambda: OTLPMetricExporter(timeout=settings.timeout_s))
+        yield OwnMetricReader(lambda: CheckedMetricExporter(settings.timeout_s))
 
 
 def _quieten() -> Iterable[logging.Logger]:

@@ -12,8 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from google.protobuf import json_format
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,7 +28,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from middleware import ConfigError
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
-from runtime.telemetry import configure_telemetry
+from runtime.telemetry import configure_telemetry, otlp
+from runtime.telemetry import setup as telemetry
 from runtime.telemetry.exporting import BoundedExport
 from runtime.traces.model import traces_of
 from runtime.traces.page import render_page
@@ -235,10 +243,11 @@ def test_an_exporter_that_raises_is_counted_and_told_once(caplog):
         export.force_flush()
     export.shutdown()
     assert export.dropped == 2
-    assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("WARNING", "export.failing"),
-        ("INFO", "export.recovered"),
+    assert [(record.levelname, record.event, record.message) for record in caplog.records] == [
+        ("WARNING", "export.failing", "export.failing flaky traces: RuntimeError"),
+        ("INFO", "export.recovered", "export.recovered flaky traces"),
     ]
+    assert caplog.records[0].reason == "RuntimeError"  # not its text, which may hold a credential
 
 
 class Hole:
@@ -276,6 +285,12 @@ class Hole:
             connection.close()
 
 
+def let_end(handle):
+    """Wait for what still works on a handle that gave up: another test would see what it says."""
+    for ender in handle._enders:
+        assert ender.ended_within(30)
+
+
 @pytest.mark.parametrize("kind", ["refused", "black hole", "garbage"])
 async def test_a_broken_collector_holds_no_call_and_no_exit(gateway, no_otel_settings, caplog, kind):
     """Calls go through, the end comes in time, and every span that was lost is counted."""
@@ -292,6 +307,260 @@ async def test_a_broken_collector_holds_no_call_and_no_exit(gateway, no_otel_set
     assert handle.dropped == {"otlp": 40}
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
     hole.close()
+    let_end(handle)
+
+
+class Answering(Collector):
+    """Answers each export as the server says: a status, headers and a body, by signal."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.received.append((self.path, None, body))
+        self._answer(self.path.rpartition("/")[2])
+
+    def do_GET(self):
+        """What a redirect leads to: a page that says 200 to anything."""
+        self.server.received.append((self.path, None, b"GET"))
+        self._answer("page")
+
+    def _answer(self, signal):
+        status, headers, body = self.server.answers.get(signal, (200, {}, b""))
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def answering(collector, no_otel_settings):
+    collector.RequestHandlerClass = Answering
+    collector.answers = {}
+    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    return collector
+
+
+def partial(signal, rejected, said="", *, as_json=False):
+    """A collector's response that takes all but *rejected* items."""
+    name = "rejectedSpans" if signal == "traces" else "rejectedDataPoints"
+    document = {"partialSuccess": {name: str(rejected), "errorMessage": said, "later": 1}}
+    if as_json:
+        return 200, {"content-type": "application/json; charset=utf-8"}, json.dumps(document).encode()
+    del document["partialSuccess"]["later"]
+    kind = ExportTraceServiceResponse if signal == "traces" else ExportMetricsServiceResponse
+    body = json_format.ParseDict(document, kind()).SerializeToString()
+    return 200, {"content-type": "application/x-protobuf"}, body
+
+
+def told(caplog):
+    """What was said of exports: name, exporter, signal, reason."""
+    records = [record for record in caplog.records if record.name == "mozaiks.telemetry"]
+    assert all(record.getMessage().startswith(record.event) for record in records)
+    return [(record.event, record.exporter, record.signal, getattr(record, "reason", "")) for record in records]
+
+
+REDIRECTED = "status {}, a redirect, which is not followed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        *[((status, {"location": "/page"}, b""), REDIRECTED.format(status)) for status in (301, 302, 303, 307, 308)],
+        ((304, {}, b""), REDIRECTED.format(304)),
+        ((400, {}, b"no"), "status 400"),
+        ((401, {}, b"no"), "status 401"),
+        ((404, {}, b"no"), "status 404"),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
+)
+def test_what_a_collector_does_not_take_is_lost_and_told_with_the_reason(answering, caplog, answer, reason):
+    """A redirect too: nothing is sent after it, and nothing but the collector's own word counts as delivered."""
+    caplog.set_level(logging.INFO, "mozaiks.telemetry")
+    answering.answers = {"traces": answer, "metrics": answer}
+    with configure_telemetry() as handle:
+        for _ in range(3):
+            handle.tracer_provider.get_tracer("x").start_span("s").end()
+        handle.meter_provider.get_meter("x").create_counter("c").add(1)
+    assert handle.dropped == {"otlp": 3}
+    assert sorted(told(caplog)) == [
+        ("export.failing", "otlp", "metrics", reason),
+        ("export.failing", "otlp", "traces", reason),
+    ]
+    assert {path for path, _, _ in answering.received} == {"/v1/traces", "/v1/metrics"}
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["protobuf", "json"])
+def test_a_partial_success_loses_what_was_rejected(answering, caplog, as_json):
+    """As many as the collector says, with what it says, for both signals; then all arrive, and that is told too."""
+    caplog.set_level(logging.INFO, "mozaiks.telemetry")
+    answering.answers = {
+        signal: partial(signal, 2, "quota\nexceeded for ada@example.com " + "x" * 500, as_json=as_json)
+        for signal in ("traces", "metrics")
+    }
+    with configure_telemetry() as handle:
+        for _ in range(5):
+            handle.tracer_provider.get_tracer("x").start_span("s").end()
+        handle.meter_provider.get_meter("x").create_counter("c").add(1)
+        handle.tracer_provider.force_flush()
+        handle.meter_provider.force_flush()
+        assert handle.dropped == {"otlp": 2}
+        failing = told(caplog)
+        answering.answers = {}
+        handle.tracer_provider.get_tracer("x").start_span("s").end()
+    assert handle.dropped == {"otlp": 2}
+    assert [one[:3] for one in failing] == [("export.failing", "otlp", signal) for signal in ("traces", "metrics")]
+    for *_, reason in failing:
+        assert reason.startswith("partial success, 2 rejected: quota exceeded for *** xxx")
+        assert len(reason) < 250
+    assert sorted(told(caplog)[2:]) == [("export.recovered", "otlp", signal, "") for signal in ("metrics", "traces")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        partial("traces", 0, "please send less"),
+        partial("traces", -3, "?"),
+        (200, {"content-type": "application/x-protobuf"}, b"\xff no protobuf"),
+        (200, {"content-type": "application/json"}, b'{"partialSuccess": 7}'),
+        (200, {"content-type": "application/json"}, b"\xff"),
+        (202, {"content-type": "text/plain"}, b"thanks"),
+    ],
+)
+def test_a_response_that_rejects_nothing_is_a_delivery(answering, caplog, answer):
+    """A warning, or something that cannot be understood, with a status that says "taken"."""
+    caplog.set_level(logging.INFO, "mozaiks.telemetry")
+    answering.answers = {"traces": answer}
+    with configure_telemetry() as handle:
+        handle.tracer_provider.get_tracer("x").start_span("s").end()
+    assert (handle.dropped, told(caplog)) == ({"otlp": 0}, [])
+
+
+def test_more_rejected_than_sent_is_all_that_was_sent(answering):
+    """The counter never says more than there was."""
+    answering.answers = {"traces": partial("traces", 2**62)}
+    with configure_telemetry() as handle:
+        handle.tracer_provider.get_tracer("x").start_span("s").end()
+    assert handle.dropped == {"otlp": 1}
+
+
+def test_a_collector_that_rejects_a_part_still_gets_everything_at_the_end(answering, no_otel_settings):
+    """It is there, unlike one that takes nothing, which a program that ends asks once more and no further."""
+    no_otel_settings.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    no_otel_settings.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
+    answering.answers = {"traces": partial("traces", 1)}
+    with configure_telemetry() as handle:
+        handle.tracer_provider.get_tracer("x").start_span("s").end()
+        handle.tracer_provider.force_flush()
+        for _ in range(9):
+            handle.tracer_provider.get_tracer("x").start_span("s").end()
+        handle.tracer_provider.force_flush()
+        for _ in range(25):
+            handle.tracer_provider.get_tracer("x").start_span("s").end()
+    sent = sum(
+        len(scope.spans)
+        for path, _, body in answering.received
+        if path == "/v1/traces"
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+    )
+    exports = sum(path == "/v1/traces" for path, _, _ in answering.received)
+    assert (sent, handle.dropped) == (35, {"otlp": exports})
+
+
+def test_a_session_of_the_hosts_credential_provider_stays_in_use(no_otel_settings):
+    """It brings the host's credentials; watching its responses is not worth losing them."""
+    watched = otlp._Session("traces")
+    assert otlp._session_for("traces", watched) is watched
+    no_otel_settings.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "gcp")
+    assert otlp._session_for("traces", watched) is None
+    assert otlp._session_for("metrics", watched) is watched
+    no_otel_settings.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "gcp")
+    assert otlp._session_for("metrics", watched) is None
+
+
+SIGNAL = """
+import os, signal, sys, threading
+from runtime.telemetry import configure_telemetry
+
+handle = configure_telemetry()
+
+def stop(*_):
+    print("handler", handle.shutdown(0.5), flush=True)
+    if sys.argv[1] == "exits":
+        sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+handle.tracer_provider.get_tracer("x").start_span("s").end()
+if sys.argv[2] == "in a shutdown":
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    print("main", handle.shutdown(), flush=True)
+elif sys.argv[2] == "with the lock":
+    with handle._exports[0]._lock:  # as in the middle of `on_end`
+        os.kill(os.getpid(), signal.SIGTERM)
+else:
+    other = threading.Thread(target=handle.shutdown)
+    other.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    other.join()
+"""
+
+
+@pytest.mark.parametrize("where", ["in a shutdown", "with the lock", "while a thread shuts down"])
+@pytest.mark.parametrize("then", ["exits", "goes on"])
+def test_a_signal_handler_may_shut_down_whatever_it_interrupts(where, then):
+    """The process ends; without a collector that answers it gives up in time."""
+    hole = Hole("black hole")
+    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": hole.url}
+    result = subprocess.run(
+        [sys.executable, "-c", SIGNAL, then, where],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    hole.close()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "handler False" in result.stdout.splitlines()
+
+
+def test_every_shutdown_waits_no_longer_than_the_first_one(no_otel_settings, monkeypatch):
+    """Its time is the end's: a second call, of a block that is left or of `atexit`, adds none to it."""
+    hole = Hole("black hole")
+    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", hole.url)
+    waits = []
+    real = telemetry._Ender.ended_within
+    monkeypatch.setattr(telemetry._Ender, "ended_within", lambda self, s: (waits.append(s), real(self, s))[1])
+    handle = configure_telemetry()
+    handle.tracer_provider.get_tracer("x").start_span("s").end()
+    assert not handle.shutdown(0.2)
+    first = len(waits)
+    assert not handle.shutdown(30)
+    assert max(waits[:first]) <= 0.2
+    assert max(waits[first:]) <= 0
+    hole.close()
+    let_end(handle)
+
+
+def test_threads_that_shut_down_together_see_the_same_end(tmp_path):
+    """Nobody is sent away early, and what is undone is undone once."""
+    handle = configure_telemetry(trace_file=tmp_path / "t.jsonl", instrument_httpx=True)
+    handle.tracer_provider.get_tracer("x").start_span("s").end()
+    together, seen = threading.Barrier(8), []
+
+    def end():
+        together.wait()
+        seen.append(handle.shutdown())
+
+    threads = [threading.Thread(target=end) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 8
+    assert len(read_file(tmp_path / "t.jsonl")) == 1
 
 
 EXIT = """
@@ -312,7 +581,7 @@ def test_a_program_that_just_ends_loses_nothing(tmp_path):
 
 
 FORK = """
-import multiprocessing, os, signal, sys
+import multiprocessing, os, signal, sys, threading
 from runtime.telemetry import configure_telemetry
 
 handle = configure_telemetry(trace_file=sys.argv[1])
@@ -339,17 +608,29 @@ flush()
 say("first")
 flush()
 say("waits")  # one of two places in the queue, and not handed on for a minute
-held = [handle._shutdown_lock, *(export._lock for export in handle._exports)]
-held += [reader._export_lock for reader in handle.meter_provider._all_metric_readers]
-for lock in held:  # as a thread would hold it that is not there in the child
-    lock.acquire()
+locks = [export._lock for export in handle._exports]
+locks += [reader._export_lock for reader in handle.meter_provider._all_metric_readers]
+held, released = threading.Event(), threading.Event()
+
+def hold():  # in a thread that is not there in the child
+    for lock in locks:
+        lock.acquire()
+    held.set()
+    released.wait()
+    for lock in locks:
+        lock.release()
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
 if sys.argv[2] == "os":
     child = os.fork()
 else:
     child = multiprocessing.get_context("fork").Process(target=in_child)
     child.start()
-for lock in held if child else ():
-    lock.release()
+if child:
+    released.set()
+    holder.join()
 if child == 0:
     in_child()
 elif sys.argv[2] == "os":

@@ -18,7 +18,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from middleware import CallError, Telemetry
+from middleware import CallError, DeadlineExceededError, Telemetry
+from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware
 from middleware.telemetry.tracing import CallTracingMiddleware
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
@@ -280,6 +281,8 @@ async def torture(platform, scenario: Scenario, injection) -> Run:
         await asyncio.wait({task})
     ended: Any = asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
     sent = platform.sent - sent_before
+    if isinstance(ended, DeadlineExceededError) and (watched := _watched(client)):
+        await asyncio.wait(watched, timeout=_LONG_S)  # R38: these alone go on, and not for ever
     faults += [f"a task is left: {left}" for left in asyncio.all_tasks() - others if not _is_gateways(left)]
     faults += await _left_behind(client, platform, injection, busy)
     return Run(
@@ -316,6 +319,11 @@ async def _left_behind(client, platform, injection, busy) -> Iterator[str]:
     if left_open := await platform.left_open(client):
         faults.append(f"{left_open} connections are still open")
     return faults
+
+
+def _watched(client):
+    (layer,) = (layer for layer in client._stack.layers if isinstance(layer, AttemptTimeoutMiddleware))
+    return set().union(*layer._watched._tasks.all())
 
 
 def _spans_dropped(client):

@@ -1,6 +1,7 @@
 """Reading and writing trace files: the Collector's format, whatever a file holds."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -192,10 +193,12 @@ def test_a_line_that_a_full_disk_cut_is_lost_alone(tmp_path):
     exporter = FileSpanExporter(path)
     spans = finished_spans()
     assert exporter.export(spans) is SpanExportResult.SUCCESS
-    with path.open("ab", buffering=0) as disk:
+    with path.open("a+b", buffering=0) as disk:
         whole = exporter._file
 
         class Short:
+            fileno = disk.fileno
+
             def write(self, line):
                 return disk.write(line[:20])
 
@@ -207,6 +210,61 @@ def test_a_line_that_a_full_disk_cut_is_lost_alone(tmp_path):
     lines = path.read_bytes().split(b"\n")
     assert [len(line) == 20 for line in lines if line] == [False, True, False]
     assert json.loads(lines[0]) == json.loads(lines[2])
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o200], ids=["readable", "write-only"])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_line_that_another_process_left_unfinished_is_lost_alone(tmp_path, mode, when):
+    """One of an earlier run, or a worker that shares the file: the next batch begins a line of its own."""
+    path = tmp_path / "t.jsonl"
+    spans = finished_spans()
+    path.write_bytes(encode_line(spans) + (encode_line(spans)[:40] if when == "before" else b""))
+    path.chmod(mode)
+    exporter = FileSpanExporter(path)
+    if when == "meanwhile":
+        assert exporter.export(spans) is SpanExportResult.SUCCESS
+        with path.open("ab") as other:
+            other.write(encode_line(spans)[:40])
+    for _ in range(2):
+        assert exporter.export(spans) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    path.chmod(0o600)
+    reader = SpanReader()
+    with path.open("rb") as file:
+        assert len(list(reader.read(file))) == (6 if when == "before" else 8)
+    assert len(reader.bad_lines) == 1
+
+
+def test_a_whole_file_gets_no_empty_line(tmp_path):
+    """What ends with a line's end is gone on with as it is."""
+    path = tmp_path / "t.jsonl"
+    for _ in range(2):
+        exporter = FileSpanExporter(path)
+        for _ in range(2):
+            exporter.export(finished_spans())
+        exporter.shutdown()
+    assert b"\n\n" not in path.read_bytes()
+    assert path.read_bytes().count(b"\n") == 4
+
+
+def test_a_file_that_may_be_written_and_not_read_is_written(tmp_path, monkeypatch):
+    """Its last line cannot be looked at, so each batch begins with an empty one, which readers pass over."""
+    path = tmp_path / "t.jsonl"
+    path.touch()
+    real = Path.open
+
+    def no_reading(self, mode="r", **arguments):
+        if "+" in mode:
+            raise PermissionError(13, "Permission denied")
+        return real(self, mode, **arguments)
+
+    monkeypatch.setattr(Path, "open", no_reading)
+    exporter = FileSpanExporter(path)
+    for _ in range(2):
+        assert exporter.export(finished_spans()) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    with real(path, "rb") as file:
+        assert len(list(SpanReader().read(file))) == 4
 
 
 def test_a_figure_of_any_size_is_shown():

@@ -14,9 +14,10 @@ import pytest
 import structlog
 from layer_support import a_request
 
-from middleware import NotFoundError, ServerError
+from middleware import CircuitOpenError, NotFoundError, ServerError
 from middleware import events as facts
 from middleware.records import AttemptRecord
+from middleware.telemetry import logs, semconv
 from middleware.telemetry.logs import ATTEMPT_LOGGER_NAME, LOGGER_NAME, LogListener
 from runtime.gateway import Fault
 
@@ -44,22 +45,194 @@ LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=lambda value: value if isinstance(value, str) else "")
+IDS = [f"{type(event).__name__}-{level}-{name}" for event, level, name in LINES]
+LEVELS = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
+
+
+def test_every_kind_of_line_is_among_the_examples():
+    """Found in the code, so that a new kind cannot go without an example, and so without the tests below."""
+    kinds = {kind for kind in vars(logs).values() if isinstance(kind, logs._Kind)}
+    assert {logs._KIND_OF[type(event)](event) for event, _, _ in LINES} == kinds
+    assert {type(event) for event, _, _ in LINES} == LogListener().event_types == set(logs._KIND_OF)
+    assert {name for _, _, name in LINES} == {
+        text for constant, text in vars(semconv).items() if constant.startswith("LOG_")
+    }
+
+
+@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=IDS)
 def test_each_line_has_its_level(caplog, event, level, name):
     """Success DEBUG, retry INFO, failure WARNING; ERROR for unusable settings alone."""
     caplog.set_level(logging.DEBUG, LOGGER_NAME)
     LogListener()(event)
     (record,) = caplog.records
-    assert (record.levelname, record.message) == (level, name)
+    assert (record.levelname, record.event) == (level, name)
     assert (record.correlation_id, record.service, record.operation) == ("c-1", "svc", "op")
 
 
-@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_line_below_the_level_is_not_written(caplog, event, level, name):
-    """The host's level decides."""
-    caplog.set_level(logging.getLevelName(level) + 1, LOGGER_NAME)
+def by_stdlib(out, level):
+    """A host that has set the level of the root alone, as most do."""
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(logging.Formatter("%(event)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(level)
+
+
+def by_structlog(out, level):
+    """A host whose structlog filters by itself."""
+    structlog.configure(
+        processors=[lambda _logger, _method, line: line["event"]],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+    )
+
+
+def by_structlog_over_stdlib(out, level):
+    """A host whose structlog asks the standard library for the level, and writes by it."""
+    handler = logging.StreamHandler(out)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(level)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, lambda _logger, _method, line: line["event"]],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+@pytest.fixture
+def no_logging_set_up():
+    """The root as it was, and no structlog, afterwards."""
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    yield
+    structlog.reset_defaults()
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+
+
+@pytest.mark.parametrize("order", ["before", "after the listener was made", "after the first line"])
+@pytest.mark.parametrize(
+    "set_up", [by_stdlib, by_structlog, by_structlog_over_stdlib], ids=lambda value: value.__name__
+)
+@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=IDS)
+def test_a_line_is_written_exactly_when_its_own_level_is_enabled(no_logging_set_up, event, level, name, set_up, order):
+    """At every level of the host, by both systems, whenever the host sets them up."""
+    for enabled in LEVELS:
+        out = io.StringIO()
+        structlog.reset_defaults()
+        listener = None
+        if order != "before":
+            listener = LogListener()
+        if order == "after the first line":
+            listener(event)
+        set_up(out, enabled)
+        (listener or LogListener())(event)
+        expected = [name] if logging.getLevelName(level) >= enabled else []
+        assert out.getvalue().split() == expected, enabled
+        logging.getLogger().handlers[:] = []
+
+
+ORDERS = """
+import asyncio, io, json, logging, sys
+system, order, level = sys.argv[1:]
+
+def set_up():
+    if system == "stdlib":
+        logging.basicConfig(level=level, stream=sys.stdout, format="%(event)s")
+        return
+    import structlog
+    structlog.configure(
+        processors=[lambda _logger, _method, line: line["event"]],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+    )
+
+if order == "before the import":
+    set_up()
+from runtime.testing import ScriptedUpstream, run_virtual
+logging.getLogger("asyncio").setLevel("CRITICAL")
+client = ScriptedUpstream([], then=503).client()
+if order == "after the import":
+    set_up()
+
+async def calls(number):
+    for _ in range(number):
+        try:
+            await client.get("/x")
+        except Exception:
+            pass
+
+run_virtual(calls(1))
+if order == "after the first call":
+    set_up()
+run_virtual(calls(30))
+"""
+
+
+@pytest.mark.parametrize("order", ["before the import", "after the import", "after the first call"])
+@pytest.mark.parametrize("system", ["stdlib", "structlog"])
+@pytest.mark.parametrize("level", ["INFO", "WARNING"])
+def test_failures_are_written_whenever_the_host_sets_logging_up(system, order, level):
+    """At the levels that hosts run with, in a process of its own."""
+    command = [sys.executable, "-c", ORDERS, system, order, level]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    expected = {"call.failed", "circuit_breaker.state_changed"} | ({"retry.scheduled"} if level == "INFO" else set())
+    assert set(result.stdout.split()) == expected
+
+
+FAILED = facts.CallFinished(call=CALL, outcome=replace(OUTCOME, attempts=3), error=ERROR)
+REFUSED = facts.CallFinished(call=CALL, outcome=OUTCOME, error=CircuitOpenError("open"))
+SUMMARIES = [
+    (facts.CallFinished(call=CALL, outcome=replace(OUTCOME, attempts=1), error=None), "call.succeeded svc.op after 1 attempt"),
+    (facts.CallFinished(call=CALL, outcome=OUTCOME, error=None, cancelled=True), "call.cancelled svc.op after 0 attempts"),
+    (FAILED, "call.failed svc.op 503 after 3 attempts"),
+    (REFUSED, "call.failed svc.op CircuitOpenError after 0 attempts"),
+    (facts.AttemptFinished(call=CALL, record=RECORD, error=None), "attempt.finished svc.op attempt 1 ok 200"),
+    (
+        facts.AttemptFinished(call=CALL, record=replace(RECORD, number=2, outcome="cancelled", status=None), error=None),
+        "attempt.finished svc.op attempt 2 cancelled",
+    ),
+    (facts.AttemptRejected(call=CALL, guard="bulkhead"), "attempt.rejected svc.op by bulkhead"),
+    (
+        facts.RetryScheduled(call=CALL, attempt=1, delay_s=0.123456, error=ERROR),
+        "retry.scheduled svc.op attempt 1 503, next one in 0.123 s",
+    ),
+    (facts.RetryBudgetExhausted(call=CALL, balance=0.45678, first=True), "retry_budget.exhausted svc 0.457 retries left"),
+    (facts.HedgeStarted(call=CALL, hedge=1, delay_s=2.0), "hedge.started svc.op hedge 1 after 2 s"),
+    (
+        facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"),
+        "circuit_breaker.state_changed svc closed -> open",
+    ),
+    (facts.CorrelationIdReplaced(call=CALL), "correlation_id.replaced svc.op"),
+    (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), "settings.reloaded svc 1 change"),
+    (facts.SettingsRejected(call=CALL, problems=("a: 100% wrong", "b")), "settings.rejected svc 2 problems"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "message"), SUMMARIES, ids=lambda value: value if isinstance(value, str) else "")
+def test_the_standard_librarys_message_begins_with_the_name_and_says_what_happened(caplog, event, message):
+    """A host that formats the message alone learns what happened; the bare name is a field."""
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
     LogListener()(event)
-    assert caplog.records == []
+    (record,) = caplog.records
+    assert (record.getMessage(), record.event) == (message, message.split()[0])
+
+
+@pytest.mark.parametrize(("event", "level", "name"), LINES, ids=IDS)
+def test_no_id_and_no_text_from_outside_is_in_a_message(caplog, event, level, name):
+    """Only in fields: a formatter may mask what it takes for an id, and a reader trusts the message."""
+    outside = "Zq7-outside"
+    call = replace(CALL, correlation_id=outside)
+    changed = {"call": call}
+    if hasattr(event, "error") and event.error is not None:
+        changed["error"] = ServerError(outside, status=503)
+    for name_of_texts in {"changes", "problems"} & set(type(event).__dataclass_fields__):
+        changed[name_of_texts] = (outside,)
+    caplog.set_level(logging.DEBUG, LOGGER_NAME)
+    LogListener(lambda: {"trace_id": outside})(replace(event, **changed))
+    (record,) = caplog.records
+    assert outside not in record.getMessage()
+    assert record.correlation_id == outside
 
 
 async def test_the_lines_of_attempts_have_a_level_of_their_own(make_client, gateway, caplog):
@@ -68,7 +241,7 @@ async def test_the_lines_of_attempts_have_a_level_of_their_own(make_client, gate
     caplog.set_level(logging.DEBUG, LOGGER_NAME)
     gateway.script(Fault(kind="status"))
     await make_client().get("/api/service/items", path_params={})
-    assert [(record.name, record.message) for record in caplog.records] == [
+    assert [(record.name, record.event) for record in caplog.records] == [
         (LOGGER_NAME, "retry.scheduled"),
         (LOGGER_NAME, "call.succeeded"),
     ]
@@ -122,6 +295,7 @@ def test_each_line_has_its_fields(caplog, event, logger, fields):
     common = {"service": "svc", "operation": "op", "method": "GET", "route": "/r", "correlation_id": "c-1"}
     standard = set(vars(logging.makeLogRecord({}))) | {"message"}
     told = {name: value for name, value in vars(record).items() if name not in standard}
+    assert told.pop("event") == record.getMessage().split()[0]
     assert (record.name, told) == (logger, {**common, "trace_id": "t", **fields})
 
 
@@ -134,12 +308,12 @@ async def test_lines_carry_the_ids_of_their_spans(make_client, gateway, recorder
     spans = {"call": call, **dict(enumerate(recorder.spans("CLIENT"), start=1))}
     seen = []
     for record in caplog.records:
-        span = spans[record.attempt] if record.message == "attempt.finished" else call
+        span = spans[record.attempt] if record.event == "attempt.finished" else call
         assert record.trace_id == f"{span.context.trace_id:032x}"
         assert record.span_id == f"{span.context.span_id:016x}"
         assert record.trace_flags in {"01", "03"}  # the second bit: a random id, W3C level 2
         assert record.correlation_id == "order-7"
-        seen.append(record.message)
+        seen.append(record.event)
     assert seen == ["attempt.finished", "retry.scheduled", "attempt.finished", "call.succeeded"]
 
 
@@ -198,7 +372,7 @@ async def test_a_hosts_context_cannot_break_a_line(make_client, caplog):
     caplog.set_level(logging.DEBUG, LOGGER_NAME)
     with structlog.contextvars.bound_contextvars(name="x", message="y", args="z"):
         await make_client().get("/api/service/items")
-    assert [record.message for record in caplog.records] == ["attempt.finished", "call.succeeded"]
+    assert [record.event for record in caplog.records] == ["attempt.finished", "call.succeeded"]
 
 
 class CoreFormatter(logging.Formatter):

@@ -1,0 +1,147 @@
+"""
+OTLP over HTTP, with what the collector says about an export taken for what it is.
+
+The SDK's own exporters take a redirect for success and read no response, so spans that a collector rejects, or that
+only reached a login page, count as delivered; and why an export failed is in their own logs alone. Here every export
+that did not arrive whole raises, with the reason.
+
+Needs the `otel` extra. Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import requests
+from google.protobuf import json_format  # type: ignore[import-untyped] # no stubs with the package
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from middleware.redaction import redact
+from runtime.telemetry.exporting import ExportError
+
+__all__ = ["CheckedMetricExporter", "CheckedSpanExporter"]
+
+_LONGEST_MESSAGE = 200
+_FIRST_REDIRECT, _FIRST_ERROR = 300, 400
+
+
+class _Session(requests.Session):
+    """
+    Sends exports of one signal; follows no redirect, since that would make a GET of a POST and lose its body.
+
+    Args:
+        signal: `traces` or `metrics`.
+
+    Attributes:
+        problem: Why the last export did not arrive whole; None when it did.
+    """
+
+    def __init__(self, signal: str) -> None:
+        super().__init__()
+        self._signal = signal
+        self.problem: ExportError | None = None
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        self.problem = None
+        try:
+            response = super().send(request, **{**kwargs, "allow_redirects": False})
+        except Exception as error:
+            self.problem = ExportError(type(error).__name__)
+            raise
+        if response.status_code >= _FIRST_ERROR:  # whether that is final is for the exporter to say
+            self.problem = ExportError(f"status {response.status_code}")
+        elif response.status_code >= _FIRST_REDIRECT:
+            self.problem = ExportError(f"status {response.status_code}, a redirect, which is not followed")
+            raise self.problem
+        elif rejected := self._rejected(response):
+            self.problem = rejected
+            raise self.problem
+        return response
+
+    def _rejected(self, response: requests.Response) -> ExportError | None:
+        """Return what the collector says that it did not take; None where it says nothing that can be understood."""
+        content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        document: Any = ExportTraceServiceResponse() if self._signal == "traces" else ExportMetricsServiceResponse()
+        with suppress(Exception):  # whatever came, it came with a status that says "taken"
+            if content_type == "application/x-protobuf":
+                document.ParseFromString(response.content)
+            elif content_type == "application/json":
+                json_format.Parse(response.content, document, ignore_unknown_fields=True)
+        partial = document.partial_success
+        rejected = partial.rejected_spans if self._signal == "traces" else partial.rejected_data_points
+        if rejected <= 0:
+            return None
+        said = redact(partial.error_message, limit=_LONGEST_MESSAGE)
+        return ExportError(f"partial success, {rejected} rejected{': ' * bool(said)}{said}", lost=rejected)
+
+
+def _session_for(signal: str, watched: _Session) -> _Session | None:
+    """Return *watched*; None where the host lets the SDK load a session that brings its own credentials."""
+    name = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER"
+    own = os.environ.get(name.format("")) or os.environ.get(name.format(f"{signal.upper()}_"))
+    return None if own else watched
+
+
+class CheckedSpanExporter(OTLPSpanExporter):
+    """
+    Sends spans.
+
+    Args:
+        timeout_s: Longest time of one export.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._watched = _Session("traces")
+        super().__init__(timeout=timeout_s, session=_session_for("traces", self._watched))
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """
+        Send *spans*.
+
+        Raises:
+            ExportError: Not all of them arrived.
+        """
+        self._watched.problem = None
+        result = SpanExportResult.FAILURE
+        with suppress(ExportError):
+            result = super().export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            raise self._watched.problem or ExportError()
+        return result
+
+
+class CheckedMetricExporter(OTLPMetricExporter):
+    """
+    Sends metrics.
+
+    Args:
+        timeout_s: Longest time of one export.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._watched = _Session("metrics")
+        super().__init__(timeout=timeout_s, session=_session_for("metrics", self._watched))
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """
+        Send *metrics_data*.
+
+        Raises:
+            ExportError: Not all of it arrived.
+        """
+        self._watched.problem = None
+        result = MetricExportResult.FAILURE
+        with suppress(ExportError):
+            result = super().export(metrics_data, timeout_millis, **kwargs)
+        if result is not MetricExportResult.SUCCESS:
+            raise self._watched.problem or ExportError()
+        return result
