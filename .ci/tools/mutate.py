@@ -124,8 +124,8 @@ EQUIVALENT: dict[str, str] = {
     "middleware/telemetry/tracing.py:SUPPRESS: 'suppress_http_instrumentation' -> 'suppress_http_instrumentation~'": (
         "every version of the API that is supported has the key"
     ),
-    "middleware/types.py:_RANK: 0 -> -1": "ranks are compared, not counted",
-    "middleware/types.py:_RANK: 2 -> 3": "ranks are compared, not counted",
+    "middleware/records.py:RANK: 0 -> -1": "ranks are compared, not counted",
+    "middleware/records.py:RANK: 2 -> 3": "ranks are compared, not counted",
     "middleware/problem.py:parse_problem: 'utf-8-sig' -> 'utf-8-sig~'": "a codec's name is read without punctuation",
     "runtime/settings/sources.py:_read_file: 1 -> 2": "one byte more is read, and is as much too large",
     "runtime/connectors/decoding.py:: cache -> _kept": "a plan that is derived anew is the same plan",
