@@ -66,7 +66,7 @@ Services: TypeAlias = Mapping[str, Collection[str]]
 
 
 class Row(NamedTuple):
-    """One setting: where it stands and what it means."""
+    """One setting: its section, and what its field declares."""
 
     section: str
     setting: Setting
@@ -158,7 +158,7 @@ class ResolvedSettings:
             raise ConfigError(found)
 
     def of(self, service: str, operation: str = "") -> StackSettings:
-        """Settings in force for an operation, or for the service at large."""
+        """Settings in force for an operation, or for the whole service."""
         key = (service, operation)
         ready = self._cache.get(key)
         if ready is None:
@@ -168,7 +168,7 @@ class ResolvedSettings:
         return ready
 
     def poll(self, _now: float) -> SettingsChange | None:
-        """Never change: a snapshot is for ever."""
+        """Return None: a snapshot never changes."""
         return None
 
     def effective(self, service: str, operation: str = "") -> list[EffectiveSetting]:
@@ -181,18 +181,18 @@ class ResolvedSettings:
         return rows
 
     def changes_to(self, other: "ResolvedSettings") -> tuple[str, ...]:
-        """One line per value that *other* has otherwise: name, old and new value."""
+        """One line per value that differs in *other*: name, old and new value."""
         mine, others = self._given, other._given  # noqa: SLF001 - of the same class
         lines = []
         for level, row in sorted({*mine, *others}, key=lambda key: (key[0], key[1].path)):
             before, after = mine.get((level, row)), others.get((level, row))
             if (before and before.value) != (after and after.value):
                 name = ".".join([*level, row.path])
-                lines.append(f"{name}: {_told(before)} -> {_told(after)}")
+                lines.append(f"{name}: {_shown_or_unset(before)} -> {_shown_or_unset(after)}")
         return tuple(lines)
 
     def _build(self, level: Level, found: list[str]) -> StackSettings:
-        """Merge the levels up to *level*; a value out of bounds is told by its place, once."""
+        """Merge the levels up to *level*; a value out of bounds is reported by its place, once."""
         config = StackSettings()
         for part in reversed(_levels(level)):  # R60: the most specific level last
             for (_, row), given in ((key, given) for key, given in self._given.items() if key[0] == part):
@@ -200,20 +200,20 @@ class ResolvedSettings:
                 try:
                     config = replace(config, **{row.section: replace(section, **{row.setting.name: given.value})})
                 except ConfigError as error:
-                    (told,) = error.problems  # of the one field that is new
-                    problem = f"{given.origin}: {told.partition(': ')[2]}"
+                    (problem,) = error.problems  # of the one field that is new
+                    problem = f"{given.origin}: {problem.partition(': ')[2]}"
                     if problem not in found:
                         found.append(problem)
         return config
 
 
 def _levels(level: Level) -> list[Level]:
-    """*level* and those above it, most specific first; a service's own may stand there twice."""
+    """*level* and those above it, most specific first; a service's own may be listed twice."""
     level = tuple(name for name in level if name)
     return [level, level[:1], ()]
 
 
-def _told(given: _Given | None) -> str:
+def _shown_or_unset(given: _Given | None) -> str:
     return "not set" if given is None else _shown(given.value)
 
 
@@ -406,9 +406,9 @@ class _Document:
 
 class LiveSettings:
     """
-    Settings that follow a file: a changed one is in force from the next call on, a broken one leaves the last good.
+    Settings that follow a file: a change is in force from the next call on; with a broken file the last good ones stay.
 
-    The file is looked at on calls, at most once a second, so that there is no thread to keep and none to lose. Its
+    The file is looked at on calls, at most once a second, so that no thread is needed that could die unseen. Its
     path is followed anew each time, which also sees an editor's atomic replacement and a mounted volume's swapped link.
 
     Args:
@@ -418,7 +418,7 @@ class LiveSettings:
         services: As for `ResolvedSettings`.
 
     Raises:
-        ConfigError: The first reading failed; there is no last good one to fall back to.
+        ConfigError: The first reading failed; there are no last good settings to fall back to.
     """
 
     def __init__(
@@ -439,7 +439,7 @@ class LiveSettings:
         self.current = self._load()
 
     def of(self, service: str, operation: str = "") -> StackSettings:
-        """Settings in force now for an operation, or for the service at large."""
+        """Settings in force now for an operation, or for the whole service."""
         return self.current.of(service, operation)
 
     def effective(self, service: str, operation: str = "") -> list[EffectiveSetting]:
@@ -447,7 +447,7 @@ class LiveSettings:
         return self.current.effective(service, operation)
 
     def poll(self, now: float) -> SettingsChange | None:
-        """Look at the file, at most once a second; return what came of a change, to one caller once."""
+        """Look at the file, at most once a second; return the effect of a change, to one caller, once."""
         if now < self._next_look or not self._lock.acquire(blocking=False):
             return None
         try:
@@ -459,7 +459,7 @@ class LiveSettings:
             try:
                 fresh = self._load()
             except ConfigError as error:
-                return SettingsChange(problems=error.problems)  # R61: the last good one stays, the watching goes on
+                return SettingsChange(problems=error.problems)  # R61: the last good settings stay, watching goes on
             changes = self.current.changes_to(fresh)
             fixed = [change for change in changes if ".transport." in f".{change}"]
             if fixed:  # connections are made once; half a reload would be none
