@@ -14,8 +14,8 @@ import httpx
 from middleware import StackSettings, Telemetry
 from middleware import stack as layering
 from middleware.events import FanOut
+from middleware.policies.admission import CallCapSettings
 from middleware.policies.bulkhead import BulkheadSettings
-from middleware.policies.call_cap import CallCapSettings
 from middleware.telemetry.tracing import AttemptTracingMiddleware, CallTracingMiddleware
 from middleware.transports.registry import TransportSettings
 from middleware.types import Handler, Middleware

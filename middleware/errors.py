@@ -48,6 +48,7 @@ from typing import Any, ClassVar
 
 from .problem import Problem
 from .records import Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
+from .status import StatusRule, status_rule
 
 __all__ = [
     "AuthenticationError",
@@ -479,25 +480,26 @@ class StatusError(CallError):
         return self._problem
 
     @property
-    def not_processed(self) -> bool:
-        """
-        Does the response say that the request was not even looked at, so that any method may be repeated?
+    def rule(self) -> StatusRule:
+        """What the status, together with the headers that change its meaning, means for the call."""
+        return status_rule(
+            self._status, has_retry_after=self.retry_after_s is not None, is_overloaded=self._is_overloaded
+        )
 
-        429 does (RFC 6585 section 4), and so does the 503 of an Envoy that dropped the request before its upstream. Any
-        other 503 does not, with Retry-After or without: gateways answer it after the upstream has read the request.
-        """
-        return self._status == 429 or (self._status == 503 and self._is_overloaded)  # noqa: PLR2004
+    @property
+    def not_processed(self) -> bool:
+        """True when the response says that the request was not processed, so that any method may be repeated."""
+        return self.rule.not_processed
 
     @property
     def is_throttled(self) -> bool:
-        """Does the response ask for fewer requests, so that the wait before the next attempt is longer?"""
-        return self.not_processed or (self._status == 503 and self.retry_after_s is not None)  # noqa: PLR2004
+        """True when the response asks for fewer requests, so that the wait before the next attempt is longer."""
+        return self.rule.throttled
 
     @property
     def attempt_applied(self) -> Applied:
-        """Whether it was: a 4xx but 408 is taken at its word, and all else leaves it open."""
-        refused = 400 <= self._status < 500 and self._status != 408  # noqa: PLR2004
-        return "no" if refused or self.not_processed else "maybe"
+        """Whether the server applied the attempt, by what its status says."""
+        return "maybe" if self.rule.ambiguous else "no"
 
 
 class RedirectError(StatusError):
@@ -548,24 +550,17 @@ class ServerError(StatusError):
     code = "SERVER_ERROR"
 
 
-_BY_STATUS: dict[int, type[StatusError]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: NotFoundError,
-    422: InvalidRequestError,
-    429: RateLimitedError,
+_STATUS_ERRORS: dict[str, type[StatusError]] = {
+    StatusError.__name__: StatusError,
+    **{kind.__name__: kind for kind in StatusError.__subclasses__()},
 }
-_BY_CLASS: dict[int, type[StatusError]] = {3: RedirectError, 5: ServerError}
 
 
 def status_error(
     status: int, problem: Problem, *, retry_after_s: float | None = None, is_overloaded: bool = False
 ) -> StatusError:
-    """Make the error for an answer with *status*: the class of the exact status wins, then that of its hundred."""
-    kind = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100) or StatusError
+    """Make the error for a response with *status*, of the class that `status.py` names."""
+    kind = _STATUS_ERRORS[status_rule(status).error]
     said = ": ".join(text for text in (problem.code, problem.message) if text)
     reason = f"answered {status}" + (f" {said}" if said else "")
     return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
@@ -580,6 +575,14 @@ def codes_table() -> str:
         meaning = next(line.strip() for line in str(kind.__doc__).splitlines() if line.strip())
         lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
     return "\n".join(lines)
+
+
+def internal_error(error: Exception, request_sent: RequestSent, *, where: str = "") -> InternalError:
+    """Make the `InternalError` for a third-party *error*: its class, *where*, the lines it passed; never its text."""
+    frames = traceback.walk_tb(error.__traceback__)
+    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
+    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "")
+    return InternalError(reason, origin=origin, request_sent=request_sent)
 
 
 def clear_traceback_locals(error: BaseException) -> None:

@@ -38,7 +38,7 @@ def _parse_date(text: str) -> float | None:
         return None
     try:
         parsed: datetime = parsedate_to_datetime(text)
-        # The asctime form and "-0000" come back without a zone; HTTP dates are always UTC.
+        # The asctime form and "-0000" are parsed without a zone; HTTP dates are always UTC.
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -15,7 +15,7 @@ MOVED = {
     "middleware.aiohttp_transport": "middleware.transports.aiohttp_transport",
     "middleware.auth": "middleware.request.auth",
     "middleware.bulkhead": "middleware.policies.bulkhead",
-    "middleware.call_cap": "middleware.policies.call_cap",
+    "middleware.call_cap": "middleware.policies.admission",
     "middleware.cancellation": "middleware._internal.cancellation",
     "middleware.circuit_breaker": "middleware.policies.circuit_breaker",
     "middleware.connections": "middleware.transports.httpcore_transport",
@@ -32,7 +32,7 @@ MOVED = {
     "middleware.network": "middleware.transports.httpcore_backend",
     "middleware.options": "middleware.call_options",
     "middleware.outcome": "middleware.telemetry.recording",
-    "middleware.pacing": "middleware.policies.pacing",
+    "middleware.pacing": "middleware.policies.admission",
     "middleware.per_loop": "middleware._internal.per_loop",
     "middleware.rate_limit": "middleware.policies.rate_limit",
     "middleware.request_log": "middleware.telemetry.logs",
@@ -52,15 +52,19 @@ RENAMED = {
     },
     "middleware.errors": {"RefusedError": "LocalRejectionError", "RejectedError": "OperationFailedError"},
     "middleware.policies.bulkhead": {"BulkheadConfig": "BulkheadSettings"},
-    "middleware.policies.call_cap": {"CallCapConfig": "CallCapSettings"},
+    "middleware.policies.admission": {"CallCapConfig": "CallCapSettings"},
     "middleware.policies.circuit_breaker": {"CircuitBreakerConfig": "CircuitBreakerSettings"},
     "middleware.policies.deadline": {
-        "AttemptTimeoutConfig": "AttemptTimeoutSettings",
+        "AttemptTimeoutConfig": "middleware.policies.attempt_timeout.AttemptTimeoutSettings",
+        "AttemptTimeoutMiddleware": "middleware.policies.attempt_timeout.AttemptTimeoutMiddleware",
         "DeadlineConfig": "DeadlineSettings",
     },
     "middleware.policies.hedging": {"HedgingConfig": "HedgingSettings"},
-    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings"},
-    "middleware.policies.retry": {"RetryBudgetConfig": "RetryBudgetSettings", "RetryConfig": "RetrySettings"},
+    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings", "Turn": "Slot"},
+    "middleware.policies.retry": {
+        "RetryBudgetConfig": "middleware.policies.retry_budget.RetryBudgetSettings",
+        "RetryConfig": "RetrySettings",
+    },
     "middleware.request.encode": {"IdempotencyConfig": "IdempotencySettings"},
     "middleware.settings": {"Knob": "SettingSpec"},
     "middleware.stack": {
@@ -72,7 +76,11 @@ RENAMED = {
     "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
-"""New name of each public name that was renamed, by its old one, by module."""
+"""
+New name of each public name that was renamed, by its old one, by module.
+
+With its module in front where the name has moved to another one.
+"""
 
 
 class MovedModules(MetaPathFinder, Loader):
@@ -126,6 +134,7 @@ def announce_renames(module: str) -> None:
         new = renames[name]
         text = f"{module}.{name} is now called {new}; the old name goes with the next release"
         warnings.warn(text, DeprecationWarning, stacklevel=2)
-        return getattr(sys.modules[module], new)
+        home, _, new_name = new.rpartition(".")
+        return getattr(importlib.import_module(home or module), new_name)
 
     vars(sys.modules[module])["__getattr__"] = read_old_name

@@ -29,17 +29,10 @@ class AuthMiddleware:
     Both were checked before: the key at construction, the token with the call's other arguments.
     """
 
-    def __init__(self, api_key: str | None) -> None:
-        # In a closure, and not in an attribute: whoever walks the objects of a traceback must not find it.
-        def add_key(headers: dict[str, str]) -> None:
-            if api_key is not None:
-                headers["x-mozaiks-app-key"] = api_key
-
-        self._add_key = add_key
-
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Add the credentials to this attempt."""
         if request.user_jwt:
             request.headers["authorization"] = f"Bearer {request.user_jwt}"
-        self._add_key(request.headers)
+        if request.app_key is not None:
+            request.headers["x-mozaiks-app-key"] = request.app_key
         return await call_next(request)

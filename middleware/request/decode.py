@@ -34,7 +34,7 @@ def parse_json(response: PlatformResponse) -> Any:
 
 
 class DecodeMiddleware:
-    """Parses the JSON and applies the operation's `decode`."""
+    """Parses the JSON and applies the operation's `decode`; a response that has `data` already passes as it is."""
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
@@ -45,6 +45,8 @@ class DecodeMiddleware:
         """
         response = await call_next(request)
         request.attempt.status = response.status  # for a transport of the caller's own that did not set it
+        if response.data is not None:
+            return response
         document = parse_json(response)
         if request.decode is None:
             response.data = document

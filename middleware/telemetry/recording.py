@@ -5,10 +5,8 @@ The record of a call: the outermost layer, which no exception but ours passes, a
 `CallFinished` (log line, metric exemplar) sees the span; `AttemptRecordMiddleware` just inside the attempt span.
 """
 
-import traceback
-
 from middleware.clock import Clock
-from middleware.errors import CallError, DeadlineExceededError, InternalError
+from middleware.errors import CallError, DeadlineExceededError, internal_error
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
 from middleware.records import Applied, AttemptRecord, RequestSent
 from middleware.types import Handler, PlatformRequest, PlatformResponse
@@ -30,7 +28,7 @@ class OutcomeMiddleware:
         except CallError as error:
             failed = error
         except Exception as error:  # noqa: BLE001 - that is what this layer is for
-            failed = _internal_error(error, call.most_sent)
+            failed = internal_error(error, call.most_sent)
         else:
             if response.outcome is None:  # a layer outside of the record's answered
                 response.outcome = call.outcome(self._clock.now())
@@ -38,12 +36,6 @@ class OutcomeMiddleware:
         if failed.outcome is None or failed.outcome.call is not call.info:
             failed.outcome = call.outcome(self._clock.now())
         raise failed  # outside the handler: chained, a foreign exception would keep what it holds reachable
-
-
-def _internal_error(error: Exception, request_sent: RequestSent) -> InternalError:
-    frames = traceback.walk_tb(error.__traceback__)
-    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
-    return InternalError(f"unexpected {type(error).__name__}", origin=origin, request_sent=request_sent)
 
 
 def _applied(response: PlatformResponse | None, error: CallError | None, request_sent: RequestSent) -> Applied:
@@ -75,7 +67,7 @@ class CallRecordMiddleware:
         except CallError as raised:
             error, cancelled = raised, False
         except Exception as raised:  # noqa: BLE001 - listeners are told what the caller gets
-            error, cancelled = _internal_error(raised, call.most_sent), False
+            error, cancelled = internal_error(raised, call.most_sent), False
         finally:
             if error is not None:
                 call.stop_reason = call.stop_reason or "not_retryable"
@@ -98,8 +90,8 @@ class AttemptRecordMiddleware:
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Emit `AttemptStarted`, then `AttemptFinished` whatever happens in between."""
         call, attempt = request.call, request.attempt
-        call.attempts += 1
-        number, started = call.attempts, self._clock.now()
+        call.attempts_sent += 1
+        number, started = call.attempts_sent, self._clock.now()
         request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
         if attempt.on_start is not None:
             attempt.on_start()
@@ -114,7 +106,7 @@ class AttemptRecordMiddleware:
             error = raised
             attempt.request_sent = raised.request_sent
         except Exception as raised:  # noqa: BLE001 - from here on there are errors of ours alone
-            error = _internal_error(raised, attempt.request_sent)
+            error = internal_error(raised, attempt.request_sent)
         except BaseException:
             if call.is_over(self._clock.now()):  # cut by the call's deadline, and not by its caller
                 cut = DeadlineExceededError("cut by the deadline of the call", request_sent=attempt.request_sent)

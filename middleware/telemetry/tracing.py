@@ -218,8 +218,8 @@ class AttemptTracingMiddleware:
         if call.info.route != "other":
             attributes[semconv.URL_TEMPLATE] = call.info.route
             name = f"{name} {call.info.route}"
-        if call.attempts:  # the record layer below counts this one
-            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts
+        if call.attempts_sent:  # the record layer below counts this one
+            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts_sent
         if request.attempt.is_hedge:
             attributes[semconv.IS_HEDGE] = True
         span, token = self._tracer.start(name, SpanKind.CLIENT, attributes, _SUPPRESS)

@@ -17,6 +17,7 @@ from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
 from middleware.errors import ConfigError, DecodeError, clear_traceback_locals
 from middleware.events import SettingsRejected, SettingsReloaded
+from middleware.host_layers import HostLayers, as_host_layers
 from middleware.records import CallInfo
 from middleware.request.auth import check_api_key
 from middleware.request.correlation import choose_correlation_id
@@ -202,6 +203,7 @@ class PlatformHttpClient:
         policies: Settings of the stack, or a source of settings; None uses the defaults.
         transport: A `Transport` shared with other clients, or any `httpx.AsyncBaseTransport`; None makes one.
         telemetry: Receives spans, metrics and events.
+        middleware: Layers of the host's own.
         clock: Source of time.
         random: Source of jitter.
 
@@ -218,6 +220,7 @@ class PlatformHttpClient:
         policies: StackSettings | SettingsSource | None = None,
         transport: Any = None,
         telemetry: Telemetry | None = None,
+        middleware: HostLayers | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -228,11 +231,14 @@ class PlatformHttpClient:
         self._clock = clock or SystemClock()
         self._owns_transport = transport is None
         self._transport = as_transport(transport, self.policy().transport, self._clock)
+        checked_key = check_api_key(api_key)
+        # In a closure, not in an attribute: the objects of a traceback must not show it.
+        self._app_key: Callable[[], str | None] = lambda: checked_key
         self._stack = build_stack(
             service=service,
             base_url=self.base_url,
-            api_key=check_api_key(api_key),
             policies=self._policies,
+            middleware=as_host_layers(middleware),
             transport=self._transport,
             clock=self._clock,
             random=random or Random(),  # noqa: S311 - jitter, not cryptography
@@ -388,6 +394,7 @@ class PlatformHttpClient:
             route=_OTHER_ROUTE if path_params is None else path,  # R51
             idempotent=_is_idempotent(method, arguments.get("idempotent")),
             correlation_id=chosen,
+            base_url=self.base_url,
         )
         if change is not None:
             self._emit(info, change)
@@ -395,7 +402,7 @@ class PlatformHttpClient:
         call = Call(
             info=info,
             started_at=now,
-            policy=policy.by_type,  # R61: one snapshot for the whole call
+            snapshot=policy.by_type,  # R61: one snapshot for the whole call
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
@@ -408,6 +415,7 @@ class PlatformHttpClient:
             params=arguments.get("params"),
             json_body=arguments.get("json_body"),
             user_jwt=arguments.get("user_jwt"),
+            app_key=self._app_key(),
             decode=arguments.get("decode"),
             problem=problem,
             headers=dict(_CONSTANT_HEADERS),

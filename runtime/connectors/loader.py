@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar, get_type_hints
 
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, clear_traceback_locals
+from middleware.host_layers import HostLayers, as_host_layers
 from middleware.stack import Telemetry
 from middleware.transports.registry import ClosableTransport, TransportSettings, make_transport
 from runtime.settings import (
@@ -71,6 +72,7 @@ class ConnectorConfig:
         core_base_url: Base URL for identity and billing; None or blank uses the gateway's.
         policies: Settings of the services' stacks: a fixed snapshot, or one that is reloaded from a file.
         telemetry: Receives spans, metrics and events.
+        middleware: Layers of the host's own, around the calls and attempts of every service.
         mode_reason: Human-readable reason for the mode; empty if the program itself selected it.
 
     Raises:
@@ -83,9 +85,11 @@ class ConnectorConfig:
     core_base_url: str | None = None
     policies: ResolvedSettings | LiveSettings = field(default_factory=ResolvedSettings, compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+    middleware: HostLayers = field(default_factory=HostLayers, repr=False, compare=False)
     mode_reason: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        as_host_layers(self.middleware)
         if self.managed_mode:
             check_base_url(self.gateway_base_url, name="gateway_base_url")
             if self.core_base_url:
@@ -98,6 +102,7 @@ class ConnectorConfig:
         *,
         settings: Mapping[str, Any] | None = None,
         telemetry: Telemetry | None = None,
+        middleware: HostLayers | None = None,
         require_managed: bool = False,
     ) -> Self:
         """
@@ -112,6 +117,7 @@ class ConnectorConfig:
             environ: Variables to read instead of the process's.
             settings: Settings of the stacks as nested mappings, as in the file; override both other sources.
             telemetry: Receives spans, metrics and events; None uses the process's global providers.
+            middleware: Layers of the host's own; None has none.
             require_managed: Any mode but managed is an error, as with `MOZAIKS_CONNECTORS_REQUIRE_MANAGED=true`.
 
         Raises:
@@ -142,6 +148,7 @@ class ConnectorConfig:
             core_base_url=values[_CORE_URL] or None,
             policies=policies,
             telemetry=telemetry or Telemetry(),
+            middleware=as_host_layers(middleware),
             mode_reason=reason,
         )
 
@@ -211,11 +218,13 @@ class ConnectorBundle:
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
+        _release(self)
         for transport in self._transports:
             await transport.aclose()
 
     def request_close(self) -> None:
         """Close all connections without waiting; may be called from any thread. Each event loop closes its own."""
+        _release(self)
         for transport in self._transports:
             transport.request_close()
 
@@ -253,6 +262,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             policies=config.policies,
             transport=transports[wire],
             telemetry=config.telemetry,
+            middleware=config.middleware,
         )
         clients.append(client)
         return client
@@ -312,31 +322,68 @@ def _mock(config: ConnectorConfig) -> ConnectorBundle:
 
 # The core loads once per HTTP request and never closes: the same settings must return the same bundle, or each request
 # would leak its connections and start with an empty circuit breaker.
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may close a bundle while its thread loads one
 _by_settings: dict[tuple[tuple[str, str], ...], ConnectorBundle] = {}
 _frozen: ConnectorBundle | None = None
+_process_wide: ConnectorBundle | None = None  # loaded from a config, for every caller in the process
 _logged: list[str] = []  # what is_managed_mode last logged
 
 
-def load_connectors(config: ConnectorConfig | None = None, *, require_managed: bool = False) -> ConnectorBundle:
+def load_connectors(
+    config: ConnectorConfig | None = None, *, require_managed: bool = False, process_wide: bool = False
+) -> ConnectorBundle:
     """
-    Load the connectors for *config*, or without it for the current environment.
+    Load the connectors for *config*; without it the process-wide ones, else those for the current environment.
 
     Loading from the environment is cheap and returns the same bundle for the same settings; the warnings of
     `ConnectorConfig.from_env` are logged once per bundle. Loading from a config returns a new bundle, which the caller
-    closes.
+    closes. With *process_wide* every other caller in the process gets it too, by `load_connectors()` and
+    `get_connectors()`, until it is closed or `reset_connectors` is called: one circuit breaker per service.
 
     Args:
         config: Configuration to use instead of the environment.
         require_managed: Any mode but managed is an error.
+        process_wide: Return this bundle to callers without a config too; one at a time.
 
     Raises:
-        ConfigError: A setting is unusable, or managed mode is required and not selected.
+        ConfigError: A setting is unusable, or managed mode is required and not selected, or a process-wide bundle is
+            wanted without a config or while another one is open.
     """
     if config is not None:
         if require_managed and not config.managed_mode:
             raise ConfigError(_not_managed("require_managed", _reason(config)))
-        return _managed(config) if config.managed_mode else _mock(config)
+        return _load_process_wide(config) if process_wide else _load(config)
+    if process_wide:
+        raise ConfigError("process_wide: needs a config")
+    bundle = _process_wide or _from_environment(require_managed=require_managed)
+    if require_managed and bundle.mode != "managed":
+        raise ConfigError(_not_managed("require_managed", bundle.mode_reason))
+    return bundle
+
+
+def _load(config: ConnectorConfig) -> ConnectorBundle:
+    return _managed(config) if config.managed_mode else _mock(config)
+
+
+def _load_process_wide(config: ConnectorConfig) -> ConnectorBundle:
+    global _process_wide  # noqa: PLW0603 - what the argument is for
+    with _lock:
+        if _process_wide is not None:
+            raise ConfigError("process_wide: another bundle is process-wide; close it first")
+        _process_wide = _load(config)
+        return _process_wide
+
+
+def _release(bundle: ConnectorBundle) -> None:
+    """Let a bundle that is being closed be process-wide no longer."""
+    global _process_wide  # noqa: PLW0603 - see _load_process_wide
+    if _process_wide is bundle:  # no lock for any other bundle, and then again under it: two may close at once
+        with _lock:
+            if _process_wide is bundle:
+                _process_wide = None
+
+
+def _from_environment(*, require_managed: bool = False) -> ConnectorBundle:
     settings = _snapshot()
     bundle = _by_settings.get(settings)
     if bundle is None:
@@ -346,9 +393,7 @@ def load_connectors(config: ConnectorConfig | None = None, *, require_managed: b
                 # All names, since a typo may be in any of them; of values only those that are read.
                 environ = {**dict.fromkeys(os.environ, ""), **dict(settings)}
                 loaded = ConnectorConfig.from_env(environ, require_managed=require_managed)
-                bundle = _by_settings[settings] = load_connectors(loaded)
-    if require_managed and bundle.mode != "managed":
-        raise ConfigError(_not_managed("require_managed", bundle.mode_reason))
+                bundle = _by_settings[settings] = _load(loaded)
     return bundle
 
 
@@ -357,21 +402,26 @@ def _snapshot() -> tuple[tuple[str, str], ...]:
 
 
 def get_connectors() -> ConnectorBundle:
-    """Return the process's bundle: loaded from the environment once, the same until `reset_connectors`."""
-    global _frozen  # noqa: PLW0603 - the process-wide bundle is what this function is for
+    """Return the process-wide bundle; without one, that of the environment, the same until `reset_connectors`."""
+    global _frozen  # noqa: PLW0603 - what this function is for
+    process_wide = _process_wide  # read once: it may be closed meanwhile
+    if process_wide is not None:
+        return process_wide
     if _frozen is None:
-        _frozen = load_connectors()
+        _frozen = _from_environment()
     return _frozen
 
 
 def reset_connectors() -> None:
-    """Close every bundle that was loaded from the environment, and drop it from the cache."""
-    global _frozen  # noqa: PLW0603 - see get_connectors
+    """Close the process-wide bundle and every one that was loaded from the environment, and drop them."""
+    global _frozen, _process_wide  # noqa: PLW0603 - see get_connectors
     with _lock:
         bundles = list(_by_settings.values())
+        if _process_wide is not None:
+            bundles.append(_process_wide)
         _by_settings.clear()
         _logged.clear()
-        _frozen = None
+        _frozen = _process_wide = None
     for bundle in bundles:
         bundle.request_close()
 

@@ -38,6 +38,7 @@ async def test_an_attempt_carries_what_there_is(token, key, sent):
     request = a_request()
     request.user_jwt = token
     upstream = Upstream(None)
-    response = await AuthMiddleware(key)(request, upstream)
+    request.app_key = key
+    response = await AuthMiddleware()(request, upstream)
     assert upstream.requests[0].headers == sent
     assert response.status == 200

@@ -15,7 +15,7 @@ from middleware import CircuitOpenError, PlatformError, ServerError, Telemetry
 from middleware import events as facts
 from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.retry import RetryBudgetSettings
+from middleware.policies.retry_budget import RetryBudgetSettings
 from middleware.records import AttemptRecord
 from middleware.telemetry import semconv
 from middleware.telemetry.metrics import MetricsListener

@@ -195,7 +195,7 @@ async def test_the_server_is_told_which_attempt_it_is():
     """R50: with how many there may be."""
     request, upstream = a_request(max_attempts=3), Upstream(status_error(500, Problem()))
     layer = AttemptRecordMiddleware(FakeClock(), print)
-    request.call.attempts = 1
+    request.call.attempts_sent = 1
     with pytest.raises(ServerError):
         await layer(request, upstream)
     assert upstream.requests[0].headers["x-attempt"] == "attempt=2; max=3"
