@@ -15,9 +15,9 @@ from middleware.stack import SettingsChange, StackSettings
 
 from .sources import (
     Given,
-    Layer,
     Level,
     Services,
+    SourceValues,
     as_written,
     from_env,
     from_file,
@@ -74,14 +74,14 @@ class ResolvedSettings:
         services: Services | None = None,
     ) -> None:
         found: list[str] = []
-        layers = [
+        sources = [
             *([] if file is None else [from_file(file, read_file(file), services, found)]),
             from_env(environ or {}, services, found),
             from_mapping(constructor or {}, services, found, lambda path: f"constructor: {path}"),
         ]
-        self._given: Layer = {}
-        for layer in layers:  # R60: value by value, the stronger source later
-            self._given.update(layer)
+        self._given: SourceValues = {}
+        for source in sources:  # R60: value by value, the stronger source later
+            self._given.update(source)
         self._cache: dict[Level, StackSettings] = {}
         for level in sorted({level for level, _ in self._given}, key=len):
             self._build(level, found)

@@ -1,9 +1,9 @@
 """
 Sources of settings: the environment, a TOML file, and the constructor's mappings. Generic, knows no field by name.
 
-Each source is read into a layer: a value by setting and level. A setting belongs to all services, to one service, or to
-one operation of a service; `resolution` merges the layers. Names, types, bounds and the table in the README all come
-from the SettingSpecs that the fields carry.
+Each source is read into a value by setting and level. A setting belongs to all services, to one service, or to one
+operation of a service; `resolution` merges the sources. Names, types, bounds and the table in the README all come from
+the SettingSpecs that the fields carry.
 
 In the environment: `MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS`, `MOZAIKS_CONNECTORS_HOSTING__RETRY_MAX_ATTEMPTS`,
 `MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS`. In a file, and as nested mappings in the constructor:
@@ -34,10 +34,10 @@ __all__ = [
     "PREFIX",
     "REQUIRE_VARIABLE",
     "Given",
-    "Layer",
     "Level",
     "Row",
     "Services",
+    "SourceValues",
     "as_written",
     "from_env",
     "from_file",
@@ -91,7 +91,7 @@ class Given(NamedTuple):
     origin: str
 
 
-Layer: TypeAlias = dict[tuple[Level, Row], Given]
+SourceValues: TypeAlias = dict[tuple[Level, Row], Given]
 
 
 def settings() -> Iterator[Row]:
@@ -115,10 +115,10 @@ def no_such(place: str, meant: str | None) -> str:
 # --- the environment ------------------------------------------------------------------------------------------------
 
 
-def from_env(environ: Mapping[str, str], services: Services | None, found: list[str]) -> Layer:
-    """Read the variables of *environ* into a layer; problems go into *found*, each with its variable."""
+def from_env(environ: Mapping[str, str], services: Services | None, found: list[str]) -> SourceValues:
+    """Read the variables of *environ*; problems go into *found*, each with its variable."""
     rows = {row.name: row for row in settings()}
-    layer: Layer = {}
+    result: SourceValues = {}
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _OF_THE_LOADER):
         text = environ[variable].strip()
         *names, name = variable.removeprefix(PREFIX).split("__")
@@ -131,8 +131,8 @@ def from_env(environ: Mapping[str, str], services: Services | None, found: list[
             except ValueError as error:
                 found.append(f"{variable}: {error}, got {text!r}")
             else:
-                _add(layer, level, rows[name], Given(value, variable), found)
-    return layer
+                _add(result, level, rows[name], Given(value, variable), found)
+    return result
 
 
 def _is_known(level: Level, services: Services | None) -> bool:
@@ -153,12 +153,12 @@ def known_variables(services: Services | None) -> Iterator[str]:
             yield from (f"{PREFIX}{service.upper()}__{operation.upper()}__{row.name}" for operation in operations)
 
 
-def _add(layer: Layer, level: Level, row: Row, given: Given, found: list[str]) -> None:
-    """Put one value into *layer*, or its problem into *found*."""
+def _add(result: SourceValues, level: Level, row: Row, given: Given, found: list[str]) -> None:
+    """Add one value to *result*, or its problem to *found*."""
     if row.setting.spec.shared and len(level) == 2:  # noqa: PLR2004 - an operation's own
         found.append(f"{given.origin}: all operations of a service share this; set it for the service")
     else:
-        layer[level, row] = given
+        result[level, row] = given
 
 
 def switch(text: str) -> bool:
@@ -209,8 +209,8 @@ def read_file(file: Path) -> str:
     raise ConfigError(problem)
 
 
-def from_file(file: Path, text: str, services: Services | None, found: list[str]) -> Layer:
-    """Read *text*, the content of *file*, into a layer; problems go into *found*, each with file, line and key."""
+def from_file(file: Path, text: str, services: Services | None, found: list[str]) -> SourceValues:
+    """Read *text*, the content of *file*; problems go into *found*, each with file, line and key."""
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what an absurd number or nesting raises
@@ -237,28 +237,30 @@ def _lines_of(text: str) -> dict[str, int]:
     return lines
 
 
-def from_mapping(document: Any, services: Services | None, found: list[str], origin: Callable[[str], str]) -> Layer:
-    """Read nested mappings into a layer; problems go into *found*, each with the *origin* of its path."""
+def from_mapping(
+    document: Any, services: Services | None, found: list[str], origin: Callable[[str], str]
+) -> SourceValues:
+    """Read nested mappings; problems go into *found*, each with the *origin* of its path."""
     return _Document(services, found, origin).read(document)
 
 
 class _Document:
-    """Nested mappings into a layer; what is wrong goes into *found*, each with its place."""
+    """Reads nested mappings; problems go into *found*, each with its place."""
 
     def __init__(self, services: Services | None, found: list[str], origin: Callable[[str], str]) -> None:
         self._services = services
         self._found = found
         self._origin = origin
         self._rows = {row.path: row for row in settings()}
-        self._layer: Layer = {}
+        self._result: SourceValues = {}
 
-    def read(self, document: Any) -> Layer:
+    def read(self, document: Any) -> SourceValues:
         top = dict(self._table(document, "settings"))
         services = self._table(top.pop("services", {}), "services")
         self._sections(top, (), "")
         for service, tables in services.items():
             self._service(service, tables)
-        return self._layer
+        return self._result
 
     def _service(self, service: str, tables: Any) -> None:
         place = f"services.{service}"
@@ -284,7 +286,7 @@ class _Document:
                 if row is None:
                     self._unknown(prefix + path, [prefix + known for known in self._rows])
                 else:
-                    _add(self._layer, level, row, Given(value, self._origin(prefix + path)), self._found)
+                    _add(self._result, level, row, Given(value, self._origin(prefix + path)), self._found)
 
     def _table(self, value: Any, path: str) -> Mapping[str, Any]:
         if isinstance(value, Mapping):
