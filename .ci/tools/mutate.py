@@ -50,7 +50,7 @@ PACKAGES = ("middleware", "runtime")
 SCORED = [
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "middleware").rglob("*.py")),
     *(
-        "runtime/settings/sources.py",
+        *(f"runtime/settings/{name}.py" for name in ("live", "resolution", "sources")),
         *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "endpoint", "page")),
     ),
 ]
@@ -127,7 +127,7 @@ EQUIVALENT: dict[str, str] = {
     "middleware/records.py:RANK: 0 -> -1": "ranks are compared, not counted",
     "middleware/records.py:RANK: 2 -> 3": "ranks are compared, not counted",
     "middleware/problem.py:parse_problem: 'utf-8-sig' -> 'utf-8-sig~'": "a codec's name is read without punctuation",
-    "runtime/settings/sources.py:_read_file: 1 -> 2": "one byte more is read, and is as much too large",
+    "runtime/settings/sources.py:read_file: 1 -> 2": "one byte more is read, and is as much too large",
     "runtime/connectors/decoding.py:: cache -> _kept": "a plan that is derived anew is the same plan",
     "runtime/connectors/decoding.py:decoder.decode: False -> True": "place and message alone are read",
 }
