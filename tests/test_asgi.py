@@ -23,6 +23,8 @@ from runtime.telemetry import configure_telemetry
 from runtime.testing import LoopClock, ScriptedUpstream, run_virtual
 from runtime.traces.trace_file import SpanReader
 
+pytestmark = pytest.mark.sockets
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

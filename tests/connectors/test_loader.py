@@ -314,6 +314,7 @@ def test_the_environments_config_takes_telemetry(recorder):
     assert ConnectorConfig.from_env(environ).telemetry == Telemetry()
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
@@ -464,6 +465,7 @@ def in_four_threads(gateway):
 
 
 # A loop that is gone cannot close its connections politely: the collector does, here, where it is expected.
+@pytest.mark.sockets
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("scenario", "calls"), [(in_three_loops, 3), (in_four_threads, 100)])
 def test_one_bundle_works_across_loops_and_threads(scenario, calls):

@@ -5,6 +5,8 @@ A test is excluded by one of the markers of `EXCLUDED`: on itself, on its file (
 `FIXTURES`, which implies `sockets`. Property tests run with fewer examples; the whole suite runs all of them.
 """
 
+import gc
+import re
 import socket
 import sys
 
@@ -12,9 +14,10 @@ import hypothesis
 import pytest
 
 EXCLUDED = {"sockets", "torture"}
-FIXTURES = {"collector", "gateway"}
+FIXTURES = {"collector", "demo", "gateway"}
 PROCESSES = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
-EXAMPLES = 25
+WHOLE_FILE = re.compile(rf"^pytestmark = pytest\.mark\.({'|'.join(EXCLUDED)})$", re.MULTILINE)
+EXAMPLES = 10
 
 
 class ForbiddenUseError(RuntimeError):
@@ -78,8 +81,25 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--unit"):
         config.pluginmanager.register(UnitMode(), "unit-mode")
-        hypothesis.settings.register_profile("unit", max_examples=EXAMPLES, deadline=None)
+        hypothesis.settings.register_profile("unit", max_examples=EXAMPLES, deadline=None, database=None)
         hypothesis.settings.load_profile("unit")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Skip the import of files that are excluded as a whole."""
+    if (
+        config.getoption("--unit")
+        and collection_path.suffix == ".py"
+        and WHOLE_FILE.search(collection_path.read_text())
+    ):
+        return True
+    return None
+
+
+def pytest_collection_finish():
+    """Exempt what collection made, which stays until the end, from every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

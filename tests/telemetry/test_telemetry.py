@@ -35,6 +35,8 @@ from runtime.traces.model import traces_of
 from runtime.traces.page import render_page
 from runtime.traces.trace_file import SpanReader
 
+pytestmark = pytest.mark.sockets
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -862,6 +862,7 @@ async def test_a_late_end_counts_as_if_its_call_had_waited(error, state):
     assert [event.after for event in events] == ["open"] * (state == "open")
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("per_second", "seconds"), [(1, 3600), (5, 360), (20, 90)])
 @pytest.mark.parametrize("share", [0.0, 0.05])
 @virtual_time
