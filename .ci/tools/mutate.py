@@ -225,7 +225,7 @@ def _is_text_of_code(node: ast.AST) -> bool:
 
 
 def _changes(node: ast.AST, place: str) -> Iterator[ast.AST]:
-    """Every change of *node* itself; what it stands for in its parent is *place*."""
+    """Every change of *node* itself; its field in its parent is *place*."""
     if place == "decorator_list":
         yield ast.Name("_kept", ast.Load())
     elif isinstance(node, ast.stmt):
@@ -554,7 +554,7 @@ def _names(item: pytest.Item, rule: str) -> bool:
 
 
 _FAR = 3
-"""Tests of other parts of the product: that one of them notices a change by chance holds nothing."""
+"""Tests of other parts of the product: that one of them notices a change by chance proves nothing."""
 
 
 def _distance(item: pytest.Item, mutant: Mutant) -> int:
@@ -637,14 +637,14 @@ class _Importer(importlib.abc.MetaPathFinder):
     Imports modules of our packages from other code than that of the tree.
 
     Args:
-        code_of: The code of a file; None leaves it as it is.
+        code_of: The code of a file; None does not change it.
     """
 
     def __init__(self, code_of: Callable[[str], CodeType | None]) -> None:
         self._code_of = code_of
 
     def find_spec(self, name: str, _path: object, _target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Answer for a module of ours."""
+        """Return the spec of a module of ours."""
         base = name.replace(".", "/")
         path = next((one for one in (f"{base}.py", f"{base}/__init__.py") if (ROOT / one).is_file()), "")
         if name.partition(".")[0] not in PACKAGES or not path:
