@@ -40,11 +40,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from middleware import PlatformError, StackSettings
+from middleware.policies.attempt_timeout import AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
+from middleware.policies.deadline import DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
-from middleware.policies.retry import RetryBudgetSettings, RetrySettings
+from middleware.policies.retry import RetrySettings
+from middleware.policies.retry_budget import RetryBudgetSettings
 from middleware.stack import FixedSettings, SettingsChange
 from middleware.telemetry import semconv
 from runtime.connectors.base import PlatformHttpClient

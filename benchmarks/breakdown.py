@@ -50,7 +50,7 @@ def transport_alone(client: Any, url: str) -> Any:
             service="service", operation="get_item", method="GET", route="", idempotent=True, correlation_id=""
         )
         request = PlatformRequest(
-            call=Call(info=info, started_at=0.0, policy={}), method="GET", path="", headers=headers(n)
+            call=Call(info=info, started_at=0.0, snapshot={}), method="GET", path="", headers=headers(n)
         )
         response = await client._transport.send(request, f"{url}{path or f'/api/items/{n}'}")
         return json.loads(response.body)

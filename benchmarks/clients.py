@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,9 +14,10 @@ import httpx
 from middleware import StackSettings, Telemetry
 from middleware import stack as layering
 from middleware.events import FanOut
+from middleware.policies.admission import CallCapSettings
 from middleware.policies.bulkhead import BulkheadSettings
-from middleware.policies.call_cap import CallCapSettings
-from middleware.telemetry.tracing import AttemptTracingMiddleware, CallTracingMiddleware
+from middleware.telemetry.recording import AttemptRecordingMiddleware, CallRecordingMiddleware
+from middleware.telemetry.tracing import SafeTracer
 from middleware.transports.registry import TransportSettings
 from middleware.types import Handler, Middleware
 from runtime.connectors.base import PlatformHttpClient
@@ -28,7 +29,7 @@ PACKAGES = (
     "opentelemetry-sdk", "opentelemetry-instrumentation-httpx", "azure-core", "azure-core-tracing-opentelemetry",
     "microsoft-kiota-http", "httpware",
 )  # fmt: skip
-_SPANS = CallTracingMiddleware, AttemptTracingMiddleware
+_RECORDING = CallRecordingMiddleware, AttemptRecordingMiddleware
 TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 398  # with the call's number: 430 characters
 
 
@@ -118,17 +119,41 @@ def sdk_calls(telemetry: Telemetry) -> Callable[[int], None]:
     return act
 
 
+class _NoTracer(SafeTracer):
+    """Opens no span, and does not look whether it could."""
+
+    def __init__(self, *_args: Any) -> None:
+        self.dropped = 0
+        self.has_no_sdk = True
+
+    def refresh_provider(self) -> bool:
+        return False
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def suppress_instrumentation(self) -> None:
+        return None
+
+    def detach(self, _token: Any) -> None:
+        return None
+
+
 def without_telemetry(make: Callable[[], PlatformHttpClient], instead: Sequence[Middleware] = ()) -> PlatformHttpClient:
-    """Make a client whose stack has no listeners, and *instead* in place of its two layers of spans."""
+    """Make a client whose stack has no listeners, and *instead* around its recording layers, which open no spans."""
     compose = layering.compose
 
     def composed(layers: Sequence[Middleware], terminal: Handler) -> Handler:
-        others = iter(instead)
-        kept = [next(others, None) if isinstance(layer, _SPANS) else layer for layer in layers]
-        return compose([layer for layer in kept if layer is not None], terminal)
+        others, kept = iter(instead), list[Middleware]()
+        for layer in layers:
+            if isinstance(layer, _RECORDING):
+                kept += [other for other in (next(others, None),) if other is not None]
+            kept.append(layer)
+        return compose(kept, terminal)
 
     with (
         mock.patch.object(layering, "compose", composed),
+        mock.patch.object(layering, "SafeTracer", _NoTracer),
         mock.patch.object(layering, "FanOut", return_value=FanOut([])),
     ):
         return make()

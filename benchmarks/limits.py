@@ -134,8 +134,8 @@ class Report:
 
 
 async def scenarios(url: str, library: str, report: Report) -> None:
+    from middleware.policies.admission import CallCapSettings
     from middleware.policies.bulkhead import BulkheadSettings
-    from middleware.policies.call_cap import CallCapSettings
     from middleware.policies.deadline import DeadlineSettings
 
     scale = 10 if report.quick else 1

@@ -1,5 +1,5 @@
 """
-What happens to one call, whoever makes it: the resilience and observability stack.
+The resilience and observability stack that every call passes.
 
 Public names only. Importing this package reads no environment, opens nothing and sets up no telemetry.
 """
@@ -35,10 +35,11 @@ from .errors import (
     ServerError,
     StatusError,
 )
+from .host_layers import HostLayers
 from .problem import Problem
 from .records import AttemptRecord, CallInfo, Outcome
 from .stack import SettingsChange, SettingsSource, StackSettings, Telemetry
-from .types import Handler, Middleware, PlatformRequest, PlatformResponse, Transport
+from .types import CallState, Handler, Middleware, PlatformRequest, PlatformResponse, Transport
 
 __all__ = [
     "AttemptRecord",
@@ -46,6 +47,7 @@ __all__ = [
     "BulkheadFullError",
     "CallError",
     "CallInfo",
+    "CallState",
     "CircuitOpenError",
     "ClientClosedError",
     "Clock",
@@ -54,6 +56,7 @@ __all__ = [
     "DeadlineExceededError",
     "DecodeError",
     "Handler",
+    "HostLayers",
     "InternalError",
     "InvalidArgumentError",
     "InvalidRequestError",

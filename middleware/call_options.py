@@ -1,4 +1,4 @@
-"""Per-call options that travel through the context, so that connectors need no parameter for them."""
+"""Per-call options in a context variable, so that connectors need no parameters for them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +18,12 @@ _N = TypeVar("_N", int, float)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
     """
-    What a caller asks of the calls in a block.
+    Options for the calls in a block.
 
     Attributes:
-        deadline_s: Total seconds per call; only shortens the policy's deadline.
-        max_attempts: Total tries per call; only lowers the policy's.
-        ends_at: Reading of the monotonic clock at which whoever waits for the calls goes away.
+        deadline_s: Total seconds per call; can only shorten the deadline of the settings.
+        max_attempts: Attempts per call in all; can only lower the number of the settings.
+        ends_at: Reading of the monotonic clock after which the results are no longer waited for.
     """
 
     deadline_s: float | None = None
@@ -31,7 +31,7 @@ class CallOptions:
     ends_at: float | None = None
 
     def seconds_at(self, now: float) -> float | None:
-        """Total seconds that a call starting at clock reading *now* may take; None where nothing bounds it."""
+        """Total seconds that a call starting at clock reading *now* may take; None for no limit."""
         left_s = None if self.ends_at is None else self.ends_at - now
         return _smaller(self.deadline_s, left_s)
 
@@ -40,7 +40,7 @@ _options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=C
 
 
 def current_options() -> CallOptions:
-    """Options in force here."""
+    """Return the options that are in force."""
     return _options.get()
 
 
@@ -49,11 +49,11 @@ def call_options(*, deadline_s: float | None = None, max_attempts: int | None = 
     """
     Apply options to every connector call inside the `with` block, in this task and the tasks it starts.
 
-    An option left out keeps what an outer block asked for; an inner block never loosens an outer one.
+    An omitted option keeps the value of the outer block; an inner block never loosens an outer one.
 
     Args:
         deadline_s: Total seconds per call, > 0.
-        max_attempts: Total tries per call, >= 1; 1 switches retries off.
+        max_attempts: Attempts per call in all, >= 1; 1 disables retries.
 
     Raises:
         ConfigError: A value is out of bounds.
@@ -84,14 +84,14 @@ def call_options(*, deadline_s: float | None = None, max_attempts: int | None = 
 @contextmanager
 def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator[None]:
     """
-    End every connector call inside the `with` block at one point in time, however many there are.
+    Set one deadline for all connector calls inside the `with` block.
 
-    For what serves a request on behalf of somebody who waits only so long, as `runtime.asgi` does. An inner block never
+    For the handler of a request whose client waits for a limited time, as in `runtime.asgi`. An inner block never
     extends an outer one.
 
     Args:
-        seconds: Time from now; zero or less refuses the calls.
-        clock: Source of time, the connectors' own.
+        seconds: Time from now; with zero or less every call fails at once.
+        clock: Source of time, the same as the connectors'.
     """
     outer = _options.get()
     ends_at = (clock or SystemClock()).now() + seconds

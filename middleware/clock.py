@@ -1,4 +1,4 @@
-"""Time, injected: the only way the stack learns what time it is or waits."""
+"""Injected time: the stack reads the time and waits through a `Clock` only."""
 
 import time
 from typing import Protocol
@@ -12,11 +12,11 @@ class Clock(Protocol):
     """Source of time for durations, waiting and HTTP dates."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean anything."""
+        """Seconds on a monotonic clock; only differences have a meaning."""
         ...
 
     def wall(self) -> float:
-        """Seconds since the Unix epoch; for HTTP dates alone."""
+        """Seconds since the Unix epoch; for HTTP dates only."""
         ...
 
     async def sleep(self, delay_s: float) -> None:
@@ -25,7 +25,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The system's clock."""
 
     def now(self) -> float:
         """Seconds of the monotonic clock."""

@@ -1,22 +1,22 @@
 """
-The whole error tree. The class tells what became of the request, and so whether repeating it is safe.
+The whole error tree. The class says what happened to the request, and so whether repeating it is safe.
 
     PlatformError                          one `except` catches everything this library raises
     ├── ConfigError                        a setting is wrong; lists every problem, not the first
     └── CallError                          one call failed; carries the outcome record
         ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
-        ├── RequestNotSentError            no byte left us: safe to repeat for any method
-        │   ├── PoolTimeoutError           the transport's own pool had no connection to give
-    │   └── LocalRejectionError               a guard of our own refused it; never retried by the stack
+        ├── RequestNotSentError            no byte was sent: safe to repeat for any method
+        │   ├── PoolTimeoutError           the transport's own pool had no free connection
+        │   └── LocalRejectionError        a guard of ours rejected it; never retried by the stack
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
         │       └── ClientClosedError      the client was closed
-        ├── ResponseLostError              sent, no complete answer: safe to repeat only if idempotent
-        ├── DeadlineExceededError          the call's time is up
-        ├── DecodeError                    a 2xx, but not the shape that was promised: a write was applied
-        ├── OperationFailedError                  a 2xx whose body says that the operation failed
-        ├── ResponseTooLargeError          a response beyond the size limit; the rest was not read
+        ├── ResponseLostError              sent, no complete response: safe to repeat only if idempotent
+        ├── DeadlineExceededError          the time for the whole call is up
+        ├── DecodeError                    a 2xx, but not the promised shape: a write was applied
+        ├── OperationFailedError           a 2xx whose body reports failure
+        ├── ResponseTooLargeError          a response that exceeds the size limit; the rest was not read
         ├── StatusError                    any status but 2xx
         │   ├── RedirectError              3xx: redirects are never followed
         │   ├── InvalidRequestError        400, 422
@@ -26,19 +26,19 @@ The whole error tree. The class tells what became of the request, and so whether
         │   ├── ConflictError              409
         │   ├── RateLimitedError           429
         │   └── ServerError                5xx
-        └── InternalError                  a defect of this library or of a hook; `origin` tells where
+        └── InternalError                  a defect of this library or of a hook; `origin` says where
 
-Whether a write was applied (`applied`, `outcome_unknown`, `is_retry_safe`) follows from what each attempt met:
+Whether a write was applied (`applied`, `outcome_unknown`, `is_retry_safe`) follows from the end of each attempt:
 
     nothing sent                                                    no
     4xx but 408; 503 with `x-envoy-overloaded: true`                no: the server says so
-    a 2xx whose body says that the operation failed                 no: the platform says so
+    a 2xx whose body reports failure                                no: the platform says so
     a 2xx that cannot be decoded                                    yes: the status says so
-    everything else: response lost, cut short, too large or late,   maybe
+    everything else: response lost, incomplete, too large or late,  maybe
     1xx, 3xx, 408, any other 5xx, a defect of ours
 
 No text of these classes carries a token, a key, a query value or a body. Each class has a stable `code`, and
-`to_plugin_error()` gives what a plugin returns instead of raising.
+`to_plugin_error()` returns what a plugin returns instead of raising.
 """
 
 import math
@@ -48,6 +48,7 @@ from typing import Any, ClassVar
 
 from .problem import Problem
 from .records import Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
+from .status import StatusRule, status_rule
 
 __all__ = [
     "AuthenticationError",
@@ -95,10 +96,10 @@ class PlatformError(Exception):
 
     def to_plugin_error(self) -> dict[str, Any]:
         """
-        Return what a plugin gives back instead of raising, JSON-ready and free of secrets.
+        Return what a plugin returns instead of raising, JSON-ready and free of secrets.
 
-        `{"error": text, "error_code": code, "details": {...}}`, the core's shape of a plugin's failure; the details are
-        those of the class.
+        `{"error": text, "error_code": code, "details": {...}}`, the core's format for a plugin's failure; the details
+        depend on the class.
         """
         return {"error": str(self), "error_code": self.code, "details": self._details()}
 
@@ -133,8 +134,8 @@ class CallError(PlatformError):
 
     Args:
         reason: What happened, for people; free of secrets.
-        request_sent: Whether the server got the last attempt.
-        retry_after_s: Seconds after which the other side asked to be tried again.
+        request_sent: Whether the server received the last attempt.
+        retry_after_s: Seconds after which the server, or a guard of ours, allows another attempt.
 
     Attributes:
         outcome: Record of the whole call; None only until the call has ended.
@@ -145,7 +146,7 @@ class CallError(PlatformError):
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
     ) -> None:
-        # One positional argument: what pickle and copy hand back to __init__.
+        # One positional argument: pickle and copy pass `args` to `__init__`.
         super().__init__(reason)
         self.reason = reason
         self.request_sent: RequestSent = request_sent
@@ -154,7 +155,7 @@ class CallError(PlatformError):
         self._status: int | None = None
 
     def note_status(self, status: int | None) -> None:
-        """Note the HTTP status of the response that this failure came with; a status known before stays."""
+        """Set the HTTP status of the response that caused this failure, unless it is set already."""
         if self._status is None:
             self._status = status
 
@@ -175,17 +176,17 @@ class CallError(PlatformError):
 
     @property
     def route(self) -> str:
-        """Path template; `other` for a path filled by hand."""
+        """Path template; `other` for a path that was filled in by hand."""
         return self.outcome.call.route if self.outcome else ""
 
     @property
     def correlation_id(self) -> str:
-        """Id that the platform's logs carry for this call."""
+        """Id of this call in the platform's logs."""
         return self.outcome.call.correlation_id if self.outcome else ""
 
     @property
     def attempts(self) -> int:
-        """Tries begun on the wire; 0 when the call was refused before."""
+        """Attempts sent; 0 when the call was rejected before the first."""
         return self.outcome.attempts if self.outcome else 0
 
     @property
@@ -195,7 +196,7 @@ class CallError(PlatformError):
 
     @property
     def timeline(self) -> tuple[AttemptRecord, ...]:
-        """One record per attempt: start, end, outcome and the wait before it."""
+        """One record per attempt: start, end, outcome, and the wait before it."""
         return self.outcome.timeline if self.outcome else ()
 
     @property
@@ -205,31 +206,31 @@ class CallError(PlatformError):
 
     @property
     def circuit_state(self) -> str:
-        """State of the circuit breaker when it was last asked; empty when it never was."""
+        """State of the circuit breaker at the last check; empty when there was none."""
         return self.outcome.circuit_state if self.outcome else ""
 
     @property
     def status(self) -> int | None:
         """
-        HTTP status of the response that the call ended with, whatever became of its body; None when none came.
+        HTTP status of the last response, even if its body could not be read; None when no response arrived.
 
-        A 2xx stands on a failure whose response could not be used, for example `DecodeError`.
+        It is a 2xx where the response of a success could not be used, for example for `DecodeError`.
         """
         return self._status
 
     @property
     def problem(self) -> Problem | None:
-        """What the error response said about itself; None when the failure was not an answer."""
+        """Details from the error response; None when the failure was not a response."""
         return None
 
     @property
     def attempt_applied(self) -> Applied:
-        """Whether the last attempt was applied, by its failure alone."""
+        """Whether the server applied the last attempt, judged by this error alone."""
         return "no" if self.request_sent == "no" else "maybe"
 
     @property
     def is_ambiguous(self) -> bool:
-        """Does the failure of the last attempt leave open whether it was applied?"""
+        """True when it is unknown whether the last attempt was applied."""
         return self.attempt_applied == "maybe"
 
     @property
@@ -237,7 +238,7 @@ class CallError(PlatformError):
         """
         Whether the request was applied by any attempt of the call.
 
-        An earlier attempt counts too: one whose response was lost may have done it, whatever became of the last.
+        Earlier attempts count too: one whose response was lost may have been applied, even if the last one was not.
         """
         earlier = self.outcome.timeline if self.outcome else ()
         return most((self.attempt_applied, *(record.applied for record in earlier)))
@@ -245,7 +246,7 @@ class CallError(PlatformError):
     @property
     def outcome_unknown(self) -> bool:
         """
-        True when a write may or may not have been applied, so that only the platform knows.
+        True when only the platform knows whether a write was applied.
 
         False for one that is known to be applied, such as a 2xx that cannot be decoded (see `is_retry_safe`), and until
         the call has ended.
@@ -255,7 +256,7 @@ class CallError(PlatformError):
     @property
     def is_retry_safe(self) -> bool:
         """
-        True when sending the same request again cannot apply a write twice; not that it would help.
+        True when sending the same request again cannot apply a write twice; it says nothing about success.
 
         False for a write that was applied or may have been. Until the call has ended, any request counts as a write.
         """
@@ -303,25 +304,25 @@ _APPLIED: dict[Applied, str] = {"maybe": "; the write may have been applied", "y
 
 
 class InvalidArgumentError(CallError, ValueError):
-    """A value given by the caller cannot be sent; nothing was."""
+    """A value from the caller cannot be sent; nothing was."""
 
     code = "VALIDATION_ERROR"
 
 
 class RequestNotSentError(CallError):
-    """No byte of the request left us: the name did not resolve, the connection was refused, TLS failed."""
+    """No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed."""
 
     code = "REQUEST_NOT_SENT"
 
 
 class LocalRejectionError(RequestNotSentError):
-    """A guard of our own refused the call or an attempt; nothing was sent."""
+    """A guard of ours rejected the call or an attempt; nothing was sent."""
 
     code = "REFUSED"
 
 
 class CircuitOpenError(LocalRejectionError):
-    """The circuit breaker refuses attempts because the service has been failing; `retry_after_s` tells for how long."""
+    """The circuit breaker rejects attempts because the service has been failing; `retry_after_s` says for how long."""
 
     code = "CIRCUIT_OPEN"
 
@@ -351,7 +352,7 @@ class PoolTimeoutError(RequestNotSentError):
 
 
 class ResponseLostError(CallError):
-    """The request was sent, or may have been, and no complete answer came back."""
+    """The request was sent, or may have been, and no complete response arrived."""
 
     code = "RESPONSE_LOST"
 
@@ -363,45 +364,46 @@ class DeadlineExceededError(CallError):
 
     @property
     def attempt_applied(self) -> Applied:
-        """Whether it was: once the call has ended, the timeline knows; a wait that the deadline ended says nothing."""
+        """No once the call has ended: its timeline records what was applied, and a wait that timed out adds nothing."""
         return "no" if self.outcome is not None else super().attempt_applied
 
 
 class DecodeError(CallError):
-    """A 2xx answer that is not what the operation promises; the reason names the field's path."""
+    """A 2xx response that is not what the operation promises; the reason names the field's path."""
 
     code = "INVALID_RESPONSE"
 
     @property
     def attempt_applied(self) -> Applied:
-        """It was: RFC 9110 section 15.3, a 2xx says that the request was received, understood and accepted."""
+        """Yes: by RFC 9110 section 15.3 a 2xx says that the request was received, understood and accepted."""
         return "yes"
 
 
 class OperationFailedError(CallError):
     """
-    A 2xx response whose body says that the operation failed: `success` or `ok` false, a failing `status`.
+    A 2xx response whose body reports failure: `success` or `ok` false, a failing `status`.
 
     Args:
-        problem: What the body said.
+        problem: The details that the body gives.
     """
 
     code = "REJECTED"
 
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
-        # A text is what pickle and copy hand back; the problem comes with the state.
+        # A text comes from pickle and copy, which restore the problem with the state.
         self._problem = problem if isinstance(problem, Problem) else Problem()
         said = ": ".join(text for text in (self._problem.code, self._problem.message) if text)
-        super().__init__(problem if isinstance(problem, str) else f"answered that it failed: {said}", **options)
+        reported = "2xx response reports failure" + (f": {said}" if said else "")
+        super().__init__(problem if isinstance(problem, str) else reported, **options)
 
     @property
     def problem(self) -> Problem:
-        """What the body said about the failure."""
+        """Details of the failure, from the body."""
         return self._problem
 
     @property
     def attempt_applied(self) -> Applied:
-        """It was not: the platform itself says so."""
+        """No: the platform itself says so."""
         return "no"
 
     @property
@@ -409,7 +411,7 @@ class OperationFailedError(CallError):
         """
         Whether the request was applied by any attempt of the call.
 
-        To a service that honours the key of a call, all attempts are one request, so the response is that of them all.
+        To a service that honours the call's key, all attempts are one request, so the response is that of all of them.
         """
         known = super().applied
         return "no" if known == "maybe" and self.outcome is not None and self.outcome.keyed else known
@@ -425,7 +427,7 @@ class InternalError(CallError):
     """
     Something failed that should not be able to: a defect of this library or of a hook.
 
-    The foreign exception is not chained, since it may hold the request and so the credentials.
+    The third-party exception is not chained, since it may refer to the request and so to the credentials.
 
     Args:
         reason: What happened, for people; free of secrets.
@@ -441,7 +443,7 @@ class InternalError(CallError):
 
 class StatusError(CallError):
     """
-    The platform answered with a status other than 2xx.
+    The platform responded with a status other than 2xx.
 
     Args:
         reason: What happened, for people.
@@ -475,29 +477,30 @@ class StatusError(CallError):
 
     @property
     def problem(self) -> Problem:
-        """What the error response said about itself."""
+        """Details from the error response."""
         return self._problem
 
     @property
-    def not_processed(self) -> bool:
-        """
-        Does the response say that the request was not even looked at, so that any method may be repeated?
+    def rule(self) -> StatusRule:
+        """What the status, together with the headers that change its meaning, means for the call."""
+        return status_rule(
+            self._status, has_retry_after=self.retry_after_s is not None, is_overloaded=self._is_overloaded
+        )
 
-        429 does (RFC 6585 section 4), and so does the 503 of an Envoy that dropped the request before its upstream. Any
-        other 503 does not, with Retry-After or without: gateways answer it after the upstream has read the request.
-        """
-        return self._status == 429 or (self._status == 503 and self._is_overloaded)  # noqa: PLR2004
+    @property
+    def not_processed(self) -> bool:
+        """True when the response says that the request was not processed, so that any method may be repeated."""
+        return self.rule.not_processed
 
     @property
     def is_throttled(self) -> bool:
-        """Does the response ask for fewer requests, so that the wait before the next attempt is longer?"""
-        return self.not_processed or (self._status == 503 and self.retry_after_s is not None)  # noqa: PLR2004
+        """True when the response asks for fewer requests, so that the wait before the next attempt is longer."""
+        return self.rule.throttled
 
     @property
     def attempt_applied(self) -> Applied:
-        """Whether it was: a 4xx but 408 is taken at its word, and all else leaves it open."""
-        refused = 400 <= self._status < 500 and self._status != 408  # noqa: PLR2004
-        return "no" if refused or self.not_processed else "maybe"
+        """Whether the server applied the attempt, by what its status says."""
+        return "maybe" if self.rule.ambiguous else "no"
 
 
 class RedirectError(StatusError):
@@ -507,7 +510,7 @@ class RedirectError(StatusError):
 
 
 class InvalidRequestError(StatusError):
-    """400 or 422: the platform refused the request's content; see `problem.field_errors`."""
+    """400 or 422: the platform did not accept the request's content; see `problem.field_errors`."""
 
     code = "VALIDATION_ERROR"
 
@@ -537,7 +540,7 @@ class ConflictError(StatusError):
 
 
 class RateLimitedError(StatusError):
-    """429: too many requests; `retry_after_s` tells when to come back."""
+    """429: too many requests; `retry_after_s` says when the next one may follow."""
 
     code = "RATE_LIMITED"
 
@@ -548,26 +551,19 @@ class ServerError(StatusError):
     code = "SERVER_ERROR"
 
 
-_BY_STATUS: dict[int, type[StatusError]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: NotFoundError,
-    422: InvalidRequestError,
-    429: RateLimitedError,
+_STATUS_ERRORS: dict[str, type[StatusError]] = {
+    StatusError.__name__: StatusError,
+    **{kind.__name__: kind for kind in StatusError.__subclasses__()},
 }
-_BY_CLASS: dict[int, type[StatusError]] = {3: RedirectError, 5: ServerError}
 
 
 def status_error(
     status: int, problem: Problem, *, retry_after_s: float | None = None, is_overloaded: bool = False
 ) -> StatusError:
-    """Make the error for an answer with *status*: the class of the exact status wins, then that of its hundred."""
-    kind = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100) or StatusError
+    """Make the error for a response with *status*, of the class that `status.py` names."""
+    kind = _STATUS_ERRORS[status_rule(status).error]
     said = ": ".join(text for text in (problem.code, problem.message) if text)
-    reason = f"answered {status}" + (f" {said}" if said else "")
+    reason = f"{status} response" + (f": {said}" if said else "")
     return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
 
 
@@ -575,19 +571,28 @@ def codes_table() -> str:
     """Markdown table of every error's code, as docs/resilience.md shows it."""
     lines = ["| error | code | meaning |", "| --- | --- | --- |"]
     classes: list[type[PlatformError]] = [PlatformError]
-    for kind in classes:  # grows while it is read: the whole tree, level by level
+    for kind in classes:  # grows during the iteration: the whole tree, level by level
         classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
         meaning = next(line.strip() for line in str(kind.__doc__).splitlines() if line.strip())
         lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
     return "\n".join(lines)
 
 
+def internal_error(error: Exception, request_sent: RequestSent, *, where: str = "") -> InternalError:
+    """Make the `InternalError` for a third-party *error*: its class, *where*, the lines it passed; never its text."""
+    frames = traceback.walk_tb(error.__traceback__)
+    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
+    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "")
+    return InternalError(reason, origin=origin, request_sent=request_sent)
+
+
 def clear_traceback_locals(error: BaseException) -> None:
     """
-    Clear the local variables of the ended frames that the traceback of *error* refers to.
+    Clear the local variables of the ended frames in the traceback of *error*.
 
-    They hold the request, and so the credentials, for as long as somebody keeps the error. File, line and function of
-    each frame stay. Errors of ours that it is chained to are cleared too; what the caller was handling is the caller's.
+    They refer to the request, and so to the credentials, for as long as the error lives. File, line and function of
+    each frame stay. Errors of ours that it is chained to are cleared too, but not an exception that the caller was
+    handling.
     """
     link: BaseException | None = error
     while link is not None:

@@ -1,11 +1,12 @@
 """
-Facts about calls, in the past tense. Layers state them to one listener; spans, metrics and logs hang on these.
+Telemetry events. Layers emit them to a single listener; spans, metrics and log lines are written from them.
 
-A decision never waits for a listener and never knows one: `FanOut` swallows what a listener raises and counts it.
+Emitting cannot change a call: `FanOut`, that listener, counts and suppresses what its subscribers raise. The name of an
+event is in the past tense: it says what has happened.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -43,7 +44,7 @@ class Event:
     Something that happened in a call.
 
     Attributes:
-        call: The call it happened in.
+        call: The call in which it happened.
     """
 
     call: CallInfo
@@ -62,7 +63,7 @@ class CallFinished(Event):
     Attributes:
         outcome: Record of the whole call.
         error: What the caller gets instead of a result; None for success.
-        cancelled: True when the caller went away; then *error* is None too.
+        cancelled: True when the caller cancelled the call; then *error* is None too.
     """
 
     outcome: Outcome
@@ -81,7 +82,7 @@ class CallFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationIdReplaced(Event):
-    """The caller's correlation id could not be sent and a fresh one took its place."""
+    """The caller's correlation id could not be sent and was replaced by a fresh one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class CorrelationIdMismatched(Event):
     A response carried the correlation id of another call, and was not used.
 
     Attributes:
-        received: The id that it carried.
+        received: The id of the response.
     """
 
     received: str
@@ -99,10 +100,10 @@ class CorrelationIdMismatched(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
     """
-    One try began.
+    An attempt started.
 
     Attributes:
-        number: 1 for the first try.
+        number: 1 for the first attempt.
     """
 
     number: int
@@ -111,10 +112,10 @@ class AttemptStarted(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):
     """
-    One try ended.
+    An attempt ended.
 
     Attributes:
-        record: What became of it.
+        record: Its record, as in the call's timeline.
         error: Why it failed; None for success and for cancellation.
     """
 
@@ -125,11 +126,11 @@ class AttemptFinished(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRejected(Event):
     """
-    A local guard refused a call or an attempt; nothing was sent.
+    A local guard rejected a call or an attempt; nothing was sent.
 
     Attributes:
         guard: `circuit_breaker`, `bulkhead`, `call_cap` or `rate_limit`.
-        retry_after_s: When the guard may let through again; None when it cannot tell.
+        retry_after_s: Seconds until the guard may allow attempts again; None when it is not known.
     """
 
     guard: str
@@ -139,13 +140,13 @@ class AttemptRejected(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled(Event):
     """
-    An attempt failed and another one will follow.
+    An attempt failed and a retry will follow.
 
     Attributes:
         attempt: Number of the attempt that failed.
-        delay_s: Seconds until the next one.
+        delay_s: Seconds until the retry.
         error: Why the attempt failed.
-        budget_balance: Retries that the service's budget still allows after this one; None when it is off.
+        budget_balance: Retries that the service's budget allows after this one; None when the budget is off.
     """
 
     attempt: int
@@ -157,11 +158,11 @@ class RetryScheduled(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryAbandoned(Event):
     """
-    An attempt failed in a way that may be retried, and no other one follows.
+    An attempt failed in a way that may be retried, and no retry follows.
 
     Attributes:
         attempt: Number of the attempt that failed.
-        stop_reason: Why none follows.
+        stop_reason: Why no retry follows.
         error: Why the attempt failed.
     """
 
@@ -173,11 +174,11 @@ class RetryAbandoned(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBudgetExhausted(Event):
     """
-    The budget of the call's service refused a retry or a hedge.
+    The budget of the call's service did not allow a retry or a hedge.
 
     Attributes:
-        balance: What is left; below one.
-        first: True once per length of the budget's window: what an engineer should be told, not every refusal.
+        balance: Retries that remain; below one.
+        first: True once per length of the budget's window, so that a listener can report this one and not each of many.
     """
 
     balance: float
@@ -187,10 +188,10 @@ class RetryBudgetExhausted(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptQueued(Event):
     """
-    An attempt waited for a permit of the bulkhead and got one.
+    An attempt waited for a permit of the bulkhead and acquired one.
 
     Attributes:
-        waited_s: How long.
+        waited_s: Seconds waited.
     """
 
     waited_s: float
@@ -199,11 +200,11 @@ class AttemptQueued(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeStarted(Event):
     """
-    A further try began beside one still in flight; told once all guards let it through.
+    A hedge started while an attempt was in flight; emitted once all guards allowed it.
 
     Attributes:
         hedge: 1 for the first hedge of this round.
-        delay_s: How long the round had been running, the hedge's wait for the rate limit included.
+        delay_s: Seconds since the round started, the hedge's wait for the rate limit included.
     """
 
     hedge: int
@@ -213,10 +214,10 @@ class HedgeStarted(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeRefused(Event):
     """
-    A hedge was due and not started; the try in flight goes on.
+    A hedge was due and did not start; the attempt in flight continues.
 
     Attributes:
-        reason: `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit` or `budget`.
+        reason: Why: `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit` or `budget`.
     """
 
     reason: str
@@ -225,10 +226,10 @@ class HedgeRefused(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeWon(Event):
     """
-    A hedge answered first; the other tries of its round were cancelled.
+    A hedge received the first response; the other attempts of its round were cancelled.
 
     Attributes:
-        hedge: Which one; 1 for the first of its round.
+        hedge: Its number; 1 for the first hedge of the round.
     """
 
     hedge: int
@@ -237,10 +238,10 @@ class HedgeWon(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineReached(Event):
     """
-    The time for the whole call ran out, and what it was waiting for was cut.
+    The deadline of the call passed, and what the call was waiting for was cancelled.
 
     Attributes:
-        total_s: The time it had.
+        total_s: Seconds that the whole call had.
     """
 
     total_s: float
@@ -253,8 +254,8 @@ class CircuitStateChanged(Event):
 
     Attributes:
         breaker: Name of the breaker.
-        before: State it left: `closed`, `open` or `half_open`.
-        after: State it entered.
+        before: The old state: `closed`, `open` or `half_open`.
+        after: The new state.
     """
 
     breaker: str
@@ -265,7 +266,7 @@ class CircuitStateChanged(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsReloaded(Event):
     """
-    Changed settings came into force, with this call as the first.
+    Changed settings came into force; this call is the first to use them.
 
     Attributes:
         changes: One line per changed value: its name, old and new value.
@@ -277,10 +278,10 @@ class SettingsReloaded(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsRejected(Event):
     """
-    A changed settings file cannot be used; the last good settings stay in force.
+    A changed settings file is invalid; the last valid settings stay in force.
 
     Attributes:
-        problems: Every problem, each naming its place.
+        problems: Every problem, each with its place.
     """
 
     problems: tuple[str, ...]
@@ -289,16 +290,28 @@ class SettingsRejected(Event):
 Listener: TypeAlias = Callable[[Event], None]
 
 
-def _hears(listener: Listener, kind: type[Event]) -> bool:
-    types: object = None
-    with suppress(Exception):  # foreign code, as in `FanOut`
-        types = getattr(listener, "event_types", None)
-    return kind in types if isinstance(types, frozenset) else True
+def _event_types(listener: Listener) -> frozenset[object] | None:
+    """Types of events that *listener* subscribes to; None for all."""
+    types = _frozenset_attribute(listener, "event_types")
+    if types is None:
+        types = _frozenset_attribute(listener, "hears")
+        if types is not None:
+            text = f"{type(listener).__name__}.hears is now called event_types; the old name goes with the next release"
+            warnings.warn(text, DeprecationWarning, stacklevel=3)
+    return types
+
+
+def _frozenset_attribute(listener: Listener, name: str) -> frozenset[object] | None:
+    try:
+        value = getattr(listener, name, None)
+    except Exception:  # noqa: BLE001 - a listener is third-party code, as in `FanOut`
+        return None
+    return value if isinstance(value, frozenset) else None
 
 
 class FanOut:
     """
-    Hands each event to several listeners; what one raises is swallowed and counted, so telemetry cannot fail a call.
+    Dispatches each event to several listeners; what one raises is counted and suppressed: telemetry never fails a call.
 
     A listener subscribes to types of events by an attribute `event_types`, a frozenset of exactly these types,
     and receives no others. Any other callable receives all events.
@@ -308,15 +321,19 @@ class FanOut:
     """
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._by_type = {kind: tuple(one for one in listeners if _hears(one, kind)) for kind in Event.__subclasses__()}
-        # For what a layer of the host's own states.
-        self._of_all = tuple(one for one in listeners if _hears(one, Event))
+        subscriptions = [(listener, _event_types(listener)) for listener in listeners]
+        self._by_type = {
+            kind: tuple(listener for listener, types in subscriptions if types is None or kind in types)
+            for kind in Event.__subclasses__()
+        }
+        # For types defined by layers of the host's own.
+        self._catch_all = tuple(listener for listener, types in subscriptions if types is None)
         self.dropped = 0
 
     def __call__(self, event: Event) -> None:
-        """Tell every listener that event_types it of *event*."""
-        for listener in self._by_type.get(type(event), self._of_all):
+        """Dispatch *event* to its subscribers."""
+        for listener in self._by_type.get(type(event), self._catch_all):
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a listener is foreign code; see the class docstring
+            except Exception:  # noqa: BLE001 - a listener is third-party code; see the class docstring
                 self.dropped += 1

@@ -1,9 +1,9 @@
 """
-What an error response says about itself, read from every body shape the platform uses.
+Reads the details of an error response from all body formats that the platform uses.
 
-Shapes (RFC 9457 problem details; .NET `{error}`, `{errorCode, message}`, ValidationProblemDetails; Python
+Formats (RFC 9457 problem details; .NET `{error}`, `{errorCode, message}`, ValidationProblemDetails; Python
 `{detail}`; nested `{error: {code, message, details}}`; second generation `{success: false, error: …}`; a JSON string;
-plain text; nothing) all end in one `Problem`.
+plain text; nothing) all become one `Problem`.
 """
 
 import codecs
@@ -20,26 +20,26 @@ from .redaction import Redactor, redact
 __all__ = ["Problem", "parse_problem", "problem_of"]
 
 _MAX_FIELDS = 50
-# Not every codec of Python: some are no charsets, and some take a time that grows with the square of the input.
+# Not every codec of Python: some are no charsets, and some take quadratic time.
 _CHARSETS = frozenset({"utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _HTML = re.compile(r"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
-_MAX_PLACE = 20  # parts of one field's place
+_MAX_PATH = 20  # parts of one field's path
 _MAX_READ = 16_000
-"""Characters of one problem that are looked at, all its texts together: an error must not keep the event loop."""
+"""Characters read of one problem, all its texts together: an error must not block the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """
-    Details of a refused request, safe to show.
+    Details from an error response, safe to show.
 
     Attributes:
         code: Machine-readable code, for example `NotFound`; empty when the body has none.
         message: Sentence for people; empty when the body has none.
         field_errors: Messages per input field.
         correlation_id: Id the body names, when it names one.
-        retryable: The server's own word on retrying; None when it says nothing.
+        retryable: Whether the server says that a retry can succeed; None when it says nothing.
     """
 
     code: str = ""
@@ -51,11 +51,11 @@ class Problem:
 
 def parse_problem(body: bytes, content_type: str, *secrets: str | None) -> Problem:
     """
-    Read *body* of an error response; any input gives a Problem, never an exception.
+    Read *body* of an error response; any input results in a Problem, never in an exception.
 
     Args:
         body: The decompressed response body.
-        content_type: Value of the Content-Type header, lower-cased or not; empty when absent.
+        content_type: Value of the Content-Type header, in any case; empty when absent.
         secrets: Values masked wherever the server echoes them.
     """
     text = body.decode(_encoding(content_type), errors="replace").removeprefix("\ufeff").strip()
@@ -64,7 +64,7 @@ def parse_problem(body: bytes, content_type: str, *secrets: str | None) -> Probl
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        # An HTML page says nothing a machine or an error message can use.
+        # An HTML page has no text that is useful in an error message.
         is_html = "html" in content_type.lower() or _HTML.match(text)
         return Problem() if is_html else Problem(message=redact(text, *secrets))
     if isinstance(document, str):
@@ -75,7 +75,7 @@ def parse_problem(body: bytes, content_type: str, *secrets: str | None) -> Probl
 
 
 def _encoding(content_type: str) -> str:
-    """Name the encoding of a text by the charset of its content type; UTF-8 where that names none that is known."""
+    """Return the encoding that the charset of a content type names; UTF-8 where it names no known one."""
     named = _CHARSET.search(content_type)
     with suppress(LookupError):
         known = codecs.lookup(named[1]).name if named else ""
@@ -87,7 +87,7 @@ def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:
     """
     Read the parsed object of an error body; see `parse_problem`.
 
-    Code, message and correlation id come first, then field errors for as long as the budget for one problem lasts.
+    Code, message and correlation id are read first, then field errors until the budget of one problem is spent.
     """
     redactor = Redactor(*secrets, budget=_MAX_READ)
 
@@ -100,7 +100,7 @@ def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:
     detail, title = document.get("detail"), document.get("title")
     code = _first(nested, document, keys=("code", "errorCode", "error_code"))
     if isinstance(error, str):
-        # `error` is sometimes a code, sometimes a sentence: a code has no blanks, and there is but one.
+        # `error` is sometimes a code, sometimes a sentence: a code has no blanks, and there is only one.
         if code or " " in error.strip():
             message = message or error
         else:
@@ -142,7 +142,7 @@ def _field_errors(errors: Any, detail: Any, details: Any, redactor: Redactor) ->
 
 
 def _messages(errors: Any, detail: Any, details: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Name and messages of each field, as both frameworks write them."""
+    """Yield name and messages of each field, in the formats of both frameworks."""
     for source in (errors, details):
         if isinstance(source, dict):  # ValidationProblemDetails: {Field: [message, …]}
             for name, messages in islice(source.items(), _MAX_FIELDS):
@@ -151,5 +151,5 @@ def _messages(errors: Any, detail: Any, details: Any) -> Iterator[tuple[Any, lis
         for entry in detail[:_MAX_FIELDS]:
             if isinstance(entry, dict):
                 loc = entry.get("loc")
-                parts = loc[:_MAX_PLACE] if isinstance(loc, list) else []
+                parts = loc[:_MAX_PATH] if isinstance(loc, list) else []
                 yield ".".join(str(part) for part in parts if isinstance(part, str | int)), [entry.get("msg")]

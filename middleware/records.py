@@ -1,4 +1,4 @@
-"""Records of calls and attempts: what was asked, what happened, and why no further attempt was made."""
+"""Records of calls and attempts: what was requested, what happened, and why no further attempt was made."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias
 __all__ = ["Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
-"""Did the server get the request? `no`: no byte left; `maybe`: sent, no answer; `yes`: it answered."""
+"""Whether the server got the request. `no`: no byte was sent; `maybe`: sent, no response; `yes`: it responded."""
 
 Applied: TypeAlias = Literal["no", "maybe", "yes"]
-"""Did the server do what the request asked? `no`: it did not; `maybe`: only the server knows; `yes`: a 2xx says so."""
+"""Whether the server applied the request. `no`: it did not; `maybe`: only the server knows; `yes`: a 2xx says so."""
 
 StopReason: TypeAlias = Literal[
     "", "not_retryable", "max_attempts", "circuit_open", "retry_after_max", "deadline", "budget"
@@ -30,18 +30,18 @@ def most(levels: Iterable[_Level]) -> _Level:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """
-    One try on the wire.
+    One attempt on the wire.
 
     Attributes:
-        number: 1 for the first try.
+        number: 1 for the first attempt.
         started_s: Start, in seconds after the call's start.
         ended_s: End, in seconds after the call's start.
         outcome: `ok`, or the name of the error class.
-        status: HTTP status; None when no response came. It says nothing of the body, which may have been lost.
-        request_sent: Whether the server got this try.
-        delay_s: Backoff slept before this try.
-        is_hedge: True for a try that was started beside one still in flight.
-        applied: Whether the server did what this try asked.
+        status: HTTP status; None without a response. It says nothing about the body, which may have been lost.
+        request_sent: Whether the server got this attempt.
+        delay_s: Backoff slept before this attempt.
+        is_hedge: True for an attempt that was started while another one was in flight.
+        applied: Whether the server applied this attempt.
     """
 
     number: int
@@ -56,7 +56,7 @@ class AttemptRecord:
 
     @property
     def is_ambiguous(self) -> bool:
-        """True when only the server knows whether it did what this try asked."""
+        """True when only the server knows whether it applied this attempt."""
         return self.applied == "maybe"
 
 
@@ -69,10 +69,11 @@ class CallInfo:
         service: Service the client speaks to.
         operation: Operation name, for example `get_user`.
         method: HTTP method, upper case.
-        route: Path template; `other` when the path was filled by hand.
+        route: Path template; `other` for a path that was filled in by hand.
         idempotent: Whether making the call again is harmless (RFC 9110 section 9.2.2, or declared by the connector). An
             idempotency key makes attempts of one call repeatable, not the call: the next one has a key of its own.
         correlation_id: Id sent on every attempt.
+        base_url: URL of the service; the request's target is appended to it.
     """
 
     service: str
@@ -81,23 +82,24 @@ class CallInfo:
     route: str
     idempotent: bool
     correlation_id: str
+    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """
-    What happened in one call: carried by the response or by the error.
+    What happened in one call; an attribute of its response or its error.
 
     Attributes:
         call: What the call was.
-        attempts: Tries begun on the wire; 0 when the call was refused before.
+        attempts: Attempts started on the wire; 0 when the call was rejected before.
         elapsed_s: Duration of the whole call in seconds.
         timeline: One record per attempt.
         stop_reason: Why no further attempt was made.
-        request_sent: The most that any attempt reached.
-        circuit_state: State of the circuit breaker when it was last asked; empty when it never was.
-        already_deleted: True for a DELETE that was answered "not found" after an earlier attempt may have done it.
-        keyed: True when all attempts carried one idempotency key that the service honours.
+        request_sent: The highest that any attempt reached.
+        circuit_state: State of the circuit breaker when it was last checked; empty when it never was.
+        already_deleted: True for a DELETE with a 404 or 410 response after an earlier attempt that may have deleted it.
+        keyed: True when all attempts had one idempotency key that the service honours.
     """
 
     call: CallInfo

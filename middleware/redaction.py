@@ -1,10 +1,10 @@
 """
-What text from outside and a request's target pass through before they may appear in an error, span or log.
+Masks secrets in text from outside and in request targets, before these may appear in an error, span or log.
 
-The cost is linear in what is looked at, whatever the text: such text is read on the event loop, and its author may be
-an attacker. So a secret is found in two steps. A *head* finds its beginning by a pattern that is bounded, or that
-starts at the left edge of a run of characters and never gives one back; its *body* then runs to the right as far as
-its characters go. Heads inside a body that was masked already are passed over.
+The cost is linear in the characters read, for any text: it is read on the event loop, and its author may be an
+attacker. So a secret is found in two steps. A *head* matches its beginning, by a pattern that is bounded, or that
+starts at the left edge of a run of characters and never backtracks; its *body* then extends to the right as far as its
+characters go. Heads inside a body that is masked already are skipped.
 """
 
 import math
@@ -22,26 +22,26 @@ _LEAST_COST = 64
 _SHORTEST_VALUE = 6
 _SHORTEST_SECRET = 6  # an e-mail address
 _UNDECIDED = 512
-"""Characters before the end of what is looked at in which a secret may begin that only its rest would give away."""
+"""Characters at the end of the part that is read in which a secret may begin that only its rest would reveal."""
 
 # Shapes of the platform's secrets, each as head and body.
 _DOMAIN = r"@[\w-]++\.[\w.-]+\w"
 _ASSIGNED = r"""["']?\s*+[:=]\s*+["']?(?!\s)"""
 _SHAPES = (
-    # JSON Web Tokens, and any long base64url text that begins like JSON: the end of a token may be out of sight.
+    # JSON Web Tokens, and any long base64url text that begins like JSON: the end of a token may not be read.
     (r"eyJ(?=[\w-]{40}|[\w-]{5,39}+\.)", r"[\w.-]++"),
     (r"""(?i:bearer)\s++(?=[^\s"',;])""", r"""[^\s"',;]++"""),
     # App keys (moz_live_…), service keys (sk_c2p_live_…), payment secrets (mps_…).
     (r"\b(?:moz_(?:live|test)|sk_[a-z0-9]++(?:_live|_test)?|mps|mpc)_(?=[\w-]{6})", r"[\w-]++"),
     (r"(?i:\bbasic)\s++(?=\S*?[0-9=])(?=[\w+/-]{6})", r"[\w+/-]++={0,2}"),
-    # Credentials in a URL; no host is so long that only what follows could say that it is none.
+    # Credentials in a URL; a host is never so long that only what follows shows that it is none.
     (rf"(?<=://)(?=[^/\s@]{{{_UNDECIDED}}}|[^/\s@]++@)", r"[^/\s@]++"),
     # Whole headers of credentials and cookies.
     (
         rf"""(?i:(?<![a-z])(?:(?:proxy-)?authorization|(?:set-)?cookie){_ASSIGNED})(?=[^"'}}])""",
         r"""[^"'}]++""",
     ),
-    # Anything assigned to a telling name.
+    # Anything assigned to the name of a secret.
     (
         rf"""(?:(?i:(?<![a-z])(?:api[-_]?key|app[-_]?key|token|secret|password|passwd))
         | (?<=[a-z0-9])(?:ApiKey|AppKey|Token|Secret|Password)){_ASSIGNED}(?=[^\s"'&;,}}])""",
@@ -51,30 +51,30 @@ _SHAPES = (
 )
 _HEADS_AND_BODIES = tuple((re.compile(head, re.VERBOSE), re.compile(body)) for head, body in _SHAPES)
 _SECRET = re.compile("|".join(f"(?:{head})" for head, _ in _SHAPES), re.VERBOSE)
-# Every secret above holds one of these, encoded or not; most paths hold none, and so cost one quick search.
+# Every secret above contains one of these, encoded or not; most paths contain none, and so cost one quick search.
 _SUSPECT = re.compile(r"[@:=%]|eyJ|moz_|sk_|mp[sc]_")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]++")
 
 
 class Redactor:
     """
-    Makes texts of one origin fit to be shown, within one budget for all of them.
+    Makes the texts of one origin safe to show, within one budget for all of them.
 
     Args:
         secrets: Exact values known to be secret, masked wherever they appear.
-        budget: Characters to look at; a text costs 64 at least, so that there are not too many. What comes when
-            nothing is left is dropped.
+        budget: Characters to read; a text costs at least 64, which bounds their number. Texts after the budget is
+            spent are dropped.
     """
 
     def __init__(self, *secrets: str | None, budget: float = math.inf) -> None:
-        # The longest first: one that is part of another must not leave the other's rest.
+        # The longest first: masking one that is part of another would expose the other's rest.
         self._secrets = sorted(dict.fromkeys(filter(None, secrets)), key=len, reverse=True)
         self._margin = _UNDECIDED + (len(self._secrets[0]) if self._secrets else 0)
         self._left = budget
 
     @property
     def is_spent(self) -> bool:
-        """Is nothing left of the budget?"""
+        """True when nothing is left of the budget."""
         return self._left <= 0
 
     def redact(self, text: str, limit: int = _LIMIT) -> str:
@@ -87,19 +87,19 @@ class Redactor:
         for secret in self._secrets:
             read = read.replace(secret, _MASK)
         read = _CONTROL.sub(" ", read)
-        # Of a secret at the end of what is read only the beginning may be there, which nothing recognises.
+        # Of a secret at the end only the beginning may have been read, which no pattern recognises.
         shown = _mask(read, max(0, len(read) - self._margin) if is_part else len(read))
         return shown if len(shown) <= limit and not is_part else shown[: limit - 1] + "…"
 
 
 def redact(text: str, *secrets: str | None, limit: int = _LIMIT) -> str:
     """
-    Make *text* fit to be shown: mask what looks like a secret or an e-mail address, drop control characters, shorten.
+    Make *text* safe to show: mask what looks like a secret or an e-mail address, drop control characters, shorten.
 
-    Only the beginning of a long text is looked at, twenty times *limit*: masks make room for what follows them.
+    Only the beginning of a long text is read, twenty times *limit*: masks make room for what follows them.
 
     Args:
-        text: Anything that came from outside, for example a server's error message.
+        text: Any text from outside, for example a server's error message.
         secrets: Exact values known to be secret, masked wherever they appear.
         limit: Longest result in characters; the last one is an ellipsis where something is missing.
     """
@@ -107,7 +107,7 @@ def redact(text: str, *secrets: str | None, limit: int = _LIMIT) -> str:
 
 
 def _mask(text: str, end: int) -> str:
-    """*text* up to *end* with one mask for each stretch of it that is secret."""
+    """Return *text* up to *end*, each secret part replaced by one mask."""
     pieces: list[str] = []
     at = 0
     for start, stop in sorted(_secrets(text)):
@@ -120,20 +120,20 @@ def _mask(text: str, end: int) -> str:
 
 
 def _secrets(text: str) -> Iterator[tuple[int, int]]:
-    """Where the secrets are in *text*, shape by shape; they may overlap."""
+    """Yield start and end of each secret in *text*, shape by shape; they may overlap."""
     for head, body in _HEADS_AND_BODIES:
         end = 0
         for found in head.finditer(text):
-            if found.end() >= end:  # else its body ends where the one around it does
-                end = body.match(text, found.end()).end()  # type: ignore[union-attr] # the head has seen its beginning
+            if found.end() >= end:  # else it is part of the body before, and ends with it
+                end = body.match(text, found.end()).end()  # type: ignore[union-attr] # the head has matched its beginning
                 yield found.start(), end
 
 
 def redact_target(target: str) -> str:
     """
-    Make an encoded path and query fit to be shown: query keys stay, since they say what was asked; values go.
+    Make an encoded path and query safe to show: keep the query's keys, which say what was asked for; drop its values.
 
-    A path segment that looks like a secret or an e-mail address goes too.
+    A path segment that looks like a secret or an e-mail address is dropped too.
     """
     path, mark, query = target.partition("?")
     if _SUSPECT.search(path):
@@ -148,11 +148,11 @@ def _is_secret(part: str) -> bool:
 
 
 def _redact_pair(key: str, mark: str, _value: str) -> str:
-    return f"{key}=REDACTED" if mark else "REDACTED"  # without a mark, what stands there may be the value
+    return f"{key}=REDACTED" if mark else "REDACTED"  # without a mark, the text may be the value
 
 
 def query_values(params: Mapping[str, Any] | None) -> Iterator[str]:
-    """Texts of a call's query that are masked where a server repeats them; short ones would mask common words."""
+    """Yield the query values of a call to mask where a server repeats them; short ones would mask common words."""
     for value in (params or {}).values():
         for item in value if isinstance(value, list | tuple) else (value,):
             if isinstance(item, str) and len(item) >= _SHORTEST_VALUE:

@@ -1,4 +1,4 @@
-"""The Retry-After header (RFC 9110 section 10.2.3), in both its forms."""
+"""Parses the Retry-After header (RFC 9110 section 10.2.3) in both its forms."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,12 +11,12 @@ _LONGEST_DATE = 64
 
 def parse_retry_after(value: str | None, date: str | None, wall: float) -> float | None:
     """
-    Seconds to wait, or None when the header is absent, unreadable, zero or in the past.
+    Return the seconds to wait, or None when the header is absent, malformed, zero or in the past.
 
     Args:
         value: Retry-After: digits, or an HTTP date.
-        date: The response's own Date header, against which an HTTP date is measured, so that a wrong clock on either
-            side does not matter.
+        date: The response's own Date header, to which an HTTP date is relative, so that a wrong clock on either side
+            does not matter.
         wall: Seconds since the epoch, used only where *date* is absent.
     """
     if value is None:
@@ -38,7 +38,7 @@ def _parse_date(text: str) -> float | None:
         return None
     try:
         parsed: datetime = parsedate_to_datetime(text)
-        # The asctime form and "-0000" come back without a zone; HTTP dates are always UTC.
+        # The asctime form and "-0000" are parsed without a zone; HTTP dates are always UTC.
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -1,9 +1,9 @@
 """
-Metadata a setting carries, and the one check that reads it.
+The metadata of a setting, and the check of its values.
 
 A policy's settings are a frozen dataclass next to the policy; each field is
 `Annotated[type, SettingSpec(...)] = default`. Environment names, validation and the settings table in the README are
-all derived from here, so a setting is written down once.
+derived from it, so a setting is declared once.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ __all__ = ["Setting", "SettingSpec", "Settings", "problems", "settings_of"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingSpec:
     """
-    What a setting means and which values it accepts.
+    Meaning and accepted values of a setting.
 
     Args:
         doc: One sentence for the settings table.
@@ -26,8 +26,8 @@ class SettingSpec:
         ge: Smallest accepted value.
         le: Largest accepted value.
         choices: The only texts accepted; empty for any.
-        shared: True where all operations of a service share what the value governs, so that one operation cannot have
-            its own.
+        shared: True where the value applies to something that all operations of a service share, so that one operation
+            cannot have its own.
         source: Where the default comes from.
     """
 
@@ -50,7 +50,7 @@ class Setting(NamedTuple):
 
 
 def settings_of(config: "type[Settings]") -> Iterator[Setting]:
-    """List the settings that the dataclass *config* declares, in the order of their declaration."""
+    """Yield the settings that the dataclass *config* declares, in the order of their declaration."""
     hints = get_type_hints(config, include_extras=True)
     for field in fields(config):  # type: ignore[arg-type] # every Settings subclass is a dataclass
         hint = hints[field.name]
@@ -62,7 +62,7 @@ def settings_of(config: "type[Settings]") -> Iterator[Setting]:
 
 
 def problems(config: "Settings") -> list[str]:
-    """Name every value of *config* that is of the wrong type or out of bounds; empty when all are fine."""
+    """Return one line for each value of *config* of the wrong type or out of bounds; empty when all are valid."""
     found = []
     for setting in settings_of(type(config)):
         value = getattr(config, setting.name)
@@ -73,7 +73,7 @@ def problems(config: "Settings") -> list[str]:
 
 
 def _complaint(setting: Setting, value: Any) -> str:
-    number: Any = value  # what isinstance narrows below
+    number: Any = value  # not narrowed by isinstance below
     # bool is an int to Python, yet max_attempts=True is a mistake.
     accepted = (int, float) if setting.type is float else (setting.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
@@ -81,7 +81,7 @@ def _complaint(setting: Setting, value: Any) -> str:
     spec = setting.spec
     if spec.choices and value not in spec.choices:
         return f"must be one of {', '.join(spec.choices)}"
-    if spec.ge is not None and not number >= spec.ge:  # `not >=` also refuses NaN
+    if spec.ge is not None and not number >= spec.ge:  # `not >=` also rejects NaN
         return f"must be >= {spec.ge:g}"
     if spec.le is not None and not number <= spec.le:
         return f"must be <= {spec.le:g}"

@@ -1,4 +1,4 @@
-"""The stack: which layers, in which order, and why. Composed once per client, at construction."""
+"""The stack: which layers, in which order, and why. It is composed once per client, at construction."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -9,37 +9,30 @@ from typing import Any, Protocol
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from middleware.policies.admission import CallCapMiddleware, CallCapSettings, PacingMiddleware
+from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware, AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
-from middleware.policies.call_cap import CallCapMiddleware, CallCapSettings
 from middleware.policies.circuit_breaker import CircuitBreakerMiddleware, CircuitBreakers, CircuitBreakerSettings
-from middleware.policies.deadline import (
-    AttemptTimeoutMiddleware,
-    AttemptTimeoutSettings,
-    DeadlineMiddleware,
-    DeadlineSettings,
-)
+from middleware.policies.deadline import DeadlineMiddleware, DeadlineSettings
 from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
-from middleware.policies.pacing import PacingMiddleware
 from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
-from middleware.policies.retry import RetryBudget, RetryBudgetSettings, RetryMiddleware, RetryPolicy, RetrySettings
+from middleware.policies.retry import RetryMiddleware, RetryPolicy, RetrySettings
+from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
-from middleware.request.encode import EncodeMiddleware, IdempotencySettings
+from middleware.request.encode import EncodeMiddleware
+from middleware.request.error_boundary import ErrorBoundaryMiddleware
+from middleware.request.idempotency import IdempotencySettings
 from middleware.telemetry.logs import LogListener
 from middleware.telemetry.metrics import MetricsListener
-from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
-from middleware.telemetry.tracing import (
-    AttemptTracingMiddleware,
-    CallTracingMiddleware,
-    SafeTracer,
-    SpanListener,
-    current_ids,
-)
+from middleware.telemetry.recording import AttemptRecordingMiddleware, CallRecordingMiddleware
+from middleware.telemetry.tracing import SafeTracer, SpanListener, current_ids
 from middleware.transports.registry import TransportSettings
 
 from .clock import Clock
 from .events import FanOut, Listener
+from .host_layers import HostLayerMiddleware, HostLayers
 from .policies.watched_attempts import WatchedAttempts
 from .settings import Settings
 from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
@@ -58,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """Settings of one service's stack, one dataclass per policy; each is declared beside its policy."""
+    """Settings of one service's stack, one dataclass per policy; each is declared in the file of its policy."""
 
     deadline: DeadlineSettings = field(default_factory=DeadlineSettings)
     calls: CallCapSettings = field(default_factory=CallCapSettings)
@@ -82,11 +75,11 @@ class StackSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsChange:
     """
-    What a look at changed settings gave; each change is told once.
+    Result of a check for changed settings; each change is reported once.
 
     Attributes:
-        changes: One line per changed value; empty when they were refused.
-        problems: Why they were refused; empty when they are in force.
+        changes: One line per changed value; empty when the new settings were rejected.
+        problems: Why they were rejected; empty when they are in force.
     """
 
     changes: tuple[str, ...] = ()
@@ -94,20 +87,20 @@ class SettingsChange:
 
 
 class SettingsSource(Protocol):
-    """Where a client gets the settings in force from; asked at the start of every call."""
+    """Where a client gets the settings in force from; read at the start of every call."""
 
     def of(self, service: str, operation: str = "") -> StackSettings:
-        """Return the settings in force for an operation, or for the service at large: always a whole snapshot."""
+        """Return the settings in force for an operation, or for the whole service: always a complete snapshot."""
         ...
 
     def poll(self, now: float) -> SettingsChange | None:
-        """Look for changed settings at clock reading *now*; cheap, and None as long as nothing changed."""
+        """Check for changed settings at clock reading *now*; cheap, and None while nothing has changed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FixedSettings:
-    """One set of settings for everything, for ever."""
+    """One set of settings for all operations, which never changes."""
 
     config: StackSettings
 
@@ -116,19 +109,19 @@ class FixedSettings:
         return self.config
 
     def poll(self, _now: float) -> SettingsChange | None:
-        """Never change."""
+        """Return None: these settings never change."""
         return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
     """
-    Where spans, metrics and events go; everything left out takes OpenTelemetry's global providers.
+    Where spans, metrics and events go; a provider that is not given is OpenTelemetry's global one.
 
     Attributes:
         tracer_provider: Source of tracers.
         meter_provider: Source of meters.
-        listener: Told of every event, after spans, metrics and logs.
+        listener: Receives every event, after spans, metrics and logs.
     """
 
     tracer_provider: TracerProvider | None = None
@@ -144,9 +137,9 @@ class Stack:
     Attributes:
         handle: The outermost handler.
         layers: Outermost first.
-        events: Counts what listeners lost.
-        state: Tells what the stack holds now; cheap enough to be asked at every export of metrics.
-        close: Ends what goes on after its call.
+        events: Dispatches events to listeners, and counts those that a listener failed on.
+        state: Returns the present state; cheap enough to be called at every export of metrics.
+        close: Ends the attempts that go on after their calls.
     """
 
     handle: Handler
@@ -156,8 +149,8 @@ class Stack:
     close: Callable[[], None]
 
     def describe(self) -> list[str]:
-        """Names of the layers, outermost first."""
-        return [type(layer).__name__ for layer in self.layers]
+        """Names of the layers, outermost first: of their classes, and of the host's own functions."""
+        return [layer.name if isinstance(layer, HostLayerMiddleware) else type(layer).__name__ for layer in self.layers]
 
 
 def compose(layers: Sequence[Middleware], terminal: Handler) -> Handler:
@@ -181,15 +174,15 @@ def build_stack(
     *,
     service: str,
     base_url: str,
-    api_key: str | None,
     policies: SettingsSource,
+    middleware: HostLayers,
     transport: Transport,
     clock: Clock,
     random: Random,
     telemetry: Telemetry,
     version: str,
 ) -> Stack:
-    """Build the stack of one service: its layers, its policies' state and its terminal."""
+    """Build the stack of one service: its layers, the state of its policies and its terminal."""
     tracer = SafeTracer(telemetry.tracer_provider, version)
     metrics = MetricsListener(telemetry.meter_provider, version, service=service, base_url=base_url)
     listeners: list[Callable[[Any], None]] = [SpanListener(), metrics, LogListener(current_ids)]
@@ -198,40 +191,45 @@ def build_stack(
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
     breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
-    bulkhead = BulkheadMiddleware(clock, emit, breaker.refuse_if_open)
+    bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open)
     watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)
     retry = RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open)
 
-    def hedge_refusal(request: PlatformRequest) -> str:
+    def hedge_rejection(request: PlatformRequest) -> str:
         call = request.call
-        if call.tries >= call.max_attempts:  # R19
+        if call.attempts_scheduled >= call.max_attempts:  # R19
             return "max_attempts"
         if not breaker.is_closed(request):  # R19
             return "circuit_open"
         if not bulkhead.has_room(request):  # R19
             return "bulkhead"
-        return "" if retry.try_withdraw(call) else "budget"  # R19: last, because asking it withdraws
+        return "" if retry.try_withdraw(call) else "budget"  # R19: last, because checking withdraws
 
     layers: list[Middleware] = [
-        OutcomeMiddleware(clock),  # outermost: whatever fails inside, one of our errors leaves, with its record
-        PacingMiddleware(call_cap.expect, call_cap.arrived),  # before all work: a burst must not hold up the loop
-        CorrelationMiddleware(emit),  # one id for everything that follows
-        CallTracingMiddleware(tracer),  # one INTERNAL span: sees the final result
-        CallRecordMiddleware(clock, emit),  # inside the span, so that log line and exemplar carry its ids
-        DeadlineMiddleware(clock, emit),  # cuts queue waits, backoff and attempts alike
-        call_cap,  # bounds memory when everything waits in backoff
-        EncodeMiddleware(),  # above the retry: same bytes and same key on every attempt
-        retry,  # what follows is once per attempt
-        HedgingMiddleware(clock, emit, hedge_refusal),  # inside the retry: a round of tries fails or succeeds as one
-        bulkhead,  # a call in backoff holds no permit
-        RateLimitMiddleware(clock, emit),  # retries are paid for too
-        breaker,  # inside the retry: sees, and may refuse, every attempt; after the queue: a wait ages no permit
-        AttemptTracingMiddleware(tracer, base_url),  # one CLIENT span per try that is really sent
-        AttemptRecordMiddleware(clock, emit),  # the timeline; inside the span, as above
-        AttemptTimeoutMiddleware(clock, watched),  # starts after the queue; covers body and decoding
-        AuthMiddleware(api_key),  # per attempt: a credential may be rotated during backoff
-        DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded is its outcome
+        ErrorBoundaryMiddleware(clock),  # outermost: converts unexpected exceptions to ours, adds the `Outcome`
+        PacingMiddleware(call_cap.reserve, call_cap.cancel_reservation),  # before all other work, which it spreads
+        CorrelationMiddleware(emit),  # one correlation id for all layers below
+        CallRecordingMiddleware(clock, emit, tracer),  # one span per call: sees the final result
+        DeadlineMiddleware(clock, emit),  # bounds queueing, backoff and attempts together
+        call_cap,  # above the retry: counts calls in backoff; inside the span: a rejection is traced and logged
+        EncodeMiddleware(),  # above the retry: same bytes and same key for every attempt
+        # Once per call and not per attempt; after the encoding, so that a cache or a quota sees checked arguments and
+        # the target; inside the span and the deadline, so that both cover the host's own work. Around them a response
+        # that one of them makes is decoded as the platform's are.
+        *([DecodeMiddleware()] if middleware.call else []),
+        *[HostLayerMiddleware(layer, per_attempt=False) for layer in middleware.call],
+        retry,  # the layers below run once per attempt
+        HedgingMiddleware(clock, emit, hedge_rejection),  # inside the retry, which sees one result per round
+        bulkhead,  # inside the retry: a call in backoff has no permit
+        RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
+        breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit
+        AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span, one record per attempt that is sent
+        AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding
+        AuthMiddleware(),  # per attempt: a credential may be rotated during backoff
+        DecodeMiddleware(),  # inside the attempt: a body that cannot be decoded fails it
+        # Innermost: a signature covers what goes on the wire, credentials included, anew for each attempt.
+        *[HostLayerMiddleware(layer, per_attempt=True) for layer in middleware.attempt],
     ]
 
     def terminal(request: PlatformRequest) -> Awaitable[PlatformResponse]:

@@ -1,15 +1,15 @@
 """
-What travels through the stack: one request down, one response up, and the call's own record beside them.
+Core types: request, response, the state of a call and of an attempt, and the protocols of layers and transports.
 
-The one interface of a layer is `async (request, call_next) -> response`: call `call_next` zero times (refuse), once
-(observe) or many times (retry); never keep it. A layer instance serves concurrent calls, so per-call state lives in
+The one interface of a layer is `async (request, call_next) -> response`: call `call_next` zero times (reject), once
+(observe) or many times (retry); never store it. A layer instance serves concurrent calls, so per-call state lives in
 `request.call` and nowhere else.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from .records import AttemptRecord, CallInfo, Outcome, RequestSent, StopReason, most
 from .settings import Settings
@@ -20,6 +20,7 @@ __all__ = [
     "TIME_LEFT_HEADER",
     "Attempt",
     "Call",
+    "CallState",
     "Handler",
     "Middleware",
     "PlatformRequest",
@@ -29,10 +30,10 @@ __all__ = [
 ]
 
 IDEMPOTENCY_HEADER = "idempotency-key"
-"""Set above the retry where the service honours it; a request that carries it may be repeated."""
+"""Set above the retry where the service honours it; a request that has it may be repeated."""
 
 TIME_LEFT_HEADER = "x-request-timeout-ms"
-"""Milliseconds that a request is waited for; sent with `announce`, read from the core's callers."""
+"""Milliseconds for which the client waits; sent with `attempt.announce`, read from incoming requests."""
 
 KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 """Methods that carry an idempotency key where the service honours one."""
@@ -41,19 +42,20 @@ KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 _ROUNDING_S = 1e-6
 
 _S = TypeVar("_S", bound=Settings)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
     """
-    What one service's stack holds at a moment; read by whoever asks, kept by nobody.
+    State of one service's stack at one moment, for metrics and health checks.
 
     Attributes:
-        calls_in_flight: Calls begun and not ended, waiting ones included.
-        attempts_in_flight: Attempts that hold a permit of the bulkhead, all event loops together.
-        attempts_queued: Attempts that wait for one.
+        calls_in_flight: Calls that have started and not ended, waiting ones included.
+        attempts_in_flight: Attempts with a permit of the bulkhead, all event loops together.
+        attempts_queued: Attempts that wait for a permit.
         breakers: State of each circuit breaker by its name.
-        budget_balance: Retries that may still be decided; None when the budget is off.
+        budget_balance: Retries that the budget still allows; None when it is off.
     """
 
     calls_in_flight: int
@@ -66,19 +68,20 @@ class StackState:
 @dataclass(slots=True, kw_only=True, eq=False)
 class Attempt:
     """
-    State of one try, which concurrent tries of one call do not share.
+    State of one attempt; concurrent attempts of one call do not share it.
 
     Attributes:
         delay_s: Backoff slept before it.
-        is_hedge: Started beside a try still in flight; it never queues.
-        request_sent: How far it got; the transport keeps it current.
-        status: HTTP status, set by the transport as soon as the head of a response came, whatever becomes of the body.
-        timeout_s: Time it has, for the transport's own timeouts behind those of the stack; None means no limit.
-        ends_at: Clock reading at which its own timeout or the call's deadline ends it, whichever comes first.
-        on_start: Called once it is let through by all guards and begins; a refused try never begins.
-        on_late_end: Set for a try that is watched: it goes on when the deadline of its call ends the call, and this is
-            called with its error then, None for a success.
-        goes_on: The call has ended, and the try has not.
+        is_hedge: Started while another attempt is in flight; it never queues.
+        request_sent: Whether the server got it; the transport keeps it current.
+        status: HTTP status, set by the transport once the head of a response is read, whether or not the body follows.
+        timeout_s: The attempt timeout, for the transport's own timeouts, a backstop; None means no limit.
+        ends_at: Clock reading at which the attempt timeout or the call's deadline ends it, whichever comes first.
+        on_start: Called when all guards have let it through and it starts; a rejected attempt never starts.
+        on_late_end: Set for a watched attempt, which goes on when the deadline ends its call: called when it ends, with
+            its error or with None for a success.
+        goes_on: The call has ended, and this attempt goes on.
+        is_short_circuited: A layer of the host made the response, so it says nothing about the service.
     """
 
     delay_s: float = 0.0
@@ -90,6 +93,7 @@ class Attempt:
     on_start: Callable[[], None] | None = None
     on_late_end: Callable[[BaseException | None], None] | None = None
     goes_on: bool = False
+    is_short_circuited: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -100,42 +104,44 @@ class Call:
     Attributes:
         info: What the call is.
         started_at: Clock reading at the start.
-        policy: Settings in force for this call, by their class: one snapshot, whatever is reloaded meanwhile.
+        snapshot: Settings in force for this call, by their class; a reload does not change them.
         correlation_id_replaced: True when the caller's own id could not be sent.
-        deadline_s: Deadline asked for by the caller in seconds; it only shortens the policy's.
-        max_attempts: Tries that the call may make, hedges included.
+        deadline_s: Deadline asked for by the caller in seconds; it can only shorten the configured one.
+        max_attempts: Attempts that the call may make, hedges included.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
-        tries: Tries decided so far, hedges included; some may still wait for a permit.
-        attempts: Tries begun on the wire so far.
-        timeline: Records of the tries that ended.
+        attempts_scheduled: Attempts decided so far, hedges included; some may still wait for a permit.
+        attempts_sent: Attempts started on the wire so far.
+        timeline: Records of the attempts that have ended.
         stop_reason: Why no further attempt is made; set by the retry layer.
-        circuit_state: State of the breaker when it was last asked.
+        circuit_state: State of the circuit breaker when it was last checked.
         already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
-        keyed: Its attempts carry an idempotency key that the service honours; set by the encoding layer.
+        keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
+        layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
     """
 
     info: CallInfo
     started_at: float
-    policy: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    snapshot: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int = 1
     deadline_at: float = float("inf")
-    tries: int = 0
-    attempts: int = 0
+    attempts_scheduled: int = 0
+    attempts_sent: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
     stop_reason: StopReason = ""
     circuit_state: str = ""
     already_deleted: bool = False
     keyed: bool = False
+    layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
 
     def settings(self, kind: type[_S]) -> _S:
-        """Settings of one policy in force for this call; its defaults where nothing is set."""
-        found = self.policy.get(kind)
+        """Return the settings of one policy in force for this call; its defaults where nothing is set."""
+        found = self.snapshot.get(kind)
         return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
 
     def is_over(self, now: float) -> bool:
-        """Has the deadline passed? A timer may fire a rounding error before its time."""
+        """Return whether the deadline has passed; a timer may fire early by a rounding error."""
         return now >= self.deadline_at - _ROUNDING_S
 
     @property
@@ -144,10 +150,10 @@ class Call:
         return most(record.request_sent for record in self.timeline)
 
     def outcome(self, now: float) -> Outcome:
-        """Freeze the record of this call as it stands at clock reading *now*."""
+        """Return the record of this call at clock reading *now*."""
         return Outcome(
             call=self.info,
-            attempts=self.attempts,
+            attempts=self.attempts_sent,
             elapsed_s=max(0.0, now - self.started_at),
             timeline=tuple(self.timeline),
             stop_reason=self.stop_reason,
@@ -158,21 +164,53 @@ class Call:
         )
 
 
+class CallState(Generic[_T]):
+    """
+    A layer's own state of each call: made when the call's layers first ask for it, dropped with the call.
+
+    Made once per layer, as a `contextvars.ContextVar` is. Attempts of one call share the value, calls never do.
+
+        class Timing:
+            def __init__(self) -> None:
+                self._starts = CallState[list[float]](list)
+
+            async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+                self._starts.of(request.call).append(time.monotonic())
+                return await call_next(request)
+
+    Args:
+        make: Makes the value of a call.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+
+    def of(self, call: Call) -> _T:
+        """Return the value of *call*."""
+        if call.layer_state is None:
+            call.layer_state = {}
+        if self not in call.layer_state:
+            call.layer_state[self] = self._make()
+        value: _T = call.layer_state[self]
+        return value
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class PlatformRequest:
     """
-    One request on its way down. Layers set what is theirs in place; the retry makes a copy for each attempt.
+    One request on its way to the transport. Each layer sets its own fields; the retry makes a copy for each attempt.
 
     Attributes:
         call: The call this request belongs to.
-        attempt: The try this request is; above the retry, one that is never sent.
+        attempt: State of the attempt; above the retry a placeholder that is never sent.
         method: HTTP method, upper case.
         path: Path template, or a path filled by hand.
         path_params: Values for the template's placeholders.
         params: Query values; None values are left out, lists repeat the key.
         json_body: JSON-ready body; None sends none.
         user_jwt: The caller's token, sent as Bearer.
-        decode: Turns the parsed document into the result; runs inside the attempt.
+        app_key: The application's key, sent as X-Mozaiks-App-Key.
+        decode: Converts the parsed document to the result; runs inside the attempt.
         problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
@@ -189,6 +227,7 @@ class PlatformRequest:
     params: Mapping[str, Any] | None = field(default=None, repr=False)
     json_body: Any = field(default=None, repr=False)
     user_jwt: str | None = field(default=None, repr=False)
+    app_key: str | None = field(default=None, repr=False)
     decode: Callable[[Any], Any] | None = field(default=None, repr=False)
     problem: str = ""
     target: str = field(default="", repr=False)
@@ -198,11 +237,11 @@ class PlatformRequest:
 
     @property
     def is_repeatable(self) -> bool:
-        """May this request be sent again: is it idempotent, or does it carry a key that the service honours?"""
+        """True when the request may be sent again: it is idempotent, or has a key that the service honours."""
         return self.call.info.idempotent or IDEMPOTENCY_HEADER in self.headers  # R11
 
     def for_attempt(self, attempt: Attempt) -> "PlatformRequest":
-        """Copy for one try, with headers of its own."""
+        """Return a copy for one attempt, with its own headers."""
         return PlatformRequest(
             call=self.call,
             attempt=attempt,
@@ -212,6 +251,7 @@ class PlatformRequest:
             params=self.params,
             json_body=self.json_body,
             user_jwt=self.user_jwt,
+            app_key=self.app_key,
             decode=self.decode,
             problem=self.problem,
             target=self.target,
@@ -224,19 +264,20 @@ class PlatformRequest:
 @dataclass(slots=True, kw_only=True)
 class PlatformResponse:
     """
-    A 2xx answer.
+    A 2xx response.
 
     Attributes:
         status: HTTP status, 200-299.
         headers: Response headers, names in lower case; repeated ones joined by a comma.
         body: Decompressed body.
-        data: The decoded result: what `decode` made of the JSON, or the JSON itself; `{}` for an empty body.
-        correlation_id: Id the server echoed, else the one that was sent.
+        data: The decoded result: what `decode` made of the JSON, or the JSON itself; `{}` for an empty body. None until
+            then: a layer that makes a response of its own gives `body`, and the stack decodes it.
+        correlation_id: Id that the server echoed, else the one that was sent.
         outcome: Record of the whole call; set by the outermost layer.
     """
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     data: Any = field(default=None, repr=False)
     correlation_id: str = ""
@@ -252,27 +293,27 @@ Handler: TypeAlias = Callable[[PlatformRequest], Awaitable[PlatformResponse]]
 
 
 class Middleware(Protocol):
-    """One layer of the stack."""
+    """One layer of the stack: a function or an object, safe for concurrent calls."""
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    async def __call__(self, request: PlatformRequest, call_next: Handler, /) -> PlatformResponse:
         """Handle *request*, with `call_next` as the rest of the stack."""
         ...
 
 
 class Transport(Protocol):
-    """The terminal of the stack: one attempt on the wire."""
+    """The end of the stack: sends one attempt on the wire."""
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
-        Send *request* to *url* once and read the whole answer.
+        Send *request* to *url* once and read the whole response.
 
-        Keeps `request.attempt.request_sent` current, and sets `request.attempt.status` once a response's head came.
+        Keeps `request.attempt.request_sent` current, and sets `request.attempt.status` once a response head is read.
 
-        The headers of every response, whatever its status, go to `request.check_head` before the body is read; where
-        that raises, the connection is aborted.
+        The headers of every response, whatever its status, are passed to `request.check_head` before the body is read;
+        when that raises, the connection is aborted.
 
         Raises:
-            CallError: Any failure, translated, with the phase it happened in.
+            CallError: Any failure, translated, with the phase in which it happened.
         """
         ...
 

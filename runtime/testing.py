@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 import anyio
 import httpx
 
+from middleware.host_layers import HostLayers
 from middleware.stack import SettingsSource, StackSettings, Telemetry
 from runtime.connectors.base import PlatformHttpClient
 from runtime.settings import ResolvedSettings
@@ -243,6 +244,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         service: str = "service",
         policies: StackSettings | SettingsSource | None = None,
         telemetry: Telemetry | None = None,
+        middleware: HostLayers | None = None,
         random: Random | None = None,
         **sections: Mapping[str, Any],
     ) -> PlatformHttpClient:
@@ -253,6 +255,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
             service: Name of the service.
             policies: Settings; or give single ones as `retry={"max_attempts": 4}`.
             telemetry: Where spans, metrics and events go.
+            middleware: Layers of the host's own.
             random: Source of jitter instead of its upper bound.
             sections: Settings by section.
 
@@ -265,6 +268,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
             policies=policies or ResolvedSettings(sections),
             transport=self,
             telemetry=telemetry,
+            middleware=middleware,
             clock=LoopClock(),
             random=random or UpperBound(),
         )

@@ -36,7 +36,8 @@ from middleware.request.decode import parse_json
 from middleware.request.encode import encode_target
 from middleware.request.header_values import is_token
 from middleware.retry_after import parse_retry_after
-from middleware.transports.exchange import TransportSettings, check_headers, read_body
+from middleware.transports.response_reader import check_headers, read_body
+from middleware.transports.transport_settings import TransportSettings
 from middleware.types import PlatformResponse
 from runtime.connectors.base import check_base_url
 from runtime.connectors.decoding import decoder

@@ -14,25 +14,28 @@ from middleware import (
     ConfigError,
     DeadlineExceededError,
     DecodeError,
+    HostLayers,
     InternalError,
     InvalidArgumentError,
     NotFoundError,
     PlatformError,
+    PlatformResponse,
     RequestNotSentError,
     ResponseLostError,
     ServerError,
     call_options,
 )
 from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
+from middleware.policies.admission import CallCapSettings
+from middleware.policies.attempt_timeout import AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadSettings
-from middleware.policies.call_cap import CallCapSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
+from middleware.policies.deadline import DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
 from middleware.policies.rate_limit import RateLimitSettings
 from middleware.policies.retry import RetrySettings
 from middleware.request.correlation import CorrelationMiddleware
-from middleware.request.encode import IdempotencySettings
+from middleware.request.idempotency import IdempotencySettings
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 
@@ -43,11 +46,10 @@ ITEM = {"name": "Item"}
 async def test_the_layers_stand_in_the_documented_order(make_client):
     """R1: the order is data, and this is it."""
     assert make_client().describe() == [
-        "OutcomeMiddleware",
+        "ErrorBoundaryMiddleware",
         "PacingMiddleware",
         "CorrelationMiddleware",
-        "CallTracingMiddleware",
-        "CallRecordMiddleware",
+        "CallRecordingMiddleware",
         "DeadlineMiddleware",
         "CallCapMiddleware",
         "EncodeMiddleware",
@@ -56,8 +58,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
         "BulkheadMiddleware",
         "RateLimitMiddleware",
         "CircuitBreakerMiddleware",
-        "AttemptTracingMiddleware",
-        "AttemptRecordMiddleware",
+        "AttemptRecordingMiddleware",
         "AttemptTimeoutMiddleware",
         "AuthMiddleware",
         "DecodeMiddleware",
@@ -631,3 +632,25 @@ async def test_connections_are_reused(make_client, gateway):
     for _ in range(20):
         await client.get("/api/service/items")
     assert gateway.connections_opened == 1
+
+
+async def test_layers_of_the_hosts_own_run_around_the_call_and_around_each_attempt(gateway, clock):
+    """R1: on a real connection, a retried call: one for the call, one for each attempt; a response of their own too."""
+    gateway.script(Fault(kind="status", status=503))
+    seen = []
+
+    async def at_call(request, call_next):
+        seen.append("call")
+        response = await call_next(request)
+        return response if response.data else PlatformResponse(status=200, body=b'{"items": ["made up"]}')
+
+    async def at_attempt(request, call_next):
+        seen.append("attempt")
+        request.headers["x-attempted"] = str(len(seen))
+        return await call_next(request)
+
+    own = HostLayers(call=[at_call], attempt=[at_attempt])
+    async with PlatformHttpClient(gateway.url, gateway.api_key, clock=clock, middleware=own) as client:
+        assert await client.get("/api/service/things", decode=lambda document: document["items"]) == ["made up"]
+    assert seen == ["call", "attempt", "attempt"]
+    assert [dict(request.headers)["x-attempted"] for request in gateway.requests] == ["2", "3"]

@@ -1211,7 +1211,7 @@ async def test_every_failed_call_has_a_reason_to_have_stopped():
     holder = asyncio.create_task(get(client))
     await asyncio.sleep(1)
     for wrong, reason in (
-        (get(client), "1 calls in flight already"),
+        (get(client), "call cap reached: 1 calls in flight"),
         (idle.get("no path"), "path: must start with exactly one '/': absolute URLs are refused"),
         (idle.get("/r", operation=["x"]), "operation: must be str"),
     ):

@@ -23,8 +23,9 @@ from middleware import (
     Telemetry,
     call_options,
 )
+from middleware.policies.attempt_timeout import AttemptTimeoutSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
+from middleware.policies.deadline import DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
 from middleware.policies.retry import RetrySettings
 from runtime.connectors.base import PlatformHttpClient
@@ -195,7 +196,8 @@ async def test_story_deadline_cut(make_client, gateway, recorder):
     assert (status(attempt), attempt.attributes["error.type"]) == ("ERROR", "DeadlineExceededError")
     (point,) = recorder.points("http.client.request.duration")
     assert (point.count, point.attributes["error.type"]) == (1, "DeadlineExceededError")
-    assert point.sum >= 0.4
+    # What the attempt lasted, not the 0.4 s of the call: on a busy machine much of these passes before the attempt.
+    assert point.sum == pytest.approx((attempt.end_time - attempt.start_time) / 1e9, rel=0.5)
 
 
 async def test_story_cancelled(make_client, gateway, recorder):
@@ -395,7 +397,7 @@ def test_without_a_span_of_ours_the_hosts_own_says_nothing_of_us(telemetry):
     assert (dict(span.attributes), span.events, span.status.status_code.name) == ({}, (), "UNSET")
 
 
-async def test_without_an_sdk_the_instrumentations_stand_back_too():
+async def test_without_an_sdk_the_instrumentations_are_suppressed_too():
     """A host may instrument by a provider of its own; our query values are not for its spans."""
     seen = []
 

@@ -14,9 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "observability.md"
 WHERE = {
-    "CallTracingMiddleware": "call",
+    "CallRecordingMiddleware": "call",
     "_call_finished": "call",
-    "AttemptTracingMiddleware": "attempt",
+    "attempt_span": "attempt",
     "_attempt_finished": "attempt",
 }
 
@@ -55,7 +55,7 @@ def table(head, rows):
 def attributes(names):
     """Attributes of the spans, and on which of the two they stand."""
     places = {}
-    for node in tree("telemetry/tracing").body:
+    for node in tree("telemetry/recording").body + tree("telemetry/tracing").body:
         for name in used(node) if getattr(node, "name", "") in WHERE else ():
             places.setdefault(name, []).append(WHERE[node.name])
     places.setdefault("SERVER_ADDRESS", []).append("attempt")  # both by semconv.server_attributes

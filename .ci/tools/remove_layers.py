@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 STACK = Path(__file__).resolve().parents[2] / "middleware" / "stack.py"
-ORDER = "tests/test_end_to_end.py::test_the_layers_stand_in_the_documented_order"  # would notice any removal
+ORDER = "tests/test_end_to_end.py::test_the_layers_stand_in_the_documented_order"  # would detect any removal
 
 
 def layers() -> list[ast.expr]:
@@ -26,7 +26,9 @@ def layers() -> list[ast.expr]:
 
 
 def name_of(layer: ast.expr) -> str:
-    """Name of the layer's class."""
+    """Name of the layer's class or variable; of layers that are spread into the list, of the first class."""
+    if isinstance(layer, ast.Starred):
+        layer = next(node for node in ast.walk(layer) if isinstance(node, ast.Call))
     return ast.unparse(layer).partition("(")[0]
 
 

@@ -1,1 +1,1 @@
-"""Private helpers of the packages above."""
+"""Private helpers of the `middleware` package."""

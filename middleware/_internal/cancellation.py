@@ -1,8 +1,8 @@
 """
-A caller's cancel that comes in the same step as a scope's own.
+A caller's cancellation in the same step as that of a cancel scope.
 
-Until 4.16 anyio takes both for the scope's and swallows the caller's, so that a cancelled call would go on. What
-asyncio counts (`Task.cancelling`, Python 3.11) tells them apart: a scope takes back its own requests alone.
+Until 4.16 anyio attributes both to the scope and swallows the caller's, so that a cancelled call would continue.
+asyncio's count (`Task.cancelling`, Python 3.11) distinguishes them: a scope withdraws only its own requests.
 """
 
 import asyncio
@@ -11,17 +11,20 @@ __all__ = ["pass_on_cancel", "pending_cancels"]
 
 
 def pending_cancels() -> int:
-    """Requests to cancel the running task that nobody has taken back."""
+    """Return the number of requests to cancel the running task that were not withdrawn."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 def pass_on_cancel(before: int) -> None:
     """
-    Go on, unless the task was asked to end since *before* was read.
+    Raise the caller's cancellation that a scope has swallowed.
+
+    Args:
+        before: `pending_cancels()` before the scope.
 
     Raises:
-        CancelledError: It was; the scope just left has swallowed that.
+        CancelledError: The task was cancelled by its caller since then.
     """
     if pending_cancels() > before:
         raise asyncio.CancelledError

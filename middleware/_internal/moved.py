@@ -15,7 +15,7 @@ MOVED = {
     "middleware.aiohttp_transport": "middleware.transports.aiohttp_transport",
     "middleware.auth": "middleware.request.auth",
     "middleware.bulkhead": "middleware.policies.bulkhead",
-    "middleware.call_cap": "middleware.policies.call_cap",
+    "middleware.call_cap": "middleware.policies.admission",
     "middleware.cancellation": "middleware._internal.cancellation",
     "middleware.circuit_breaker": "middleware.policies.circuit_breaker",
     "middleware.connections": "middleware.transports.httpcore_transport",
@@ -23,7 +23,7 @@ MOVED = {
     "middleware.deadline": "middleware.policies.deadline",
     "middleware.decode": "middleware.request.decode",
     "middleware.encode": "middleware.request.encode",
-    "middleware.exchange": "middleware.transports.exchange",
+    "middleware.exchange": "middleware.transports.response_reader",
     "middleware.header_value": "middleware.request.header_values",
     "middleware.hedging": "middleware.policies.hedging",
     "middleware.httpx_transport": "middleware.transports.httpx_transport",
@@ -32,7 +32,7 @@ MOVED = {
     "middleware.network": "middleware.transports.httpcore_backend",
     "middleware.options": "middleware.call_options",
     "middleware.outcome": "middleware.telemetry.recording",
-    "middleware.pacing": "middleware.policies.pacing",
+    "middleware.pacing": "middleware.policies.admission",
     "middleware.per_loop": "middleware._internal.per_loop",
     "middleware.rate_limit": "middleware.policies.rate_limit",
     "middleware.request_log": "middleware.telemetry.logs",
@@ -52,34 +52,55 @@ RENAMED = {
     },
     "middleware.errors": {"RefusedError": "LocalRejectionError", "RejectedError": "OperationFailedError"},
     "middleware.policies.bulkhead": {"BulkheadConfig": "BulkheadSettings"},
-    "middleware.policies.call_cap": {"CallCapConfig": "CallCapSettings"},
+    "middleware.policies.admission": {"CallCapConfig": "CallCapSettings"},
     "middleware.policies.circuit_breaker": {"CircuitBreakerConfig": "CircuitBreakerSettings"},
     "middleware.policies.deadline": {
-        "AttemptTimeoutConfig": "AttemptTimeoutSettings",
+        "AttemptTimeoutConfig": "middleware.policies.attempt_timeout.AttemptTimeoutSettings",
+        "AttemptTimeoutMiddleware": "middleware.policies.attempt_timeout.AttemptTimeoutMiddleware",
         "DeadlineConfig": "DeadlineSettings",
     },
     "middleware.policies.hedging": {"HedgingConfig": "HedgingSettings"},
-    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings"},
-    "middleware.policies.retry": {"RetryBudgetConfig": "RetryBudgetSettings", "RetryConfig": "RetrySettings"},
-    "middleware.request.encode": {"IdempotencyConfig": "IdempotencySettings"},
+    "middleware.policies.rate_limit": {"RateLimitConfig": "RateLimitSettings", "Turn": "Slot"},
+    "middleware.policies.retry": {
+        "RetryBudgetConfig": "middleware.policies.retry_budget.RetryBudgetSettings",
+        "RetryConfig": "RetrySettings",
+    },
+    "middleware.request.encode": {
+        "IdempotencyConfig": "middleware.request.idempotency.IdempotencySettings",
+        "IdempotencySettings": "middleware.request.idempotency.IdempotencySettings",
+    },
     "middleware.settings": {"Knob": "SettingSpec"},
     "middleware.stack": {
         "FixedPolicy": "FixedSettings",
         "PolicySource": "SettingsSource",
         "StackConfig": "StackSettings",
     },
-    "middleware.transports.exchange": {"TransportConfig": "TransportSettings"},
+    "middleware.transports.response_reader": {
+        "BODY_METHODS": "middleware.transports.translation.BODY_METHODS",
+        "MAX_IDLE_FOR_UNSAFE_S": "middleware.transports.transport_settings.MAX_IDLE_FOR_UNSAFE_S",
+        "TlsContext": "middleware.transports.tls.TlsContext",
+        "TransportConfig": "TransportSettings",
+        "answer": "middleware.transports.translation.to_response",
+        "env_proxies": "middleware.transports.proxies.env_proxies",
+        "failure": "middleware.transports.translation.translate_error",
+        "proxy_for": "middleware.transports.proxies.proxy_for",
+        "wire_headers": "middleware.transports.translation.wire_headers",
+    },
     "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
-"""New name of each public name that was renamed, by its old one, by module."""
+"""
+New name of each public name that was renamed, by its old one, by module.
+
+With its module in front where the name has moved to another one.
+"""
 
 
 class MovedModules(MetaPathFinder, Loader):
     """
     Imports a module under its old name: the module at the new path itself, not a copy of it.
 
-    Asked last by the import system, so a module that exists is never shadowed.
+    The import system asks it last, so it never shadows a module that exists.
 
     Args:
         moves: New dotted path by old one.
@@ -98,13 +119,13 @@ class MovedModules(MetaPathFinder, Loader):
         """Return the module at the new path."""
         new = self.moves[spec.name]
         module = importlib.import_module(new)
-        # The stack above holds the frames of the import system, which `warnings` skips by itself.
+        # The frames above are those of the import system, which `warnings` skips by itself.
         warnings.warn(f"{spec.name} has moved to {new}; the old path goes with the next release", DeprecationWarning, 2)
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back, which the import system has just replaced."""
+        """Restore the module's own spec, which the import system has just replaced."""
         spec = module.__spec__
         if spec is not None:
             module.__spec__ = spec.loader_state
@@ -126,6 +147,7 @@ def announce_renames(module: str) -> None:
         new = renames[name]
         text = f"{module}.{name} is now called {new}; the old name goes with the next release"
         warnings.warn(text, DeprecationWarning, stacklevel=2)
-        return getattr(sys.modules[module], new)
+        home, _, new_name = new.rpartition(".")
+        return getattr(importlib.import_module(home or module), new_name)
 
     vars(sys.modules[module])["__getattr__"] = read_old_name

@@ -1,4 +1,4 @@
-"""Things that are bound to one event loop, kept for each: the core re-creates loops and uses several threads."""
+"""One value per event loop, for objects bound to a loop: the core re-creates loops and uses several threads."""
 
 import asyncio
 import threading
@@ -13,21 +13,21 @@ _T = TypeVar("_T")
 
 class PerLoop(Generic[_T]):
     """
-    One thing per event loop.
+    One value per event loop.
 
     Args:
-        make: Makes the thing of the running event loop, when it is first asked for.
+        make: Makes the value of the running event loop, on its first use.
     """
 
     def __init__(self, make: Callable[[], _T]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = weakref.WeakKeyDictionary()
-        # The answer of last time, which is nearly always the answer; it keeps neither loop nor thing alive.
+        # The last result, which is nearly always the next one too; weak, so that it keeps neither loop nor value alive.
         self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], Callable[[], _T | None]] | None = None
 
     def get(self) -> _T:
-        """Return the running loop's; forget those of loops that are closed when a new one comes."""
+        """Return the running loop's value; making a new one drops those of closed loops."""
         loop, last = asyncio.get_running_loop(), self._last
         if last is not None and last[0]() is loop:
             recent = last[1]()
@@ -43,12 +43,12 @@ class PerLoop(Generic[_T]):
         return found
 
     def all(self) -> list[_T]:
-        """Return everything that is kept."""
+        """Return all values."""
         with self._lock:
             return list(self._known.values())
 
     def drain(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
-        """Give away everything that is kept, without what belonged to closed loops."""
+        """Remove all values, and return those whose loop is open, with their loops."""
         with self._lock:
             taken = [(loop, found) for loop, found in self._known.items() if not loop.is_closed()]
             self._known.clear()

@@ -1,4 +1,4 @@
-"""A bounded number of attempts at a time, and a bounded first-in-first-out queue before them."""
+"""Bulkhead: a bounded number of attempts at a time, and a bounded first-in-first-out queue for the others."""
 
 import asyncio
 from collections import deque
@@ -34,7 +34,7 @@ class BulkheadSettings(Settings):
     queue: Annotated[
         int,
         SettingSpec(
-            doc="Attempts that may wait for a permit; more are refused at once.", ge=0, le=1_000_000, shared=True
+            doc="Attempts that may wait for a permit; more are rejected at once.", ge=0, le=1_000_000, shared=True
         ),
     ] = 900
 
@@ -43,12 +43,12 @@ class Bulkhead:
     """
     Permits of one event loop.
 
-    Waiters are served first in, first out. A cancelled waiter gives its place back, and passes on a permit that was
-    handed to it in the same moment.
+    Waiters get permits first in, first out. A cancelled waiter is removed from the queue, and releases a permit that it
+    got at the same moment.
 
     Attributes:
-        permits: How many may be held; can be changed at any time, and waiters profit from a higher number at once.
-        in_flight: Permits that are held.
+        permits: How many there are; `resize` changes it at any time.
+        in_flight: Permits that are in use.
         sized_at: Start of the call whose settings the number of permits came from.
     """
 
@@ -64,38 +64,38 @@ class Bulkhead:
         return len(self._waiters)
 
     def resize(self, permits: int) -> None:
-        """Allow *permits* from now on; those held beyond a lower number are given back in their own time."""
+        """Set the number of permits; waiters get new ones at once, and surplus ones end with their attempts."""
         self.permits = permits
-        self._hand_over()
+        self._transfer()
 
     def try_acquire(self) -> bool:
-        """Take a permit if one is free and nobody waits."""
-        if self._waiters or self.in_flight >= self.permits:  # R41: nobody overtakes the queue
+        """Acquire a permit if one is free and the queue is empty."""
+        if self._waiters or self.in_flight >= self.permits:  # R41: no attempt overtakes the queue
             return False
         self.in_flight += 1
         return True
 
     async def wait(self) -> None:
-        """Wait for a permit; returns holding it."""
+        """Wait for a permit, and return once it is acquired."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             await waiter
         except BaseException:
             if waiter.done() and not waiter.cancelled():
-                self.release()  # R41: handed over, but its owner is gone
+                self.release()  # R41: transferred to a waiter that was cancelled
             else:
-                with suppress(ValueError):  # a permit that came free in the same moment skipped it, and took it out
+                with suppress(ValueError):  # `_transfer` may have removed it already
                     self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:
-        """Give a permit back."""
+        """Release a permit."""
         self.in_flight -= 1
-        self._hand_over()
+        self._transfer()
 
-    def _hand_over(self) -> None:
-        """Give free permits to those who wait, first come, first served."""
+    def _transfer(self) -> None:
+        """Transfer free permits to waiters, first come, first served."""
         while self.in_flight < self.permits and self._waiters:
             waiter = self._waiters.popleft()  # R41: first in, first out
             if not waiter.done():
@@ -109,8 +109,8 @@ class BulkheadMiddleware:
 
     Args:
         clock: Source of time, for how long an attempt waited.
-        emit: Listener for waits and refusals.
-        before_waiting: Asked before an attempt waits here or further in; raises when that would be for nothing.
+        emit: Listener for waits and rejections.
+        before_waiting: Called before an attempt waits here or in a layer below; raises when it would be rejected after.
     """
 
     def __init__(self, clock: Clock, emit: Listener, before_waiting: Callable[[PlatformRequest], None]) -> None:
@@ -122,24 +122,24 @@ class BulkheadMiddleware:
     def _bulkhead(self, call: Call, permits: int) -> Bulkhead:
         bulkhead = self._bulkheads.get()
         if bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
-            # R61: the settings were reloaded; who holds a permit keeps it, and an older call changes nothing back.
+            # R61: the settings were reloaded. Acquired permits stay valid; an older call does not undo the change.
             bulkhead.resize(permits)
             bulkhead.sized_at = call.started_at
         return bulkhead
 
     def load(self) -> tuple[int, int]:
-        """Attempts in flight and attempts that wait, all event loops together."""
+        """Return the numbers of attempts in flight and queued, all event loops together."""
         bulkheads = self._bulkheads.all()
         return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
 
     def has_room(self, request: PlatformRequest) -> bool:
-        """Could an attempt of *request* start now, without waiting?"""
+        """Return whether an attempt of *request* could start now, without waiting."""
         bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadSettings).permits)
         return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
-        Hold one permit for the duration of the attempt.
+        Keep one permit for the duration of the attempt.
 
         Raises:
             BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
@@ -158,11 +158,12 @@ class BulkheadMiddleware:
         is_full = bulkhead.queued >= config.queue  # R41
         if request.attempt.is_hedge or is_full:  # R19, R41
             self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
-            raise BulkheadFullError(f"{config.permits} attempts in flight and {bulkhead.queued} waiting already")
+            in_use, queued = f"{bulkhead.in_flight}/{bulkhead.permits}", f"{bulkhead.queued}/{config.queue}"
+            raise BulkheadFullError(f"bulkhead full: {in_use} permits, {queued} queued")
         started = self._clock.now()
         await bulkhead.wait()
         try:
             self._emit(AttemptQueued(call=request.call.info, waited_s=self._clock.now() - started))
         except BaseException:
-            bulkhead.release()  # the permit is held already, and nobody above knows
+            bulkhead.release()  # no layer above knows of the permit that was just acquired
             raise

@@ -1,10 +1,10 @@
 """
 A circuit breaker over a sliding time window.
 
-`CircuitBreaker` is the pure state machine: everything that affects a state is in this file. Closed lets attempts
-through and counts; open refuses; half_open lets exactly one probe through. Results carry the epoch in which their
-permit was given, and a result of an older epoch counts nowhere. The settings come with each question, so that a reload
-keeps state and window.
+`CircuitBreaker` is the pure state machine: everything that affects a state is in this file. Closed permits attempts
+and counts their results; open rejects them; half_open permits exactly one probe. A result belongs to the epoch in which
+its permit was acquired, and is ignored in a later epoch. The settings are arguments, so that a reload keeps state and
+window.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from middleware.errors import (
 from middleware.events import AttemptRejected, CircuitStateChanged, Listener
 from middleware.records import CallInfo
 from middleware.settings import Settings, SettingSpec
+from middleware.status import StatusVerdict
 from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = [
@@ -40,8 +41,8 @@ __all__ = [
 ]
 
 State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "disabled", "shadow"]
-Verdict: TypeAlias = Literal["success", "failure", "neutral", "cut"]
-"""What an attempt's end says; `cut`: ended by the deadline of its call, before its own time was over."""
+Verdict: TypeAlias = StatusVerdict | Literal["deadline"]
+"""What the end of an attempt counts as; `deadline`: its call's deadline ended it before the attempt timeout."""
 
 _BUCKETS = 10
 _OPEN_JITTER = 0.2
@@ -49,18 +50,18 @@ _MAX_BREAKERS = 1024
 _NO_EPOCH = -1
 _PATIENCE = 1.5
 _SCOUT_EVERY_S = 1.0
-_LOOK_AGAIN_S = 0.1
+_RECHECK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitBreakerSettings(Settings):
-    """When a service counts as failing, and for how long it is left alone."""
+    """When a service counts as failing, and for how long attempts are rejected then."""
 
     mode: Annotated[
         str,
         SettingSpec(
-            doc="normal; shadow counts and tells but never refuses; disabled lets all through uncounted; "
-            "forced_open refuses all.",
+            doc="normal; shadow counts and reports but never rejects; disabled permits all and counts none; "
+            "forced_open rejects all.",
             choices=("normal", "shadow", "disabled", "forced_open"),
         ),
     ] = "normal"
@@ -72,7 +73,7 @@ class CircuitBreakerSettings(Settings):
         ),
     ] = "service"
     window_s: Annotated[
-        float, SettingSpec(doc="Length of the window that is looked at.", unit="s", ge=1, le=600, shared=True)
+        float, SettingSpec(doc="Length of the window of results.", unit="s", ge=1, le=600, shared=True)
     ] = 10.0
     failure_ratio: Annotated[
         float,
@@ -117,22 +118,22 @@ class CircuitBreakerSettings(Settings):
 @dataclass(slots=True, eq=False)
 class _Watch:
     """
-    A place for an attempt that is watched to its own timeout, though its call has less time.
+    An attempt that is watched to its own timeout, though its call has less time.
 
     Attributes:
-        overdue_at: From then on its silence is suspicious.
-        lost_at: From then on nothing is expected of it; its event loop may be gone.
-        is_cut: The deadline of its call has passed.
+        overdue_at: From then on it counts as overdue.
+        lost_at: From then on no result is expected, for example since its event loop was closed.
+        call_ended: The deadline of its call has passed.
     """
 
     overdue_at: float
     lost_at: float
-    is_cut: bool = False
+    call_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave for one attempt, valid in the epoch it was given in."""
+    """Permission for one attempt, valid in the epoch in which it was acquired."""
 
     epoch: int
     is_probe: bool
@@ -147,7 +148,7 @@ class CircuitBreaker:
     The state machine of one breaker.
 
     Args:
-        name: What it protects, for example the service.
+        name: What the breaker protects, for example the service.
         random: Source of the open time's jitter.
     """
 
@@ -159,7 +160,7 @@ class CircuitBreaker:
         self._epoch = 0
         self._open_until = 0.0
         self._probe_until: float | None = None
-        self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow ones]
+        self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow attempts]
         self._in_flight = 0
         self._watched: list[_Watch] = []
         self._unwatched = 0.0
@@ -167,52 +168,53 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
-        """State after the last thing that happened; an open circuit whose time is over still reads `open`."""
+        """State after the last event; an open circuit whose open time is over is still `open`."""
         return self._state
 
     @property
     def is_idle(self) -> bool:
-        """Closed, with no attempt in flight: of all breakers the one that is missed least."""
+        """Closed, with no attempt in flight: safe to evict."""
         return self._state == "closed" and self._in_flight == 0
 
     def shown_state(self, config: CircuitBreakerSettings) -> State:
-        """State as an engineer should see it: the mode, where a mode decides."""
+        """Return the state to report: the mode, where the mode decides instead of the state."""
         return self._state if config.mode == "normal" else config.mode  # type: ignore[return-value] # the SettingSpec's choices
 
-    def refuses(self, now: float, config: CircuitBreakerSettings) -> bool:
-        """Would an attempt at *now* be refused?"""
+    def rejects(self, now: float, config: CircuitBreakerSettings) -> bool:
+        """Return whether an attempt at *now* would be rejected."""
         if config.mode == "normal":
             with self._lock:
-                return self._refuses(now)
+                return self._rejects(now)
         return config.mode == "forced_open"
 
     def retry_after_s(self, now: float) -> float | None:
-        """Remaining open time; None when it is over, or when all depends on the probe in flight."""
+        """Return the remaining open time; None when it is over, or while the result of a probe is awaited."""
         with self._lock:
             return self._open_until - now if self._state == "open" and now < self._open_until else None
 
-    def _refuses(self, now: float) -> bool:
+    def _rejects(self, now: float) -> bool:
         if self._state == "open":
             return now < self._open_until  # R33: at exactly that time it is over
         return self._state == "half_open" and self._probe_until is not None and now < self._probe_until  # R34
 
     def must_wait(self, now: float, config: CircuitBreakerSettings) -> bool:
         """
-        Should an attempt that its deadline would cut wait at *now*, and ask again?
+        Return whether an attempt that its deadline would end must wait at *now*, and check again later.
 
-        It should while the attempts that are watched are overdue, and would open the circuit if they failed. One
-        attempt a second is let through nevertheless.
+        It must while watched attempts are overdue and would open the circuit if they failed. One attempt a second is
+        permitted nevertheless.
         """
         with self._lock:
             if config.mode != "normal" or self._state != "closed" or not self._is_suspect(now, config):  # R39
                 return False
-            if now >= self._next_scout_at:  # R39: what waits would else never see that the silence is over
+            if now >= self._next_scout_at:  # R39: so that waiting attempts learn of a recovery
                 self._next_scout_at = now + _SCOUT_EVERY_S
                 return False
             return True
 
     def _is_suspect(self, now: float, config: CircuitBreakerSettings) -> bool:
-        overdue = sum(watch.is_cut or watch.overdue_at <= now for watch in self._watched if now < watch.lost_at)  # R39
+        pending = [watch for watch in self._watched if now < watch.lost_at]
+        overdue = sum(watch.call_ended or watch.overdue_at <= now for watch in pending)  # R39
         if overdue == 0:
             return False
         attempts, failures, _ = self._totals(now, config)
@@ -225,93 +227,94 @@ class CircuitBreaker:
         config: CircuitBreakerSettings,
         probe_timeout_s: float,
         *,
-        cut_timeout_s: float | None = None,
+        watch_timeout_s: float | None = None,
     ) -> tuple[Permit | None, State, State]:
         """
-        Ask for leave at *now*.
+        Request permission for an attempt at *now*.
 
         Args:
             now: Clock reading.
             config: The settings.
-            probe_timeout_s: A probe silent for this long loses its permit, so that half_open cannot last for ever.
-            cut_timeout_s: Timeout of an attempt that the deadline of its call would cut before; None for any other.
+            probe_timeout_s: A probe without a result for this long loses its permit, so that half_open always ends.
+            watch_timeout_s: Timeout of an attempt that its call's deadline would end earlier; None for any other.
 
         Returns:
-            The permit, or None for a refusal, then the state before and after.
+            The permit, or None for a rejection, then the state before and after.
         """
         with self._lock:
             before = self._state
             if config.mode == "disabled":
-                return self._let_through(_UNCOUNTED), before, before
+                return self._issue(_UNCOUNTED), before, before
             if config.mode == "forced_open":
                 return None, before, before
-            if self._refuses(now):
-                if config.mode == "shadow":  # R30: it would have been refused, so its result would not be known either
-                    return self._let_through(_UNCOUNTED), before, before
+            if self._rejects(now):
+                if config.mode == "shadow":  # R30: in mode normal it would be rejected, so its result must not count
+                    return self._issue(_UNCOUNTED), before, before
                 return None, before, before
             if before == "closed":
-                watch = self._watch(now, config, cut_timeout_s)
-                return self._let_through(Permit(self._epoch, is_probe=False, watch=watch)), before, before
-            # Open and over, or half_open with no live probe: this attempt becomes the probe.
+                watch = self._watch(now, config, watch_timeout_s)
+                return self._issue(Permit(self._epoch, is_probe=False, watch=watch)), before, before
+            # The open time is over, or half_open has no live probe: this attempt becomes the probe.
             self._state = "half_open"
             self._epoch += 1
             self._probe_until = now + probe_timeout_s  # R34
-            self._watched.clear()
-            watch = self._watch(now, config, cut_timeout_s)  # R34: a probe is watched too
-            return self._let_through(Permit(self._epoch, is_probe=True, watch=watch)), before, "half_open"
+            self._watched.clear()  # R38: of an older epoch
+            self._unwatched = 0.0  # R38
+            watch = self._watch(now, config, watch_timeout_s)  # R34: a probe is watched too
+            return self._issue(Permit(self._epoch, is_probe=True, watch=watch)), before, "half_open"
 
     def _watch(self, now: float, config: CircuitBreakerSettings, timeout_s: float | None) -> _Watch | None:
         if timeout_s is None:
             return None
         self._watched = [watch for watch in self._watched if now < watch.lost_at]
-        if len(self._watched) >= config.min_calls:  # R38: as many as can open it
+        if len(self._watched) >= config.min_calls:  # R38: as many as can open the circuit
             return None
         watch = _Watch(overdue_at=now + config.slow_share * timeout_s, lost_at=now + _PATIENCE * timeout_s)
         self._watched.append(watch)
         return watch
 
-    def _let_through(self, permit: Permit) -> Permit:
+    def _issue(self, permit: Permit) -> Permit:
         self._in_flight += 1
         return permit
 
     def record(
         self, permit: Permit, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool = False
     ) -> tuple[State, State]:
-        """Report how the attempt with *permit* ended; returns the state before and after."""
+        """Record the end of the attempt with *permit*; returns the state before and after."""
         with self._lock:
             before = self._state
             self._in_flight -= 1
-            if permit.epoch != self._epoch:  # R35: decided in another epoch, or never counted
+            if permit.epoch != self._epoch:  # R35: acquired in another epoch, or never counted
                 return before, before
             weight = 1 + self._end_watch(permit.watch)
             if permit.is_probe:
                 self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0)
-            elif verdict == "cut":
-                self._unwatched += any(watch.is_cut for watch in self._watched)  # R38: one that it shall speak for
+            elif verdict == "deadline":
+                self._unwatched += any(watch.call_ended for watch in self._watched)  # R38: they represent it
             elif verdict != "neutral":
                 self._count(verdict, now, config, slow=slow, weight=weight)
             return before, self._state
 
     def go_on(self, permit: Permit) -> None:
-        """Report that the call of a watched attempt has ended, and that its result will follow."""
+        """Record that the call of a watched attempt has ended; the result of the attempt follows."""
         with self._lock:
             if permit.watch is not None:
-                permit.watch.is_cut = True  # R38
+                permit.watch.call_ended = True  # R38
 
     def _end_watch(self, watch: _Watch | None) -> float:
-        """Free the place of a watched attempt; returns for how many of those cut unwatched it speaks."""
+        """Remove a watched attempt; returns how many attempts that ended unwatched it represents."""
         if watch not in self._watched:
             return 0.0
-        speakers = sum(one.is_cut for one in self._watched)
+        representatives = sum(one.call_ended for one in self._watched)
         self._watched.remove(watch)
-        if not watch.is_cut:
+        if not watch.call_ended:
             return 0.0
-        share = self._unwatched / speakers  # R38
+        share = self._unwatched / representatives  # R38
         self._unwatched -= share
         return share
 
     def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
-        self._probe_until = None  # R34: whatever it was, its permit is free
+        self._probe_until = None  # R34: released, whatever the verdict
         if verdict == "failure" or (verdict == "success" and slow):
             self._open(now, config)
         elif verdict == "success":
@@ -335,7 +338,7 @@ class CircuitBreaker:
             self._open(now, config)
 
     def _totals(self, now: float, config: CircuitBreakerSettings) -> tuple[float, float, float]:
-        """Attempts, failures and slow ones in the window."""
+        """Return the attempts, failures and slow attempts in the window."""
         while self._window and self._window[0][0] <= now - config.window_s:  # R32: the window slides
             self._window.popleft()
         attempts = failures = slow_ones = 0.0
@@ -348,15 +351,13 @@ class CircuitBreaker:
         self._epoch += 1
         self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
         self._window.clear()
-        self._watched.clear()
-        self._unwatched = 0.0
 
 
 class CircuitBreakers:
     """
     The breakers of one service, by key: at most 1024.
 
-    Beyond that the longest unused idle one is forgotten; where none is idle, a new key shares the service's own.
+    Beyond that the least recently used idle one is evicted; where none is idle, a new key shares the service's own.
 
     Args:
         service: Name of the service, and of its own breaker.
@@ -380,13 +381,13 @@ class CircuitBreakers:
             if breaker is not None:
                 self._by_key.move_to_end(key)
                 return breaker
-            if len(self._by_key) >= _MAX_BREAKERS and not self._forget_one():
+            if len(self._by_key) >= _MAX_BREAKERS and not self._evict_one():
                 return self._own
             breaker = self._by_key[key] = CircuitBreaker(f"{self._service} {key}", self._random)
             return breaker
 
-    def _forget_one(self) -> bool:
-        idle = next((key for key, breaker in self._by_key.items() if breaker.is_idle), None)  # R30: longest unused
+    def _evict_one(self) -> bool:
+        idle = next((key for key, breaker in self._by_key.items() if breaker.is_idle), None)  # R30: least recently used
         if idle is None:
             return False
         del self._by_key[idle]
@@ -400,33 +401,30 @@ class CircuitBreakers:
 
 def verdict_of(error: BaseException | None) -> Verdict:
     """
-    What an attempt's end says about the service's health.
+    Return what the end of an attempt says about the service's health.
 
-    Transport failures, attempt timeouts and 5xx but 501 and 505 are failures. Cancellation, 408, 429, a pool without a
-    free connection, an answer that we could not read and local refusals say nothing. Everything else, 4xx included, is
-    an answer of a healthy service.
+    A response counts as the row of its status says (`status.py`), a 2xx as a success. Transport failures and attempt
+    timeouts are failures. Neutral are cancellations, a pool without a free connection, a response that cannot be
+    decoded, and local rejections.
     """
     if error is None or isinstance(error, OperationFailedError):
         return "success"
     if isinstance(error, StatusError):
-        if error.status in {408, 429}:  # R31: these are Retry-After's and the budget's matter
-            return "neutral"
-        failed = error.status >= 500 and error.status not in {501, 505}  # noqa: PLR2004 # R31
-        return "failure" if failed else "success"
-    if isinstance(error, LocalRejectionError | PoolTimeoutError):  # R31: local, whatever the service does
+        return error.rule.verdict  # R31
+    if isinstance(error, LocalRejectionError | PoolTimeoutError):  # R31: local, independent of the service
         return "neutral"
     return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"  # R31
 
 
 class CircuitBreakerMiddleware:
     """
-    Asks the breaker before each attempt and reports each result to it.
+    Acquires a permit of the breaker for each attempt, and records the result.
 
     Args:
         breakers: The breakers of the service.
         clock: Source of time.
-        emit: Listener for refusals and changes of state.
-        attempt_timeout_s: Time that an attempt of a call has.
+        emit: Listener for rejections and changes of state.
+        attempt_timeout_s: Returns the attempt timeout of a call in seconds.
     """
 
     def __init__(
@@ -446,39 +444,39 @@ class CircuitBreakerMiddleware:
         return self._breakers.get(call, config), config
 
     def is_open(self, request: PlatformRequest) -> bool:
-        """Would an attempt be refused now? Takes no permit."""
+        """Return whether an attempt would be rejected now; acquires no permit."""
         breaker, config = self._breaker(request.call)
-        return breaker.refuses(self._clock.now(), config)
+        return breaker.rejects(self._clock.now(), config)
 
     def is_closed(self, request: PlatformRequest) -> bool:
-        """Is the service known to be healthy, so that it may be asked more than it must?"""
+        """Return whether the service counts as healthy, so that optional attempts are allowed."""
         breaker, config = self._breaker(request.call)
         return config.mode in {"disabled", "shadow"} or (config.mode == "normal" and breaker.state == "closed")
 
-    def refuse_if_open(self, request: PlatformRequest) -> None:
+    def reject_if_open(self, request: PlatformRequest) -> None:
         """
-        Refuse before queueing what would be refused after it.
+        Reject an attempt before it queues, if it would be rejected after.
 
         Raises:
             CircuitOpenError: The circuit is open.
         """
         breaker, config = self._breaker(request.call)
-        if breaker.refuses(self._clock.now(), config):
-            raise self._refusal(request, breaker, config)
+        if breaker.rejects(self._clock.now(), config):
+            raise self._rejection(request, breaker, config)
 
-    def _refusal(
+    def _rejection(
         self, request: PlatformRequest, breaker: CircuitBreaker, config: CircuitBreakerSettings
     ) -> CircuitOpenError:
         request.call.circuit_state = breaker.shown_state(config)
-        # Forced open by a person, it tells no time: nobody knows when that person changes their mind.
+        # Forced open by an operator: until when is unknown.
         retry_after_s = breaker.retry_after_s(self._clock.now()) if config.mode == "normal" else None
         self._emit(AttemptRejected(call=request.call.info, guard="circuit_breaker", retry_after_s=retry_after_s))
-        # A new object each time: one that is raised again and again grows by a frame each time.
+        # A new object each time: the traceback of one that is raised again would grow each time.
         return CircuitOpenError(f"circuit {breaker.name} is open", retry_after_s=retry_after_s)  # R36
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
-        Make the attempt under a permit.
+        Make the attempt with a permit.
 
         Raises:
             CircuitOpenError: The circuit is open, or half open with its probe in flight.
@@ -487,33 +485,34 @@ class CircuitBreakerMiddleware:
         breaker, config = self._breaker(call)
         timeout_s, started = self._attempt_timeout_s(call), self._clock.now()
         while call.deadline_at - started <= timeout_s and breaker.must_wait(started, config):  # R39
-            await self._clock.sleep(_LOOK_AGAIN_S)  # asked again, since what ends the wait may be in another loop
+            await self._clock.sleep(_RECHECK_S)  # polled, since what ends the wait may be in another loop
             started = self._clock.now()
         permit, before, after = breaker.acquire(
             started,
             config,
             max(_PATIENCE * timeout_s, config.open_s),  # R34
-            cut_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
+            watch_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
         )
         call.circuit_state = breaker.shown_state(config)
         if permit is None:
-            raise self._refusal(request, breaker, config)
+            raise self._rejection(request, breaker, config)
 
         def end(error: BaseException | None) -> None:
             now = self._clock.now()
-            verdict = verdict_of(error)
+            # R31: a response that a layer of the host made says nothing about the service.
+            verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
             if isinstance(error, asyncio.CancelledError) and call.is_over(now):
-                verdict = "cut"  # R31
+                verdict = "deadline"  # R31
             slow = now - started > config.slow_share * timeout_s
             before, after = breaker.record(permit, verdict, now, config, slow=slow)
             call.circuit_state = breaker.shown_state(config)
-            self._tell(call.info, breaker, before, after)
+            self._emit_change(call.info, breaker, before, after)
 
         error: BaseException | None = None
         if permit.watch is not None:
             request.attempt.on_late_end = end  # R38
         try:
-            self._tell(call.info, breaker, before, after)
+            self._emit_change(call.info, breaker, before, after)
             return await call_next(request)
         except BaseException as raised:
             error = raised
@@ -524,6 +523,6 @@ class CircuitBreakerMiddleware:
             else:
                 end(error)
 
-    def _tell(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
+    def _emit_change(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
         if before != after:
             self._emit(CircuitStateChanged(call=call, breaker=breaker.name, before=before, after=after))

@@ -1,8 +1,9 @@
 """
-Hedging, off by default: a second try beside one that is late, for requests that may be repeated.
+Hedging, off by default: further attempts in parallel with a slow one, for requests that may be repeated.
 
-It shortens the tail of latencies at the price of some more load, so a hedge must be allowed by all that bounds load:
-the attempts, the circuit, the bulkhead and the retry budget. A refused hedge leaves the try in flight alone.
+It shortens the tail of latencies at the price of some more load, so all that bounds load must allow a hedge: the
+maximum of attempts, the circuit, the bulkhead and the retry budget. A rejected hedge does not affect the attempts in
+flight.
 Source: Dean and Barroso, "The Tail at Scale" (CACM 2013).
 """
 
@@ -25,12 +26,12 @@ __all__ = ["HedgingMiddleware", "HedgingSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgingSettings(Settings):
-    """Whether and when a late try gets company."""
+    """Whether and when a slow attempt is hedged."""
 
     max_hedges: Annotated[
         int,
         SettingSpec(
-            doc="Further tries beside a late one, for idempotent requests; 0 switches hedging off.", ge=0, le=5
+            doc="Attempts in parallel with a slow one, for idempotent requests; 0 switches hedging off.", ge=0, le=5
         ),
     ] = 0
     delay_s: Annotated[
@@ -47,25 +48,25 @@ class HedgingSettings(Settings):
 
 class HedgingMiddleware:
     """
-    Starts further tries beside one that is late; the first success wins.
+    Starts further attempts while a slow one is in flight; the first success wins.
 
     Args:
         clock: Source of time.
-        emit: Listener for what became of each hedge.
-        refusal: Names what forbids a hedge of a request now, or pays for it and returns "".
+        emit: Listener for started, rejected and successful hedges.
+        rejection: Names the guard that rejects a hedge of a request now, or withdraws from the budget and returns "".
     """
 
-    def __init__(self, clock: Clock, emit: Listener, refusal: Callable[[PlatformRequest], str]) -> None:
+    def __init__(self, clock: Clock, emit: Listener, rejection: Callable[[PlatformRequest], str]) -> None:
         self._clock = clock
         self._emit = emit
-        self._refusal = refusal
+        self._rejection = rejection
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
         Return the first success of this round.
 
         Raises:
-            CallError: All tries of the round failed; the error of the last one.
+            CallError: All attempts of the round failed; the error of the last one.
         """
         config = request.call.settings(HedgingSettings)
         if config.max_hedges == 0 or not request.is_repeatable:  # R19
@@ -82,16 +83,16 @@ class HedgingMiddleware:
                     race.begin()
                     group.start_soon(race.run, hedge)
             await race.until_decided()
-            group.cancel_scope.cancel()  # R19: the losers are cancelled, and awaited by leaving this block
+            group.cancel_scope.cancel()  # R19: the losers are cancelled; the end of this block awaits them
         pass_on_cancel(before)  # R42
         return race.result()
 
     def _allows(self, request: PlatformRequest) -> bool:
-        reason = self._refusal(request)
+        reason = self._rejection(request)
         if reason:
             self._emit(HedgeRefused(call=request.call.info, reason=reason))
             return False
-        request.call.tries += 1
+        request.call.attempts_scheduled += 1
         return True
 
 
@@ -104,7 +105,7 @@ _GUARDS: dict[type[Exception], str] = {
 
 class _Race:
     """
-    The tries of one round, and which of them decided it.
+    The attempts of one round, and its result.
 
     Attributes:
         started_at: Clock reading at the start of the round.
@@ -123,7 +124,7 @@ class _Race:
 
     @property
     def is_decided(self) -> bool:
-        """One succeeded, or all failed."""
+        """True when one attempt has succeeded, or all have failed."""
         return self._decided.is_set()
 
     async def until_decided(self) -> None:
@@ -131,11 +132,11 @@ class _Race:
         await self._decided.wait()
 
     def begin(self) -> None:
-        """Count one more try; the round lasts until it has ended too."""
+        """Count one more attempt; the round lasts until it has ended too."""
         self._in_flight += 1
 
     async def run(self, hedge: int) -> None:
-        """Make one try; 0 is the one that was due anyway."""
+        """Make one attempt; number 0 is the one that is no hedge."""
         call = self._request.call
         attempt = self._hedge(hedge) if hedge else self._request.attempt
         try:
@@ -145,9 +146,9 @@ class _Race:
                 self._decided.set()
                 if hedge:
                     self._emit(HedgeWon(call=call.info, hedge=hedge))
-        except Exception as error:  # noqa: BLE001 - handed on by `result`; in a task group it would become a group
-            error.__traceback__ = None  # its frames hold the request, and a loser's error is nobody's to clear
-            if hedge and isinstance(error, LocalRejectionError):  # R19: a guard changed its mind in the same moment
+        except Exception as error:  # noqa: BLE001 - raised by `result`; a task group would wrap it
+            error.__traceback__ = None  # its frames refer to the request, and no layer clears a loser's error
+            if hedge and isinstance(error, LocalRejectionError):  # R19: rejected after the check in `_allows`
                 self._emit(HedgeRefused(call=call.info, reason=_GUARDS.get(type(error), "refused")))
             else:
                 self._error = error
@@ -156,24 +157,24 @@ class _Race:
             self._decided.set()
 
     def _hedge(self, hedge: int) -> Attempt:
-        here = copy_context()  # a hedge is a decision of the call: told from the attempt, it belongs to the call's span
+        here = copy_context()  # the call schedules a hedge, so its event belongs to the span of the call
 
-        def tell() -> None:
+        def emit_start() -> None:
             delay_s = self._clock.now() - self.started_at
             self._emit(HedgeStarted(call=self._request.call.info, hedge=hedge, delay_s=delay_s))
 
-        return Attempt(is_hedge=True, on_start=lambda: here.run(tell))
+        return Attempt(is_hedge=True, on_start=lambda: here.run(emit_start))
 
     def result(self) -> PlatformResponse:
         """
-        Hand out what the round gave.
+        Return the response of the round.
 
         Raises:
-            Exception: All tries failed; the error of the last one.
-            CancelledError: A try was cancelled from below and none failed, though nobody cancelled the round.
+            Exception: All attempts failed; the error of the last one.
+            CancelledError: A layer below cancelled an attempt, none failed, and the round itself was not cancelled.
         """
         if self._response is not None:
             return self._response
         if self._error is None:
-            raise anyio.get_cancelled_exc_class()  # as without hedging: it passes untouched
+            raise anyio.get_cancelled_exc_class()  # as without hedging: passed on unchanged
         raise self._error

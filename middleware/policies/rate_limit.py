@@ -1,4 +1,4 @@
-"""The client's own rate limit, off by default: attempts leave no faster than a configured rate."""
+"""The client's own rate limit, off by default: attempts are sent no faster than a configured rate."""
 
 import threading
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from middleware.events import AttemptRejected, Listener
 from middleware.settings import Settings, SettingSpec
 from middleware.types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["RateLimitMiddleware", "RateLimitSettings", "RateLimiter", "Turn"]
+__all__ = ["RateLimitMiddleware", "RateLimitSettings", "RateLimiter", "Slot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +24,18 @@ class RateLimitSettings(Settings):
         ),
     ] = 0.0
     burst: Annotated[
-        int, SettingSpec(doc="Attempts that may leave at once after a quiet time.", ge=1, le=1_000_000, shared=True)
+        int, SettingSpec(doc="Burst: attempts allowed back to back after idling.", ge=1, le=1_000_000, shared=True)
     ] = 10
 
 
-class Turn(NamedTuple):
+class Slot(NamedTuple):
     """
-    A place in the rate.
+    The time that one attempt has reserved.
 
     Attributes:
-        wait_s: Seconds until it may be used.
-        at: Theoretical arrival time before it was reserved.
-        next_at: The same after.
+        wait_s: Seconds until the attempt may be sent.
+        at: Theoretical arrival time before the reservation.
+        next_at: Theoretical arrival time after it.
     """
 
     wait_s: float
@@ -45,18 +45,18 @@ class Turn(NamedTuple):
 
 class RateLimiter:
     """
-    Decide when the next attempt may leave; pure arithmetic.
+    Decides when the next attempt may be sent; pure arithmetic.
 
-    Generic cell rate algorithm (ITU-T I.371): each attempt moves the theoretical arrival time one interval on. The
-    settings come with each question, so that a reload keeps what was counted.
+    Generic cell rate algorithm (ITU-T I.371): each attempt adds one interval to the theoretical arrival time. The
+    settings are arguments, so that a reload keeps what was counted.
     """
 
     def __init__(self) -> None:
         self._arrival_at = float("-inf")
         self._lock = threading.Lock()
 
-    def reserve(self, now: float, latest: float, config: RateLimitSettings) -> Turn | None:
-        """Reserve a turn; None, and nothing reserved, if it comes after *latest*."""
+    def reserve(self, now: float, latest: float, config: RateLimitSettings) -> Slot | None:
+        """Reserve the next slot; None, and nothing reserved, if it is after *latest*."""
         interval_s = 1.0 / config.per_second
         with self._lock:
             arrival = max(self._arrival_at, now)
@@ -64,17 +64,17 @@ class RateLimiter:
             if now + wait >= latest:
                 return None
             self._arrival_at = arrival + interval_s
-            return Turn(wait, arrival, self._arrival_at)
+            return Slot(wait, arrival, self._arrival_at)
 
-    def give_back(self, turn: Turn) -> None:
-        """Return a turn that was not used; one that others have reserved turns after stays empty, and the rate kept."""
+    def cancel_reservation(self, slot: Slot) -> None:
+        """Cancel an unused slot; one that is not the last stays empty, since later slots depend on it."""
         with self._lock:
-            if self._arrival_at == turn.next_at:
-                self._arrival_at = turn.at
+            if self._arrival_at == slot.next_at:
+                self._arrival_at = slot.at
 
 
 class RateLimitMiddleware:
-    """Delays attempts so that they keep to the rate."""
+    """Delays attempts so that they do not exceed the rate."""
 
     def __init__(self, clock: Clock, emit: Listener) -> None:
         self._limiter = RateLimiter()
@@ -83,24 +83,24 @@ class RateLimitMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
-        Wait for this attempt's turn.
+        Wait for this attempt's slot.
 
         Raises:
-            RateLimitExceededError: Its turn comes after the deadline.
+            RateLimitExceededError: Its slot is after the deadline.
         """
         config = request.call.settings(RateLimitSettings)
         if config.per_second > 0:
-            await self._take_turn(request, config)
+            await self._wait_for_slot(request, config)
         return await call_next(request)
 
-    async def _take_turn(self, request: PlatformRequest, config: RateLimitSettings) -> None:
-        turn = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
-        if turn is None:
+    async def _wait_for_slot(self, request: PlatformRequest, config: RateLimitSettings) -> None:
+        slot = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
+        if slot is None:
             self._emit(AttemptRejected(call=request.call.info, guard="rate_limit"))
-            raise RateLimitExceededError("the client's rate limit leaves no turn before the deadline")
-        if turn.wait_s > 0:
+            raise RateLimitExceededError("client-side rate limit: next slot is after the deadline")
+        if slot.wait_s > 0:
             try:
-                await self._clock.sleep(turn.wait_s)
+                await self._clock.sleep(slot.wait_s)
             except BaseException:
-                self._limiter.give_back(turn)
+                self._limiter.cancel_reservation(slot)
                 raise

@@ -1,12 +1,10 @@
 """
-Retries: which failures, after which wait, and how many of them in all.
+Retries: which failures are retried, after which wait, and when a call stops.
 
-`RetryPolicy` decides and `RetryBudget` counts; both are pure arithmetic. `RetryMiddleware` does it, with tenacity as
-the engine: a fresh instance per call, entered only once an attempt has failed in a way that may be retried.
+`RetryPolicy` decides; it is pure arithmetic. `RetryMiddleware` repeats attempts, with tenacity as the engine: a new
+instance per call, entered only when an attempt has failed in a way that may be retried.
 """
 
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,22 +24,23 @@ from middleware.errors import (
     StatusError,
 )
 from middleware.events import Listener, RetryAbandoned, RetryBudgetExhausted, RetryScheduled
+from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.records import StopReason
 from middleware.settings import Settings, SettingSpec
+from middleware.status import status_rule
 from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["RetryBudget", "RetryBudgetSettings", "RetryMiddleware", "RetryPolicy", "RetrySettings"]
+__all__ = ["RetryMiddleware", "RetryPolicy", "RetrySettings"]
 
 _JITTER_SHARE, _JITTER_CAP_S = 0.1, 1.0
-_GRAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings(Settings):
-    """How often and after which wait an attempt is repeated."""
+    """How often and after which wait a failed attempt is retried."""
 
     max_attempts: Annotated[
-        int, SettingSpec(doc="Total tries of one call, the first included.", ge=1, le=10, source="AWS standard mode")
+        int, SettingSpec(doc="Attempts of one call, the first included.", ge=1, le=10, source="AWS standard mode")
     ] = 3
     base_delay_s: Annotated[
         float, SettingSpec(doc="Backoff ceiling before the first retry; doubles each time.", unit="s", ge=0, le=60)
@@ -77,100 +76,12 @@ class RetrySettings(Settings):
         bool,
         SettingSpec(
             doc="Repeat a write without an honoured key after 503 with Retry-After too; only where the service and "
-            "every gateway before it answer so before they process a request.",
+            "every gateway before it respond so before they process a request.",
         ),
     ] = False
     accept_already_deleted: Annotated[
-        bool, SettingSpec(doc="A DELETE answered 404 or 410 after an attempt that may have done it is a success.")
+        bool, SettingSpec(doc="A DELETE with a 404 or 410 after an attempt that may have deleted is a success.")
     ] = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryBudgetSettings(Settings):
-    """Bound on the load that retries and hedges add."""
-
-    enabled: Annotated[bool, SettingSpec(doc="Bound the retries of a service by its traffic.", shared=True)] = True
-    ratio: Annotated[
-        float,
-        SettingSpec(
-            doc="Retries allowed per call started in the window.",
-            ge=0,
-            le=10,
-            shared=True,
-            source="Finagle, Envoy: 20 %",
-        ),
-    ] = 0.2
-    ttl_s: Annotated[float, SettingSpec(doc="Length of the window.", unit="s", ge=1, le=600, shared=True)] = 10.0
-    min_per_s: Annotated[
-        float, SettingSpec(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000, shared=True)
-    ] = 1.0
-
-
-class RetryBudget:
-    """
-    Sliding window over calls and retries of one service in this process.
-
-    balance = min_per_s * ttl_s + ratio * calls started - retries and hedges decided, both within the last ttl_s
-    seconds. A withdrawal happens at decision time and is never refunded; first attempts never pay. The settings come
-    with each question, so that a reload keeps the window.
-    """
-
-    def __init__(self) -> None:
-        self._calls: deque[tuple[float, int]] = deque()
-        self._retries: deque[tuple[float, int]] = deque()
-        self._last_reported_at = float("-inf")
-        self._lock = threading.Lock()
-
-    def deposit(self, now: float, config: RetryBudgetSettings) -> None:
-        """Count a call that starts at *now*."""
-        if config.enabled:
-            with self._lock:
-                _count(self._calls, now)
-
-    def balance(self, now: float, config: RetryBudgetSettings) -> float | None:
-        """Retries that may still be decided at *now*; None when the budget is off."""
-        if not config.enabled:
-            return None
-        with self._lock:
-            return self._balance(now, config)
-
-    def _balance(self, now: float, config: RetryBudgetSettings) -> float:
-        since = now - config.ttl_s
-        return config.min_per_s * config.ttl_s + config.ratio * _sum(self._calls, since) - _sum(self._retries, since)
-
-    def withdraw(self, now: float, config: RetryBudgetSettings) -> bool:
-        """Pay for one retry at *now*; False, and nothing paid, when the balance is below one."""
-        if not config.enabled:
-            return True
-        with self._lock:
-            if self._balance(now, config) < 1:  # R18
-                return False
-            # R18: paid when decided, not when it succeeds. An entry leaves as late as its latest retry would: the bound
-            # is never exceeded for the sake of a coarse window.
-            _count(self._retries, now, lasts_s=_GRAIN_S)
-            return True
-
-    def is_first_refusal(self, now: float, config: RetryBudgetSettings) -> bool:
-        """True once per window: engineers are told of an exhausted budget, not of every refusal."""
-        with self._lock:
-            if now - self._last_reported_at < config.ttl_s:
-                return False
-            self._last_reported_at = now
-            return True
-
-
-def _count(window: deque[tuple[float, int]], now: float, *, lasts_s: float = 0.0) -> None:
-    # One entry per tenth of a second bounds memory at any call rate.
-    if window and now - window[-1][0] + lasts_s < _GRAIN_S:
-        window[-1] = (window[-1][0], window[-1][1] + 1)
-    else:
-        window.append((now + lasts_s, 1))
-
-
-def _sum(window: deque[tuple[float, int]], since: float) -> int:
-    while window and window[0][0] <= since:
-        window.popleft()
-    return sum(count for _, count in window)
 
 
 class RetryPolicy:
@@ -186,7 +97,7 @@ class RetryPolicy:
 
     def is_retryable(self, error: BaseException, config: RetrySettings, *, repeatable: bool, keyed: bool) -> bool:
         """
-        Tell whether the failure of an attempt allows another one.
+        Return whether the failure of an attempt allows another one.
 
         Args:
             error: Why the attempt failed.
@@ -195,15 +106,11 @@ class RetryPolicy:
             keyed: The request carries an idempotency key that the service honours.
         """
         if isinstance(error, StatusError):
-            status = error.status
-            if error.not_processed:
-                return True  # R11
-            if status == 409:  # noqa: PLR2004 # R11: "request in progress", Idempotency-Key draft
-                return keyed
-            if error.is_throttled and config.repeat_writes_after_503:
-                return True  # R11: who set it knows that this service's 503 comes before any work
-            return repeatable and status in {408, 500, 502, 503, 504}  # R11
-        if isinstance(error, RequestNotSentError):  # R12: by what was sent, whatever the exception was called
+            rule = error.rule
+            if rule.throttled and config.repeat_writes_after_503:
+                return True  # R11: the setting says that this service's 503 comes before any work
+            return {"any": True, "repeatable": repeatable, "keyed": keyed, "never": False}[rule.repeat]  # R11
+        if isinstance(error, RequestNotSentError) and error.request_sent == "no":  # R12: and not by the class alone
             return not isinstance(error, LocalRejectionError)  # R11, R37
         return repeatable and isinstance(error, ResponseLostError)  # R11
 
@@ -222,11 +129,11 @@ class RetryPolicy:
         after = _retry_after(error)
         if after is None:
             return backoff
-        # Clients told the same second must not come back in the same millisecond.
+        # Clients that got the same Retry-After must not all retry in the same millisecond.
         return max(backoff, after + self._random.uniform(0, min(after * _JITTER_SHARE, _JITTER_CAP_S)))  # R15
 
 
-def _refusal(error: BaseException) -> StopReason:
+def _rejection_reason(error: BaseException) -> StopReason:
     return "circuit_open" if isinstance(error, CircuitOpenError) else "not_retryable"
 
 
@@ -235,21 +142,24 @@ def _retry_after(error: BaseException) -> float | None:
 
 
 def _may_be_deleted(call: Call) -> bool:
-    """Tell whether an attempt before the last one may have deleted what the last one did not find."""
-    # R13: with 408 the request did not arrive whole in time; that it was done all the same is not to be assumed.
-    return any(record.applied != "no" and record.status != 408 for record in call.timeline[:-1])  # noqa: PLR2004
+    """Return whether an attempt before the last one may have deleted what the last one did not find."""
+    # R13: after 408 the request did not arrive whole, so it is not assumed to have been applied all the same.
+    return any(
+        record.applied != "no" and (record.status is None or status_rule(record.status).arrived_whole)
+        for record in call.timeline[:-1]
+    )
 
 
 class RetryMiddleware:
     """
-    Repeats attempts as the policy allows.
+    Retries failed attempts as the policy allows.
 
     Args:
-        policy: Which failures, after which wait.
-        budget: How many retries in all.
+        policy: Decides which failures are retried, and after which wait.
+        budget: Bounds the retries of the service.
         clock: Time and sleep.
-        emit: Listener for what was decided.
-        circuit_is_open: Tells, without taking a permit, that the next attempt would be refused.
+        emit: Listener for scheduled and abandoned retries.
+        circuit_is_open: Returns whether the circuit would reject the next attempt; acquires no permit.
     """
 
     def __init__(
@@ -267,22 +177,22 @@ class RetryMiddleware:
         self._circuit_is_open = circuit_is_open
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Make the first attempt; enter the engine only when its failure may be retried."""
+        """Make the first attempt; enter the engine only if its failure may be retried."""
         call = request.call
         self._budget.deposit(self._clock.now(), call.settings(RetryBudgetSettings))
-        call.tries += 1
+        call.attempts_scheduled += 1
         try:
             return await call_next(request.for_attempt(request.attempt))
         except CallError as error:
             if not self._may_retry(error, request):
-                call.stop_reason = _refusal(error)
+                call.stop_reason = _rejection_reason(error)
                 if isinstance(error, NotFoundError):
                     return self._deleted(request, error)
                 raise
-            if call.tries >= call.max_attempts:  # no engine for a call that has had all its tries
+            if call.attempts_scheduled >= call.max_attempts:  # no engine for a call without further attempts
                 call.stop_reason = "max_attempts"
                 self._emit(
-                    RetryAbandoned(call=call.info, attempt=call.attempts, stop_reason="max_attempts", error=error)
+                    RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason="max_attempts", error=error)
                 )
                 raise
             first = error
@@ -302,32 +212,32 @@ class RetryMiddleware:
 
     def _deleted(self, request: PlatformRequest, error: NotFoundError) -> PlatformResponse:
         """
-        Answer for a DELETE whose earlier attempt may have done it.
+        Return a success for a DELETE whose earlier attempt may have deleted already.
 
         Raises:
-            NotFoundError: Nothing says that it was this call that deleted it.
+            NotFoundError: No earlier attempt of this call may have deleted it.
         """
         call = request.call
         accepts = call.settings(RetrySettings).accept_already_deleted
         if request.method == "DELETE" and accepts and _may_be_deleted(call):  # R13
-            with suppress(Exception):  # decode is the connector's: an operation that needs a document has none here
+            with suppress(Exception):  # an operation whose decoder needs a document has none here
                 data = {} if request.decode is None else request.decode({})
                 call.already_deleted, call.stop_reason = True, ""
                 return PlatformResponse(status=204, headers={}, data=data, correlation_id=call.info.correlation_id)
         raise error
 
     async def _retry(self, request: PlatformRequest, call_next: Handler, first: CallError) -> PlatformResponse:
-        """Repeat the attempt that failed with *first* until one succeeds or a reason to stop holds."""
+        """Retry the attempt that failed with *first* until one succeeds or a reason to stop applies."""
         call, config = request.call, request.call.settings(RetrySettings)
         last, waited_s = first, 0.0
 
         async def attempt() -> PlatformResponse:
             nonlocal last
-            call.tries += 1
+            call.attempts_scheduled += 1
             try:
                 return await call_next(request.for_attempt(Attempt(delay_s=waited_s)))
             except CircuitOpenError:
-                # The circuit opened while this call waited: what the caller needs is the upstream's own error.
+                # The circuit opened while this call waited: the error that helps the caller is the upstream's own.
                 call.stop_reason = "circuit_open"  # R37
                 raise last from None
             except CallError as error:
@@ -339,7 +249,7 @@ class RetryMiddleware:
                 return False
             if self._may_retry(error, request):
                 return True
-            call.stop_reason = _refusal(error)
+            call.stop_reason = _rejection_reason(error)
             return False
 
         def wait(number: int) -> float:
@@ -351,14 +261,14 @@ class RetryMiddleware:
             call.stop_reason = self._stop_reason(request, last, delay_s)
             if call.stop_reason:
                 self._emit(
-                    RetryAbandoned(call=call.info, attempt=call.attempts, stop_reason=call.stop_reason, error=last)
+                    RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason=call.stop_reason, error=last)
                 )
                 return True
-            last.__traceback__ = None  # dealt with; whoever was told of it must not keep the request by its frames
+            last.__traceback__ = None  # handled; a listener that keeps the error must not keep the request
             balance = self._budget.balance(self._clock.now(), call.settings(RetryBudgetSettings))
             self._emit(
                 RetryScheduled(
-                    call=call.info, attempt=call.attempts, delay_s=delay_s, error=last, budget_balance=balance
+                    call=call.info, attempt=call.attempts_sent, delay_s=delay_s, error=last, budget_balance=balance
                 )
             )
             return False
@@ -366,10 +276,10 @@ class RetryMiddleware:
         return await _repeat(attempt, first, may_retry=may_retry, wait=wait, stop=stop, sleep=self._clock.sleep)
 
     def _stop_reason(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
-        """Name the first reason to stop that holds; the budget comes last because asking it withdraws."""
+        """Return the first reason to stop that applies; the budget comes last because checking it withdraws."""
         call, now = request.call, self._clock.now()
         config = call.settings(RetrySettings)
-        if call.tries >= call.max_attempts:  # R10
+        if call.attempts_scheduled >= call.max_attempts:  # R10
             return "max_attempts"
         if self._circuit_is_open(request):  # R10, R37
             return "circuit_open"
@@ -381,7 +291,7 @@ class RetryMiddleware:
         return "" if self.try_withdraw(call) else "budget"  # R10
 
     def try_withdraw(self, call: Call) -> bool:
-        """Withdraw one retry or hedge of *call* from the service's budget; tell of a refusal."""
+        """Withdraw one retry or hedge of *call* from the service's budget; emit an event if it is exhausted."""
         now, config = self._clock.now(), call.settings(RetryBudgetSettings)
         if self._budget.withdraw(now, config):
             return True
@@ -401,14 +311,14 @@ async def _repeat(
     sleep: Callable[[float], Awaitable[None]],
 ) -> PlatformResponse:
     """
-    Drive the retries of one call: the seam to the engine, and all that is known of tenacity.
+    Drive the retries of one call; the only code that knows tenacity.
 
     Args:
-        attempt: Makes one more try.
-        first: Failure of the try that already happened; round 1 replays it.
-        may_retry: Does a failure allow another try?
-        wait: Seconds to wait after round *n* failed.
-        stop: Is this the last round, *delay* seconds before the next?
+        attempt: Makes one more attempt.
+        first: Failure of the attempt that was already made; round 1 replays it.
+        may_retry: Returns whether a failure allows another attempt.
+        wait: Returns the seconds to wait after round *n* failed.
+        stop: Returns whether to stop instead of waiting *delay* seconds for the next round.
         sleep: Waits.
     """
     replay: list[CallError] = [first]
@@ -421,7 +331,7 @@ async def _repeat(
     def failure(state: tenacity.RetryCallState) -> BaseException | None:
         return state.outcome.exception() if state.outcome else None
 
-    # A new instance per call: its state lives on the instance, and its statistics are shared by all tasks of a loop.
+    # A new instance per call: an instance keeps state, and all tasks of a loop would share it.
     engine = tenacity.AsyncRetrying(
         retry=lambda state: (error := failure(state)) is not None and may_retry(error),
         wait=lambda state: wait(state.attempt_number),

@@ -1,8 +1,8 @@
 """
-Attempts that go on when the deadline of their call has ended the call.
+Attempts that go on after the deadline has ended their call.
 
-A caller that waits for a shorter time than an attempt has would learn nothing of a service that hangs, and neither
-would the circuit breaker. So the breaker has a few such attempts watched to their own timeout (R38).
+When the deadline is shorter than the attempt timeout, a service that hangs never shows as a failure, and the circuit
+breaker does not open. So the breaker lets a few such attempts go on to their own timeout (R38).
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from middleware._internal.cancellation import pending_cancels
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.types import PlatformRequest, PlatformResponse
@@ -29,7 +30,7 @@ class WatchedAttempts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._tasks: PerLoop[set[asyncio.Task[PlatformResponse]]] = PerLoop(set)  # a loop keeps no task alive itself
+        self._tasks: PerLoop[set[asyncio.Task[PlatformResponse]]] = PerLoop(set)  # loops keep tasks weakly
 
     async def run(
         self,
@@ -38,40 +39,42 @@ class WatchedAttempts:
         on_late_end: Callable[[BaseException | None], None],
     ) -> PlatformResponse:
         """
-        Wait for *attempt*; end it with a cancel, but not with the deadline of its call.
+        Wait for *attempt*; a cancellation of the caller ends it, the deadline of its call does not.
 
         Args:
             request: What is sent.
             attempt: The attempt.
-            on_late_end: Called with its error, or None, where it ended after its call.
+            on_late_end: Called with its error, or None, when it ends after its call.
         """
         task = asyncio.get_running_loop().create_task(attempt)
-        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - a loop may end before it
-        tasks = self._tasks.get()
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - a loop may be closed before it ends
+        tasks, before = self._tasks.get(), pending_cancels()
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         try:
-            await asyncio.wait((task,))
+            try:
+                await asyncio.wait((task,))
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and self._may_go_on(request, pending_cancels() - before):
+                    request.attempt.goes_on = True  # R38
+                    # In a new context: the span of the attempt, which is in this one, has ended by then.
+                    task.add_done_callback(lambda ended: on_late_end(_error_of(ended)), context=Context())
+                else:
+                    await _end(task)
+                    attempt.close()  # a task that was cancelled before its first step may not have done it
+                raise
             return task.result()
-        except asyncio.CancelledError:
-            if self._may_go_on(request):
-                request.attempt.goes_on = True  # R38
-                # In a context of its own: the span of the attempt, which is in this one, has ended by then.
-                task.add_done_callback(lambda ended: on_late_end(_error_of(ended)), context=Context())
-            else:
-                await _end(task)
-            raise
         finally:
-            del task  # its exception's traceback holds this frame: a cycle, which would keep what was sent
+            del task  # its exception's traceback refers to this frame: a cycle that would keep the request alive
 
-    def _may_go_on(self, request: PlatformRequest) -> bool:
-        if not request.call.is_over(self._clock.now()):
-            return False  # R42: its caller is gone, or a hedge has won
-        # R38: what the caller is told was not sent must not be sent later, unless it changes nothing.
+    def _may_go_on(self, request: PlatformRequest, cancels: int) -> bool:
+        if cancels > 1 or not request.call.is_over(self._clock.now()):
+            return False  # R42: its caller cancelled it, also at the moment of the deadline, or a hedge won
+        # R38: the caller's error says "not sent", so it must not be sent later, unless it changes nothing.
         return request.attempt.request_sent != "no" or request.method in _SAFE_METHODS
 
     def close(self) -> None:
-        """End what is still watched, in whichever loop."""
+        """Cancel all watched attempts, in every event loop."""
         for loop, tasks in self._tasks.drain():
             for task in tuple(tasks):
                 loop.call_soon_threadsafe(task.cancel)
@@ -82,9 +85,9 @@ async def _end(task: asyncio.Task[PlatformResponse]) -> None:
         task.cancel()
         try:
             await asyncio.wait((task,))
-        except asyncio.CancelledError:  # the cancel that is passed on afterwards, delivered again
+        except asyncio.CancelledError:  # delivered again; the first one is raised afterwards
             continue
-    _error_of(task)  # asyncio complains of errors that are never looked at
+    _error_of(task)  # asyncio logs errors that are never retrieved
 
 
 def _error_of(task: asyncio.Task[PlatformResponse]) -> BaseException | None:

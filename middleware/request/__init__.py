@@ -1,1 +1,1 @@
-"""What a request carries and how its body and its response are encoded and decoded."""
+"""Layers that prepare a request (correlation id, encoding, idempotency key, credentials) and decode its response."""

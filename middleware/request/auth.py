@@ -1,4 +1,4 @@
-"""Credentials onto the request: the caller's token, the application's key."""
+"""Adds the credentials to a request: the caller's token and the application's key."""
 
 from middleware.errors import ConfigError
 from middleware.types import Handler, PlatformRequest, PlatformResponse
@@ -13,7 +13,7 @@ def check_api_key(api_key: str | None) -> str | None:
     Return the key to send; None when it is absent or blank.
 
     Raises:
-        ConfigError: The key holds characters that no header may carry. The text does not show the key.
+        ConfigError: The key has characters that no header may carry. The text does not show the key.
     """
     if api_key is None or (isinstance(api_key, str) and not api_key.strip()):
         return None
@@ -29,17 +29,10 @@ class AuthMiddleware:
     Both were checked before: the key at construction, the token with the call's other arguments.
     """
 
-    def __init__(self, api_key: str | None) -> None:
-        # In a closure, and not in an attribute: whoever walks the objects of a traceback must not find it.
-        def add_key(headers: dict[str, str]) -> None:
-            if api_key is not None:
-                headers["x-mozaiks-app-key"] = api_key
-
-        self._add_key = add_key
-
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """Add the credentials to this attempt."""
         if request.user_jwt:
             request.headers["authorization"] = f"Bearer {request.user_jwt}"
-        self._add_key(request.headers)
+        if request.app_key is not None:
+            request.headers["x-mozaiks-app-key"] = request.app_key
         return await call_next(request)

@@ -1,7 +1,7 @@
 """
-The correlation id: one per call, the same on every attempt, always a value that a header may carry.
+The correlation id: one per call, the same on every attempt, always a valid header value.
 
-A response that carries another call's id belongs to that call, and is not used.
+A response with another call's id belongs to that call, and is not used.
 """
 
 import re
@@ -20,13 +20,13 @@ __all__ = ["CORRELATION_HEADER", "CorrelationMiddleware", "CorrelationSettings",
 CORRELATION_HEADER = "x-correlation-id"
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,128}")
-# What .NET writes a Guid as (formats D, N, B and P), and RFC 9562 section 4 a URN. `uuid.UUID` alone takes far more.
+# The formats D, N, B and P of a Guid in .NET, and the URN of RFC 9562 section 4. `uuid.UUID` alone accepts far more.
 _UUID = re.compile(r"(?:urn:uuid:)?[{(]?([0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12})[)}]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationSettings(Settings):
-    """What becomes of a response with another correlation id than the request's."""
+    """How a response is treated whose correlation id differs from the request's."""
 
     verify_echo: Annotated[
         bool,
@@ -39,10 +39,10 @@ class CorrelationSettings(Settings):
 
 def choose_correlation_id(given: Any) -> tuple[str, bool]:
     """
-    Return the id to send, and whether *given* had to be replaced.
+    Return the id to send, and whether it replaces an unusable *given* one.
 
-    A usable id is 1 to 128 visible ASCII characters; blank means none was given. Fresh ids are UUIDs, the only form
-    that every service of the platform passes on.
+    A usable id is 1 to 128 visible ASCII characters; a blank one counts as absent. New ids are UUIDs, the only form
+    that every service of the platform forwards.
     """
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
@@ -52,9 +52,9 @@ def choose_correlation_id(given: Any) -> tuple[str, bool]:
 
 class CorrelationMiddleware:
     """
-    Puts the call's correlation id onto the request, and compares it with the one that comes with the response.
+    Adds the call's correlation id to the request, and compares it with the response's.
 
-    Whether the service echoes ids at all is learned from its responses, once for all tasks and threads.
+    Whether the service echoes ids at all is learned from its responses, and shared by all tasks and threads.
     """
 
     def __init__(self, emit: Listener) -> None:
@@ -62,7 +62,7 @@ class CorrelationMiddleware:
         self._echoes = False
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Add the header and the check; say once when the caller's id was unusable."""
+        """Add the header and the check; emit one event when the caller's id was unusable."""
         info = request.call.info
         if request.call.correlation_id_replaced:
             self._emit(CorrelationIdReplaced(call=info))
@@ -75,7 +75,7 @@ class CorrelationMiddleware:
         Compare the id of a response with the one that was sent.
 
         Raises:
-            ResponseLostError: It is another call's. What became of this request, no response has told.
+            ResponseLostError: It is another call's id, so this request's own response is lost.
         """
         received, sent = headers.get(CORRELATION_HEADER), request.call.info.correlation_id
         if received is None:
@@ -84,7 +84,7 @@ class CorrelationMiddleware:
             self._echoes = True
             return
         ours = _as_uuid(sent)
-        # Each hop may have added a line of its own. One that names another call is one too many.
+        # Each hop may have added a line of its own. One that names another call is enough for a mismatch.
         found = {one for text in received.split(",") if (one := _as_uuid(text.strip())) is not None}
         if ours is None or not found:
             return
@@ -94,7 +94,7 @@ class CorrelationMiddleware:
         elif self._echoes and not _is_from_cache(headers) and request.call.settings(CorrelationSettings).verify_echo:
             other = str(min(others))
             self._emit(CorrelationIdMismatched(call=request.call.info, received=other))
-            request.attempt.status = None  # the status is that of the other call's response too
+            request.attempt.status = None  # it is the status of the other call's response
             raise ResponseLostError("the response carries another call's correlation id", request_sent="maybe")  # R53
 
 
@@ -104,6 +104,6 @@ def _as_uuid(text: str) -> uuid.UUID | None:
 
 
 def _is_from_cache(headers: Mapping[str, str]) -> bool:
-    """Has a cache kept the response, whose id is then of the call that it was made for (RFC 9111 section 5.1)?"""
-    age = headers.get("age", "").partition(",")[0].strip()  # of several the first counts
+    """True for a response from a cache, whose id is that of the call it was stored for (RFC 9111 section 5.1)."""
+    age = headers.get("age", "").partition(",")[0].strip()  # of several values the first counts
     return age.isascii() and age.isdigit() and age.strip("0") != ""

@@ -1,59 +1,44 @@
 """
-A call's arguments into what goes on the wire: encoded path, query and body, and the idempotency key.
+Encodes a call's arguments: path, query, body, and the idempotency key.
 
-Stands above the retry, so that every attempt sends the same bytes and the same key.
+Placed above the retry, so that every attempt sends the same bytes and the same key.
 """
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from middleware.errors import InvalidArgumentError
-from middleware.settings import Settings, SettingSpec
-from middleware.types import IDEMPOTENCY_HEADER, KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
+from middleware.types import KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
 
 from .header_values import MAX_TOKEN, is_token
+from .idempotency import add_key
 
-__all__ = ["EncodeMiddleware", "IdempotencySettings", "encode_body", "encode_target"]
+__all__ = ["EncodeMiddleware", "encode_body", "encode_target"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _METHOD = re.compile(r"[A-Z]{1,20}")
-_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: what is never encoded
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: characters that are never encoded
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
-# Dots between separators. Windows takes '\' for a separator, and servlet containers drop a segment's text after ';'.
+# Dots between separators. Windows accepts '\' as a separator, and servlet containers drop a segment's text after ';'.
 _DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.\.?(?=[/\\;]|\Z)")
-_NO_DOT_SEGMENTS = "must not hold '.' or '..' segments"
-_MAX_TARGET = 8192  # what common servers accept as a request line
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencySettings(Settings):
-    """Whether a service honours the Idempotency-Key header."""
-
-    honors_key: Annotated[
-        bool,
-        SettingSpec(
-            doc="The service honours Idempotency-Key: writes carry one and are retried like reads.",
-            source="draft-ietf-httpapi-idempotency-key-header: a client cannot assume support",
-        ),
-    ] = False
+_NO_DOT_SEGMENTS = "must not contain '.' or '..' segments"
+_MAX_TARGET = 8192  # characters; common servers accept a request line of that length
 
 
 def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapping[str, Any] | None) -> str:
     """
-    Encode path and query into a request target.
+    Encode path and query as a request target.
 
     With *path_params*, *path* is a template: each placeholder becomes exactly one encoded segment. Without, *path*
-    was filled by hand and is taken as it is, unsafe characters encoded. Neither may hold what a gateway that decodes
-    before it routes would take for another path.
+    is already filled, and only its unsafe characters are encoded. Both are rejected where a gateway that decodes
+    before it routes could see another path.
 
     Raises:
-        InvalidArgumentError: The result would not stay one path below the base URL; names the argument.
+        InvalidArgumentError: The result would not be one path below the base URL; names the argument.
     """
     if not isinstance(path, str):
         raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
@@ -69,17 +54,19 @@ def _check_path(path: str) -> None:
         raise InvalidArgumentError("path: must start with exactly one '/': absolute URLs are refused")
     decoded = _decoded(path)  # R54
     if _CONTROL.search(decoded) or any(char in path for char in "\\?#"):
-        raise InvalidArgumentError("path: must not hold control characters, '\\', '?' or '#'; use params for a query")
+        raise InvalidArgumentError(
+            "path: must not contain control characters, '\\', '?' or '#'; use params for a query"
+        )
     if _DOT_SEGMENT.search(decoded):
         raise InvalidArgumentError(f"path: {_NO_DOT_SEGMENTS}")
 
 
 def _decoded(text: str) -> str:
     """
-    Return *text* with its percent-encoding taken off twice, as a gateway and the service behind it may do.
+    Decode the percent-encoding of *text* twice, as a gateway and the service behind it may do.
 
-    Decoding takes away no '/', '.' or control character: those of the text itself, and of the text decoded once, are
-    all in the result.
+    Decoding removes no '/', '.' or control character: those of the text itself, and of the text decoded once, are all
+    in the result.
     """
     return unquote(unquote(text))
 
@@ -91,7 +78,7 @@ def _by_hand(path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _template(path: str) -> tuple[str, ...]:
-    """Split a template into fixed text and names, by turns; templates are the program's, and so they are few."""
+    """Split a template into alternating fixed text and names; cached, since a program has few templates."""
     _check_path(path)
     return tuple(_PLACEHOLDER.split(path))
 
@@ -118,7 +105,7 @@ def _segment(name: str, values: Mapping[str, Any]) -> str:
         return text
     decoded = _decoded(text)  # R54
     if _CONTROL.search(decoded):
-        raise InvalidArgumentError(f"path_params.{name}: must not hold control characters")
+        raise InvalidArgumentError(f"path_params.{name}: must not contain control characters")
     if _DOT_SEGMENT.search(decoded):
         raise InvalidArgumentError(f"path_params.{name}: {_NO_DOT_SEGMENTS}")
     return _quote(text, f"path_params.{name}", safe=":")
@@ -157,7 +144,7 @@ def _quote(text: str, place: str, *, safe: str) -> str:
 
 def encode_body(json_body: Any) -> bytes | None:
     """
-    Encode a JSON body; None stands for no body.
+    Encode a JSON body; None for no body.
 
     Raises:
         InvalidArgumentError: The body is not JSON-ready.
@@ -167,17 +154,17 @@ def encode_body(json_body: Any) -> bytes | None:
     try:
         return json.dumps(json_body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        # Only the class of the cause: its text may quote the body.
+        # The class of the cause alone: its text may quote the body.
         reason = f"json_body: not JSON-ready ({type(error).__name__})"
     raise InvalidArgumentError(reason)
 
 
 class EncodeMiddleware:
-    """Encodes path, query and body once per call and sets the idempotency key."""
+    """Encodes path, query and body once per call, and adds the idempotency key."""
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
-        Hand on the encoded request.
+        Encode the request, and pass it on.
 
         Raises:
             InvalidArgumentError: An argument cannot be sent.
@@ -187,13 +174,12 @@ class EncodeMiddleware:
         if _METHOD.fullmatch(request.method) is None:
             raise InvalidArgumentError("method: must be an HTTP method")
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
-            # Here and not where it is added: an attempt that can never be sent must not count as one.
+            # Checked here and not where it is added: what can never be sent must not count as an attempt.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
         request.content = encode_body(request.json_body)  # R14
         if request.content is not None:
             request.headers["content-type"] = "application/json"
-        if request.call.settings(IdempotencySettings).honors_key and request.method in KEYED_METHODS:
-            request.headers[IDEMPOTENCY_HEADER] = str(uuid.uuid4())  # R50
-            request.call.keyed = True
+        if request.method in KEYED_METHODS:
+            add_key(request)
         request.target = encode_target(request.path, request.path_params, request.params)
         return await call_next(request)

@@ -1,9 +1,9 @@
 """
 Structured log lines, written from events: one per call, per attempt, per retry and per breaker transition.
 
-Silent until the host configures logging, and then by the host's own configuration: structlog's where the host has
-configured structlog, else the standard library's. A line is written exactly when its own level is enabled there. Never
-ERROR for a call: whether a failed call is an error is the application's to decide.
+Nothing is written until the host configures logging; then the host's own configuration applies: structlog's where the
+host has configured structlog, else the standard library's. A line is written exactly when its level is enabled there. A
+call never logs at ERROR: whether a failed call is an error is for the application to decide.
 """
 
 import logging
@@ -35,22 +35,22 @@ __all__ = ["ATTEMPT_LOGGER_NAME", "LOGGER_NAME", "LogListener"]
 LOGGER_NAME = "mozaiks.connectors"
 
 ATTEMPT_LOGGER_NAME = f"{LOGGER_NAME}.attempts"
-"""Of the lines that tell of single attempts: a level of its own leaves one line per call."""
+"""Logger of the lines about single attempts; with its level at INFO there is one line per call."""
 
 logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
 
 
 class _Kind(NamedTuple):
     """
-    A kind of line: all that is known of it before one is made.
+    A kind of line: what is known before a line of it is made.
 
     Attributes:
         name: Name of the line.
-        level: Its level, the same for every line of this kind.
-        summary: What happened, for people: our own words, names and numbers; no ids, and nothing that a caller or a
-            server wrote.
-        fields: The fields of its own.
-        logger: Name of the logger that it goes to.
+        level: Level of all its lines.
+        summary: Returns what happened, for people: our own words, names and numbers; no ids, and nothing that a caller
+            or a server wrote.
+        fields: Returns the fields that only this kind has.
+        logger: Name of its logger.
     """
 
     name: str
@@ -65,7 +65,7 @@ _Write: TypeAlias = Callable[[_Kind, Event, dict[str, Any]], None]
 
 class _Channel:
     """
-    One logger, by way of whatever the host has configured.
+    One logger, through what the host has configured.
 
     Args:
         name: Name of the logger.
@@ -77,7 +77,7 @@ class _Channel:
         self._structlog: Any = None
 
     def open(self, level: int) -> _Write | None:
-        """Return what writes a line of *level*; None where the line would not be written."""
+        """Return the writer of lines of *level*; None where a line would not be written."""
         if structlog.is_configured():
             if self._structlog is None:
                 self._structlog = structlog.get_logger(self._name)
@@ -96,10 +96,10 @@ class _Channel:
 
 class LogListener:
     """
-    Writes one line per event that an engineer would search for.
+    Writes one line per event, of the types that have a line.
 
     Args:
-        trace_ids: Gives the ids of the current span, for the line's fields.
+        trace_ids: Returns the ids of the current span, for the line's fields.
 
     Attributes:
         event_types: Events that have a line.
@@ -279,11 +279,11 @@ def _kind_of_end(event: CallFinished) -> _Kind:
     return _CALL_CANCELLED if event.cancelled else _CALL_SUCCEEDED
 
 
-def _kind_of_refusal(event: RetryBudgetExhausted) -> _Kind:
+def _kind_of_exhaustion(event: RetryBudgetExhausted) -> _Kind:
     return _BUDGET_EXHAUSTED if event.first else _BUDGET_STILL_EXHAUSTED
 
 
-# The kind, and with it the level, is chosen before anything is made of the event: most lines are below the level.
+# The kind, and so the level, is chosen before the fields are made: most lines are below the enabled level.
 _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {
     AttemptFinished: lambda _: _ATTEMPT_FINISHED,
     AttemptRejected: lambda _: _ATTEMPT_REJECTED,
@@ -292,7 +292,7 @@ _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {
     CorrelationIdMismatched: lambda _: _CORRELATION_ID_MISMATCHED,
     CorrelationIdReplaced: lambda _: _CORRELATION_ID_REPLACED,
     HedgeStarted: lambda _: _HEDGE_STARTED,
-    RetryBudgetExhausted: _kind_of_refusal,
+    RetryBudgetExhausted: _kind_of_exhaustion,
     RetryScheduled: lambda _: _RETRY_SCHEDULED,
     SettingsRejected: lambda _: _SETTINGS_REJECTED,
     SettingsReloaded: lambda _: _SETTINGS_RELOADED,

@@ -1,9 +1,8 @@
 """
-Metrics, recorded from events by the OpenTelemetry API alone.
+Metrics, recorded from events; needs the OpenTelemetry API only.
 
 Every attempt is one sample, refused connections included. Labels are bounded: service, operation, route template,
-status and error class; never an id. States are read when they are exported, and a client that is gone is not kept for
-that.
+status and error class; never an id. Observable values are read at export, which keeps no closed client alive.
 """
 
 import threading
@@ -47,13 +46,13 @@ _BREAKER_STATES = ("closed", "open", "half_open")
 
 class MetricsListener:
     """
-    Records what events tell.
+    Records metrics from events.
 
     Args:
-        provider: Where the instruments come from; None takes the global one.
+        provider: Source of the instruments; None takes the global one.
         version: Version of the instrumentation scope.
         service: Name of the service.
-        base_url: Of the service, for `server.address` and `server.port`.
+        base_url: Base URL of the service, for `server.address` and `server.port`.
 
     Attributes:
         event_types: Events that are recorded.
@@ -66,7 +65,7 @@ class MetricsListener:
         self._dropped: Callable[[], Mapping[str, int]] = dict
         try:
             self._make_instruments(_meter(provider, version))
-        except Exception:  # noqa: BLE001 - a provider that cannot give instruments costs the metrics alone
+        except Exception:  # noqa: BLE001 - a provider that cannot make instruments loses the metrics only
             self._make_instruments(NoOpMeter(semconv.SCOPE))
         self._gauges = _gauges_of(provider, version)
         self._recorders: dict[type[Event], Callable[[Any], None]] = {
@@ -106,11 +105,11 @@ class MetricsListener:
 
     def observe(self, state: Callable[[], StackState], dropped: Callable[[], Mapping[str, int]]) -> None:
         """
-        Let exports of metrics read the stack from now on, for as long as this listener lives.
+        Let observable instruments read the stack from now on, for as long as this listener lives.
 
         Args:
-            state: Tells what the stack holds.
-            dropped: Tells how much telemetry was lost so far, by kind.
+            state: Returns the present state of the stack.
+            dropped: Returns how much telemetry was lost so far, by kind.
         """
         self._state, self._dropped = state, dropped
         self._gauges.add(self)
@@ -187,7 +186,7 @@ class MetricsListener:
         self._reloads.add(1, {**self._service, semconv.RELOAD_RESULT: "rejected"})
 
     def read(self, metric: semconv.Metric) -> Mapping[_Labels, float]:
-        """Values of an observable metric as they are now, by their attributes; none while nothing can be read."""
+        """Return the present values of an observable metric by their attributes; empty before `observe`."""
         if self._state is None:
             return {}
         service = tuple(self._service.items())
@@ -205,7 +204,7 @@ class MetricsListener:
         return {} if value is None else {service: value}
 
 
-# Which field of `StackState` a metric shows.
+# Field of `StackState` that a metric shows.
 _STATES = {
     semconv.METRIC_CALLS_IN_FLIGHT.name: "calls_in_flight",
     semconv.METRIC_ATTEMPTS_IN_FLIGHT.name: "attempts_in_flight",
@@ -235,8 +234,8 @@ class _Gauges:
     """
     The observable instruments of one meter provider, shared by all its clients.
 
-    An SDK keeps the callbacks of the first instrument of a name alone, and takes one value per set of attributes: so
-    one callback adds up what all living clients tell. It holds them weakly.
+    An SDK keeps only the callbacks of the first instrument of a name, and takes one value per set of attributes: so
+    one callback adds up the values of all living clients, to which it has weak references.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -258,17 +257,17 @@ class _Gauges:
 
     def _callback(self, metric: semconv.Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         lost: dict[_Labels, float] = {}
-        told: weakref.WeakKeyDictionary[MetricsListener, dict[_Labels, float]] = weakref.WeakKeyDictionary()
+        reported: weakref.WeakKeyDictionary[MetricsListener, dict[_Labels, float]] = weakref.WeakKeyDictionary()
 
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
             with self._lock:
                 listeners = list(self._listeners)
-            # A counter never falls: what a client that is gone had lost stays in the sum.
+            # A counter never falls: what a client lost before it was closed stays in the sum.
             sums = lost if metric is semconv.METRIC_DROPPED else {}
             for listener in listeners:
-                with suppress(Exception):  # one client that cannot tell must not hide the others
+                with suppress(Exception):  # one client whose state cannot be read must not hide the others
                     for labels, value in listener.read(metric).items():
-                        known = told.setdefault(listener, {}) if sums is lost else {}
+                        known = reported.setdefault(listener, {}) if sums is lost else {}
                         sums[labels] = sums.get(labels, 0) + value - known.get(labels, 0)
                         known[labels] = value
             return [Observation(value, dict(labels)) for labels, value in sums.items()]
@@ -285,7 +284,7 @@ def _gauges_of(provider: MeterProvider | None, version: str) -> _Gauges:
     """
     Return the instruments of *provider*, made once.
 
-    The global provider counts as one, whichever it is: what was made before the host set it is handed on to it.
+    The global provider counts as one, whichever it is: instruments made before the host sets it are forwarded to it.
     """
     with _lock:
         try:

@@ -1,68 +1,57 @@
 """
-The record of a call: the outermost layer, which no exception but ours passes, and the layers that keep the record.
+Layers that record: `CallRecordingMiddleware` each call, `AttemptRecordingMiddleware` each attempt.
 
-`OutcomeMiddleware` stands outermost; `CallRecordMiddleware` just inside the call span, so that what hangs on
-`CallFinished` (log line, metric exemplar) sees the span; `AttemptRecordMiddleware` just inside the attempt span.
+Each one opens a span, emits the event of the start, runs the rest of the stack, emits the event of the end and ends the
+span, in this order: so log lines and metric exemplars, which listeners write from the events, carry the span's ids.
 """
 
-import traceback
+from opentelemetry.trace import SpanKind
 
 from middleware.clock import Clock
-from middleware.errors import CallError, DeadlineExceededError, InternalError
+from middleware.errors import CallError, DeadlineExceededError, internal_error
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
 from middleware.records import Applied, AttemptRecord, RequestSent
 from middleware.types import Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["AttemptRecordMiddleware", "CallRecordMiddleware", "OutcomeMiddleware"]
+from . import semconv
+from .tracing import SUPPRESS, SafeTracer, attempt_span
+
+__all__ = ["AttemptRecordingMiddleware", "CallRecordingMiddleware"]
 
 
-class OutcomeMiddleware:
-    """Adds the outcome record to what passes and turns the unexpected into `InternalError`."""
+class CallRecordingMiddleware:
+    """
+    Records the call: INTERNAL span `{service}.{operation}`, events `CallStarted` and `CallFinished`, `Outcome`.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    Args:
+        clock: Source of the current time.
+        emit: Receives the events.
+        tracer: Opens the span.
+    """
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Never touches CancelledError, KeyboardInterrupt or SystemExit: those are no Exceptions."""
-        call = request.call
-        try:
-            response = await call_next(request)
-        except CallError as error:
-            failed = error
-        except Exception as error:  # noqa: BLE001 - that is what this layer is for
-            failed = _internal_error(error, call.most_sent)
-        else:
-            if response.outcome is None:  # a layer outside of the record's answered
-                response.outcome = call.outcome(self._clock.now())
-            return response
-        if failed.outcome is None or failed.outcome.call is not call.info:
-            failed.outcome = call.outcome(self._clock.now())
-        raise failed  # outside the handler: chained, a foreign exception would keep what it holds reachable
-
-
-def _internal_error(error: Exception, request_sent: RequestSent) -> InternalError:
-    frames = traceback.walk_tb(error.__traceback__)
-    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
-    return InternalError(f"unexpected {type(error).__name__}", origin=origin, request_sent=request_sent)
-
-
-def _applied(response: PlatformResponse | None, error: CallError | None, request_sent: RequestSent) -> Applied:
-    if response is not None:
-        return "yes"
-    if error is not None:
-        return error.attempt_applied
-    return "no" if request_sent == "no" else "maybe"  # cancelled, by the caller or by the deadline
-
-
-class CallRecordMiddleware:
-    """States when a call started and how it finished."""
-
-    def __init__(self, clock: Clock, emit: Listener) -> None:
+    def __init__(self, clock: Clock, emit: Listener, tracer: SafeTracer) -> None:
         self._clock = clock
         self._emit = emit
+        self._tracer = tracer
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Emit `CallStarted`, then `CallFinished` whatever happens in between."""
+        """Run the rest of the call under its span, which ends last; without an SDK there is none."""
+        if not self._tracer.refresh_provider():
+            return await self._record(request, call_next)
+        info = request.call.info
+        attributes = {
+            semconv.CONNECTOR_NAME: info.service,
+            semconv.CONNECTOR_OPERATION: info.operation,
+            semconv.CORRELATION_ID: info.correlation_id,
+        }
+        span, token = self._tracer.start(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes)
+        try:
+            return await self._record(request, call_next)
+        finally:
+            self._tracer.end(span, token)
+
+    async def _record(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Emit `CallStarted`, then `CallFinished` however the call ends."""
         call = request.call
         self._emit(CallStarted(call=call.info))
         error: CallError | None = None
@@ -74,66 +63,107 @@ class CallRecordMiddleware:
             return response
         except CallError as raised:
             error, cancelled = raised, False
-        except Exception as raised:  # noqa: BLE001 - listeners are told what the caller gets
-            error, cancelled = _internal_error(raised, call.most_sent), False
+        except Exception as raised:  # noqa: BLE001 - listeners receive the error that the caller gets
+            error, cancelled = internal_error(raised, call.most_sent), False
         finally:
             if error is not None:
                 call.stop_reason = call.stop_reason or "not_retryable"
             outcome = call.outcome(self._clock.now())
             if error is not None:
-                error.outcome = outcome  # listeners read the record from the error too
+                error.outcome = outcome  # before the event: listeners read it from the error too
             elif response is not None:
                 response.outcome = outcome
             self._emit(CallFinished(call=call.info, outcome=outcome, error=error, cancelled=cancelled))
         raise error
 
 
-class AttemptRecordMiddleware:
-    """Numbers the attempts, for the server too, and writes each one into the call's timeline."""
+class AttemptRecordingMiddleware:
+    """
+    Records the attempt: CLIENT span, events `AttemptStarted` and `AttemptFinished`, `AttemptRecord` in the timeline.
 
-    def __init__(self, clock: Clock, emit: Listener) -> None:
+    It also sends the span's context (`traceparent`) and the attempt's number to the platform.
+
+    Args:
+        clock: Source of the current time.
+        emit: Receives the events.
+        tracer: Opens the span.
+        base_url: Base URL of the service.
+    """
+
+    def __init__(self, clock: Clock, emit: Listener, tracer: SafeTracer, base_url: str) -> None:
         self._clock = clock
         self._emit = emit
+        self._tracer = tracer
+        self._base_url = base_url
+        self._server = semconv.server_attributes(base_url)
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Emit `AttemptStarted`, then `AttemptFinished` whatever happens in between."""
+        """Run the attempt under its span, which ends last; without an SDK, under the caller's context."""
+        tracer = self._tracer
+        if tracer.has_no_sdk:
+            request.headers.update(tracer.headers())
+            token = tracer.suppress_instrumentation()
+            try:
+                return await self._record(request, call_next)
+            finally:
+                tracer.detach(token)
+        name, attributes = attempt_span(request, self._base_url, self._server)
+        span, token = tracer.start(name, SpanKind.CLIENT, attributes, SUPPRESS)
+        try:
+            request.headers.update(tracer.headers())
+            return await self._record(request, call_next)
+        finally:
+            tracer.end(span, token)
+
+    async def _record(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Emit `AttemptStarted`, then `AttemptFinished` however the attempt ends."""
         call, attempt = request.call, request.attempt
-        call.attempts += 1
-        number, started = call.attempts, self._clock.now()
+        call.attempts_sent += 1
+        number, started = call.attempts_sent, self._clock.now()
         request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
         if attempt.on_start is not None:
             attempt.on_start()
         self._emit(AttemptStarted(call=call.info, number=number))
         response: PlatformResponse | None = None
         error: CallError | None = None
-        cut: CallError | None = None
+        timed_out: CallError | None = None
         try:
             response = await call_next(request)
             return response
         except CallError as raised:
             error = raised
             attempt.request_sent = raised.request_sent
-        except Exception as raised:  # noqa: BLE001 - from here on there are errors of ours alone
-            error = _internal_error(raised, attempt.request_sent)
+        except Exception as raised:  # noqa: BLE001 - layers outside of this one see our errors only
+            error = internal_error(raised, attempt.request_sent)
         except BaseException:
-            if call.is_over(self._clock.now()):  # cut by the call's deadline, and not by its caller
-                cut = DeadlineExceededError("cut by the deadline of the call", request_sent=attempt.request_sent)
+            if call.is_over(self._clock.now()):  # cancelled by the deadline of the call, not by its caller
+                timed_out = DeadlineExceededError(
+                    "attempt cancelled by the call deadline", request_sent=attempt.request_sent
+                )
             raise
         finally:
-            told = error or cut
-            if told is not None:
-                told.note_status(attempt.status)
+            recorded = error or timed_out
+            if recorded is not None:
+                recorded.note_status(attempt.status)
             record = AttemptRecord(
                 number=number,
                 started_s=started - call.started_at,
                 ended_s=self._clock.now() - call.started_at,
-                outcome="ok" if response else type(told).__name__ if told else "cancelled",
-                status=response.status if response else told.status if told else attempt.status,
+                outcome="ok" if response else type(recorded).__name__ if recorded else "cancelled",
+                status=response.status if response else recorded.status if recorded else attempt.status,
                 request_sent=attempt.request_sent,
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,
                 applied=_applied(response, error, attempt.request_sent),
             )
             call.timeline.append(record)
-            self._emit(AttemptFinished(call=call.info, record=record, error=told))
+            self._emit(AttemptFinished(call=call.info, record=record, error=recorded))
         raise error
+
+
+def _applied(response: PlatformResponse | None, error: CallError | None, request_sent: RequestSent) -> Applied:
+    if response is not None:
+        return "yes"
+    if error is not None:
+        return error.attempt_applied
+    return "no" if request_sent == "no" else "maybe"  # cancelled, by the caller or by the deadline

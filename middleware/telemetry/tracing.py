@@ -1,14 +1,18 @@
 """
-Spans: one INTERNAL span per call, one CLIENT span per attempt, by the OpenTelemetry API alone.
+Spans: one INTERNAL span per call, one CLIENT span per attempt; needs the OpenTelemetry API only.
 
-The call span carries no `http.*` attribute: the conventions want one HTTP span per resend and no encompassing one.
-Exceptions are not recorded as span events; a status text is our own error's reason, never what a server said.
-What a span says at its end comes from the events, through `SpanListener`.
+The layers of `recording.py` open and end the spans through `SafeTracer`; attributes that are known at the end, and
+span events, are written by `SpanListener` from the events that layers emit.
+
+The call span has no `http.*` attribute: the conventions want one HTTP span per resend and no span around them.
+Exceptions are not recorded as span events; a status text is the reason of our own error, never the server's text.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from contextvars import Token
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import (
@@ -40,112 +44,128 @@ from middleware.events import (
     RetryScheduled,
 )
 from middleware.redaction import redact, redact_target
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.types import PlatformRequest
 
 from . import semconv
 
-__all__ = ["AttemptTracingMiddleware", "CallTracingMiddleware", "SafeTracer", "SpanListener", "current_ids"]
+__all__ = ["SUPPRESS", "OpenSpan", "SafeTracer", "SpanListener", "attempt_span", "current_ids"]
 
-# By these the instrumentations of HTTP libraries are told to stand back: ours is the attempt's span. The first is the
-# name they all honour; the second is the API's own key for HTTP alone, which has no public name.
-_SUPPRESS = {
-    "suppress_instrumentation": True,
-    getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"): True,
-}
-_SUPPRESSED = context.Context(_SUPPRESS)
-_NO_SWITCHES: dict[str, bool] = {}
+# Context keys that instrumentations of HTTP libraries check; set while an attempt runs, since the attempt has a span of
+# its own. All of them honour the first; the second is the API's key for HTTP only, which has no public name.
+SUPPRESS: Mapping[str, bool] = MappingProxyType(
+    {
+        "suppress_instrumentation": True,
+        getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"): True,
+    }
+)
+_SUPPRESSED = context.Context(SUPPRESS)
+_NO_VALUES: Mapping[str, bool] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _OURS = context.create_key("mozaiks-span")
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
+
+OpenSpan: TypeAlias = tuple[Span, Token[context.Context] | None]
+"""A span, and what makes the context before it current again; None where it could not be made current."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_D = TypeVar("_D")
+
+
+def _counts_loss(
+    default: _D,
+) -> Callable[[Callable[Concatenate["SafeTracer", _P], _R]], Callable[Concatenate["SafeTracer", _P], _R | _D]]:
+    """Make a method count one loss and return *default* where it raises: telemetry never fails a call."""
+
+    def decorate(
+        method: Callable[Concatenate["SafeTracer", _P], _R],
+    ) -> Callable[Concatenate["SafeTracer", _P], _R | _D]:
+        @functools.wraps(method)
+        def guarded(tracer: "SafeTracer", /, *args: _P.args, **kwargs: _P.kwargs) -> _R | _D:
+            try:
+                return method(tracer, *args, **kwargs)
+            except Exception:  # noqa: BLE001 - the SDK and its plugins are third-party code
+                tracer.dropped += 1
+                return default
+
+        return guarded
+
+    return decorate
 
 
 class SafeTracer:
     """
-    Opens spans; whatever the SDK raises costs the span alone and is counted.
+    Opens and ends spans; an exception of the SDK loses the span only, and is counted.
 
     Attributes:
         dropped: Spans, or headers for them, lost because the SDK raised.
-        is_idle: No SDK was there when `wake` last looked: spans would say nothing to nobody.
+        has_no_sdk: No SDK was installed when `refresh_provider` last looked, so spans are not opened.
     """
 
     def __init__(self, provider: TracerProvider | None, version: str) -> None:
         self.dropped = 0
+        self.has_no_sdk = True
         self._provider = provider
-        self.is_idle = True
-        self._tracer: trace.Tracer = NoOpTracer()
-        try:
-            self._tracer = trace.get_tracer(
-                semconv.SCOPE, version, tracer_provider=provider, schema_url=semconv.SCHEMA_URL
-            )
-        except Exception:  # noqa: BLE001 - a failure inside telemetry never changes a call
-            self.dropped += 1
-        self.wake()
+        self._tracer = self._get_tracer(version)
+        self.refresh_provider()
 
-    def wake(self) -> bool:
-        """Look for an SDK, which a host may set up late and cannot take away again; False where there is none."""
-        if self.is_idle:
-            try:
-                self.is_idle = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
-            except Exception:  # noqa: BLE001 - as above
-                self.dropped += 1
-        return not self.is_idle
+    @_counts_loss(NoOpTracer())
+    def _get_tracer(self, version: str) -> trace.Tracer:
+        return trace.get_tracer(semconv.SCOPE, version, tracer_provider=self._provider, schema_url=semconv.SCHEMA_URL)
 
+    @_counts_loss(False)
+    def refresh_provider(self) -> bool:
+        """Look for an SDK, which a host may install late but cannot uninstall; False where there is none."""
+        if self.has_no_sdk:
+            self.has_no_sdk = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+        return not self.has_no_sdk
+
+    @_counts_loss((INVALID_SPAN, None))
     def start(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], switches: Mapping[str, bool] = _NO_SWITCHES
-    ) -> tuple[Span, Token[context.Context] | None]:
-        """Open a span and make it current, with *switches* set in its context; `end` takes what this returns."""
-        span: Span = INVALID_SPAN
+        self, name: str, kind: SpanKind, attributes: dict[str, Any], values: Mapping[str, bool] = _NO_VALUES
+    ) -> OpenSpan:
+        """Open a span and make it current, with *values* set in its context; `end` takes what this returns."""
         try:
-            span = self._started(name, kind, attributes)
-            here = trace.set_span_in_context(span)
-            return span, context.attach(context.Context({**here, **switches, _OURS: span}))
-        except Exception:  # noqa: BLE001 - as above
+            span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        except Exception:  # noqa: BLE001 - as above, with a substitute that propagates the caller's trace
             self.dropped += 1
-            return span, None
-
-    def _started(self, name: str, kind: SpanKind, attributes: dict[str, Any]) -> Span:
+            span = NonRecordingSpan(trace.get_current_span().get_span_context())
         try:
-            return self._tracer.start_span(name, kind=kind, attributes=attributes)
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
-            # In its place one that says nothing and hands the caller's trace on.
-            return NonRecordingSpan(trace.get_current_span().get_span_context())
+            inside = trace.set_span_in_context(span)
+            return span, context.attach(context.Context({**inside, **values, _OURS: span}))
+        except Exception:
+            span.end()  # what cannot be current would lack its children and its end
+            raise
 
+    @_counts_loss(None)
     def end(self, span: Span, token: Token[context.Context] | None) -> None:
-        """Make the span that was current before *span* current again, and end it."""
-        self.detach(token)
-        try:
-            span.end()
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
-
-    def suppress_instrumentation(self) -> Token[context.Context] | None:
-        """Tell instrumentations of HTTP libraries to stand back without a span; `detach` takes what this returns."""
-        try:
-            here = context.get_current()
-            return context.attach(context.Context({**here, **_SUPPRESS}) if here else _SUPPRESSED)
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
-            return None
-
-    def detach(self, token: Token[context.Context] | None) -> None:
-        """Undo `suppress_instrumentation`."""
+        """Make the span that was current before *span* current again, and end *span*."""
         try:
             if token is not None:
                 context.detach(token)
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
+        finally:
+            span.end()
 
-    def headers(self) -> dict[str, str]:
-        """Return what carries the current context to the platform; none when the propagator fails."""
-        try:
-            if not context.get_current():
-                return {}  # no span, no baggage
-            carrier: dict[str, str] = {}
-            propagate.inject(carrier)
-            return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
-        except Exception:  # noqa: BLE001 - as above
-            self.dropped += 1
-            return {}
+    @_counts_loss(None)
+    def suppress_instrumentation(self) -> Token[context.Context]:
+        """Suppress instrumentations of HTTP libraries, without a span; `detach` takes what this returns."""
+        current = context.get_current()
+        return context.attach(context.Context({**current, **SUPPRESS}) if current else _SUPPRESSED)
+
+    @_counts_loss(None)
+    def detach(self, token: Token[context.Context] | None) -> None:
+        """Undo `suppress_instrumentation`."""
+        if token is not None:
+            context.detach(token)
+
+    @_counts_loss(_NO_HEADERS)
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that carry the current context to the platform; none when the propagator fails."""
+        if not context.get_current():
+            return _NO_HEADERS  # no span, no baggage
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
 
 
 def current_ids() -> dict[str, str]:
@@ -164,87 +184,52 @@ def _is_sendable(value: Any) -> bool:
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
-class CallTracingMiddleware:
-    """Opens the call's INTERNAL span `{service}.{operation}`."""
+def attempt_span(request: PlatformRequest, base_url: str, server: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """
+    Name and attributes of the span of an attempt that is about to be counted.
 
-    def __init__(self, tracer: SafeTracer) -> None:
-        self._tracer = tracer
-
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Run the rest of the call under its span."""
-        if not self._tracer.wake():
-            return await call_next(request)
-        info = request.call.info
-        attributes = {
-            semconv.CONNECTOR_NAME: info.service,
-            semconv.CONNECTOR_OPERATION: info.operation,
-            semconv.CORRELATION_ID: info.correlation_id,
-        }
-        span, token = self._tracer.start(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes)
-        try:
-            return await call_next(request)
-        finally:
-            self._tracer.end(span, token)
-
-
-class AttemptTracingMiddleware:
-    """Opens the attempt's CLIENT span and sends its context to the platform."""
-
-    def __init__(self, tracer: SafeTracer, base_url: str) -> None:
-        self._tracer = tracer
-        self._base_url = base_url
-        self._server = semconv.server_attributes(base_url)
-
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
-        """Run the attempt under its span, with a `traceparent` of its own; without an SDK, with the caller's."""
-        if self._tracer.is_idle:
-            request.headers.update(self._tracer.headers())
-            token = self._tracer.suppress_instrumentation()
-            try:
-                return await call_next(request)
-            finally:
-                self._tracer.detach(token)
-        call = request.call
-        method = name = request.method
-        attributes: dict[str, Any] = {
-            semconv.HTTP_REQUEST_METHOD: method,
-            semconv.URL_FULL: self._base_url + redact_target(request.target),
-            **self._server,
-        }
-        if method not in semconv.KNOWN_METHODS:
-            name = "HTTP"
-            attributes[semconv.HTTP_REQUEST_METHOD] = "_OTHER"
-            attributes[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = method
-        if call.info.route != "other":
-            attributes[semconv.URL_TEMPLATE] = call.info.route
-            name = f"{name} {call.info.route}"
-        if call.attempts:  # the record layer below counts this one
-            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts
-        if request.attempt.is_hedge:
-            attributes[semconv.IS_HEDGE] = True
-        span, token = self._tracer.start(name, SpanKind.CLIENT, attributes, _SUPPRESS)
-        try:
-            request.headers.update(self._tracer.headers())
-            return await call_next(request)
-        finally:
-            self._tracer.end(span, token)
+    Args:
+        request: The attempt.
+        base_url: Base URL of the service.
+        server: Its `server.*` attributes.
+    """
+    call = request.call
+    method = name = request.method
+    attributes: dict[str, Any] = {
+        semconv.HTTP_REQUEST_METHOD: method,
+        semconv.URL_FULL: base_url + redact_target(request.target),
+        **server,
+    }
+    if method not in semconv.KNOWN_METHODS:
+        name = "HTTP"
+        attributes[semconv.HTTP_REQUEST_METHOD] = "_OTHER"
+        attributes[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = method
+    if call.info.route != "other":
+        attributes[semconv.URL_TEMPLATE] = call.info.route
+        name = f"{name} {call.info.route}"
+    if call.attempts_sent:
+        attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = call.attempts_sent
+    if request.attempt.is_hedge:
+        attributes[semconv.IS_HEDGE] = True
+    return name, attributes
 
 
 class SpanListener:
     """
-    Writes events onto our own current span: the call's, or the attempt's for what happens inside an attempt.
+    Writes events to our current span: the attempt's inside an attempt, else the call's.
 
     Attributes:
-        event_types: Events that a span tells of.
+        event_types: Events that are written.
     """
 
     def __init__(self) -> None:
         self.event_types = frozenset(_WRITERS)
 
     def __call__(self, event: Event) -> None:
-        """Add what *event* tells to the current span."""
-        span = context.get_value(_OURS)  # and not whatever is current: without a span of ours that is the host's
-        if isinstance(span, Span) and span.is_recording():
+        """Add *event* to the current span of ours."""
+        # Not the current span of the API: without a span of ours, that is the host's.
+        span: Any = context.get_value(_OURS)
+        if span is not None and span.is_recording():
             _WRITERS[type(event)](span, event)
 
 
@@ -268,7 +253,7 @@ def _call_finished(span: Span, event: CallFinished) -> None:
         if retry_after_s is not None:
             attributes[semconv.RETRY_AFTER] = retry_after_s
         span.set_status(_failed(error))
-    # A recovered call is no error, and a cancelled one is nobody's fault: both stay unset.
+    # A recovered call is not an error, and neither is a cancelled one: the status of both stays unset.
     span.set_attributes(attributes)
 
 
@@ -287,8 +272,8 @@ def _failed(error: Exception) -> Status:
     """
     Status of a span that ended with *error*.
 
-    Where a server said something the text is left out: the conventions want none that the status code tells, and
-    an answer's words are part of its body.
+    Without a text where the error comes from a response: the conventions want no text that repeats the status code,
+    and the server's own text is part of a body.
     """
     if not isinstance(error, CallError) or isinstance(error, StatusError | OperationFailedError):
         return Status(StatusCode.ERROR)

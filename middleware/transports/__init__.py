@@ -1,1 +1,1 @@
-"""The HTTP libraries under the stack, and what they share."""
+"""The end of the stack: transports over HTTP libraries, and what they share."""

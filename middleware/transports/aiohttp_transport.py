@@ -1,9 +1,9 @@
 """
 The opt-in transport: attempts over `aiohttp.ClientSession`, whose parser is compiled. Needs the extra `aiohttp`.
 
-What a session does on its own is switched off: redirects, cookies, decompression, and the silent second send of an
-idempotent request whose kept-alive connection was dropped, which would make one attempt two requests. Test doubles of
-the httpx family do not intercept what is sent here.
+What a session does by itself is disabled: redirects, cookies, decompression, and the silent resending of an idempotent
+request whose kept-alive connection was dropped, which would make one attempt two requests. Test doubles of the httpx
+family do not intercept what is sent here.
 """
 
 import asyncio
@@ -18,33 +18,25 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
-from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
-from middleware.errors import CallError, ClientClosedError
+from middleware.errors import CallError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
-from .exchange import (
-    MAX_IDLE_FOR_UNSAFE_S,
-    Received,
-    TlsContext,
-    TransportSettings,
-    answer,
-    env_proxies,
-    failure,
-    head_too_large,
-    proxy_for,
-    receive,
-)
+from .loop_bound import LoopBoundTransport
+from .proxies import proxy_for
+from .response_reader import Received, head_too_large, receive
+from .translation import to_response, translate_error
+from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["AiohttpTransport"]
 
-_IN_ONE_GO = 2**20
-_FOREIGN = aiohttp.ClientError, OSError, UnicodeError
+_MAX_WRITE = 2**20
+_TRANSLATED = aiohttp.ClientError, OSError, UnicodeError
 _PLAIN = "http://"
 
 
 class _Exchange:
-    """What the connector tells of the attempt that runs in this context: which connection it got, and that it did."""
+    """The attempt that runs in this context, and its connection, which the connector sets."""
 
     __slots__ = ("attempt", "transport")
 
@@ -53,7 +45,7 @@ class _Exchange:
         self.transport: asyncio.Transport | None = None
 
     def abort(self) -> None:
-        """Close the connection without waiting for the peer or for what is still to be sent."""
+        """Close the connection without waiting for the peer or for unsent data."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -62,7 +54,7 @@ _current: ContextVar[_Exchange] = ContextVar("_current")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A connector that looks at an idle connection before it gives it away, and tells the attempt that it did."""
+    """A connector that checks an idle connection before it reuses it, and reports the connection to the attempt."""
 
     used: "weakref.WeakSet[ResponseHandler]"  # by protocol: uvloop's TLS transports take no weak references
 
@@ -84,7 +76,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
-    """Tell what the operating system knows and the event loop may not have seen yet: the peer closed, or spoke."""
+    """Ask the operating system, which knows before the event loop does: has the peer closed, or sent something?"""
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poll.poll(0))
@@ -102,7 +94,7 @@ class _Sessions:
         self._connectors: list[_Connector] = []
         self._busy = 0
         self._closing = False
-        self._closer: asyncio.Task[None]  # kept, since the event loop holds tasks weakly
+        self._closer: asyncio.Task[None]  # kept, since the event loop refers to tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
         self._once = self._session(config, min(MAX_IDLE_FOR_UNSAFE_S, config.keepalive_expiry_s))
 
@@ -122,18 +114,18 @@ class _Sessions:
         )
 
     def begin(self, *, idempotent: bool) -> aiohttp.ClientSession:
-        """Give the session for one attempt, which `end` ends."""
+        """Return the session for one attempt; `end` follows it."""
         self._busy += 1
         return self._repeatable if idempotent else self._once
 
     def end(self) -> None:
-        """Count an attempt down; the last one closes what was asked to be closed."""
+        """Count the end of an attempt; after `close`, the last one closes the connections."""
         self._busy -= 1
         if self._closing and not self._busy:
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def close(self) -> None:
-        """Close everything, now or when the last attempt ends."""
+        """Close all connections, now or when the last attempt ends."""
         self._closing = True
         if not self._busy:
             await self._close()
@@ -142,13 +134,13 @@ class _Sessions:
         for connector in self._connectors:
             for protocol in connector.used:
                 if protocol.transport is not None:
-                    protocol.transport.abort()  # a polite end of TLS would wait for the peer
+                    protocol.transport.abort()  # a TLS shutdown would wait for the peer
         await self._repeatable.close()
         await self._once.close()
 
 
 class _LostError(Exception):
-    """A connection that was lost, under a name at which the session does not send the request once more."""
+    """A lost connection, as a class for which the session does not resend the request."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -161,76 +153,62 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 
 
 def _body(content: bytes | None) -> bytes | io.BytesIO | None:
-    # aiohttp copies bytes to the socket in one go; a large body goes in pieces, so that the loop stays free.
-    return content if content is None or len(content) <= _IN_ONE_GO else io.BytesIO(content)
+    # aiohttp writes bytes to the socket in one step; a large body goes in pieces, so that the loop is not blocked.
+    return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
 
 
-class AiohttpTransport:
+class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
-    Sends attempts over aiohttp.
-
-    Works for many tasks and across event loops and threads: what is bound to a loop is kept per loop.
+    Sends attempts over aiohttp; errors of construction as for `LoopBoundTransport`.
 
     Args:
         config: The settings.
         clock: Source of time.
-
-    Raises:
-        ConfigError: A file or a proxy that the settings ask for cannot be used.
     """
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        self._config = config
-        self._clock = clock
-        self._closed = False
-        self._tls = TlsContext(config)
-        self._proxies = env_proxies(config)
-        self._sessions = PerLoop(lambda: _Sessions(config))
+        super().__init__(config, clock, lambda: _Sessions(config))
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
-        """Send *request* to *url* once and read the whole answer; errors as for the default transport."""
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        sessions = self._sessions.get()
+        """Send *request* to *url* once and read the whole response; errors as for the default transport."""
+        sessions = self._resources()
         exchange = _Exchange(request.attempt)
         token = _current.set(exchange)
         session = sessions.begin(idempotent=request.is_repeatable)
         try:
             received = await self._exchange(session, exchange, request, url)
-        except (*_FOREIGN, _LostError) as error:
+        except (*_TRANSLATED, _LostError) as error:
             exchange.abort()
-            lost = self._failure(request, error)
+            lost = self._translate_error(request, error)
         except BaseException:
             exchange.abort()
             raise
         else:
-            return answer(request, received.status, received.headers, received.body, self._clock.wall)
+            return to_response(request, received.status, received.headers, received.body, self._clock.wall)
         finally:
             _current.reset(token)
             sessions.end()
-        raise lost  # outside the handler: a foreign exception may hold the request and so the credentials
+        raise lost  # outside the handler, so unchained: a third-party exception may refer to the credentials
 
     async def aclose(self) -> None:
         """Close idle connections now and busy ones when their attempt ends; idempotent."""
-        self._closed = True
         here = asyncio.get_running_loop()
-        for loop, sessions in self._sessions.drain():
+        for loop, sessions in self._drain():
             if loop is here:
                 await sessions.close()
             else:
                 asyncio.run_coroutine_threadsafe(sessions.close(), loop)
 
     def request_close(self) -> None:
-        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
-        self._closed = True
-        for loop, sessions in self._sessions.drain():
+        """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
+        for loop, sessions in self._drain():
             asyncio.run_coroutine_threadsafe(sessions.close(), loop)
 
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
     ) -> Received:
         proxy = proxy_for(self._proxies, url) if self._proxies else None
-        # Whatever is not plainly without TLS gets our context: aiohttp has one of its own, which trusts others.
+        # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
         response = await session.request(
             request.method,
@@ -241,7 +219,7 @@ class AiohttpTransport:
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,
         )
-        is_whole = False
+        is_complete = False
         try:
             received = await receive(
                 request,
@@ -250,16 +228,16 @@ class AiohttpTransport:
                 response.content.iter_any(),
                 config=self._config,
                 now=self._clock.now,
-                lost=_FOREIGN,
+                lost=_TRANSLATED,
             )
-            is_whole = received.is_whole
+            is_complete = received.is_complete
         finally:
-            if not is_whole:
-                exchange.abort()  # first: the response would close politely
+            if not is_complete:
+                exchange.abort()  # first: closing the response alone would be graceful, and so wait
                 response.close()
         return received
 
-    def _failure(self, request: PlatformRequest, error: BaseException) -> CallError:
+    def _translate_error(self, request: PlatformRequest, error: BaseException) -> CallError:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, LineTooLong):
@@ -267,6 +245,6 @@ class AiohttpTransport:
             cause = cause.__cause__
         if isinstance(error, _LostError) and error.__cause__ is not None:
             error = error.__cause__
-        # Other texts of aiohttp hold the URL, and so the query's values.
+        # Other texts of aiohttp contain the URL, and so the query's values.
         text = str(error) if isinstance(error, aiohttp.ClientConnectorError) else ""
-        return failure(request, error, traced=True, text=text)
+        return translate_error(request, error, phase_known=True, text=text)

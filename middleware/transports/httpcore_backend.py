@@ -1,9 +1,9 @@
 """
 The sockets under the default transport: httpcore's network backend, written on asyncio's own transports.
 
-It exists for what the stock backend cannot do: abort a connection at once, whatever it is doing; tell which byte was
-the first of a request to leave; see that a connection went stale; bound a response's head; and notice bytes that
-follow a complete response, so that they never become the answer to somebody else's request.
+It does what httpcore's own backends cannot: abort a connection at once, whatever it is doing; record when the first
+byte of a request is sent; detect a stale connection; bound a response's head; and detect bytes that follow a complete
+response, so that they are never read as the response to another request.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ _HAPPY_EYEBALLS_S = 0.25  # RFC 8305 section 5
 
 class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.Protocol):
     """
-    One socket: the backend that connects it, the stream that httpcore uses, the protocol that asyncio feeds.
+    One socket: the backend that connects it, the stream that httpcore uses, the protocol that asyncio calls.
 
     Args:
-        tls_layers: How many TLS handshakes come before the first byte of a request.
+        tls_layers: Number of TLS handshakes before the first byte of a request.
     """
 
     def __init__(self, tls_layers: int) -> None:
@@ -44,7 +44,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
         self._received = b""
-        self._over = False
+        self._ended = False
         self._error: Exception | None = None
         self._aborted = False
         self._paused_reading = False
@@ -53,33 +53,33 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._attempt: Attempt | None = None
         self._head_left = self._max_header_bytes = _UNBOUNDED
 
-    # What the pool asks.
+    # Called by `HttpcoreTransport`.
 
     def begin(self, attempt: Attempt, max_header_bytes: int) -> None:
-        """Start an exchange for *attempt*, whose response's head may have *max_header_bytes*."""
+        """Start an exchange for *attempt*; the head of its response may have *max_header_bytes*."""
         self._attempt = attempt
         self._head_left = self._max_header_bytes = max_header_bytes
 
     def head_ended(self) -> None:
-        """Bound no longer: what comes now is the body, which is counted elsewhere."""
+        """End the bound: what follows is the body, which its reader counts."""
         self._head_left = _UNBOUNDED
 
     @property
     def is_stale(self) -> bool:
         """
-        True when an idle connection cannot be used: the peer closed it, or said something nobody asked for.
+        True when an idle connection cannot be used: the peer closed it, or sent bytes that belong to no request.
 
-        The operating system is asked too: what it knows, the event loop may not have seen yet.
+        The operating system is asked too: it knows before the event loop does.
         """
         return bool(self._received) or self._is_gone or bool(self._poll.poll(0))
 
     def abort(self) -> None:
-        """Close now, without waiting for the peer or for what is still to be sent; idempotent."""
+        """Close now, without waiting for the peer or for unsent data; idempotent."""
         self._aborted = True
         if self._transport is not None:
             self._transport.abort()
 
-    # What httpcore calls. Its read and write timeouts are not used: the stack's cancel scopes end an attempt.
+    # Called by httpcore. Its read and write timeouts are not used: the stack's cancel scopes end an attempt.
 
     async def connect_tcp(
         self,
@@ -97,7 +97,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
                 await loop.create_connection(lambda: self, sock=await _open(host, port))
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
-        except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket takes
+        except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket accepts
             raise httpcore.ConnectError(str(error)) from None
         return self
 
@@ -107,10 +107,10 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
     ) -> "Socket":
-        """Put TLS on the connection; whoever sees it fail aborts what is below."""
+        """Start TLS on the connection; where that fails, the caller aborts the socket."""
         loop = asyncio.get_running_loop()
         below = self._transport
-        if below is None or self._received:  # a proxy that speaks before it was asked
+        if below is None or self._received:  # a proxy sent bytes before the handshake
             raise httpcore.ConnectError("not ready for TLS")
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
@@ -128,11 +128,11 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         """
         Return the next bytes; none at the end.
 
-        The last byte of what arrived is kept for a read of its own. A parser that has all of its message does not ask
+        The last byte that arrived is kept for a read of its own. A parser that has its whole message does not read
         again, so whatever is still here then came after the message, and makes the connection stale.
 
         Raises:
-            ResponseTooLargeError: The response's head is beyond its bound.
+            ResponseTooLargeError: The response's head exceeds its bound.
         """
         while not self._received:
             if self._error is not None:
@@ -168,24 +168,24 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self.abort()
 
     def get_extra_info(self, info: str) -> Any:
-        """Answer what httpcore asks about the connection."""
+        """Return what httpcore asks about the connection."""
         if info == "is_readable":
             return self.is_stale
         name = {"client_addr": "sockname", "server_addr": "peername"}  # the other names are asyncio's too
         return None if self._transport is None else self._transport.get_extra_info(name.get(info, info))
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport; once more for each layer of TLS."""
+        """Take the transport; called once more for each layer of TLS."""
         if self._transport is None:
             self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._transport = transport  # type: ignore[assignment] # uvloop's is none by name
+        self._transport = transport  # type: ignore[assignment] # uvloop's does not inherit from asyncio's
         if self._aborted:
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Keep *data* until it is read; stop reading when there is much of it."""
+        """Buffer *data* until it is read; pause reading when the buffer is large."""
         self._received += data
         if len(self._received) > _PAUSE_ABOVE and not self._paused_reading and self._transport is not None:
             self._paused_reading = True
@@ -193,18 +193,18 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._wake()
 
     def eof_received(self) -> None:
-        """The peer has closed; so do we."""
-        self._over = True
+        """The peer has closed: the connection is over, and asyncio closes our side."""
+        self._ended = True
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._over = True
+        """The connection is closed."""
+        self._ended = True
         self._error = exc
         self._wake()
 
     def pause_writing(self) -> None:
-        """The peer does not read: a write waits."""
+        """The peer does not read: writes wait."""
         self._paused_writing = True
 
     def resume_writing(self) -> None:
@@ -214,7 +214,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     @property
     def _is_gone(self) -> bool:
-        return self._over or self._aborted or self._transport is None or self._transport.is_closing()
+        return self._ended or self._aborted or self._transport is None or self._transport.is_closing()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -227,10 +227,10 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
 async def _open(host: str, port: int) -> socket.socket:
     """
-    Connect a socket to the first address of *host* that answers, the next one tried after 250 ms (RFC 8305).
+    Connect a socket to the first address of *host* that responds; the next one starts after 250 ms (RFC 8305).
 
-    asyncio and anyio do this too, and leave sockets open when they are cancelled at the wrong moment. Here every
-    socket stands in a list from its first moment on, and all but the one that is returned are closed.
+    asyncio and anyio do this too, but leak sockets when they are cancelled at the wrong moment. Here every socket is in
+    a list as soon as it exists, and all but the returned one are closed.
     """
     addresses = await _resolve(host, port)
     opened: list[socket.socket] = []
@@ -254,7 +254,7 @@ async def _resolve(host: str, port: int) -> list[_Address]:
 
 
 async def _connect(address: _Address, opened: list[socket.socket]) -> socket.socket:
-    # The protocol is named, since asyncio looks for it: else it leaves TCP_NODELAY off, and each body after its head
+    # The protocol is explicit, since asyncio checks it: without it TCP_NODELAY stays off, and each body after its head
     # waits 40 ms for a delayed acknowledgement.
     sock = socket.socket(address[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     opened.append(sock)

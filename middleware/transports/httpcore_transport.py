@@ -1,10 +1,10 @@
 """
 The default transport: each event loop keeps a last-in-first-out stack of httpcore connections per origin.
 
-Why not httpcore's own pool: it loses slots for ever when a call is cancelled while its connection is set up, and its
-cost grows with the square of open connections. Here an attempt takes a connection or opens one and shares nothing with
-other attempts; a connection whose attempt failed or was cancelled is aborted and dropped, without waiting for
-anything. How many are open at once is the bulkhead's matter.
+httpcore's own pool is not used: it loses slots for ever when a call is cancelled while its connection is set up, and
+its cost grows with the square of open connections. Here an attempt takes a connection or opens one and shares nothing
+with other attempts; a connection whose attempt failed or was cancelled is aborted and dropped, without waiting. The
+bulkhead bounds how many are open at once.
 """
 
 import asyncio
@@ -16,31 +16,22 @@ from urllib.parse import unquote, urlsplit
 import httpcore
 import httpx
 
-from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
-from middleware.errors import ClientClosedError, RequestNotSentError
+from middleware.errors import RequestNotSentError
 from middleware.types import PlatformRequest, PlatformResponse
 
-from .exchange import (
-    BODY_METHODS,
-    MAX_IDLE_FOR_UNSAFE_S,
-    Received,
-    TlsContext,
-    TransportSettings,
-    answer,
-    env_proxies,
-    failure,
-    proxy_for,
-    receive,
-    wire_headers,
-)
 from .httpcore_backend import Socket
+from .loop_bound import LoopBoundTransport
+from .proxies import proxy_for
+from .response_reader import Received, receive
+from .translation import BODY_METHODS, to_response, translate_error, wire_headers
+from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["HttpcoreTransport"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# What httpcore raises, what it lets through from below, and httpx's, which a test double such as respx may raise.
-_FOREIGN = (
+# httpcore's own exceptions, those it lets pass, and httpx's, which a test double such as respx may raise.
+_TRANSLATED = (
     httpcore.ConnectionNotAvailable,
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -54,7 +45,7 @@ _FOREIGN = (
 
 
 class _Origin(NamedTuple):
-    """Where a request goes: scheme, host and port, as httpcore and as the Host header want them."""
+    """Where a request goes: scheme, host and port, in the forms that httpcore and the Host header need."""
 
     scheme: bytes
     host: bytes
@@ -92,7 +83,7 @@ class _Idle:
         self._closed = False
 
     def take(self, origin: _Origin, longest_s: float) -> _Connection | None:
-        """Give away a connection that has been idle for *longest_s* at most and is not stale; None if there is none."""
+        """Pop a connection that is not stale and has been idle for at most *longest_s*; None if there is none."""
         stack, now = self._stacks.get(origin), self._now()
         oldest = now - min(longest_s, self._expiry_s)
         while stack and stack[-1].idle_since >= oldest:
@@ -103,7 +94,7 @@ class _Idle:
         return None
 
     def put(self, origin: _Origin, connection: _Connection) -> None:
-        """Keep *connection*, unless it cannot be used again."""
+        """Push *connection*, unless it cannot be reused."""
         usable = False
         try:
             usable = not self._closed and connection.http.is_idle()
@@ -118,7 +109,7 @@ class _Idle:
             self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire)
 
     def _expire(self) -> None:
-        """Close what has been idle for too long; come back as long as something is idle."""
+        """Close what has been idle for too long; runs again as long as something is idle."""
         oldest = self._now() - self._expiry_s
         for origin, stack in list(self._stacks.items()):
             while stack and stack[0].idle_since <= oldest:
@@ -139,63 +130,50 @@ class _Idle:
         self._stacks.clear()
 
 
-class HttpcoreTransport:
+class HttpcoreTransport(LoopBoundTransport[_Idle]):
     """
-    Sends attempts over connections of its own.
-
-    Works for many tasks and across event loops and threads: what is bound to a loop is kept per loop.
+    Sends attempts over httpcore connections; errors of construction as for `LoopBoundTransport`.
 
     Args:
         config: The settings.
         clock: Source of time.
-
-    Raises:
-        ConfigError: A file or a proxy that the settings ask for cannot be used.
     """
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        self._config = config
-        self._clock = clock
-        self._closed = False
-        self._tls = TlsContext(config)
-        self._proxies = env_proxies(config)
+        super().__init__(config, clock, lambda: _Idle(config.keepalive_expiry_s, clock.now))
         self._origins: dict[str, _Origin] = {}
-        self._idle = PerLoop(lambda: _Idle(config.keepalive_expiry_s, clock.now))
         self._extensions = {"timeout": {"connect": config.connect_timeout_s}}
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
-        Send *request* to *url* once and read the whole answer.
+        Send *request* to *url* once and read the whole response.
 
         Raises:
             StatusError: Any status but 2xx, redirects included.
-            RequestNotSentError: No byte left us.
-            ResponseLostError: The request was sent, or may have been; no complete answer came.
-            ResponseTooLargeError: The head, or the body of a 2xx, is beyond a limit.
+            RequestNotSentError: No byte was sent.
+            ResponseLostError: The request was sent, or may have been; no complete response arrived.
+            ResponseTooLargeError: The head, or the body of a 2xx, exceeds a limit.
             DecodeError: The content encoding of a 2xx cannot be read.
-            ClientClosedError: `aclose` was called before.
+            ClientClosedError: The transport was closed before.
         """
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        cut = url.find("/", len("https://"))
-        origin, target = self._origin(url[:cut]), url[cut:]
-        idle = self._idle.get()
+        idle = self._resources()
+        slash = url.find("/", len("https://"))
+        origin, target = self._origin(url[:slash]), url[slash:]
         longest_s = self._config.keepalive_expiry_s if request.is_repeatable else MAX_IDLE_FOR_UNSAFE_S
         connection = idle.take(origin, longest_s)
         if connection is not None:
-            with suppress(RequestNotSentError):  # it died after it was looked at, and before the first byte
+            with suppress(RequestNotSentError):  # it was closed after the check, and before the first byte
                 return await self._attempt(connection, idle, origin, target, request)
         return await self._attempt(await self._open(origin), idle, origin, target, request)
 
     async def aclose(self) -> None:
         """Close idle connections now and busy ones when their attempt ends; idempotent."""
         self.request_close()
-        await asyncio.sleep(0)  # the loop closes the sockets of this thread in its next round
+        await asyncio.sleep(0)  # the running loop closes its sockets in its next iteration
 
     def request_close(self) -> None:
-        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
-        self._closed = True
-        for loop, idle in self._idle.drain():
+        """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
+        for loop, idle in self._drain():
             loop.call_soon_threadsafe(idle.close)
 
     async def _attempt(
@@ -204,17 +182,17 @@ class HttpcoreTransport:
         """Make one exchange over *connection*, and keep or drop it."""
         try:
             received = await self._exchange(connection, _wire_request(request, origin, target), request)
-        except _FOREIGN as error:
+        except _TRANSLATED as error:
             connection.socket.abort()
-            # httpx's own exceptions come from a test double, which tells no phase.
-            lost = failure(request, error, traced=not isinstance(error, httpx.HTTPError))
+            # httpx's own exceptions come from a test double, which reports no phase.
+            lost = translate_error(request, error, phase_known=not isinstance(error, httpx.HTTPError))
         except BaseException:
             connection.socket.abort()
             raise
         else:
             idle.put(origin, connection)
-            return answer(request, received.status, received.headers, received.body, self._clock.wall)
-        raise lost  # outside the handler: a foreign exception may hold the request and so the credentials
+            return to_response(request, received.status, received.headers, received.body, self._clock.wall)
+        raise lost  # outside the handler, so unchained: a third-party exception may refer to the credentials
 
     async def _exchange(
         self, connection: _Connection, wire_request: httpcore.Request, request: PlatformRequest
@@ -223,7 +201,7 @@ class HttpcoreTransport:
         connection.socket.begin(request.attempt, self._config.max_header_bytes)
         response = await connection.http.handle_async_request(wire_request)
         connection.socket.head_ended()
-        assert isinstance(response.stream, AsyncIterable)  # noqa: S101 - httpcore's promise
+        assert isinstance(response.stream, AsyncIterable)  # noqa: S101 - httpcore's contract
         received = await receive(
             request,
             response.status,
@@ -231,11 +209,11 @@ class HttpcoreTransport:
             response.stream,
             config=self._config,
             now=self._clock.now,
-            lost=_FOREIGN,
+            lost=_TRANSLATED,
         )
-        if received.is_whole:
+        if received.is_complete:
             await response.aclose()
-        return received  # else the connection is still busy with it, and so is dropped
+        return received  # incomplete: the connection is still busy with it, and so is not reused
 
     def _origin(self, text: str) -> _Origin:
         origin = self._origins.get(text)

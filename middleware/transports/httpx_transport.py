@@ -12,13 +12,23 @@ from middleware.clock import Clock
 from middleware.errors import ClientClosedError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
-from .exchange import TransportSettings, answer, failure, receive, wire_headers
+from .response_reader import receive
+from .translation import to_response, translate_error, wire_headers
+from .transport_settings import TransportSettings
 
 __all__ = ["HttpxTransport"]
 
-# Everything that a broken network, peer or request can raise from below: httpx translates most of it, but lets OS,
-# TLS and grouped errors of anyio through (a connect to port 99999, say).
-_FOREIGN = httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ssl.SSLError, ExceptionGroup, UnicodeError
+# Everything that a broken network, peer or request can raise: httpx translates most of it, but not all errors of the
+# operating system and of TLS, nor exception groups of anyio (for example on connecting to port 99999).
+_TRANSLATED = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    OSError,
+    ssl.SSLError,
+    ExceptionGroup,
+    UnicodeError,
+)
 
 
 class HttpxTransport:
@@ -26,9 +36,9 @@ class HttpxTransport:
     Sends attempts over an `httpx.AsyncBaseTransport`.
 
     Args:
-        config: The settings; those of connections are the inner transport's own.
+        config: The settings; those of connections do not apply to *inner*, which has its own.
         clock: Source of time.
-        inner: Is not closed by `aclose`: whoever made it closes it.
+        inner: The transport that sends. `aclose` does not close it: that is its owner's task.
     """
 
     def __init__(self, config: TransportSettings, clock: Clock, inner: httpx.AsyncBaseTransport) -> None:
@@ -39,9 +49,9 @@ class HttpxTransport:
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """
-        Send *request* to *url* once and read the whole answer; errors as for the default transport.
+        Send *request* to *url* once and read the whole response; errors as for the default transport.
 
-        Whether an inner transport that tells no phase sent a request is judged by its exception's class.
+        Where the inner transport reports no phase, its exception's class decides whether the request was sent.
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
@@ -66,51 +76,54 @@ class HttpxTransport:
                     _raw_pieces(response),
                     config=self._config,
                     now=self._clock.now,
-                    lost=_FOREIGN,
+                    lost=_TRANSLATED,
                 )
-                if received.is_whole:
+                if received.is_complete:
                     await response.aclose()
             except BaseException:
-                # Shielded: a connection half given back is a lost one.
+                # Shielded: a connection whose release is interrupted never returns to its pool.
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
                 raise
-            if not received.is_whole:
-                with anyio.CancelScope(shield=True), suppress(*_FOREIGN):  # the status decides, however that ends
+            if not received.is_complete:
+                with (
+                    anyio.CancelScope(shield=True),
+                    suppress(*_TRANSLATED),
+                ):  # the status decides
                     await response.aclose()
-        except _FOREIGN as error:
-            lost = failure(request, error, traced=progress.traced)
+        except _TRANSLATED as error:
+            lost = translate_error(request, error, phase_known=progress.is_reported)
         else:
-            return answer(request, received.status, received.headers, received.body, self._clock.wall)
-        raise lost  # outside the handler: httpx's exception holds the request and so the credentials
+            return to_response(request, received.status, received.headers, received.body, self._clock.wall)
+        raise lost  # outside the handler, so unchained: httpx's exception refers to the credentials
 
     def _timeouts(self, attempt: Attempt) -> dict[str, float | None]:
-        """The inner transport's own timeouts, behind the attempt's: each step has at most the time of all of them."""
+        """Return timeouts for the inner transport, in addition to the attempt's: each step may take all of its time."""
         left = attempt.timeout_s  # R2
         return {"connect": self._config.connect_timeout_s, "read": left, "write": left, "pool": left}
 
     async def aclose(self) -> None:
-        """Refuse further attempts; idempotent."""
+        """Reject further attempts; idempotent."""
         self._closed = True
 
 
 class _Progress:
-    """How far the attempt got, told by httpcore's trace events where httpcore is what sends."""
+    """How far the attempt got, by httpcore's trace events; other transports report nothing."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self.traced = False
+        self.is_reported = False
 
     async def trace(self, event: str, _info: dict[str, Any]) -> None:
-        self.traced = True
+        self.is_reported = True
         if event.endswith(".send_request_headers.started"):
             self._attempt.request_sent = "maybe"  # R12
 
 
 def _raw_pieces(response: httpx.Response) -> AsyncIterable[bytes]:
     stream = response.stream
-    return stream if isinstance(stream, httpx.AsyncByteStream) else _ready_made(response)
+    return stream if isinstance(stream, httpx.AsyncByteStream) else _mocked_body(response)
 
 
-async def _ready_made(response: httpx.Response) -> AsyncIterator[bytes]:
-    yield response.content  # of a mock transport
+async def _mocked_body(response: httpx.Response) -> AsyncIterator[bytes]:
+    yield response.content  # already complete: of a mock transport

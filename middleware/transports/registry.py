@@ -1,5 +1,6 @@
-"""The terminal of the stack: which transport sends the attempts."""
+"""Which transport sends the attempts: the one that the settings choose, or one that was passed in."""
 
+from importlib import import_module
 from typing import Protocol
 
 import httpx
@@ -8,9 +9,10 @@ from middleware.clock import Clock
 from middleware.errors import ConfigError
 from middleware.types import Transport
 
-from .exchange import TransportSettings
-from .httpcore_transport import HttpcoreTransport
+# Imported with the package, since the import is too slow for a running event loop that makes its first client.
+from . import httpcore_transport as _default  # noqa: F401
 from .httpx_transport import HttpxTransport
+from .transport_settings import LIBRARIES, TransportSettings
 
 __all__ = ["ClosableTransport", "TransportSettings", "as_transport", "make_transport"]
 
@@ -19,32 +21,32 @@ class ClosableTransport(Transport, Protocol):
     """A transport whose connections are ours to close."""
 
     def request_close(self) -> None:
-        """As `aclose`, from code that cannot wait: each event loop closes its own connections when it gets to it."""
+        """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
         ...
 
 
 def make_transport(config: TransportSettings, clock: Clock) -> ClosableTransport:
     """
-    Make the transport that the settings ask for.
+    Make the transport that the settings choose.
 
     Raises:
-        ConfigError: A file, a proxy or the library that the settings ask for cannot be used.
+        ConfigError: A file or a proxy of the settings cannot be used, or the library is not installed.
     """
-    if config.library == "httpcore":
-        return HttpcoreTransport(config, clock)
+    module, class_name, extra = LIBRARIES[config.library]
     try:
-        from .aiohttp_transport import AiohttpTransport
+        transport = getattr(import_module(module), class_name)
     except ImportError:
-        extra = "mozaiks-connector-runtime[aiohttp]"
-        raise ConfigError(f"TransportSettings.library: aiohttp is not installed; install {extra}") from None
-    return AiohttpTransport(config, clock)
+        package = f"mozaiks-connector-runtime[{extra}]"
+        raise ConfigError(f"TransportSettings.library: {config.library} is not installed; install {package}") from None
+    made: ClosableTransport = transport(config, clock)
+    return made
 
 
 def as_transport(
     given: Transport | httpx.AsyncBaseTransport | None, config: TransportSettings, clock: Clock
 ) -> Transport:
     """
-    Take a transport as it is, wrap an httpx one, or make the one that the settings ask for.
+    Return a transport as it is, wrap an httpx one, or make the one that the settings choose.
 
     Raises:
         ConfigError: As for `make_transport`.

@@ -1,4 +1,4 @@
-"""Connectors to the platform's services, the client they speak through, and the loader of the bundle."""
+"""Connectors to the platform's services, the HTTP client they use, and the loader of the bundle."""
 
 from runtime._internal.names import check_names
 

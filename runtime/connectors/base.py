@@ -1,12 +1,13 @@
 """
-The HTTP client that every connector speaks through, and all that a connector file needs to import.
+The HTTP client that all connectors use, and the one module of this package that a connector file imports.
 
-One middleware stack per client, composed once. Clients of several services are light: they share one transport.
+Each client composes one middleware stack. Clients of several services share a transport, and so its connections.
 """
 
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
@@ -16,6 +17,7 @@ from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
 from middleware.errors import ConfigError, DecodeError, clear_traceback_locals
 from middleware.events import SettingsRejected, SettingsReloaded
+from middleware.host_layers import HostLayers, as_host_layers
 from middleware.records import CallInfo
 from middleware.request.auth import check_api_key
 from middleware.request.correlation import choose_correlation_id
@@ -24,34 +26,52 @@ from middleware.transports.registry import as_transport
 from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
-from .decoding import Spellings, decode_page, decoder, refuse_failure, succeeded
-from .page import Page
+from .decoding import Spellings, decode_page, decoder, refuse_failure, spelled, succeeded, unwrap
+from .endpoint import Endpoint
+from .page import Page, Paging, by_number, by_skip
 
 __all__ = [
     "CallArguments",
     "DecodeError",
+    "Endpoint",
+    "EndpointArguments",
     "Page",
+    "Paging",
     "PlatformHttpClient",
     "Spellings",
     "any_copy",
     "any_key",
     "any_texts",
+    "by_number",
+    "by_skip",
     "call_options",
     "check_base_url",
     "decode_page",
     "decoder",
     "refuse_failure",
+    "spelled",
     "succeeded",
     "texts_of",
+    "unwrap",
+    "without_none",
 ]
 
+_T = TypeVar("_T")
 _V = TypeVar("_V")
+
+# The headers that every request carries, whatever the connector. `gzip` is the one content coding that
+# middleware/transports decodes.
+_CONSTANT_HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "gzip",
+    "user-agent": f"mozaiks-connector-runtime/{__version__}",
+}
 
 # RFC 9110 section 9.2.2
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _OTHER_ROUTE = "other"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
-_BLANKS = " \t\r\n"  # what a settings file or a shell may leave around a value
+_BLANKS = " \t\r\n"  # settings files and shells often add these around a value
 
 
 def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
@@ -62,7 +82,7 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
 
     Raises:
         ConfigError: Not an absolute http(s) URL, or one with credentials, query or fragment. The text does not show it:
-            it may hold a password.
+            it may contain a password.
     """
     problem = ""
     if not isinstance(base_url, str) or not _VISIBLE_ASCII.fullmatch(base_url.strip(_BLANKS)):
@@ -73,79 +93,91 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 problem = "must be an absolute http:// or https:// URL"
             elif parts.username is not None:
-                problem = "must not hold credentials"
+                problem = "must not contain credentials"
             elif "?" in base_url or "#" in base_url:
-                problem = "must not hold a query or a fragment"
+                problem = "must not contain a query or a fragment"
             elif parts.port == 0:
                 problem = "must have a port between 1 and 65535"
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
             port = "" if parts.port is None else f":{parts.port}"
-        except ValueError:  # what urlsplit says of a port or an IPv6 address
+        except ValueError:  # raised by urlsplit for a bad port or IPv6 address
             problem = "must have a valid host, and a port between 1 and 65535"
     if problem:
         raise ConfigError(f"{name}: {problem}")
     return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
 
 
-class CallArguments(TypedDict, total=False):
+class EndpointArguments(TypedDict, total=False):
     """
-    What a call may be given beside its path.
+    Arguments of a call of an `Endpoint`.
 
     Attributes:
-        path_params: Values for the placeholders, each one encoded segment; `{}` for a template without any.
-        params: Query values; None values are left out, lists repeat the key.
+        path_params: Values for the placeholders of the path template, each encoded as one segment.
+        params: Query values; None values are omitted, lists repeat the key.
         json_body: JSON-ready body; None sends none.
-        decode: Turns the parsed document into the result; its failure is the call's.
-        operation: Name of the operation; defaults to the method in lower case.
-        problem: What is wrong with the caller's arguments, `name: what`; the call is then refused, nothing sent.
-        idempotent: Whether repeating the request is harmless; None goes by the method.
+        problem: An error found in the caller's arguments, `name: what`; the call then fails with
+            `InvalidArgumentError` and nothing is sent.
         user_jwt: The caller's token, sent as Bearer.
-        correlation_id: Sent on every attempt; a blank or unusable one is replaced by a UUID.
+        correlation_id: Sent with every attempt; a blank or unusable one is replaced by a UUID.
     """
 
     path_params: Mapping[str, Any] | None
     params: Mapping[str, Any] | None
     json_body: Any
-    decode: Callable[[Any], Any] | None
-    operation: str | None
     problem: str
-    idempotent: bool | None
     user_jwt: str | None
     correlation_id: str
 
 
+class CallArguments(EndpointArguments, total=False):
+    """
+    Arguments of a call by method and path: those of `EndpointArguments`, and what an `Endpoint` declares.
+
+    Here None and `{}` as `path_params` differ: `{}` marks the path as a template without placeholders.
+
+    Attributes:
+        decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
+        operation: Name of the operation; defaults to the method in lower case.
+        idempotent: Whether repeating the request is safe; None derives it from the method.
+    """
+
+    decode: Callable[[Any], Any] | None
+    operation: str | None
+    idempotent: bool | None
+
+
 def any_copy(value: _V) -> _V:
-    """Return a deep copy, for mocks; what cannot be copied is shared."""
+    """Return a deep copy, for mocks; a value that cannot be copied is returned itself."""
     try:
         return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - deepcopy runs foreign code
+    except Exception:  # noqa: BLE001 - deepcopy runs the value's own code
         return value
 
 
 def any_key(value: Any) -> str:
-    """Return a text for any input at all, for mocks: they raise for none."""
+    """Return a string for any value, for mocks, which never raise."""
     return value if isinstance(value, str) else object.__repr__(value)
 
 
 def any_texts(values: Any) -> list[str]:
-    """Return a list of texts for any input at all, for mocks."""
+    """Return a list of strings for any value, for mocks, which never raise."""
     return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
 
 
 def texts_of(name: str, values: Any) -> tuple[list[str], str]:
     """
-    Read the caller's argument *name*, in which a list of strings is wanted, for a managed method.
+    Read the caller's argument *name*, which must be an iterable of strings, for a managed method.
 
-    A single `str` is refused: it would be taken for the list of its letters.
+    A single `str` is rejected: it would be sent as the list of its letters.
 
     Returns:
-        The strings, and what is wrong with the argument, for `CallArguments.problem`; one of the two is empty.
+        The strings, and the error in the argument, for `EndpointArguments.problem`; one of the two is empty.
     """
     if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
         return [], f"{name}: must be a list of str, got {type(values).__name__}"
     try:
         found = list(values)
-    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may hold anything
+    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may contain anything
         return [], f"{name}: cannot be read ({type(error).__name__})"
     for index, value in enumerate(found):
         if not isinstance(value, str):
@@ -153,19 +185,25 @@ def texts_of(name: str, values: Any) -> tuple[list[str], str]:
     return found, ""
 
 
+def without_none(**fields: Any) -> dict[str, Any]:
+    """Return *fields* without those that are None: the JSON body of a request whose fields are optional."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 class PlatformHttpClient:
     """
-    Speaks to one service of the platform; every call goes through the whole stack.
+    HTTP client of one service of the platform; every call passes the whole stack.
 
-    Serves many tasks at once, and works across event loops and threads.
+    Safe for concurrent tasks, event loops and threads.
 
     Args:
-        base_url: Absolute URL; its path is kept in front of every call's path.
+        base_url: Absolute URL; its path is prepended to the path of every call.
         api_key: Sent as `X-Mozaiks-App-Key`; None or blank sends none.
         service: Name of the service, in spans, metrics, settings and errors.
-        policies: Settings of the stack, or where to get them from; None takes the defaults.
-        transport: A `Transport` to share with other clients, or any `httpx.AsyncBaseTransport`; None makes one.
-        telemetry: Where spans, metrics and events go.
+        policies: Settings of the stack, or a source of settings; None uses the defaults.
+        transport: A `Transport` shared with other clients, or any `httpx.AsyncBaseTransport`; None makes one.
+        telemetry: Receives spans, metrics and events.
+        middleware: Layers of the host's own.
         clock: Source of time.
         random: Source of jitter.
 
@@ -182,6 +220,7 @@ class PlatformHttpClient:
         policies: StackSettings | SettingsSource | None = None,
         transport: Any = None,
         telemetry: Telemetry | None = None,
+        middleware: HostLayers | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -192,11 +231,14 @@ class PlatformHttpClient:
         self._clock = clock or SystemClock()
         self._owns_transport = transport is None
         self._transport = as_transport(transport, self.policy().transport, self._clock)
+        checked_key = check_api_key(api_key)
+        # In a closure, not in an attribute: the objects of a traceback must not show it.
+        self._app_key: Callable[[], str | None] = lambda: checked_key
         self._stack = build_stack(
             service=service,
             base_url=self.base_url,
-            api_key=check_api_key(api_key),
             policies=self._policies,
+            middleware=as_host_layers(middleware),
             transport=self._transport,
             clock=self._clock,
             random=random or Random(),  # noqa: S311 - jitter, not cryptography
@@ -208,7 +250,7 @@ class PlatformHttpClient:
         return f"<{type(self).__name__} {self.service} at {self.base_url}>"
 
     def describe(self) -> list[str]:
-        """Names of the stack's layers, outermost first."""
+        """Return the names of the stack's layers, outermost first."""
         return self._stack.describe()
 
     @property
@@ -217,8 +259,66 @@ class PlatformHttpClient:
         return self._stack.state().calls_in_flight
 
     def policy(self, operation: str = "") -> StackSettings:
-        """Settings in force for *operation* now; without it, those of the service at large."""
+        """Return the settings in force now for *operation*, or for the service as a whole."""
         return self._policies.of(self.service, operation)
+
+    async def call(self, endpoint: Endpoint[_T], **arguments: Unpack[EndpointArguments]) -> _T:
+        """
+        Make one call of *endpoint* and return its decoded result.
+
+        Args:
+            endpoint: The connector's declaration of the endpoint.
+            arguments: The values of this call; see `EndpointArguments`.
+
+        Raises:
+            CallError: The call failed; the class describes the last attempt.
+            TypeError: There is no such argument, or the endpoint declares it.
+        """
+        try:
+            complete = CallArguments(
+                decode=endpoint.decode, operation=endpoint.operation, idempotent=endpoint.idempotent, **arguments
+            )
+        finally:
+            arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time; R52
+        if complete.get("path_params") is None:
+            complete["path_params"] = {}  # an endpoint's path is always a template
+        result: _T = (await self._call(endpoint.method, endpoint.path, complete)).data
+        return result
+
+    async def page(
+        self,
+        endpoint: Endpoint[tuple[list[_T], int | None]],
+        skip: int = 0,
+        limit: int | None = None,
+        **arguments: Unpack[EndpointArguments],
+    ) -> Page[_T]:
+        """
+        Load one page of the list at *endpoint*; the page loads the following ones with the same arguments.
+
+        Args:
+            endpoint: The connector's declaration; it decodes to items and total, as `decode_page` returns them.
+            skip: Number of items before the page.
+            limit: Largest number of items in the page; None for an endpoint without such a parameter.
+            arguments: The values of this call; see `EndpointArguments`. `params` are sent in addition to the
+                parameters that select the page.
+
+        An endpoint without `paging` returns the whole list: *skip* and *limit* are not sent.
+
+        Raises:
+            CallError: The call failed; the class describes the last attempt.
+        """
+        following = partial(self.page, endpoint, limit=limit, **arguments)
+        try:
+            if endpoint.paging is not None:
+                selection, params = endpoint.paging(skip, limit), arguments.get("params")
+                arguments["params"] = {**selection, **params} if params else selection
+            items, total = await self.call(endpoint, **arguments)
+        except BaseException:
+            del following, arguments  # R52: they carry the caller's token
+            raise
+        if endpoint.paging is None:
+            return Page(items, total=total)
+        return Page(items, total=total, skip=skip, limit=limit, fetch=following)
 
     async def get(self, path: str, **arguments: Unpack[CallArguments]) -> Any:
         """GET *path* and return the decoded document; arguments and errors as for `request`."""
@@ -242,33 +342,33 @@ class PlatformHttpClient:
 
     async def request(self, method: str, path: str, **arguments: Unpack[CallArguments]) -> PlatformResponse:
         """
-        Make one call and return the whole response.
+        Make one call by method and path and return the whole response.
 
         Args:
             method: HTTP method.
-            path: With `path_params` a template such as `/api/users/{user_id}`, and then the route in spans, metrics
-                and settings. Without, a path filled by hand; its route is `other`.
-            arguments: The rest of the call; see `CallArguments`.
+            path: With `path_params` a template such as `/api/users/{user_id}`, which is also the route in spans,
+                metrics and errors. Without `path_params` a complete path, whose route is `other`.
+            arguments: The other arguments of the call; see `CallArguments`.
 
         Raises:
-            CallError: The call failed; its class tells what became of the request.
+            CallError: The call failed; the class describes the last attempt.
             TypeError: There is no such argument.
         """
         return await self._call(method, path, arguments)
 
     async def _call(self, method: str, path: str, arguments: CallArguments) -> PlatformResponse:
-        """Make the call and empty *arguments*: no frame of an error's traceback keeps what a call carried."""
+        """
+        Make the call, and clear *arguments* so that no frame in the traceback of an error keeps credentials or bodies.
+
+        The caller's frame shares the dictionary; it has not ended when the error passes, and so cannot be cleared.
+        """
         try:
-            request = self._request(method, path, arguments)
-        finally:
-            arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
-        try:
-            return await self._stack.handle(request)
+            return await self._stack.handle(self._request(method, path, arguments))
         except BaseException as error:
             clear_traceback_locals(error)  # R52
             raise
         finally:
-            del request
+            arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
 
     def _request(self, method: str, path: str, arguments: CallArguments) -> PlatformRequest:
         if unknown := arguments.keys() - _ARGUMENTS:
@@ -290,14 +390,15 @@ class PlatformHttpClient:
             route=_OTHER_ROUTE if path_params is None else path,  # R51
             idempotent=_is_idempotent(method, arguments.get("idempotent")),
             correlation_id=chosen,
+            base_url=self.base_url,
         )
         if change is not None:
-            self._tell(info, change)
+            self._emit(info, change)
         allowed = policy.retry.max_attempts
         call = Call(
             info=info,
             started_at=now,
-            policy=policy.by_type,  # R61: this call's until it ends
+            snapshot=policy.by_type,  # R61: one snapshot for the whole call
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
@@ -310,12 +411,13 @@ class PlatformHttpClient:
             params=arguments.get("params"),
             json_body=arguments.get("json_body"),
             user_jwt=arguments.get("user_jwt"),
+            app_key=self._app_key(),
             decode=arguments.get("decode"),
             problem=problem,
-            headers=dict(_HEADERS),
+            headers=dict(_CONSTANT_HEADERS),
         )
 
-    def _tell(self, info: CallInfo, change: SettingsChange) -> None:
+    def _emit(self, info: CallInfo, change: SettingsChange) -> None:
         if change.problems:
             self._stack.events(SettingsRejected(call=info, problems=change.problems))
         else:
@@ -340,9 +442,4 @@ def _is_idempotent(method: str, declared: bool | None) -> bool:
     return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11
 
 
-_ARGUMENTS = frozenset(CallArguments.__annotations__)
-_HEADERS = {
-    "accept": "application/json",
-    "accept-encoding": "gzip",
-    "user-agent": f"mozaiks-connector-runtime/{__version__}",
-}
+_ARGUMENTS = CallArguments.__optional_keys__

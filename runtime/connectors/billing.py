@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from .base import (
     DecodeError,
+    Endpoint,
     Page,
     PlatformHttpClient,
     any_key,
@@ -59,7 +60,7 @@ _ACTIVE = frozenset({"active", "trialing", "past_due"})
 class Subscription:
     """
     A subscription: `{"user_id", "scope", "status", "tier"?, "current_period_start"?, "current_period_end"?,
-    "cancel_at_period_end", "features": [...]}`; an unknown status is kept as given.
+    "cancel_at_period_end", "features": [...]}`; an unknown status is passed through.
     """
 
     status: str
@@ -73,7 +74,7 @@ class Subscription:
 
     @property
     def is_active(self) -> bool:
-        """True for active, trialing and past_due (grace); anything else, an unknown status included, is not."""
+        """Whether the status is active, trialing or past_due (grace period); an unknown status is not active."""
         return self.status in _ACTIVE
 
 
@@ -111,7 +112,7 @@ class Usage:
 
 @dataclass
 class Checkout:
-    """A checkout that was begun: `{"checkout_url", "session_id"}`."""
+    """A checkout session: `{"checkout_url", "session_id"}`."""
 
     checkout_url: str
     session_id: str
@@ -119,7 +120,7 @@ class Checkout:
 
 @dataclass
 class Cancellation:
-    """A cancellation: `{"success", "cancel_at"?, "message"?}`; an empty answer is a success."""
+    """A cancellation: `{"success", "cancel_at"?, "message"?}`; an empty response is a success."""
 
     success: bool = True
     cancel_at: datetime | None = None
@@ -160,13 +161,13 @@ class BillingConnector(Protocol):
     async def check_feature_access(
         self, feature: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> FeatureAccess:
-        """Tell whether the caller may use *feature*."""
+        """Check whether the caller may use *feature*."""
         ...
 
     async def check_features(
         self, features: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> dict[str, FeatureAccess]:
-        """Tell for each of *features* whether the caller may use it, in one call."""
+        """Check for each of *features* whether the caller may use it, in one call."""
         ...
 
     async def get_usage(
@@ -185,7 +186,7 @@ class BillingConnector(Protocol):
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Checkout:
-        """Begin a checkout of *plan*; the user is sent to its URL."""
+        """Start a checkout of *plan*, to be completed by the user at its URL."""
         ...
 
     async def cancel_subscription(
@@ -200,7 +201,7 @@ class BillingConnector(Protocol):
 
 
 # ============================================================================
-# MANAGED IMPLEMENTATION (Real API calls)
+# ENDPOINTS
 # ============================================================================
 
 _subscription_document = decoder(
@@ -216,9 +217,9 @@ _invoice = decoder(Invoice)
 
 def _subscription(document: Any) -> Subscription:
     """
-    Read a subscription in either of the two shapes that one path has, or the second generation's.
+    Decode a subscription in any of the shapes that this path returns: flat, with a `plan` object, second generation.
 
-    `{"found": false}` is inactive. Features that are no clear grant are left out; an absent status is an error.
+    `{"found": false}` is inactive. A feature is granted only by a literal true; a missing status is an error.
     """
     if not isinstance(document, Mapping):
         return _subscription_document(document)
@@ -237,8 +238,8 @@ def _subscription(document: Any) -> Subscription:
 
 def _cancellation(document: Any) -> Cancellation:
     worked = succeeded(document)
-    said = {} if isinstance(document, bool) else document
-    return replace(_cancellation_document(said), success=worked)
+    fields = {} if isinstance(document, bool) else document
+    return replace(_cancellation_document(fields), success=worked)
 
 
 def _features(document: Any) -> dict[str, FeatureAccess]:
@@ -255,6 +256,21 @@ def _features(document: Any) -> dict[str, FeatureAccess]:
 
 def _invoices(document: Any) -> tuple[list[Invoice], int | None]:
     return decode_page(document, _invoice, "invoices", "items")
+
+
+_GET_SUBSCRIPTION_STATUS = Endpoint("GET", "/api/billing/subscription", "get_subscription_status", _subscription)
+_CHECK_FEATURE_ACCESS = Endpoint("GET", "/api/billing/features/{feature_id}", "check_feature_access", _feature)
+# A read that needs a body.
+_CHECK_FEATURES = Endpoint("POST", "/api/billing/features/check", "check_features", _features, idempotent=True)
+_GET_USAGE = Endpoint("GET", "/api/billing/usage", "get_usage", _usage)
+_CREATE_CHECKOUT = Endpoint("POST", "/api/billing/checkout", "create_checkout", _checkout)
+_CANCEL_SUBSCRIPTION = Endpoint("POST", "/api/billing/cancel", "cancel_subscription", _cancellation)
+_LIST_INVOICES = Endpoint("GET", "/api/billing/invoices", "list_invoices", _invoices)
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
 
 
 def _scope_problem(scope: str, app_id: str | None) -> str:
@@ -282,45 +298,31 @@ class ManagedBillingConnector:
         correlation_id: str = "",
     ) -> Subscription:
         """Get the caller's subscription; *scope* is `platform`, or `app` with an *app_id*."""
-        subscription: Subscription = await self._http.get(
-            "/api/billing/subscription",
-            path_params={},
+        return await self._http.call(
+            _GET_SUBSCRIPTION_STATUS,
             problem=_scope_problem(scope, app_id),
             params={"scope": scope, "app_id": app_id},
-            decode=_subscription,
-            operation="get_subscription_status",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return subscription
 
     async def check_feature_access(
         self, feature: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> FeatureAccess:
-        """Tell whether the caller may use *feature*; what is no clear grant is an error."""
-        access: FeatureAccess = await self._http.get(
-            "/api/billing/features/{feature_id}",
-            path_params={"feature_id": feature},
-            decode=_feature,
-            operation="check_feature_access",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        """Check whether the caller may use *feature*; anything but a literal true or false is an error."""
+        return await self._http.call(
+            _CHECK_FEATURE_ACCESS, path_params={"feature_id": feature}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return access
 
     async def check_features(
         self, features: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> dict[str, FeatureAccess]:
-        """Tell for each of *features* whether the caller may use it; what the platform leaves out is not allowed."""
+        """Check for each of *features* whether the caller may use it; one missing in the response is not allowed."""
         asked, problem = texts_of("features", features)
-        found: dict[str, FeatureAccess] = await self._http.post(
-            "/api/billing/features/check",
-            path_params={},
+        found = await self._http.call(
+            _CHECK_FEATURES,
             problem=problem,
             json_body={"features": asked},
-            decode=_features,
-            operation="check_features",
-            idempotent=True,  # a read that needs a body
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -330,16 +332,9 @@ class ManagedBillingConnector:
         self, *, period: str = "current", user_jwt: str | None = None, correlation_id: str = ""
     ) -> Usage:
         """Get the caller's usage; *period* is `current`, `last_month` or `all_time`."""
-        usage: Usage = await self._http.get(
-            "/api/billing/usage",
-            path_params={},
-            params={"period": period},
-            decode=_usage,
-            operation="get_usage",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _GET_USAGE, params={"period": period}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return usage
 
     async def create_checkout(
         self,
@@ -351,44 +346,28 @@ class ManagedBillingConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Checkout:
-        """Begin a checkout of *plan*; not repeated when its answer is lost, since each begins another session."""
-        checkout: Checkout = await self._http.post(
-            "/api/billing/checkout",
-            path_params={},
+        """Start a checkout of *plan*; not retried after a lost response, since each attempt starts a session."""
+        return await self._http.call(
+            _CREATE_CHECKOUT,
             json_body={"scope": scope, "plan": plan, "success_url": success_url, "cancel_url": cancel_url},
-            decode=_checkout,
-            operation="create_checkout",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return checkout
 
     async def cancel_subscription(
         self, *, scope: str, reason: str = "", user_jwt: str | None = None, correlation_id: str = ""
     ) -> Cancellation:
-        """Cancel the caller's subscription of *scope*; not repeated blindly, the payment provider answers 500 then."""
-        cancellation: Cancellation = await self._http.post(
-            "/api/billing/cancel",
-            path_params={},
+        """Cancel the caller's subscription of *scope*; not retried, as the provider responds 500 to a second one."""
+        return await self._http.call(
+            _CANCEL_SUBSCRIPTION,
             json_body={"scope": scope, "reason": reason},
-            decode=_cancellation,
-            operation="cancel_subscription",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return cancellation
 
     async def list_invoices(self, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Invoice]:
         """List the caller's invoices."""
-        invoices, total = await self._http.get(
-            "/api/billing/invoices",
-            path_params={},
-            decode=_invoices,
-            operation="list_invoices",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
-        )
-        return Page(invoices, total=total)
+        return await self._http.page(_LIST_INVOICES, user_jwt=user_jwt, correlation_id=correlation_id)
 
 
 # ============================================================================
@@ -443,7 +422,7 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Usage:
-        """Get a usage without metrics, over the documented period."""
+        """Get a usage without metrics, for the period in the API's documentation."""
         start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 31, tzinfo=UTC)
         return Usage(user_id="mock_user", period=any_key(period), period_start=start, period_end=end)
 
@@ -457,7 +436,7 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Checkout:
-        """Succeed at once: the user is sent to *success_url*."""
+        """Return *success_url* as the URL of the checkout: there is nothing to pay."""
         return Checkout(checkout_url=any_key(success_url), session_id="mock_session")
 
     async def cancel_subscription(
@@ -468,7 +447,7 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Cancellation:
-        """Succeed; there is nothing to cancel."""
+        """Return a success: there is nothing to cancel."""
         return Cancellation(success=True)
 
     async def list_invoices(
@@ -477,5 +456,5 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Page[Invoice]:
-        """List no invoices."""
+        """Return an empty page: there are no invoices."""
         return Page((), total=0)

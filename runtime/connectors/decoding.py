@@ -1,9 +1,13 @@
 """
-A parsed JSON document into a typed object, whatever the platform's spelling.
+Converts parsed JSON documents to typed objects, in every dialect of the platform.
 
-From a dataclass's fields a key plan is derived once: each field is found under its snake_case, camelCase or PascalCase
-name. Unknown keys are ignored; dictionaries that a model declares as free-form keep their keys untouched. pydantic
-validates the result, without an alias on the dataclass itself: that would change how a host serialises it.
+The services spell the same document in snake_case, camelCase or PascalCase, under several names, with and without an
+envelope, and report success in several ways. What is common to services is read here; what a single service does
+differently, its connector declares as `Spellings` or reads in a function next to its endpoints.
+
+A plan of keys is derived once from the fields of a dataclass. Unknown keys are ignored; dictionaries that a model
+declares as free-form keep their keys. pydantic validates the result, without an alias on the dataclass itself: that
+would change how a host serialises it.
 """
 
 import dataclasses
@@ -19,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from middleware.errors import DecodeError, OperationFailedError
 from middleware.problem import problem_of
 
-__all__ = ["Spellings", "decode_page", "decoder", "refuse_failure", "succeeded"]
+__all__ = ["Spellings", "decode_page", "decoder", "refuse_failure", "spelled", "succeeded", "unwrap"]
 
 T = TypeVar("T")
 
@@ -30,11 +34,11 @@ _ISO = re.compile(
 _SHOWN_PROBLEMS = 5
 _TOTALS = ("total", "totalCount", "totalDeployments", "count", "Total", "TotalCount")
 
-# How the platform's three layers say whether a change worked: its flags, and the words of its status. A status that
-# is a number is an HTTP status. An operation of the second generation that was cancelled did not do its work, while
-# `cancelled` in the response to a cancellation is the wish come true.
+# How the platform's three layers report whether a change worked: by flags, and by the words of a status. A numeric
+# status is an HTTP status. An operation of the second generation that was cancelled did not do its work, while
+# `cancelled` in the response to a cancellation reports that the cancellation worked.
 _FLAGS = ("success", "ok", "cancelled", "canceled")
-_OUTRIGHT = ("success", "ok")  # these say it of any document; `cancelled: false` may be a plain field of one
+_OUTRIGHT = ("success", "ok")  # report failure in any document; `cancelled: false` may be an ordinary field
 _FAILED = frozenset({"failed", "failure", "error", "rejected", "refused", "denied", "declined", "unavailable"})
 _NOT_DONE = frozenset({"cancelled", "canceled", "rolling_back", "rolled_back"})
 _HTTP_ERROR = 400
@@ -46,13 +50,13 @@ Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
 
 def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
     """
-    Make the function that turns a document into *kind*, a dataclass or a typing form over dataclasses.
+    Make the function that converts a document to *kind*, a dataclass or a typing form over dataclasses.
 
     Args:
-        kind: What to make.
-        also: Further names of fields, each in snake, camel and Pascal case too; the field's own name wins.
+        kind: Type of the result.
+        also: Further names of fields, each read in snake, camel and Pascal case; the field's own name has precedence.
 
-    The function raises `DecodeError`; its reason names each wrong field's path and never quotes a value.
+    The function raises `DecodeError`; its reason names the path of each wrong field and never quotes a value.
     """
     adapter: TypeAdapter[T] = TypeAdapter(kind)
 
@@ -77,12 +81,12 @@ def _path(parts: tuple[int | str, ...]) -> str:
 
 
 def _place(path: str) -> str:
-    """*path* as an error tells it; the document itself is `$`."""
+    """Return *path* as errors show it; the document itself is `$`."""
     return path.removeprefix(".") or "$"
 
 
 def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: PLR0911 - one return per kind of type
-    """Rename the keys of *value* to the fields of *kind* and read its times; pydantic judges the rest."""
+    """Rename the keys of *value* to the fields of *kind* and parse its times; pydantic validates the rest."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         option, *others = (option for option in get_args(kind) if option is not type(None))
@@ -108,7 +112,7 @@ def _fields(document: Mapping[str, Any], kind: Any, path: str, also: Spellings) 
         given = [document[spelling] for spelling in spellings if spelling in document]
         value = next((entry for entry in given if entry is not None), None)
         if not given or (value is None and has_default):
-            continue  # the platform writes null for what it does not know: the model's default says so too
+            continue  # the platform writes null for an unknown value; the model's default has the same meaning
         shaped[name] = _shape(value, hint, f"{path}.{name}", also)
     return shaped
 
@@ -129,18 +133,18 @@ def _plan(
 
 
 @cache
-def _spellings(name: str) -> tuple[str, str, str]:
-    """*name* in snake, camel and Pascal case."""
+def _spellings(name: str) -> tuple[str, ...]:
+    """Return *name* in snake, camel and Pascal case, without duplicates."""
     head, *tail = name.split("_")
     camel = head + "".join(word[:1].upper() + word[1:] for word in tail)
-    return name, camel, camel[:1].upper() + camel[1:]
+    return tuple(dict.fromkeys((name, camel, camel[:1].upper() + camel[1:])))
 
 
 def _time(value: Any, path: str) -> datetime | None:
     """
-    Read an ISO 8601 time with 0 to 9 fractional digits; one without a zone is UTC.
+    Parse an ISO 8601 time with 0 to 9 fractional digits; one without a zone is UTC.
 
-    .NET's zero date, year 1, stands for "none".
+    .NET's zero date, year 1, means "none".
     """
     match = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
@@ -158,7 +162,7 @@ def _time(value: Any, path: str) -> datetime | None:
 
 
 def _plain(value: Any, kind: type, path: str) -> Any:
-    """Flags are true or false and nothing else; numbers are never flags."""
+    """Check that a flag is true or false, and that a number is not a flag."""
     if kind is bool and not isinstance(value, bool):
         raise DecodeError(f"{_place(path)}: must be true or false")
     if kind is not bool and isinstance(value, bool):
@@ -168,30 +172,43 @@ def _plain(value: Any, kind: type, path: str) -> Any:
 
 def refuse_failure(document: Any) -> Any:
     """
-    Return *document*, unless it is a failure in a success's clothes: `{"success": false, "error": …}` in a 2xx.
+    Return *document*, unless it is the body of a 2xx response that reports failure: `{"success": false, "error": …}`.
 
-    `ok` says the same as `success`.
+    `ok` means the same as `success`.
 
     Raises:
-        OperationFailedError: It is; carries what the body says.
+        OperationFailedError: The document reports failure; carries its problem.
     """
     failed = isinstance(document, Mapping) and document.get("error")
-    if failed and any(flag is False for _, flag in _said(document, *_OUTRIGHT)):
+    if failed and any(flag is False for flag in spelled(document, *_OUTRIGHT)):
         raise OperationFailedError(problem_of(dict(document)))
     return document
 
 
-def _said(document: Mapping[str, Any], *names: str) -> list[tuple[str, Any]]:
-    """Those of the fields *names* that *document* has, in each of their spellings."""
-    return [(name, document[spelling]) for name in names for spelling in _spellings(name) if spelling in document]
+def spelled(document: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return the values that *document* has under *names*, each in snake, camel and Pascal case, in this order."""
+    return [document[spelling] for name in names for spelling in _spellings(name) if spelling in document]
+
+
+def unwrap(document: Any, name: str) -> Any:
+    """
+    Return the object *name* inside the second generation's envelope `{"success": true, "<name>": {...}}`.
+
+    A document without the envelope is returned itself.
+
+    Raises:
+        OperationFailedError: The envelope reports failure.
+    """
+    wrapped = refuse_failure(document).get(name) if isinstance(document, Mapping) else None
+    return wrapped if isinstance(wrapped, Mapping) else document
 
 
 def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[list[T], int | None]:
     """
-    Read a list of items and its total from a bare array, or from an object that holds it under one of *keys*.
+    Decode a list of items and its total from a bare array, or from an object that has the array under one of *keys*.
 
     Raises:
-        DecodeError: No list there, or an item is wrong; names the item's place.
+        DecodeError: There is no array, or an item is wrong; names the item's path.
     """
     entries, total = refuse_failure(document), None
     place = "$"
@@ -216,14 +233,14 @@ def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[li
 
 def succeeded(document: Any) -> bool:
     """
-    Read from a 2xx response to a change whether the change worked; True where the response says nothing about it.
+    Decode whether a change worked from its 2xx response; True if the response does not report it.
 
-    All of these are read, and one that says no is enough: a bare `false`; the flags `success`, `ok`, `cancelled` and
-    `canceled`; a `status` such as `failed`, or an HTTP status from 400 on; an `error` without any flag; and the same
-    inside `operation`, which the second generation wraps around what it does.
+    Each of these alone reports failure: a bare `false`; a false flag `success`, `ok`, `cancelled` or `canceled`; a
+    `status` such as `failed`, or an HTTP status from 400 on; an `error` without any flag; and each of them inside
+    `operation`, the envelope of the second generation.
 
     Raises:
-        OperationFailedError: It did not work, and the response has an `error`; carries what the body says.
+        OperationFailedError: The change did not work, and the response has an `error`; carries its problem.
         DecodeError: A flag is neither true nor false.
     """
     if isinstance(document, bool):
@@ -231,16 +248,17 @@ def succeeded(document: Any) -> bool:
     if not isinstance(document, Mapping):
         return True
     worked = _worked(document, _FAILED)
-    operations = [inner for _, inner in _said(document, "operation") if isinstance(inner, Mapping)]
+    operations = [inner for inner in spelled(document, "operation") if isinstance(inner, Mapping)]
     return all(_worked(inner, _FAILED | _NOT_DONE) for inner in operations) and worked
 
 
 def _worked(document: Mapping[str, Any], failed: frozenset[str]) -> bool:
-    flags = [_plain(flag, bool, f".{name}") for name, flag in _said(refuse_failure(document), *_FLAGS)]
+    refuse_failure(document)
+    flags = [_plain(flag, bool, f".{name}") for name in _FLAGS for flag in spelled(document, name)]
     error = document.get("error")
     worked = (
         all(flags)
-        and not any(_is_failure(status, failed) for _, status in _said(document, "status"))
+        and not any(_is_failure(status, failed) for status in spelled(document, "status"))
         and (bool(flags) or not error)
     )
     if not worked and error:

@@ -12,7 +12,7 @@ Endpoints:
 - POST /api/discovery/quests/{quest_id}/join, /quests/{quest_id}/steps/{step}
 """
 
-# ruff: noqa: ARG002 - the mock's signatures are the protocol's
+# ruff: noqa: ARG002 - the mock has the signatures of the protocol
 from __future__ import annotations
 
 import uuid
@@ -21,7 +21,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Page, PlatformHttpClient, any_copy, any_key, any_texts, decode_page, decoder, succeeded, texts_of
+from .base import (
+    Endpoint,
+    Page,
+    PlatformHttpClient,
+    any_copy,
+    any_key,
+    any_texts,
+    by_skip,
+    decode_page,
+    decoder,
+    succeeded,
+    texts_of,
+    without_none,
+)
 
 __all__ = [
     "DiscoveryConnector",
@@ -76,7 +89,7 @@ class ListingCreate:
 
 @dataclass
 class ListingUpdate:
-    """Request to change a listing; a field that is None stays as it is."""
+    """Request to change a listing; a field that is None is not changed."""
 
     title: str | None = None
     summary: str | None = None
@@ -106,7 +119,7 @@ class Quest:
 
 @dataclass
 class QuestProgress:
-    """How far a user is: `{"quest_id", "user_id", "completed_steps", "progress", "status", "updated_at"?}`."""
+    """Progress in a quest: `{"quest_id", "user_id", "completed_steps", "progress", "status", "updated_at"?}`."""
 
     quest_id: str
     user_id: str
@@ -136,7 +149,7 @@ class DiscoveryConnector(Protocol):
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[Listing]:
-        """List listings, those that match *q*, *category* and all of *tags* only."""
+        """List the listings that match *q*, *category* and all of *tags*."""
         ...
 
     async def get_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Listing:
@@ -172,7 +185,7 @@ class DiscoveryConnector(Protocol):
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[Quest]:
-        """List quests, those with *status* only."""
+        """List the quests with *status*, or all."""
         ...
 
     async def get_quest(self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Quest:
@@ -194,12 +207,12 @@ class DiscoveryConnector(Protocol):
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> QuestProgress:
-        """Hand in a step of a quest."""
+        """Submit a step of a quest."""
         ...
 
 
 # ============================================================================
-# MANAGED IMPLEMENTATION (Real API calls)
+# ENDPOINTS
 # ============================================================================
 
 _listing = decoder(
@@ -217,10 +230,26 @@ def _quests(document: Any) -> tuple[list[Quest], int | None]:
     return decode_page(document, _quest, "items", "quests", "challenges")
 
 
+_LIST_LISTINGS = Endpoint("GET", "/api/discovery/listings", "list_listings", _listings, paging=by_skip)
+_GET_LISTING = Endpoint("GET", "/api/discovery/listings/{listing_id}", "get_listing", _listing)
+_CREATE_LISTING = Endpoint("POST", "/api/discovery/listings", "create_listing", _listing)
+_UPDATE_LISTING = Endpoint("PUT", "/api/discovery/listings/{listing_id}", "update_listing", _listing)
+_DELETE_LISTING = Endpoint("DELETE", "/api/discovery/listings/{listing_id}", "delete_listing", succeeded)
+_LIST_FEATURED = Endpoint("GET", "/api/discovery/featured", "list_featured", _listings)
+_LIST_QUESTS = Endpoint("GET", "/api/discovery/quests", "list_quests", _quests, paging=by_skip)
+_GET_QUEST = Endpoint("GET", "/api/discovery/quests/{quest_id}", "get_quest", _quest)
+_JOIN_QUEST = Endpoint("POST", "/api/discovery/quests/{quest_id}/join", "join_quest", _progress)
+_SUBMIT_QUEST_STEP = Endpoint("POST", "/api/discovery/quests/{quest_id}/steps/{step}", "submit_quest_step", _progress)
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
+
+
 def _body(request: Any, *names: str) -> tuple[dict[str, Any], str]:
-    """The fields of *request* that are not None, and what is wrong with them."""
-    fields = {name: getattr(request, name) for name in names}
-    body, problem = {name: value for name, value in fields.items() if value is not None}, ""
+    """Return the fields of *request* that are not None, and the error in them."""
+    body, problem = without_none(**{name: getattr(request, name) for name in names}), ""
     if "tags" in body:
         body["tags"], problem = texts_of("request.tags", body["tags"])
     return body, problem
@@ -248,100 +277,57 @@ class ManagedDiscoveryConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[Listing]:
-        """List listings, those that match *q*, *category* and all of *tags* only."""
+        """List the listings that match *q*, *category* and all of *tags*."""
         wanted, problem = texts_of("tags", tags)
 
-        async def load(start: int) -> Page[Listing]:
-            items, total = await self._http.get(
-                "/api/discovery/listings",
-                path_params={},
-                problem=problem,
-                params={
-                    "q": q,
-                    "category": category,
-                    "tags": ",".join(wanted) or None,
-                    "sort": sort,
-                    "skip": start,
-                    "limit": limit,
-                },
-                decode=_listings,
-                operation="list_listings",
-                user_jwt=user_jwt,
-                correlation_id=correlation_id,
-            )
-            return Page(items, total=total, skip=start, limit=limit, fetch=load)
-
-        return await load(skip)
-
-    async def get_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Listing:
-        """Get a listing by id."""
-        result: Listing = await self._http.get(
-            "/api/discovery/listings/{listing_id}",
-            path_params={"listing_id": listing_id},
-            decode=_listing,
-            operation="get_listing",
+        return await self._http.page(
+            _LIST_LISTINGS,
+            skip=skip,
+            limit=limit,
+            problem=problem,
+            params={"q": q, "category": category, "tags": ",".join(wanted) or None, "sort": sort},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
+
+    async def get_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Listing:
+        """Get a listing by id."""
+        return await self._http.call(
+            _GET_LISTING, path_params={"listing_id": listing_id}, user_jwt=user_jwt, correlation_id=correlation_id
+        )
 
     async def create_listing(
         self, request: ListingCreate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
         """Offer an app in the marketplace."""
         body, problem = _body(request, "app_id", "title", "summary", "category", "tags", "price", "metadata")
-        result: Listing = await self._http.post(
-            "/api/discovery/listings",
-            path_params={},
-            problem=problem,
-            json_body=body,
-            decode=_listing,
-            operation="create_listing",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _CREATE_LISTING, problem=problem, json_body=body, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def update_listing(
         self, listing_id: str, request: ListingUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
         """Change a listing; only the fields that are not None are sent."""
         body, problem = _body(request, "title", "summary", "category", "tags", "status", "price")
-        result: Listing = await self._http.put(
-            "/api/discovery/listings/{listing_id}",
+        return await self._http.call(
+            _UPDATE_LISTING,
             path_params={"listing_id": listing_id},
             problem=problem,
             json_body=body,
-            decode=_listing,
-            operation="update_listing",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def delete_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
         """Delete a listing. Returns True if successful."""
-        result: bool = await self._http.delete(
-            "/api/discovery/listings/{listing_id}",
-            path_params={"listing_id": listing_id},
-            decode=succeeded,
-            operation="delete_listing",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _DELETE_LISTING, path_params={"listing_id": listing_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def list_featured(self, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Listing]:
         """List the featured listings."""
-        items, total = await self._http.get(
-            "/api/discovery/featured",
-            path_params={},
-            decode=_listings,
-            operation="list_featured",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
-        )
-        return Page(items, total=total)
+        return await self._http.page(_LIST_FEATURED, user_jwt=user_jwt, correlation_id=correlation_id)
 
     async def list_quests(
         self,
@@ -352,47 +338,29 @@ class ManagedDiscoveryConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[Quest]:
-        """List quests, those with *status* only."""
-
-        async def load(start: int) -> Page[Quest]:
-            items, total = await self._http.get(
-                "/api/discovery/quests",
-                path_params={},
-                params={"status": status, "skip": start, "limit": limit},
-                decode=_quests,
-                operation="list_quests",
-                user_jwt=user_jwt,
-                correlation_id=correlation_id,
-            )
-            return Page(items, total=total, skip=start, limit=limit, fetch=load)
-
-        return await load(skip)
-
-    async def get_quest(self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Quest:
-        """Get a quest by id."""
-        result: Quest = await self._http.get(
-            "/api/discovery/quests/{quest_id}",
-            path_params={"quest_id": quest_id},
-            decode=_quest,
-            operation="get_quest",
+        """List the quests with *status*, or all."""
+        return await self._http.page(
+            _LIST_QUESTS,
+            skip=skip,
+            limit=limit,
+            params={"status": status},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
+
+    async def get_quest(self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Quest:
+        """Get a quest by id."""
+        return await self._http.call(
+            _GET_QUEST, path_params={"quest_id": quest_id}, user_jwt=user_jwt, correlation_id=correlation_id
+        )
 
     async def join_quest(
         self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> QuestProgress:
         """Join a quest."""
-        result: QuestProgress = await self._http.post(
-            "/api/discovery/quests/{quest_id}/join",
-            path_params={"quest_id": quest_id},
-            decode=_progress,
-            operation="join_quest",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _JOIN_QUEST, path_params={"quest_id": quest_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def submit_quest_step(
         self,
@@ -403,17 +371,14 @@ class ManagedDiscoveryConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> QuestProgress:
-        """Hand in a step; repeated only where the service honours the idempotency key."""
-        result: QuestProgress = await self._http.post(
-            "/api/discovery/quests/{quest_id}/steps/{step}",
+        """Submit a step; retried only where the service honours the idempotency key."""
+        return await self._http.call(
+            _SUBMIT_QUEST_STEP,
             path_params={"quest_id": quest_id, "step": step},
             json_body={"submission": dict(submission)},
-            decode=_progress,
-            operation="submit_quest_step",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
 
 # ============================================================================
@@ -423,7 +388,7 @@ class ManagedDiscoveryConnector:
 
 class MockDiscoveryConnector:
     """
-    Mock connector for self-hosted mode: keeps state in memory and returns copies of it. Never raises.
+    Mock connector for self-hosted mode: stores state in memory and returns copies. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
     """
@@ -459,7 +424,7 @@ class MockDiscoveryConnector:
     async def create_listing(
         self, request: ListingCreate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
-        """Keep a new listing as a draft."""
+        """Store a new listing as a draft."""
         listing = Listing(
             id=str(uuid.uuid4()),
             app_id=getattr(request, "app_id", ""),
@@ -478,7 +443,7 @@ class MockDiscoveryConnector:
     async def update_listing(
         self, listing_id: str, request: ListingUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
-        """Change a listing; one that is not known here is kept from now on, as `Unknown`."""
+        """Change a listing; an unknown one is stored under the title `Unknown`."""
         key = any_key(listing_id)
         listing = self._listings.setdefault(
             key, Listing(id=key, app_id="mock_app", title="Unknown", status="published")
@@ -490,12 +455,12 @@ class MockDiscoveryConnector:
         return any_copy(listing)
 
     async def delete_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
-        """Forget a listing and succeed."""
+        """Remove a listing. Always returns True."""
         self._listings.pop(any_key(listing_id), None)
         return True
 
     async def list_featured(self, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Listing]:
-        """List nothing: nobody features anything here."""
+        """Return an empty page: no listing is featured in self-hosted mode."""
         return Page((), total=0)
 
     async def list_quests(
@@ -507,17 +472,17 @@ class MockDiscoveryConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[Quest]:
-        """List nothing: there are no quests in self-hosted mode."""
+        """Return an empty page: there are no quests in self-hosted mode."""
         return Page((), total=0, skip=skip, limit=limit)
 
     async def get_quest(self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Quest:
-        """Make up the quest that was asked for."""
+        """Return a made-up quest with this id."""
         return Quest(id=any_key(quest_id), title="Mock Quest", status="active")
 
     async def join_quest(
         self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> QuestProgress:
-        """Join, and remember it."""
+        """Join a quest and store the progress."""
         return any_copy(self._joined(quest_id))
 
     async def submit_quest_step(

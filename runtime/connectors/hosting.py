@@ -14,7 +14,7 @@ Endpoints:
 - GET /api/hosting/subscriptions/{app_id}/summary
 """
 
-# ruff: noqa: ARG002 - the mock's signatures are the protocol's
+# ruff: noqa: ARG002 - the mock has the signatures of the protocol
 from __future__ import annotations
 
 import uuid
@@ -23,7 +23,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Page, PlatformHttpClient, any_copy, any_key, decode_page, decoder, refuse_failure, succeeded
+from .base import (
+    Endpoint,
+    Page,
+    PlatformHttpClient,
+    any_copy,
+    any_key,
+    by_number,
+    by_skip,
+    decode_page,
+    decoder,
+    succeeded,
+    unwrap,
+    without_none,
+)
 
 __all__ = [
     "App",
@@ -50,7 +63,7 @@ __all__ = [
 class App:
     """
     A hosted app: `{"id", "name", "status", "description"?, "owner_id"?, "visibility"?, "url"?, "created_at"?,
-    "updated_at"?, "metadata": {...}}`; an unknown status is kept as given.
+    "updated_at"?, "metadata": {...}}`; an unknown status is passed through.
     """
 
     id: str
@@ -77,7 +90,7 @@ class AppCreate:
 
 @dataclass
 class AppUpdate:
-    """Request to change an app; a field that is None stays as it is."""
+    """Request to change an app; a field that is None is not changed."""
 
     name: str | None = None
     description: str | None = None
@@ -86,7 +99,7 @@ class AppUpdate:
 
 @dataclass
 class AppState:
-    """Where an app stands after pause or resume: `{"app_id", "status", "paused_at"?, "resumed_at"?}`."""
+    """State of an app after pause or resume: `{"app_id", "status", "paused_at"?, "resumed_at"?}`."""
 
     app_id: str
     status: str
@@ -96,7 +109,7 @@ class AppState:
 
 @dataclass
 class DeployRequest:
-    """Request to deploy an app; a field that is None is left out."""
+    """Request to deploy an app; a field that is None is not sent."""
 
     build_id: str | None = None
     branch: str | None = None
@@ -117,7 +130,7 @@ class Deployment:
 
 @dataclass
 class DnsRecord:
-    """A record that a domain's owner has to set: `{"type", "name", "value"}`."""
+    """A DNS record that the domain's owner must create: `{"type", "name", "value"}`."""
 
     type: str
     name: str
@@ -139,7 +152,7 @@ class Domain:
 
 @dataclass
 class HostingSummary:
-    """What an app's hosting costs: `{"app_id", "status", "plan"?, "hosting_level"?, "current_period_end"?}`."""
+    """Plan of an app's hosting: `{"app_id", "status", "plan"?, "hosting_level"?, "current_period_end"?}`."""
 
     app_id: str
     status: str
@@ -202,7 +215,7 @@ class HostingConnector(Protocol):
     async def list_deployments(
         self, app_id: str, *, skip: int = 0, limit: int = 20, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Page[Deployment]:
-        """List the deployments of an app; *skip* counts whole pages of *limit*."""
+        """List the deployments of an app; *skip* is rounded down to whole pages of *limit*."""
         ...
 
     async def get_deployment(
@@ -242,12 +255,12 @@ class HostingConnector(Protocol):
     async def get_subscription_summary(
         self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> HostingSummary:
-        """Get what hosting an app costs."""
+        """Get the plan of an app's hosting."""
         ...
 
 
 # ============================================================================
-# MANAGED IMPLEMENTATION (Real API calls)
+# ENDPOINTS
 # ============================================================================
 
 _APP_NAMES = {App: {"id": ("app_id",), "owner_id": ("owner_user_id",), "url": ("hosting_url", "hosted_url")}}
@@ -267,16 +280,10 @@ _domain_document = decoder(Domain, {Domain: {"id": ("binding_id",)}})
 _summary = decoder(HostingSummary)
 
 
-def _inner(document: Any, name: str) -> Any:
-    """The second generation wraps what it answers: `{"success": true, "operation": {...}}`."""
-    wrapped = refuse_failure(document).get(name) if isinstance(document, Mapping) else None
-    return wrapped if isinstance(wrapped, Mapping) else document
-
-
 def _app(document: Any) -> App:
-    document = _inner(document, "app")
+    document = unwrap(document, "app")
     app = _app_document(document)
-    # .NET says whether an app is active instead of how it stands.
+    # .NET reports whether an app is active instead of its status.
     if app.status == "unknown" and isinstance(document.get("isActive"), bool):
         app.status = "running" if document["isActive"] else "stopped"
     return app
@@ -296,7 +303,7 @@ def _updated(document: Any) -> App | None:
 
 
 def _deployment(document: Any) -> Deployment:
-    return _deployment_document(_inner(document, "operation"))
+    return _deployment_document(unwrap(document, "operation"))
 
 
 def _deployments(document: Any) -> tuple[list[Deployment], int | None]:
@@ -304,15 +311,38 @@ def _deployments(document: Any) -> tuple[list[Deployment], int | None]:
 
 
 def _domain(document: Any) -> Domain:
-    return _domain_document(_inner(document, "domain"))
+    return _domain_document(unwrap(document, "domain"))
 
 
 def _domains(document: Any) -> tuple[list[Domain], int | None]:
     return decode_page(document, _domain, "domains", "items")
 
 
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+_LIST_APPS = Endpoint("GET", "/api/apps", "list_apps", _apps, paging=by_skip)
+_GET_APP = Endpoint("GET", "/api/apps/{app_id}", "get_app", _app)
+_CREATE_APP = Endpoint("POST", "/api/apps", "create_app", _app)
+_UPDATE_APP = Endpoint("PUT", "/api/apps/{app_id}", "update_app", _updated)
+_DELETE_APP = Endpoint("DELETE", "/api/apps/{app_id}", "delete_app", succeeded)
+_PAUSE_APP = Endpoint("POST", "/api/apps/{app_id}/pause", "pause_app", _app_state)
+_RESUME_APP = Endpoint("POST", "/api/apps/{app_id}/resume", "resume_app", _app_state)
+_DEPLOY = Endpoint("POST", "/api/apps/{app_id}/deploy", "deploy", _deployment)
+_LIST_DEPLOYMENTS = Endpoint(
+    "GET", "/api/apps/{app_id}/deployments", "list_deployments", _deployments, paging=by_number
+)
+_GET_DEPLOYMENT = Endpoint("GET", "/api/apps/{app_id}/deployments/{deployment_id}", "get_deployment", _deployment)
+_LIST_DOMAINS = Endpoint("GET", "/api/apps/{app_id}/domains", "list_domains", _domains)
+_ADD_DOMAIN = Endpoint("POST", "/api/apps/{app_id}/domains", "add_domain", _domain)
+_GET_DOMAIN = Endpoint("GET", "/api/apps/{app_id}/domains/{domain_id}", "get_domain", _domain)
+_VERIFY_DOMAIN = Endpoint("POST", "/api/apps/{app_id}/domains/{domain_id}/verify", "verify_domain", _domain)
+_REMOVE_DOMAIN = Endpoint("DELETE", "/api/apps/{app_id}/domains/{domain_id}", "remove_domain", succeeded)
+_GET_SUBSCRIPTION_SUMMARY = Endpoint(
+    "GET", "/api/hosting/subscriptions/{app_id}/summary", "get_subscription_summary", _summary
+)
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
 
 
 class ManagedHostingConnector:
@@ -329,102 +359,61 @@ class ManagedHostingConnector:
         self, *, skip: int = 0, limit: int = 50, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Page[App]:
         """List the caller's apps."""
-
-        async def load(start: int) -> Page[App]:
-            items, total = await self._http.get(
-                "/api/apps",
-                path_params={},
-                params={"skip": start, "limit": limit},
-                decode=_apps,
-                operation="list_apps",
-                user_jwt=user_jwt,
-                correlation_id=correlation_id,
-            )
-            return Page(items, total=total, skip=start, limit=limit, fetch=load)
-
-        return await load(skip)
+        return await self._http.page(
+            _LIST_APPS, skip=skip, limit=limit, user_jwt=user_jwt, correlation_id=correlation_id
+        )
 
     async def get_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
         """Get an app by id."""
-        result: App = await self._http.get(
-            "/api/apps/{app_id}",
-            path_params={"app_id": app_id},
-            decode=_app,
-            operation="get_app",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _GET_APP, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
-        """Create an app; not repeated when its answer is lost, since the platform would create two."""
-        result: App = await self._http.post(
-            "/api/apps",
-            path_params={},
-            json_body=_given(
+        """Create an app; not retried after a lost response, since the platform would create two."""
+        return await self._http.call(
+            _CREATE_APP,
+            json_body=without_none(
                 name=request.name,
                 description=request.description,
                 visibility=request.visibility,
                 config=request.config or None,
             ),
-            decode=_app,
-            operation="create_app",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def update_app(
         self, app_id: str, request: AppUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> App:
         """Change an app; only the fields that are not None are sent."""
-        result: App | None = await self._http.put(
-            "/api/apps/{app_id}",
+        result = await self._http.call(
+            _UPDATE_APP,
             path_params={"app_id": app_id},
-            json_body=_given(name=request.name, description=request.description, visibility=request.visibility),
-            decode=_updated,
-            operation="update_app",
+            json_body=without_none(name=request.name, description=request.description, visibility=request.visibility),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        # An empty answer says that the change was taken: what the app looks like now is the platform's to tell.
+        # An empty response confirms the change without the app, whose new state only the platform knows.
         return result or await self.get_app(app_id, user_jwt=user_jwt, correlation_id=correlation_id)
 
     async def delete_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
         """Delete an app. Returns True if successful."""
-        result: bool = await self._http.delete(
-            "/api/apps/{app_id}",
-            path_params={"app_id": app_id},
-            decode=succeeded,
-            operation="delete_app",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _DELETE_APP, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def pause_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
         """Pause an app."""
-        result: AppState = await self._http.post(
-            "/api/apps/{app_id}/pause",
-            path_params={"app_id": app_id},
-            decode=_app_state,
-            operation="pause_app",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _PAUSE_APP, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def resume_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> AppState:
         """Resume a paused app."""
-        result: AppState = await self._http.post(
-            "/api/apps/{app_id}/resume",
-            path_params={"app_id": app_id},
-            decode=_app_state,
-            operation="resume_app",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _RESUME_APP, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
     async def deploy(
         self,
@@ -434,137 +423,101 @@ class ManagedHostingConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Deployment:
-        """Queue a deployment; repeated only where the idempotency key is honoured, else each queues another job."""
-        result: Deployment = await self._http.post(
-            "/api/apps/{app_id}/deploy",
+        """Queue a deployment; retried only where the idempotency key is honoured, else each attempt queues a job."""
+        return await self._http.call(
+            _DEPLOY,
             path_params={"app_id": app_id},
-            json_body=_given(
+            json_body=without_none(
                 build_id=request.build_id if request else None,
                 branch=request.branch if request else None,
                 commit_message=request.commit_message if request else None,
             ),
-            decode=_deployment,
-            operation="deploy",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def list_deployments(
         self, app_id: str, *, skip: int = 0, limit: int = 20, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Page[Deployment]:
-        """List the deployments of an app; *skip* counts whole pages of *limit*."""
-
-        async def load(start: int) -> Page[Deployment]:
-            items, total = await self._http.get(
-                "/api/apps/{app_id}/deployments",
-                path_params={"app_id": app_id},
-                params={"page": start // max(limit, 1) + 1, "page_size": limit},
-                decode=_deployments,
-                operation="list_deployments",
-                user_jwt=user_jwt,
-                correlation_id=correlation_id,
-            )
-            return Page(items, total=total, skip=start, limit=limit, fetch=load)
-
-        return await load(skip)
+        """List the deployments of an app; *skip* is rounded down to whole pages of *limit*."""
+        return await self._http.page(
+            _LIST_DEPLOYMENTS,
+            skip=skip,
+            limit=limit,
+            path_params={"app_id": app_id},
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
+        )
 
     async def get_deployment(
         self, app_id: str, deployment_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Deployment:
         """Get a deployment by id."""
-        result: Deployment = await self._http.get(
-            "/api/apps/{app_id}/deployments/{deployment_id}",
+        return await self._http.call(
+            _GET_DEPLOYMENT,
             path_params={"app_id": app_id, "deployment_id": deployment_id},
-            decode=_deployment,
-            operation="get_deployment",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def list_domains(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Domain]:
         """List the domains of an app."""
-        items, total = await self._http.get(
-            "/api/apps/{app_id}/domains",
-            path_params={"app_id": app_id},
-            decode=_domains,
-            operation="list_domains",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.page(
+            _LIST_DOMAINS, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return Page(items, total=total)
 
     async def add_domain(
         self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Domain:
         """Add a domain to an app."""
-        result: Domain = await self._http.post(
-            "/api/apps/{app_id}/domains",
+        return await self._http.call(
+            _ADD_DOMAIN,
             path_params={"app_id": app_id},
             json_body={"domain": domain},
-            decode=_domain,
-            operation="add_domain",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def get_domain(
         self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Domain:
         """Get a domain by id."""
-        result: Domain = await self._http.get(
-            "/api/apps/{app_id}/domains/{domain_id}",
+        return await self._http.call(
+            _GET_DOMAIN,
             path_params={"app_id": app_id, "domain_id": domain_id},
-            decode=_domain,
-            operation="get_domain",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def verify_domain(
         self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Domain:
         """Ask the platform to verify a domain now."""
-        result: Domain = await self._http.post(
-            "/api/apps/{app_id}/domains/{domain_id}/verify",
+        return await self._http.call(
+            _VERIFY_DOMAIN,
             path_params={"app_id": app_id, "domain_id": domain_id},
-            decode=_domain,
-            operation="verify_domain",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def remove_domain(
         self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
         """Remove a domain. Returns True if successful."""
-        result: bool = await self._http.delete(
-            "/api/apps/{app_id}/domains/{domain_id}",
+        return await self._http.call(
+            _REMOVE_DOMAIN,
             path_params={"app_id": app_id, "domain_id": domain_id},
-            decode=succeeded,
-            operation="remove_domain",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return result
 
     async def get_subscription_summary(
         self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> HostingSummary:
-        """Get what hosting an app costs."""
-        result: HostingSummary = await self._http.get(
-            "/api/hosting/subscriptions/{app_id}/summary",
-            path_params={"app_id": app_id},
-            decode=_summary,
-            operation="get_subscription_summary",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        """Get the plan of an app's hosting."""
+        return await self._http.call(
+            _GET_SUBSCRIPTION_SUMMARY, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return result
 
 
 # ============================================================================
@@ -574,7 +527,7 @@ class ManagedHostingConnector:
 
 class MockHostingConnector:
     """
-    Mock connector for self-hosted mode: keeps state in memory and returns copies of it. Never raises.
+    Mock connector for self-hosted mode: stores state in memory and returns copies. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
     """
@@ -597,7 +550,7 @@ class MockHostingConnector:
         return any_copy(app) if app else App(id=any_key(app_id), name="Mock App", status="running")
 
     async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
-        """Keep a new app."""
+        """Store a new app."""
         config = getattr(request, "config", None)
         stamp = datetime.now(UTC)
         app = App(
@@ -616,7 +569,7 @@ class MockHostingConnector:
     async def update_app(
         self, app_id: str, request: AppUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> App:
-        """Change an app; one that is not known here is kept from now on, as `Unknown`."""
+        """Change an app; an unknown one is stored under the name `Unknown`."""
         key = any_key(app_id)
         app = self._apps.setdefault(key, App(id=key, name="Unknown", status="running"))
         for name in ("name", "description", "visibility"):
@@ -626,7 +579,7 @@ class MockHostingConnector:
         return any_copy(app)
 
     async def delete_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
-        """Forget an app and succeed."""
+        """Remove an app. Always returns True."""
         self._apps.pop(any_key(app_id), None)
         return True
 
@@ -677,7 +630,7 @@ class MockHostingConnector:
     async def add_domain(
         self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Domain:
-        """Keep a new domain."""
+        """Store a new domain."""
         entry = Domain(id=str(uuid.uuid4()), domain=any_key(domain), status="pending", created_at=datetime.now(UTC))
         self._domains.setdefault(any_key(app_id), {})[entry.id] = entry
         return any_copy(entry)
@@ -699,14 +652,14 @@ class MockHostingConnector:
     async def remove_domain(
         self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
-        """Forget a domain and succeed."""
+        """Remove a domain. Always returns True."""
         self._domains.get(any_key(app_id), {}).pop(any_key(domain_id), None)
         return True
 
     async def get_subscription_summary(
         self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> HostingSummary:
-        """Tell that hosting is free here."""
+        """Get an active summary of the plan `self_hosted`."""
         return HostingSummary(app_id=any_key(app_id), status="active", plan="self_hosted")
 
     def _set_status(self, app_id: Any, status: str) -> AppState:

@@ -23,13 +23,16 @@ from typing import Any, Protocol
 
 from .base import (
     DecodeError,
+    Endpoint,
     Page,
     PlatformHttpClient,
     any_key,
     any_texts,
+    by_skip,
     decode_page,
     decoder,
     refuse_failure,
+    spelled,
     succeeded,
     texts_of,
 )
@@ -52,7 +55,7 @@ __all__ = [
 
 @dataclass
 class UserProfile:
-    """What a user shows of themselves: `{"display_name", "avatar_url", "bio"}`."""
+    """Public profile of a user: `{"display_name", "avatar_url", "bio"}`."""
 
     display_name: str | None = None
     avatar_url: str | None = None
@@ -88,7 +91,7 @@ class User:
 
 @dataclass
 class UserRoles:
-    """Roles of a user and what they permit: `{"user_id", "roles": [...], "permissions": [...]}`."""
+    """Roles and permissions of a user: `{"user_id", "roles": [...], "permissions": [...]}`."""
 
     user_id: str
     roles: list[str] = field(default_factory=list)
@@ -104,7 +107,7 @@ class IdentityConnector(Protocol):
     """Users, roles and permissions; implemented for managed (real API) and mock (self-hosted) mode."""
 
     async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
-        """Get the user whom *user_jwt* belongs to."""
+        """Get the user to whom *user_jwt* belongs."""
         ...
 
     async def get_user(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
@@ -121,7 +124,7 @@ class IdentityConnector(Protocol):
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[User]:
-        """List users, those with *role* only, those whose name or e-mail address holds *search* only."""
+        """List the users with *role* whose name or e-mail address contains *search*."""
         ...
 
     async def get_user_roles(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> UserRoles:
@@ -137,18 +140,18 @@ class IdentityConnector(Protocol):
     async def check_permission(
         self, user_id: str, permission: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
-        """Tell whether a user has *permission*, for example `read:users`."""
+        """Check whether a user has *permission*, for example `read:users`."""
         ...
 
     async def check_permissions(
         self, user_id: str, permissions: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> dict[str, bool]:
-        """Tell for each of *permissions* whether a user has it, in one call."""
+        """Check for each of *permissions* whether a user has it, in one call."""
         ...
 
 
 # ============================================================================
-# MANAGED IMPLEMENTATION (Real API calls)
+# ENDPOINTS
 # ============================================================================
 
 _user_document = decoder(User, {User: {"user_id": ("id",)}})
@@ -172,9 +175,9 @@ def _users(document: Any) -> tuple[list[User], int | None]:
 
 
 def _allowed(document: Any) -> bool:
-    """Only a literal true allows; what is no clear answer is an error, never a permission."""
+    """Decode a permission: only a literal true allows, and anything but true or false is an error."""
     if isinstance(refuse_failure(document), Mapping):
-        document = document.get("allowed", document.get("Allowed"))
+        document = next(iter(spelled(document, "allowed")), None)
     if not isinstance(document, bool):
         raise DecodeError("allowed: must be true or false")
     return document
@@ -182,13 +185,30 @@ def _allowed(document: Any) -> bool:
 
 def _results(document: Any) -> dict[str, bool]:
     found = refuse_failure(document)
-    results = found.get("results", found.get("Results")) if isinstance(found, Mapping) else None
+    results = next(iter(spelled(found, "results")), None) if isinstance(found, Mapping) else None
     if not isinstance(results, Mapping):
         raise DecodeError("results: must be an object")
     for name, allowed in results.items():
         if not isinstance(allowed, bool):
             raise DecodeError(f"results.{name[:80]}: must be true or false")
     return dict(results)
+
+
+_GET_CURRENT_USER = Endpoint("GET", "/api/auth/me", "get_current_user", _user)
+_GET_USER = Endpoint("GET", "/api/users/{user_id}", "get_user", _user)
+_LIST_USERS = Endpoint("GET", "/api/admin/users", "list_users", _users, paging=by_skip)
+_GET_USER_ROLES = Endpoint("GET", "/api/users/{user_id}/roles", "get_user_roles", _user_roles)
+_UPDATE_USER_ROLES = Endpoint("PUT", "/api/users/{user_id}/roles", "update_user_roles", succeeded)
+_CHECK_PERMISSION = Endpoint("GET", "/api/users/{user_id}/permissions/{permission}", "check_permission", _allowed)
+# A read that needs a body.
+_CHECK_PERMISSIONS = Endpoint(
+    "POST", "/api/users/{user_id}/permissions/check", "check_permissions", _results, idempotent=True
+)
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
 
 
 class ManagedIdentityConnector:
@@ -202,28 +222,14 @@ class ManagedIdentityConnector:
         self._http = http
 
     async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
-        """Get the user whom *user_jwt* belongs to."""
-        user: User = await self._http.get(
-            "/api/auth/me",
-            path_params={},
-            decode=_user,
-            operation="get_current_user",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
-        )
-        return user
+        """Get the user to whom *user_jwt* belongs."""
+        return await self._http.call(_GET_CURRENT_USER, user_jwt=user_jwt, correlation_id=correlation_id)
 
     async def get_user(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> User:
         """Get a user by id."""
-        user: User = await self._http.get(
-            "/api/users/{user_id}",
-            path_params={"user_id": user_id},
-            decode=_user,
-            operation="get_user",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _GET_USER, path_params={"user_id": user_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return user
 
     async def list_users(
         self,
@@ -235,78 +241,57 @@ class ManagedIdentityConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> Page[User]:
-        """List users, those with *role* only, those whose name or e-mail address holds *search* only."""
-
-        async def load(start: int) -> Page[User]:
-            users, total = await self._http.get(
-                "/api/admin/users",
-                path_params={},
-                params={"skip": start, "limit": limit, "role": role, "search": search},
-                decode=_users,
-                operation="list_users",
-                user_jwt=user_jwt,
-                correlation_id=correlation_id,
-            )
-            return Page(users, total=total, skip=start, limit=limit, fetch=load)
-
-        return await load(skip)
-
-    async def get_user_roles(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> UserRoles:
-        """Get the roles and permissions of a user."""
-        roles: UserRoles = await self._http.get(
-            "/api/users/{user_id}/roles",
-            path_params={"user_id": user_id},
-            decode=_user_roles,
-            operation="get_user_roles",
+        """List the users with *role* whose name or e-mail address contains *search*."""
+        return await self._http.page(
+            _LIST_USERS,
+            skip=skip,
+            limit=limit,
+            params={"role": role, "search": search},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return roles
+
+    async def get_user_roles(self, user_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> UserRoles:
+        """Get the roles and permissions of a user."""
+        return await self._http.call(
+            _GET_USER_ROLES, path_params={"user_id": user_id}, user_jwt=user_jwt, correlation_id=correlation_id
+        )
 
     async def update_user_roles(
         self, user_id: str, roles: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
         """Replace all roles of a user. Returns True if successful."""
         wanted, problem = texts_of("roles", roles)
-        updated: bool = await self._http.put(
-            "/api/users/{user_id}/roles",
+        return await self._http.call(
+            _UPDATE_USER_ROLES,
             path_params={"user_id": user_id},
             problem=problem,
             json_body={"roles": wanted},
-            decode=succeeded,
-            operation="update_user_roles",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return updated
 
     async def check_permission(
         self, user_id: str, permission: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
-        """Tell whether a user has *permission*, for example `read:users`."""
-        allowed: bool = await self._http.get(
-            "/api/users/{user_id}/permissions/{permission}",
+        """Check whether a user has *permission*, for example `read:users`."""
+        return await self._http.call(
+            _CHECK_PERMISSION,
             path_params={"user_id": user_id, "permission": permission},
-            decode=_allowed,
-            operation="check_permission",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return allowed
 
     async def check_permissions(
         self, user_id: str, permissions: Iterable[str], *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> dict[str, bool]:
-        """Tell for each of *permissions* whether a user has it, in one call; what the platform leaves out is False."""
+        """Check for each of *permissions* whether a user has it; one missing in the response is False."""
         asked, problem = texts_of("permissions", permissions)
-        results: dict[str, bool] = await self._http.post(
-            "/api/users/{user_id}/permissions/check",
+        results = await self._http.call(
+            _CHECK_PERMISSIONS,
             path_params={"user_id": user_id},
             problem=problem,
             json_body={"permissions": asked},
-            decode=_results,
-            operation="check_permissions",
-            idempotent=True,  # a read that needs a body
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -320,7 +305,7 @@ class ManagedIdentityConnector:
 
 class MockIdentityConnector:
     """
-    Mock connector for self-hosted mode: one local user who may do everything. Never raises.
+    Mock connector for self-hosted mode: one local user with all permissions. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
     """
@@ -344,7 +329,7 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> User:
-        """Make up the user that was asked for."""
+        """Return a made-up user with this id."""
         if user_id == "mock_user":
             return await self.get_current_user()
         roles = list(self._roles.get(any_key(user_id), ("user",)))
@@ -361,7 +346,7 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Page[User]:
-        """List nobody: there is no directory in self-hosted mode."""
+        """Return an empty page: there is no directory in self-hosted mode."""
         return Page((), total=0, skip=skip, limit=limit)
 
     async def get_user_roles(
@@ -383,7 +368,7 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Keep *roles* and succeed."""
+        """Store *roles*. Always returns True."""
         self._roles[any_key(user_id)] = any_texts(roles)
         return True
 
@@ -395,7 +380,7 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Allow: who hosts the core alone may do everything."""
+        """Return True: in self-hosted mode everything is permitted."""
         return True
 
     async def check_permissions(
@@ -406,5 +391,5 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> dict[str, bool]:
-        """Allow everything that is asked for."""
+        """Return True for each of *permissions*."""
         return dict.fromkeys(any_texts(permissions), True)

@@ -1,5 +1,5 @@
 """
-The bundle of all connectors, in the implementation that the configuration asks for.
+Loads the bundle of all connectors: managed or mock, as the configuration selects.
 
 To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one in `_mock`.
 """
@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar, get_type_hints
 
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, clear_traceback_locals
+from middleware.host_layers import HostLayers, as_host_layers
 from middleware.stack import Telemetry
 from middleware.transports.registry import ClosableTransport, TransportSettings, make_transport
 from runtime.settings import (
@@ -54,24 +55,25 @@ _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
 _CORE_URL = "MOZAIKS_CORE_BASE_URL"
 _READ = (HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL)
 
-# Without the NullHandler of the calls' logger: where no host has configured logging, Python prints these warnings on
-# stderr. Mocks allow everybody everything, and a program must not come to them by mistake without a line.
+# Unlike the logger of the calls, this one has no NullHandler: without a logging configuration Python prints its
+# warnings on stderr. Mocks permit everything, so a program must not get them by mistake without a warning.
 _log = logging.getLogger("mozaiks.mode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorConfig:
     """
-    What the loader needs to know.
+    Configuration of the loader.
 
     Attributes:
-        managed_mode: True for the real API, False for mocks.
+        managed_mode: True selects the real API, False the mocks.
         gateway_base_url: Base URL of the platform's gateway; required in managed mode.
         api_key: The application's key at the gateway; None or blank sends none.
-        core_base_url: Base URL for identity and billing; None or blank takes the gateway's.
-        policies: Settings of the services' stacks: a fixed snapshot, or one that follows a file.
-        telemetry: Where spans, metrics and events go.
-        mode_reason: Why this mode, for people; empty where the program itself chose it.
+        core_base_url: Base URL for identity and billing; None or blank uses the gateway's.
+        policies: Settings of the services' stacks: a fixed snapshot, or one that is reloaded from a file.
+        telemetry: Receives spans, metrics and events.
+        middleware: Layers of the host's own, around the calls and attempts of every service.
+        mode_reason: Human-readable reason for the mode; empty if the program itself selected it.
 
     Raises:
         ConfigError: A value is unusable.
@@ -83,9 +85,11 @@ class ConnectorConfig:
     core_base_url: str | None = None
     policies: ResolvedSettings | LiveSettings = field(default_factory=ResolvedSettings, compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+    middleware: HostLayers = field(default_factory=HostLayers, repr=False, compare=False)
     mode_reason: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        as_host_layers(self.middleware)
         if self.managed_mode:
             check_base_url(self.gateway_base_url, name="gateway_base_url")
             if self.core_base_url:
@@ -98,24 +102,26 @@ class ConnectorConfig:
         *,
         settings: Mapping[str, Any] | None = None,
         telemetry: Telemetry | None = None,
+        middleware: HostLayers | None = None,
         require_managed: bool = False,
     ) -> Self:
         """
         Read the configuration from the environment; nothing else in this library reads `MOZAIKS_*`.
 
         Managed mode needs a switch, `MOZAIKS_HOSTING_MODE=hosted` or a truthy `MOZAIKS_MANAGED`, and
-        `MOZAIKS_GATEWAY_BASE_URL`; anything less is self-hosted mode. A switch without the URL is logged at
-        WARNING, and so is a variable whose name is one edit away from one that is read. Where `MOZAIKS_CONNECTORS_FILE`
-        names a TOML file of settings, they follow it while the program runs.
+        `MOZAIKS_GATEWAY_BASE_URL`; otherwise the mode is self-hosted. A switch without the URL is logged at WARNING,
+        and so is a variable whose name is one edit away from one that is read. If `MOZAIKS_CONNECTORS_FILE` names a
+        TOML file of settings, changes of the file are applied while the program runs.
 
         Args:
-            environ: Variables to read instead of the process's own.
-            settings: Settings of the stacks as nested mappings, as in the file; stronger than both other sources.
-            telemetry: Where spans, metrics and events go; None takes the process's own providers.
-            require_managed: Anything but managed mode is an error, as with `MOZAIKS_CONNECTORS_REQUIRE_MANAGED=true`.
+            environ: Variables to read instead of the process's.
+            settings: Settings of the stacks as nested mappings, as in the file; override both other sources.
+            telemetry: Receives spans, metrics and events; None uses the process's global providers.
+            middleware: Layers of the host's own; None has none.
+            require_managed: Any mode but managed is an error, as with `MOZAIKS_CONNECTORS_REQUIRE_MANAGED=true`.
 
         Raises:
-            ConfigError: Lists every unusable setting by its variable, or managed mode is required and not asked for.
+            ConfigError: Lists every unusable setting by its variable, or managed mode is required and not selected.
         """
         env = os.environ if environ is None else environ
         found: list[str] = []
@@ -142,6 +148,7 @@ class ConnectorConfig:
             core_base_url=values[_CORE_URL] or None,
             policies=policies,
             telemetry=telemetry or Telemetry(),
+            middleware=as_host_layers(middleware),
             mode_reason=reason,
         )
 
@@ -154,7 +161,7 @@ def _policies(environ: Mapping[str, str], settings: Mapping[str, Any] | None) ->
 
 
 def _collect(make: Callable[[], _T], found: list[str]) -> _T | None:
-    """Return what *make* makes; its problems go into *found* instead, so that one error can list all there are."""
+    """Return the result of *make*; add the problems of its `ConfigError` to *found*, so that one error lists all."""
     try:
         return make()
     except ConfigError as error:
@@ -168,8 +175,10 @@ def _known_names() -> frozenset[str]:
 
 
 def _typos(environ: Mapping[str, str]) -> list[str]:
-    """Variables that nothing reads, and whose names are one edit away from one that is read."""
-    names = (name for name in environ if not name.startswith(PREFIX))  # of these an unknown one is an error already
+    """Return the variables that are not read and whose names are one edit away from one that is."""
+    names = (
+        name for name in environ if not name.startswith(PREFIX)
+    )  # an unknown name with the prefix is an error already
     return [no_such(ascii(name)[1:-1], meant) for name, meant in look_alikes(names, _known_names())]
 
 
@@ -188,7 +197,7 @@ class ConnectorBundle:
 
     Attributes:
         mode: `managed` or `self_hosted`.
-        mode_reason: Why this mode, for people: what decided it, and names that look like typos.
+        mode_reason: Human-readable reason for the mode: the setting that selected it, and names that look like typos.
     """
 
     hosting: HostingConnector
@@ -209,11 +218,13 @@ class ConnectorBundle:
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
+        _release(self)
         for transport in self._transports:
             await transport.aclose()
 
     def request_close(self) -> None:
-        """As `aclose`, from code that cannot wait."""
+        """Close all connections without waiting; may be called from any thread. Each event loop closes its own."""
+        _release(self)
         for transport in self._transports:
             transport.request_close()
 
@@ -227,7 +238,7 @@ class ConnectorBundle:
 
 
 def services_and_operations() -> dict[str, tuple[str, ...]]:
-    """Operations by service: the public methods of what stands in the bundle's fields, but those about itself."""
+    """Return the operations by service: the public methods of the Protocol of each connector in the bundle."""
     hints = get_type_hints(ConnectorBundle)
     return {
         known.name: tuple(name for name in vars(hints[known.name]) if not name.startswith("_"))
@@ -251,6 +262,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             policies=config.policies,
             transport=transports[wire],
             telemetry=config.telemetry,
+            middleware=config.middleware,
         )
         clients.append(client)
         return client
@@ -275,7 +287,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
 
 
 def _clearing_arguments(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Let the method's own frame forget its arguments, the token among them, when it ends with an error."""
+    """Wrap *method* so that an error's traceback keeps none of its arguments, the user's token among them (R52)."""
 
     async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -286,7 +298,7 @@ def _clearing_arguments(method: Callable[..., Coroutine[Any, Any, Any]]) -> Call
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        return run(method(*args, **kwargs))  # not async: the arguments leave with this frame
+        return run(method(*args, **kwargs))  # not async: this frame ends at once, and its arguments with it
 
     return call
 
@@ -308,33 +320,70 @@ def _mock(config: ConnectorConfig) -> ConnectorBundle:
     )
 
 
-# The core loads once per HTTP request and never closes: the same settings must give the same bundle, or each request
-# would leak its connections and start with a breaker that has seen nothing.
-_lock = threading.Lock()
+# The core loads once per HTTP request and never closes: the same settings must return the same bundle, or each request
+# would leak its connections and start with an empty circuit breaker.
+_lock = threading.RLock()  # a signal handler may close a bundle while its thread loads one
 _by_settings: dict[tuple[tuple[str, str], ...], ConnectorBundle] = {}
 _frozen: ConnectorBundle | None = None
+_process_wide: ConnectorBundle | None = None  # loaded from a config, for every caller in the process
 _logged: list[str] = []  # what is_managed_mode last logged
 
 
-def load_connectors(config: ConnectorConfig | None = None, *, require_managed: bool = False) -> ConnectorBundle:
+def load_connectors(
+    config: ConnectorConfig | None = None, *, require_managed: bool = False, process_wide: bool = False
+) -> ConnectorBundle:
     """
-    Load the connectors for *config*; without it, for the environment as it is now.
+    Load the connectors for *config*; without it the process-wide ones, else those for the current environment.
 
-    Loading from the environment is cheap and gives the same bundle for the same settings; what
-    `ConnectorConfig.from_env` logs, it logs once per bundle. Loading from a config gives a new bundle, which the caller
-    closes.
+    Loading from the environment is cheap and returns the same bundle for the same settings; the warnings of
+    `ConnectorConfig.from_env` are logged once per bundle. Loading from a config returns a new bundle, which the caller
+    closes. With *process_wide* every other caller in the process gets it too, by `load_connectors()` and
+    `get_connectors()`, until it is closed or `reset_connectors` is called: one circuit breaker per service.
 
     Args:
-        config: What to load instead of what the environment asks for.
-        require_managed: Anything but managed mode is an error.
+        config: Configuration to use instead of the environment.
+        require_managed: Any mode but managed is an error.
+        process_wide: Return this bundle to callers without a config too; one at a time.
 
     Raises:
-        ConfigError: A setting is unusable, or managed mode is required and not asked for.
+        ConfigError: A setting is unusable, or managed mode is required and not selected, or a process-wide bundle is
+            wanted without a config or while another one is open.
     """
     if config is not None:
         if require_managed and not config.managed_mode:
             raise ConfigError(_not_managed("require_managed", _reason(config)))
-        return _managed(config) if config.managed_mode else _mock(config)
+        return _load_process_wide(config) if process_wide else _load(config)
+    if process_wide:
+        raise ConfigError("process_wide: needs a config")
+    bundle = _process_wide or _from_environment(require_managed=require_managed)
+    if require_managed and bundle.mode != "managed":
+        raise ConfigError(_not_managed("require_managed", bundle.mode_reason))
+    return bundle
+
+
+def _load(config: ConnectorConfig) -> ConnectorBundle:
+    return _managed(config) if config.managed_mode else _mock(config)
+
+
+def _load_process_wide(config: ConnectorConfig) -> ConnectorBundle:
+    global _process_wide  # noqa: PLW0603 - what the argument is for
+    with _lock:
+        if _process_wide is not None:
+            raise ConfigError("process_wide: another bundle is process-wide; close it first")
+        _process_wide = _load(config)
+        return _process_wide
+
+
+def _release(bundle: ConnectorBundle) -> None:
+    """Let a bundle that is being closed be process-wide no longer."""
+    global _process_wide  # noqa: PLW0603 - see _load_process_wide
+    if _process_wide is bundle:  # no lock for any other bundle, and then again under it: two may close at once
+        with _lock:
+            if _process_wide is bundle:
+                _process_wide = None
+
+
+def _from_environment(*, require_managed: bool = False) -> ConnectorBundle:
     settings = _snapshot()
     bundle = _by_settings.get(settings)
     if bundle is None:
@@ -344,9 +393,7 @@ def load_connectors(config: ConnectorConfig | None = None, *, require_managed: b
                 # All names, since a typo may be in any of them; of values only those that are read.
                 environ = {**dict.fromkeys(os.environ, ""), **dict(settings)}
                 loaded = ConnectorConfig.from_env(environ, require_managed=require_managed)
-                bundle = _by_settings[settings] = load_connectors(loaded)
-    if require_managed and bundle.mode != "managed":
-        raise ConfigError(_not_managed("require_managed", bundle.mode_reason))
+                bundle = _by_settings[settings] = _load(loaded)
     return bundle
 
 
@@ -355,31 +402,36 @@ def _snapshot() -> tuple[tuple[str, str], ...]:
 
 
 def get_connectors() -> ConnectorBundle:
-    """Return the process's bundle: loaded from the environment once, the same until `reset_connectors`."""
-    global _frozen  # noqa: PLW0603 - the process-wide bundle is what this function is for
+    """Return the process-wide bundle; without one, that of the environment, the same until `reset_connectors`."""
+    global _frozen  # noqa: PLW0603 - what this function is for
+    process_wide = _process_wide  # read once: it may be closed meanwhile
+    if process_wide is not None:
+        return process_wide
     if _frozen is None:
-        _frozen = load_connectors()
+        _frozen = _from_environment()
     return _frozen
 
 
 def reset_connectors() -> None:
-    """Forget and close every bundle that was loaded from the environment."""
-    global _frozen  # noqa: PLW0603 - see get_connectors
+    """Close the process-wide bundle and every one that was loaded from the environment, and drop them."""
+    global _frozen, _process_wide  # noqa: PLW0603 - see get_connectors
     with _lock:
         bundles = list(_by_settings.values())
+        if _process_wide is not None:
+            bundles.append(_process_wide)
         _by_settings.clear()
         _logged.clear()
-        _frozen = None
+        _frozen = _process_wide = None
     for bundle in bundles:
         bundle.request_close()
 
 
 def is_managed_mode() -> bool:
     """
-    Does the environment, as it is now, ask for managed mode?
+    Return whether the current environment selects managed mode.
 
-    Never raises. A word that is none of a switch's, for which `load_connectors` raises, gives False and one line at
-    WARNING.
+    Never raises. For a switch with an unknown value, for which `load_connectors` raises, it returns False and logs one
+    line at WARNING.
     """
     found: list[str] = []
     mode = mode_of(os.environ, found)

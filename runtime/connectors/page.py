@@ -1,23 +1,39 @@
-"""Lists that know where they stand: one page of a longer list."""
+"""One page of a longer list, and the query parameters by which services select a page."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["Page"]
+__all__ = ["Page", "Paging", "by_number", "by_skip"]
 
 T = TypeVar("T")
+
+Paging: TypeAlias = Callable[[int, Any], Mapping[str, Any]]
+"""
+Query parameters that select the page after *skip* items, of at most *limit* items: `(skip, limit) -> {name: value}`.
+*limit* is None where the connector's method has no such argument.
+"""
+
+
+def by_skip(skip: int, limit: int | None) -> dict[str, Any]:
+    """Select a page by `skip` and `limit`; without a limit by `skip` alone, and the first page without a query."""
+    return {"skip": skip or None} if limit is None else {"skip": skip, "limit": limit}
+
+
+def by_number(skip: int, limit: int) -> dict[str, Any]:
+    """Select a page by `page`, counted from 1, and `page_size`; a *skip* within a page selects that page."""
+    return {"page": skip // max(limit, 1) + 1, "page_size": limit}
 
 
 class Page(list[T], Generic[T]):
     """
-    One page of a list; a plain `list` to whoever does not care.
+    One page of a list; callers that do not need paging use it as a plain `list`.
 
     Args:
         items: The items of this page.
-        total: Items in the whole list; None when the platform does not tell.
-        skip: Items before this page.
-        limit: Largest size of a page that was asked for; None when no size was.
-        fetch: Loads the page that begins after the given number of items.
+        total: Number of items in the whole list; None if the platform does not report it.
+        skip: Number of items before this page.
+        limit: Largest page size that was requested; None if none was.
+        fetch: Loads the page that starts after the given number of items.
     """
 
     __slots__ = ("_fetch", "limit", "skip", "total")
@@ -39,7 +55,7 @@ class Page(list[T], Generic[T]):
 
     @property
     def has_more(self) -> bool:
-        """Does the list go on after this page? Judged by `total`, else by whether this page is full."""
+        """Whether the list continues after this page: by `total`, else by whether this page is full."""
         if not self:
             return False
         if self.total is not None:
@@ -48,10 +64,11 @@ class Page(list[T], Generic[T]):
 
     async def pages(self, *, max_pages: int = 100) -> AsyncIterator["Page[T]"]:
         """
-        Iterate over this page and those that follow, loading each when it is due.
+        Iterate over this page and the following ones, loading each on demand.
 
         Args:
-            max_pages: Bound on the pages given, so that a platform that never ends its list cannot hold the caller.
+            max_pages: Largest number of pages to return, so that the iteration ends even if the platform's list does
+                not.
 
         Raises:
             CallError: Loading a page failed.

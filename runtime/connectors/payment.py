@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .base import PlatformHttpClient, any_key, decoder, refuse_failure, succeeded
+from .base import Endpoint, PlatformHttpClient, any_key, decoder, refuse_failure, spelled, succeeded, without_none
 
 __all__ = ["ManagedPaymentConnector", "MockPaymentConnector", "PaymentCheckout", "PaymentConnector", "PaymentStatus"]
 
@@ -33,7 +33,7 @@ _ACTIVE = frozenset({"active", "trialing", "past_due"})
 @dataclass
 class PaymentCheckout:
     """
-    A payment that was begun: `{"session_id", "checkout_url"?, "client_secret"?, "mode"?, "status"?}`.
+    A payment session: `{"session_id", "checkout_url"?, "client_secret"?, "mode"?, "status"?}`.
 
     `status` is `pending`, or `already_active` when there is nothing to pay.
     """
@@ -76,13 +76,13 @@ class PaymentConnector(Protocol):
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> PaymentCheckout:
-        """Begin a payment of *plan*."""
+        """Start a payment of *plan*."""
         ...
 
     async def subscription_status(
         self, *, scope: str, app_id: str | None = None, user_jwt: str | None = None, correlation_id: str = ""
     ) -> PaymentStatus:
-        """Tell whether the caller's subscription of *scope* is active."""
+        """Get the state of the caller's subscription of *scope*."""
         ...
 
     async def cancel(
@@ -93,7 +93,7 @@ class PaymentConnector(Protocol):
 
 
 # ============================================================================
-# MANAGED IMPLEMENTATION (Real API calls)
+# ENDPOINTS
 # ============================================================================
 
 _checkout = decoder(PaymentCheckout)
@@ -111,15 +111,15 @@ _status_document = decoder(
 
 def _status(document: Any) -> PaymentStatus:
     """
-    Read a status, closed on failure: active needs a literal true and no other word against it.
+    Decode a status, failing closed: active requires a literal true, and no other flag or status that contradicts it.
 
-    The second generation says `found` and `status` instead of a flag; `found: false` is inactive.
+    The second generation has `found` and `status` instead of a flag; `found: false` is inactive.
     """
     if not isinstance(document, Mapping):
         return _status_document(document)
     flat = dict(refuse_failure(document))
-    flags = [flat[name] for name in ("active", "isActive", "is_active", "IsActive", "Active") if name in flat]
-    word = flat.get("status", flat.get("Status"))
+    flags = spelled(flat, "active", "is_active")
+    word = next(iter(spelled(flat, "status")), None)
     if flat.get("found") is False:
         flat["active"] = False
     elif not flags and "found" in flat:
@@ -131,8 +131,18 @@ def _status(document: Any) -> PaymentStatus:
     return status
 
 
+_CHECKOUT = Endpoint("POST", "/api/mozaiks/pay/checkout", "checkout", _checkout)
+_SUBSCRIPTION_STATUS = Endpoint("GET", "/api/mozaiks/pay/subscription-status", "subscription_status", _status)
+_CANCEL = Endpoint("POST", "/api/mozaiks/pay/cancel", "cancel", succeeded)
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
+
+
 def _scope_problem(scope: str | None, app_id: str | None) -> str:
-    # The platform answers 500 to this: a permanent mistake that would look like trouble of its own.
+    # The platform responds 500 to this: a permanent error in the arguments that would look like an outage.
     if scope is not None and scope not in {"platform", "app"}:
         return "scope: must be 'platform' or 'app'"
     return "app_id: required when scope is 'app'" if scope == "app" and not app_id else ""
@@ -158,34 +168,23 @@ class ManagedPaymentConnector:
         user_jwt: str | None = None,
         correlation_id: str = "",
     ) -> PaymentCheckout:
-        """Begin a payment of *plan*; never repeated, since each begins another session."""
-        body = {"scope": scope, "appId": app_id, "plan": plan, "planId": plan}
-        checkout: PaymentCheckout = await self._http.post(
-            "/api/mozaiks/pay/checkout",
-            path_params={},
+        """Start a payment of *plan*; never retried, since each attempt starts a session."""
+        return await self._http.call(
+            _CHECKOUT,
             problem=_scope_problem(scope, app_id),
-            json_body={
-                **{name: value for name, value in body.items() if value is not None},
-                "metadata": dict(metadata or {}),
-            },
-            decode=_checkout,
-            operation="checkout",
+            json_body=without_none(scope=scope, appId=app_id, plan=plan, planId=plan, metadata=dict(metadata or {})),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return checkout
 
     async def subscription_status(
         self, *, scope: str, app_id: str | None = None, user_jwt: str | None = None, correlation_id: str = ""
     ) -> PaymentStatus:
-        """Tell whether the caller's subscription of *scope* is active; missing scope and app id are the request's."""
-        status: PaymentStatus = await self._http.get(
-            "/api/mozaiks/pay/subscription-status",
-            path_params={},
+        """Get the state of the caller's subscription of *scope*; scope and app id default to the request's."""
+        status = await self._http.call(
+            _SUBSCRIPTION_STATUS,
             problem=_scope_problem(scope, app_id),
             params={"scope": scope, "appId": app_id},
-            decode=_status,
-            operation="subscription_status",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -195,19 +194,14 @@ class ManagedPaymentConnector:
     async def cancel(
         self, *, scope: str, app_id: str | None = None, user_jwt: str | None = None, correlation_id: str = ""
     ) -> bool:
-        """Cancel the caller's subscription of *scope*; an empty answer is success; never repeated."""
-        body = {"scope": scope, "appId": app_id}
-        cancelled: bool = await self._http.post(
-            "/api/mozaiks/pay/cancel",
-            path_params={},
+        """Cancel the caller's subscription of *scope*; an empty response is a success; never retried."""
+        return await self._http.call(
+            _CANCEL,
             problem=_scope_problem(scope, app_id),
-            json_body={name: value for name, value in body.items() if value is not None},
-            decode=succeeded,
-            operation="cancel",
+            json_body=without_none(scope=scope, appId=app_id),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return cancelled
 
 
 # ============================================================================
@@ -217,7 +211,7 @@ class ManagedPaymentConnector:
 
 class MockPaymentConnector:
     """
-    Mock connector for self-hosted mode: everything is paid for. Never raises.
+    Mock connector for self-hosted mode: the plan `self_hosted` is always active. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
     """
@@ -232,7 +226,7 @@ class MockPaymentConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> PaymentCheckout:
-        """Begin nothing, under a fresh session id."""
+        """Return a session with a new id: there is nothing to pay."""
         return PaymentCheckout(session_id=str(uuid.uuid4()), checkout_url="self_hosted_mode")
 
     async def subscription_status(
@@ -243,7 +237,7 @@ class MockPaymentConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> PaymentStatus:
-        """Tell that the plan `self_hosted` is active."""
+        """Return the plan `self_hosted` as active."""
         owner = None if app_id is None else any_key(app_id)
         return PaymentStatus(active=True, scope=any_key(scope), app_id=owner, status="active", plan="self_hosted")
 
@@ -255,5 +249,5 @@ class MockPaymentConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Succeed; there is nothing to cancel."""
+        """Return True: there is nothing to cancel."""
         return True

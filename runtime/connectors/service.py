@@ -19,7 +19,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from .base import Page, PlatformHttpClient, any_copy, any_key, decode_page, decoder, succeeded
+from .base import (
+    Endpoint,
+    Page,
+    PlatformHttpClient,
+    any_copy,
+    any_key,
+    by_skip,
+    decode_page,
+    decoder,
+    succeeded,
+    without_none,
+)
 
 __all__ = [
     "ManagedServiceConnector",
@@ -57,7 +68,7 @@ class ServiceItemCreate:
 
 @dataclass
 class ServiceItemUpdate:
-    """Request to change an item; a field that is None stays as it is."""
+    """Request to change an item; a field that is None is not changed."""
 
     name: str | None = None
     status: str | None = None
@@ -97,7 +108,7 @@ class ServiceConnector(Protocol):
 
 
 # ============================================================================
-# MANAGED IMPLEMENTATION (Real API calls)
+# ENDPOINTS
 # ============================================================================
 
 _item = decoder(ServiceItem)
@@ -105,6 +116,18 @@ _item = decoder(ServiceItem)
 
 def _items(document: Any) -> tuple[list[ServiceItem], int | None]:
     return decode_page(document, _item, "items")
+
+
+_LIST_ITEMS = Endpoint("GET", "/api/service/items", "list_items", _items, paging=by_skip)
+_GET_ITEM = Endpoint("GET", "/api/service/items/{item_id}", "get_item", _item)
+_CREATE_ITEM = Endpoint("POST", "/api/service/items", "create_item", _item)
+_UPDATE_ITEM = Endpoint("PUT", "/api/service/items/{item_id}", "update_item", _item)
+_DELETE_ITEM = Endpoint("DELETE", "/api/service/items/{item_id}", "delete_item", succeeded)
+
+
+# ============================================================================
+# MANAGED IMPLEMENTATION (Real API calls)
+# ============================================================================
 
 
 class ManagedServiceConnector:
@@ -119,75 +142,42 @@ class ManagedServiceConnector:
 
     async def list_items(self, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[ServiceItem]:
         """List all items of the current user."""
-
-        async def load(start: int) -> Page[ServiceItem]:
-            items, total = await self._http.get(
-                "/api/service/items",
-                path_params={},
-                params={"skip": start or None},
-                decode=_items,
-                operation="list_items",
-                user_jwt=user_jwt,
-                correlation_id=correlation_id,
-            )
-            return Page(items, total=total, skip=start, fetch=load)
-
-        return await load(0)
+        return await self._http.page(_LIST_ITEMS, user_jwt=user_jwt, correlation_id=correlation_id)
 
     async def get_item(self, item_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> ServiceItem:
         """Get a single item by id."""
-        item: ServiceItem = await self._http.get(
-            "/api/service/items/{item_id}",
-            path_params={"item_id": item_id},
-            decode=_item,
-            operation="get_item",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        return await self._http.call(
+            _GET_ITEM, path_params={"item_id": item_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return item
 
     async def create_item(
         self, request: ServiceItemCreate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> ServiceItem:
-        """Create a new item; not repeated when its answer is lost, since the platform would create two."""
-        item: ServiceItem = await self._http.post(
-            "/api/service/items",
-            path_params={},
+        """Create a new item; not retried after a lost response, since the platform would create two."""
+        return await self._http.call(
+            _CREATE_ITEM,
             json_body={"name": request.name, "config": request.config},
-            decode=_item,
-            operation="create_item",
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return item
 
     async def update_item(
         self, item_id: str, request: ServiceItemUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> ServiceItem:
         """Update an existing item; only the fields that are not None are sent."""
-        body = {"name": request.name, "status": request.status}
-        item: ServiceItem = await self._http.put(
-            "/api/service/items/{item_id}",
+        return await self._http.call(
+            _UPDATE_ITEM,
             path_params={"item_id": item_id},
-            json_body={name: value for name, value in body.items() if value is not None},
-            decode=_item,
-            operation="update_item",
+            json_body=without_none(name=request.name, status=request.status),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
-        return item
 
     async def delete_item(self, item_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
-        """Delete an item. Returns True if successful, an empty answer (204) included."""
-        deleted: bool = await self._http.delete(
-            "/api/service/items/{item_id}",
-            path_params={"item_id": item_id},
-            decode=succeeded,
-            operation="delete_item",
-            user_jwt=user_jwt,
-            correlation_id=correlation_id,
+        """Delete an item. Returns True if successful, also after an empty response (204)."""
+        return await self._http.call(
+            _DELETE_ITEM, path_params={"item_id": item_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
-        return deleted
 
 
 # ============================================================================
@@ -197,7 +187,7 @@ class ManagedServiceConnector:
 
 class MockServiceConnector:
     """
-    Mock connector for self-hosted mode: keeps items in memory and returns copies of them. Never raises.
+    Mock connector for self-hosted mode: stores items in memory and returns copies. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
     """
@@ -232,7 +222,7 @@ class MockServiceConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> ServiceItem:
-        """Keep a new item."""
+        """Store a new item."""
         config = getattr(request, "config", None)
         item = ServiceItem(
             id=str(uuid.uuid4()),
@@ -252,7 +242,7 @@ class MockServiceConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> ServiceItem:
-        """Change an item; one that is not known here is kept from now on, as `Unknown`."""
+        """Change an item; an unknown one is stored under the name `Unknown`."""
         key = any_key(item_id)
         item = self._items.setdefault(key, ServiceItem(id=key, name="Unknown", status="active"))
         name, status = getattr(request, "name", None), getattr(request, "status", None)
@@ -267,6 +257,6 @@ class MockServiceConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Forget an item and succeed."""
+        """Remove an item. Always returns True."""
         self._items.pop(any_key(item_id), None)
         return True

@@ -1,9 +1,9 @@
 """
-OTLP over HTTP, with what the collector says about an export taken for what it is.
+OTLP over HTTP that checks the collector's response.
 
-The SDK's own exporters take a redirect for success and read no response, so spans that a collector rejects, or that
-only reached a login page, count as delivered; and why an export failed is in their own logs alone. Here every export
-that did not arrive whole raises, with the reason.
+The SDK's own exporters count a redirect as success and do not read responses, so spans that a collector rejects, or
+that only reached a login page, count as delivered; and the reason of a failed export is in their own logs only. Here
+every export that did not arrive whole raises, with the reason.
 
 Needs the `otel` extra. Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response.
 """
@@ -34,7 +34,7 @@ _FIRST_REDIRECT, _FIRST_ERROR = 300, 400
 
 class _Session(requests.Session):
     """
-    Sends exports of one signal; follows no redirect, since that would make a GET of a POST and lose its body.
+    Sends exports of one signal; does not follow redirects, which would make a GET of a POST and lose its body.
 
     Args:
         signal: `traces` or `metrics`.
@@ -55,7 +55,7 @@ class _Session(requests.Session):
         except Exception as error:
             self.problem = ExportError(type(error).__name__)
             raise
-        if response.status_code >= _FIRST_ERROR:  # whether that is final is for the exporter to say
+        if response.status_code >= _FIRST_ERROR:  # the exporter decides whether to retry it
             self.problem = ExportError(f"status {response.status_code}")
         elif response.status_code >= _FIRST_REDIRECT:
             self.problem = ExportError(f"status {response.status_code}, a redirect, which is not followed")
@@ -66,10 +66,10 @@ class _Session(requests.Session):
         return response
 
     def _rejected(self, response: requests.Response) -> ExportError | None:
-        """Return what the collector says that it did not take; None where it says nothing that can be understood."""
+        """Return the error for items that the collector rejected; None for none, or for an unreadable body."""
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         document: Any = ExportTraceServiceResponse() if self._signal == "traces" else ExportMetricsServiceResponse()
-        with suppress(Exception):  # whatever came, it came with a status that says "taken"
+        with suppress(Exception):  # the status says "accepted", whatever the body is
             if content_type == "application/x-protobuf":
                 document.ParseFromString(response.content)
             elif content_type == "application/json":
@@ -83,7 +83,7 @@ class _Session(requests.Session):
 
 
 def _session_for(signal: str, watched: _Session) -> _Session | None:
-    """Return *watched*; None where the host lets the SDK load a session that brings its own credentials."""
+    """Return *watched*; None where the host lets the SDK load a session with credentials of its own."""
     name = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER"
     own = os.environ.get(name.format("")) or os.environ.get(name.format(f"{signal.upper()}_"))
     return None if own else watched

@@ -1,8 +1,8 @@
 """
 Telemetry for hosts that have none: the OpenTelemetry SDK, OTLP over HTTP, a trace file; bounded in time and memory.
 
-Opt-in: importing the library never comes here, and a host with an SDK of its own needs none of it. Needs the `otel`
-extra, which is imported when `configure_telemetry` is called.
+Opt-in: importing the library does not import this module, and a host with an SDK of its own does not need it. Needs the
+`otel` extra, which is imported when `configure_telemetry` is called.
 """
 
 import atexit
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["TelemetryHandle", "configure_telemetry"]
 
 _EXPORT_TIMEOUT_S = 2.0
-"""Longest time of one export. Below `shutdown`'s bound, so that a slow collector still gets what waits."""
+"""Longest time of one export. Below the limit of `shutdown`, so that a slow collector still gets the last batch."""
 _SHUTDOWN_S = 2.5
 """Longest time for the end of telemetry: one export and a little more, so that a program ends within three seconds."""
 _FILE_DELAY_S = 0.2
-"""How long a span waits for the trace file: short, for those who follow it."""
+"""Longest wait of a span for the trace file: short, for readers that follow the file."""
 _DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S = 2048, 512, 5.0  # the specification's
 
-# Their warnings come once per failed export, and more often; ours come when something changes.
+# These log at least once per failed export; ours log once per change.
 _NOISY = (
     "opentelemetry.exporter",
     "opentelemetry.sdk._shared_internal",
@@ -66,15 +66,15 @@ def configure_telemetry(
     signal, is set; nothing is sent anywhere else. The other `OTEL_*` variables of the SDK count too: service name and
     resource attributes, sampler, headers, batch sizes, `OTEL_TRACES_EXPORTER=none`, `OTEL_SDK_DISABLED`.
 
-    A process forked afterwards (`gunicorn --preload`, `multiprocessing`) goes on with a queue, counters of what was
-    dropped, connections and an end of its own, and appends to the same trace file. Its metrics start from its parent's
-    numbers, so fork before the calls begin. A child that ends by `os._exit` calls `shutdown` before.
+    A process forked afterwards (`gunicorn --preload`, `multiprocessing`) continues with a queue, counters of what was
+    dropped, connections and a shutdown of its own, and appends to the same trace file. Its metrics start from its
+    parent's numbers, so fork before the first call. A child that ends by `os._exit` calls `shutdown` before.
 
     Args:
         service_name: Name of the program, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
         trace_file: Also append spans to this file, as OTLP JSON Lines. A new file has mode 0600; a symbolic link is an
             error.
-        span_exporters: Further exporters, each told of a span when it ends: for tests and demonstrations.
+        span_exporters: Further exporters, each called with a span when it ends: for tests and demonstrations.
         metric_readers: Further readers of metrics.
         set_global: Make the providers OpenTelemetry's global ones, for the host's own spans too. A process can do so
             once.
@@ -97,7 +97,7 @@ def configure_telemetry(
 
 
 class _Settings:
-    """What the environment and the caller ask for, checked."""
+    """Settings from the environment and the caller, validated."""
 
     def __init__(self) -> None:
         self.service_name: str | None = None
@@ -128,7 +128,7 @@ class _Settings:
 
 
 def _endpoint(environ: Mapping[str, str], signal: str, problems: list[str]) -> str:
-    """Return where *signal* goes: the base endpoint; empty for nowhere."""
+    """Return the base endpoint of *signal*; empty when it is not exported."""
     chosen = environ.get(f"OTEL_{signal}_EXPORTER", "otlp").strip() or "otlp"
     if chosen not in {"otlp", "none"}:
         problems.append(f"OTEL_{signal}_EXPORTER: must be otlp or none, got {chosen!r}")
@@ -146,7 +146,7 @@ def _endpoint(environ: Mapping[str, str], signal: str, problems: list[str]) -> s
         for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
             protocol = environ.get(variable, "").strip()
             if protocol and protocol != "http/protobuf":
-                problems.append(f"{variable}: only http/protobuf is spoken here, got {protocol!r}")
+                problems.append(f"{variable}: only http/protobuf is supported, got {protocol!r}")
                 break
         return value
     return ""
@@ -165,13 +165,13 @@ def _number(environ: Mapping[str, str], name: str, default: float, problems: lis
 
 class TelemetryHandle:
     """
-    A running set-up; a context manager that shuts it down.
+    Configured telemetry; a context manager that shuts it down.
 
     Attributes:
-        telemetry: What `ConnectorConfig` and `PlatformHttpClient` take.
+        telemetry: Argument for `ConnectorConfig` and `PlatformHttpClient`.
         tracer_provider: For the host's own spans.
         meter_provider: For the host's own metrics.
-        endpoint: Where spans are sent by OTLP; empty for nowhere.
+        endpoint: Where spans are sent by OTLP; empty when they are not.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class TelemetryHandle:
         return [_Ender(self.meter_provider.shutdown), *(_Ender(export.shutdown) for export in self._exports)]
 
     def _after_fork(self) -> None:
-        """Begin anew in a forked child: threads are gone there, and a lock may be held by one of them for ever."""
+        """Reset in a forked child: it has no threads, and one of the parent's may have acquired a lock for ever."""
         for export in self._exports:
             export.after_fork()
         if self._ends is None:
@@ -225,7 +225,7 @@ class TelemetryHandle:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Spans that ended and could not be handed on, per exporter: `otlp`, `file`."""
+        """Spans that ended and were not exported, per exporter: `otlp`, `file`."""
         return {export.name: export.dropped for export in self._exports}
 
     def _observe_drops(self) -> None:
@@ -240,20 +240,20 @@ class TelemetryHandle:
 
     def shutdown(self, timeout_s: float = _SHUTDOWN_S) -> bool:
         """
-        Hand on what waits and end, after *timeout_s* seconds at the latest; idempotent.
+        Export what is in the queues and shut down, within *timeout_s* seconds; idempotent.
 
-        The SDK's own shutdown can wait half a minute for a collector that does not answer. Here each signal is shut
-        down in a thread that this process does not wait for any longer.
+        The SDK's own shutdown can wait half a minute for a collector that does not respond. Here each signal is shut
+        down in a thread, and this process waits for the threads no longer than the timeout.
 
-        It may be called from any thread and from a signal handler, also while another call of it waits, be that on the
-        same thread: the first one begins the end, and no later one waits beyond the first one's time. It blocks its
-        thread; on an event loop run it in another one, as `runtime.asgi.connectors_lifespan` does.
+        It may be called from any thread and from a signal handler, also while another call of it waits, even on the
+        same thread: the first call starts the shutdown, and no later one waits beyond the first one's timeout. It
+        blocks its thread; on an event loop run it in another one, as `runtime.asgi.connectors_lifespan` does.
 
         Returns:
-            True when everything was handed on or given up within the time.
+            True when everything was exported or counted as lost within the time.
         """
-        # No lock: a signal handler that interrupts this very function would wait for it for ever. Each step may be
-        # taken twice.
+        # No lock: a signal handler that interrupts this function would wait for it for ever. Each step is safe to
+        # repeat.
         ends = time.monotonic() + timeout_s
         if self._ends is None:
             self._ends = ends
@@ -267,7 +267,7 @@ class TelemetryHandle:
         in_time = all(ender.ended_within(ends - time.monotonic()) for ender in self._enders)
         for export in self._exports:
             export.close()
-        if in_time:  # else whoever still works on it goes on making noise for nobody
+        if in_time:  # else an export that is still running would log warnings
             quietened, self._quietened = self._quietened, []
             for logger in quietened:
                 logger.setLevel(logging.NOTSET)
@@ -283,28 +283,28 @@ class TelemetryHandle:
 
 
 def _when_forked(handle: TelemetryHandle) -> None:
-    """Let *handle* begin anew in each forked child, and end with it."""
-    weakly = weakref.WeakMethod(handle._after_fork)  # noqa: SLF001 - as private as this function
+    """Reset *handle* in each forked child, and shut it down when the child ends."""
+    weakly = weakref.WeakMethod(handle._after_fork)  # noqa: SLF001 - this function is as private
 
     def begin() -> None:
         after_fork = weakly()
         if after_fork is not None:
             after_fork()
 
-    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
         os.register_at_fork(after_in_child=begin)
-    # A child of `multiprocessing` ends without `atexit`; it has its own register of what to do last.
+    # A child of `multiprocessing` ends without `atexit`; it has a registry of its own.
     register_after_fork(handle, lambda here: Finalize(here, here.shutdown, exitpriority=0))
 
 
 class _Ender:
-    """A thread that waits to end one signal: made early, since a process that exits can start none any more."""
+    """A thread that waits to shut one signal down: started early, because a process that exits can start no thread."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
         self._act = act
         self._ended = False
-        # Bare locks, each a gate that is opened once. The events and joins of `threading` take a lock of their own for
-        # a moment, and a signal handler that comes here in that moment, on the same thread, would wait for itself.
+        # Bare locks, each released once. The events and joins of `threading` acquire a lock of their own for a moment,
+        # and a signal handler that runs in that moment, on the same thread, would wait for itself.
         self._begin, self._end = threading.Lock(), threading.Lock()
         self._begin.acquire()
         self._end.acquire()
@@ -324,7 +324,7 @@ class _Ender:
 
     def ended_within(self, timeout_s: float) -> bool:
         if not self._ended and self._end.acquire(timeout=max(0.0, timeout_s)):
-            self._end.release()  # for the next one who waits
+            self._end.release()  # for other threads that wait
         return self._ended
 
 
@@ -362,7 +362,7 @@ def _metric_readers(settings: _Settings) -> "Iterable[OwnMetricReader]":
 
 
 def _quieten() -> Iterable[logging.Logger]:
-    """Silence the exporters' loggers where the host has not given them a level; returns those."""
+    """Silence the loggers of the exporters that have no level from the host; yields those."""
     for name in _NOISY:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
@@ -389,7 +389,7 @@ def _set_global(handle: TelemetryHandle) -> None:
 
 
 def _instrument_httpx(handle: TelemetryHandle) -> Callable[[], None] | None:
-    """Instrument httpx; returns what takes it back, or None when the host has done so itself."""
+    """Instrument httpx; returns the function that undoes it, or None when the host has instrumented it itself."""
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
     instrumentor = HTTPXClientInstrumentor()

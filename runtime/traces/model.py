@@ -1,7 +1,7 @@
 """
-Traces made of spans, and the rows in which a trace is shown: one model for the terminal, the page and the demo.
+Traces, grouped from spans, and the rows that show a trace: one model for the terminal, the page and the demo.
 
-Knows spans alone, nothing of the calls that made them: what is shown is what a backend would get.
+It reads spans only, not the calls that made them: what is shown is what a backend gets.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ _LARGEST = 1e9
 
 @dataclass(kw_only=True)
 class Attempt:
-    """A CLIENT span: one try on the wire. Times in seconds after the call's start."""
+    """A CLIENT span: one attempt. Times in seconds after the call's start."""
 
     span_id: str
     name: str
@@ -61,11 +61,11 @@ class Row:
         depth: 0 for a root.
         kind: `call`, `attempt`, `span`, `wait`, `event` or `stop`.
         label: What it is.
-        text: What became of it.
+        text: How it ended, or what it says.
         tone: `good`, `bad`, `unsure`, `wait`, `note` or `plain`.
         start_s: Start.
         end_s: End; equal to the start for what has no duration.
-        details: Names and values for who wants to know more.
+        details: Names and values, for the details view.
     """
 
     depth: int
@@ -86,12 +86,12 @@ class Trace:
         trace_id: 32 hexadecimal digits.
         spans: The spans.
         start_ns: Start of the first.
-        duration_s: From there to the end of the last.
-        calls: How many of the spans are calls of connectors.
-        attempts: How many are attempts of those.
-        retries: Attempts that were followed by another one.
-        has_events: Is there anything to tell beside the spans?
-        failed: Did a call, or a root, end with an error?
+        duration_s: Seconds from there to the end of the last.
+        calls: Number of spans that are calls of connectors.
+        attempts: Number of spans that are attempts of those calls.
+        retries: Number of attempts that were followed by a retry.
+        has_events: True when a span has events.
+        failed: True when a call or a root ended with an error.
         correlation_ids: Ids to search the platform's logs for.
     """
 
@@ -125,8 +125,8 @@ class Trace:
 
 
 def time_text(seconds: float) -> str:
-    """A duration as people read it."""
-    if seconds < 0.01:  # noqa: PLR2004 - below it whole milliseconds say too little
+    """Return a duration as text for people."""
+    if seconds < 0.01:  # noqa: PLR2004 - below it, whole milliseconds are too coarse
         return f"{seconds * 1000:.1f} ms"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
@@ -140,7 +140,7 @@ def traces_of(spans: Iterable[Span]) -> list[Trace]:
     """Group *spans* into traces, in the order in which they started."""
     grouped: dict[str, dict[str, Span]] = defaultdict(dict)
     for span in spans:
-        grouped[span.trace_id][span.span_id] = span  # by id: a file may hold a batch twice
+        grouped[span.trace_id][span.span_id] = span  # by id: a file may contain a batch twice
     return sorted(
         (Trace(trace_id, found.values()) for trace_id, found in grouped.items()), key=lambda trace: trace.start_ns
     )
@@ -193,13 +193,13 @@ def call_traces(spans: Iterable[Span]) -> list[CallTrace]:
 
 
 def rows_of(trace: Trace) -> list[Row]:
-    """List the rows of *trace*, from the top: each span, below it what happened in it, by time."""
+    """Return the rows of *trace*, from the top: each span, below it its events and children, by time."""
     children: dict[str, list[Span]] = defaultdict(list)
     for span in trace.spans:
         children[span.parent_id].append(span)
     rows: list[Row] = []
     shown: set[str] = set()
-    # A stack, and no recursion: a file may hold any depth, and spans that are each other's parents.
+    # A stack, not recursion: a file may contain any depth, and spans that are each other's parents.
     tops = {span.span_id for span in trace.roots}
     leftovers = [span for span in trace.spans if span.span_id not in tops]
     pending: list[tuple[int, Span | Row]] = [(0, span) for span in reversed([*trace.roots, *leftovers])]
@@ -230,9 +230,9 @@ def _details(attributes: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ..
 
 
 def _span_row(trace: Trace, span: Span, depth: int) -> Row:
-    told = dict(span.attributes)
+    attributes = dict(span.attributes)
     if span.message:
-        told["status.message"] = span.message
+        attributes["status.message"] = span.message
     kind, label, text, tone = _look(span)
     return Row(
         depth=depth,
@@ -242,12 +242,12 @@ def _span_row(trace: Trace, span: Span, depth: int) -> Row:
         tone=tone,
         start_s=_after(trace, span.start_ns),
         end_s=_after(trace, span.end_ns),
-        details=_details([("span", span.span_id), *told.items()]),
+        details=_details([("span", span.span_id), *attributes.items()]),
     )
 
 
 def _look(span: Span) -> tuple[str, str, str, str]:
-    """Kind, label, text and tone of a span's row."""
+    """Return kind, label, text and tone of a span's row."""
     attributes = span.attributes
     error = str(attributes.get(semconv.ERROR_TYPE, ""))
     if is_call(span):
@@ -258,9 +258,9 @@ def _look(span: Span) -> tuple[str, str, str, str]:
         number = int(_number(attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT))) + 1
         hedge = " (hedge)" if attributes.get(semconv.IS_HEDGE) else ""
         outcome = str(attributes[semconv.ATTEMPT_OUTCOME])
-        answer = error or str(attributes.get(semconv.HTTP_RESPONSE_STATUS_CODE, outcome))
+        response = error or str(attributes.get(semconv.HTTP_RESPONSE_STATUS_CODE, outcome))
         tone = "bad" if error else "plain" if outcome == "cancelled" else "good"
-        return "attempt", f"attempt {number}{hedge}", f"{span.name.partition(' ')[0]} {answer}", tone
+        return "attempt", f"attempt {number}{hedge}", f"{span.name.partition(' ')[0]} {response}", tone
     where = f"{span.kind.lower()} {span.service}".strip()
     return "span", span.name, f"{where}: {error}" if error else where, "bad" if span.status == "ERROR" else "plain"
 
@@ -283,7 +283,7 @@ def _event_rows(trace: Trace, span: Span, depth: int) -> Iterator[Row]:
 
 
 def _number(value: Any) -> float:
-    """A figure of a span, 0 for whatever else a foreign span holds in its place."""
+    """Return a number of a span; 0 where a third-party span has another value in its place."""
     return float(value) if isinstance(value, int | float) and 0 <= value < _LARGEST else 0.0
 
 
@@ -291,58 +291,66 @@ def _figure(value: Any) -> str:
     return f"{_number(value):.3g}" if isinstance(value, int | float) else str(value)
 
 
-def _why_waited(told: Mapping[str, Any]) -> str:
-    after = told.get(semconv.RETRY_AFTER)
+def _why_waited(attributes: Mapping[str, Any]) -> str:
+    after = attributes.get(semconv.RETRY_AFTER)
     return "backoff" if after is None else f"Retry-After {_figure(after)} s"
 
 
-def _why_refused(told: Mapping[str, Any]) -> str:
-    after = told.get(semconv.RETRY_AFTER)
-    return f"by {told.get(semconv.GUARD)}" + ("" if after is None else f" for {_figure(after)} s more")
+def _why_rejected(attributes: Mapping[str, Any]) -> str:
+    after = attributes.get(semconv.RETRY_AFTER)
+    return f"by {attributes.get(semconv.GUARD)}" + ("" if after is None else f" for {_figure(after)} s more")
 
 
-# What a row says of an event: its label, and its text made of the event's attributes.
-_SAYINGS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+# Label and text of an event's row; the text is made from the event's attributes.
+_EVENT_TEXTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     semconv.EVENT_RETRY_SCHEDULED: ("wait", _why_waited),
-    semconv.EVENT_QUEUED: ("queued", lambda _told: "bulkhead"),
+    semconv.EVENT_QUEUED: ("queued", lambda _attributes: "bulkhead"),
     semconv.EVENT_CIRCUIT_STATE_CHANGED: (
         "circuit breaker",
-        lambda told: f"{told.get(semconv.CIRCUIT_BREAKER_FROM)} → {told.get(semconv.CIRCUIT_BREAKER_TO)}",
+        lambda attributes: (
+            f"{attributes.get(semconv.CIRCUIT_BREAKER_FROM)} → {attributes.get(semconv.CIRCUIT_BREAKER_TO)}"
+        ),
     ),
-    semconv.EVENT_REJECTED: ("refused", _why_refused),
-    semconv.EVENT_CIRCUIT_REJECTED: ("refused", _why_refused),
-    semconv.EVENT_RETRY_ABANDONED: ("no retry", lambda told: str(told.get(semconv.STOP_REASON))),
+    semconv.EVENT_REJECTED: ("rejected", _why_rejected),
+    semconv.EVENT_CIRCUIT_REJECTED: ("rejected", _why_rejected),
+    semconv.EVENT_RETRY_ABANDONED: ("no retry", lambda attributes: str(attributes.get(semconv.STOP_REASON))),
     semconv.EVENT_BUDGET_EXHAUSTED: (
         "retry budget",
-        lambda told: f"{_figure(told.get(semconv.RETRY_BUDGET_BALANCE))} left",
+        lambda attributes: f"{_figure(attributes.get(semconv.RETRY_BUDGET_BALANCE))} left",
     ),
-    semconv.EVENT_HEDGE_STARTED: ("hedge", lambda told: f"started after {_figure(told.get(semconv.HEDGE_DELAY))} s"),
-    semconv.EVENT_HEDGE_REFUSED: ("hedge", lambda told: f"not started: {told.get(semconv.HEDGE_REFUSAL)}"),
-    semconv.EVENT_HEDGE_WON: ("hedge", lambda _told: "answered first"),
+    semconv.EVENT_HEDGE_STARTED: (
+        "hedge",
+        lambda attributes: f"started after {_figure(attributes.get(semconv.HEDGE_DELAY))} s",
+    ),
+    semconv.EVENT_HEDGE_REFUSED: ("hedge", lambda attributes: f"not started: {attributes.get(semconv.HEDGE_REFUSAL)}"),
+    semconv.EVENT_HEDGE_WON: ("hedge", lambda _attributes: "first response"),
     semconv.EVENT_CORRELATION_ID_MISMATCHED: (
         "another call's response",
-        lambda told: str(told.get(semconv.CORRELATION_ID_RECEIVED)),
+        lambda attributes: str(attributes.get(semconv.CORRELATION_ID_RECEIVED)),
     ),
-    semconv.EVENT_DEADLINE_REACHED: ("deadline", lambda told: f"{_figure(told.get(semconv.DEADLINE))} s were over"),
+    semconv.EVENT_DEADLINE_REACHED: (
+        "deadline",
+        lambda attributes: f"{_figure(attributes.get(semconv.DEADLINE))} s exceeded",
+    ),
 }
 
 
 def _event_row(trace: Trace, event: SpanEvent, depth: int) -> Row:
-    told = event.attributes
+    attributes = event.attributes
     start_s = end_s = _after(trace, event.at_ns)
     kind, tone = "event", "note"
-    if event.name == semconv.EVENT_RETRY_SCHEDULED:  # told before the wait
-        kind, tone, end_s = "wait", "wait", start_s + _number(told.get(semconv.RETRY_DELAY))
-    elif event.name == semconv.EVENT_QUEUED:  # told after it
-        kind, tone, start_s = "wait", "wait", max(0.0, end_s - _number(told.get(semconv.BULKHEAD_WAIT)))
-    label, say = _SAYINGS.get(event.name, (event.name, lambda told: ", ".join(map(str, told.values()))))
+    if event.name == semconv.EVENT_RETRY_SCHEDULED:  # emitted before the wait
+        kind, tone, end_s = "wait", "wait", start_s + _number(attributes.get(semconv.RETRY_DELAY))
+    elif event.name == semconv.EVENT_QUEUED:  # emitted after the wait
+        kind, tone, start_s = "wait", "wait", max(0.0, end_s - _number(attributes.get(semconv.BULKHEAD_WAIT)))
+    label, say = _EVENT_TEXTS.get(event.name, (event.name, lambda attributes: ", ".join(map(str, attributes.values()))))
     return Row(
         depth=depth,
         kind=kind,
         label=label,
-        text=say(told),
+        text=say(attributes),
         tone=tone,
         start_s=start_s,
         end_s=end_s,
-        details=_details([("event", event.name), *told.items()]),
+        details=_details([("event", event.name), *attributes.items()]),
     )

@@ -1,18 +1,23 @@
 """
-Reading trace files: OTLP JSON Lines, as `configure_telemetry(trace_file=…)` and the Collector's file exporter write.
+The trace file, read and written: OTLP JSON Lines, the format of the OpenTelemetry Collector's file exporter.
 
-One JSON object per line, an export request of spans; lines of metrics and logs are passed over. What a file holds is
-foreign: a line that cannot be understood is counted, never raised, and control characters never come through.
+One JSON object per line, an export request of spans. Readers skip lines of metrics and logs. The content of a file may
+come from other programs: a line that is not OTLP JSON is counted, never raised, and control characters are replaced.
 Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
 """
 
 import json
+import os
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Span", "SpanEvent", "SpanReader", "read_line"]
+from runtime._internal.files import append_private
+
+__all__ = ["Span", "SpanEvent", "SpanReader", "TraceFile", "format_line", "read_line"]
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
@@ -38,7 +43,7 @@ class Span:
     Attributes:
         trace_id: 32 hexadecimal digits.
         span_id: 16 hexadecimal digits.
-        parent_id: Span that it hangs below; empty for none.
+        parent_id: Id of the parent span; empty for none.
         name: Name.
         kind: `INTERNAL`, `CLIENT`, `SERVER`, `PRODUCER`, `CONSUMER` or `UNSPECIFIED`.
         start_ns: Start.
@@ -47,7 +52,7 @@ class Span:
         message: Text of the status.
         attributes: Attributes.
         events: Events, by time.
-        service: Name of the program that the span comes from.
+        service: Name of the program that made the span.
     """
 
     trace_id: str
@@ -67,10 +72,11 @@ class Span:
 @dataclass(slots=True)
 class SpanReader:
     """
-    Reads lines, and notes those that cannot be understood.
+    Reads lines, and counts those that are not OTLP JSON.
 
     Attributes:
-        bad_lines: Their numbers, 1 for the first line of the file.
+        lines: Number of lines read.
+        bad_lines: Numbers of the lines that are not OTLP JSON, 1 for the first line of the file.
     """
 
     lines: int = 0
@@ -88,7 +94,7 @@ class SpanReader:
 
 def read_line(line: bytes) -> list[Span]:
     """
-    Return the spans of one line; none for a blank one, or one of another signal.
+    Return the spans of one line; none for a blank line or a line of another signal.
 
     Raises:
         ValueError: The line is not OTLP JSON.
@@ -162,7 +168,7 @@ def _attributes(pairs: Any) -> dict[str, Any]:
 
 
 def _value(value: Mapping[str, Any], depth: int = 0) -> Any:
-    """One of OTLP's values, which names its type."""
+    """Return one of OTLP's values, each of which names its type."""
     for kind, content in value.items():
         if kind in _SCALARS:
             return _SCALARS[kind](content)
@@ -173,3 +179,63 @@ def _value(value: Mapping[str, Any], depth: int = 0) -> Any:
             return {_text(pair["key"]): _value(pair.get("value") or {}, depth + 1) for pair in pairs}
         return _text(content)
     return None
+
+
+class TraceFile:
+    """
+    A trace file that is appended to, also by other processes: each line is one write, which the system appends whole.
+
+    A line that is incomplete, because the disk was full or a process that shares the file ended, is ended by the next
+    one, and it alone is lost.
+
+    Args:
+        path: The file; made if it does not exist, with mode 0600: spans describe users and their requests.
+
+    Raises:
+        OSError: It is a symbolic link, or cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = append_private(path)
+
+    def append(self, line: bytes) -> bool:
+        """Append *line*; False when it could not be written whole."""
+        line = (b"\n" if self._ends_within_a_line() else b"") + line
+        return self._file.write(line) == len(line)
+
+    def _ends_within_a_line(self) -> bool:
+        """Does the file end within a line? Checked for every line: another process may have written the last one."""
+        descriptor = self._file.fileno()
+        size = os.fstat(descriptor).st_size  # 0 for what is not a regular file
+        if size == 0:
+            return False
+        try:
+            return os.pread(descriptor, 1, size - 1) not in {b"\n", b""}
+        except OSError:  # not readable; readers skip an empty line
+            return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def format_line(request: dict[str, Any]) -> bytes:
+    """
+    Return an export request as one line.
+
+    Args:
+        request: In protobuf's JSON mapping, enumerations as numbers; its ids are changed in place, from base64 to the
+            hexadecimal digits that OTLP JSON wants.
+    """
+    for resource in request.get("resourceSpans", ()):
+        for scope in resource.get("scopeSpans", ()):
+            for span in scope.get("spans", ()):
+                for owner in (span, *span.get("links", ())):
+                    _hexadecimal_ids(owner)
+    return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _hexadecimal_ids(owner: dict[str, Any]) -> None:
+    for key in ("traceId", "spanId", "parentSpanId"):
+        if key in owner:
+            owner[key] = b64decode(owner[key]).hex()

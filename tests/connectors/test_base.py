@@ -1,4 +1,4 @@
-"""The client that every connector speaks through, and what a connector file imports with it."""
+"""The HTTP client that all connectors use, and the helpers that a connector file imports with it."""
 
 import threading
 from dataclasses import replace
@@ -15,8 +15,8 @@ from runtime.testing import Reply, ScriptedUpstream, virtual_time
 
 VISIBLE = "must be a text of visible ASCII characters"
 ABSOLUTE = "must be an absolute http:// or https:// URL"
-CREDENTIALS = "must not hold credentials"
-BARE = "must not hold a query or a fragment"
+CREDENTIALS = "must not contain credentials"
+BARE = "must not contain a query or a fragment"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ BARE = "must not hold a query or a fragment"
     ],
 )
 def test_a_base_url_is_taken_without_trailing_slashes(given, taken):
-    """And without blanks around it; scheme and host in lower case, the path as it is."""
+    """Blanks around it are removed, scheme and host become lower case, the path stays as it is."""
     assert check_base_url(given) == taken
 
 
@@ -65,7 +65,7 @@ def test_a_base_url_is_taken_without_trailing_slashes(given, taken):
     ],
 )
 def test_a_base_url_that_cannot_be_used_is_not_shown(given, problem):
-    """By the name of the setting it stands in."""
+    """The error names the setting and does not quote the value."""
     with pytest.raises(ConfigError) as caught:
         check_base_url(given, name="gateway_base_url")
     assert caught.value.problems == (f"gateway_base_url: {problem}",)
@@ -85,7 +85,7 @@ class Unwilling:
 
 
 def test_mocks_copy_what_can_be_copied():
-    """And share the rest."""
+    """A value that cannot be copied is returned itself."""
     value, lock, unwilling = {"a": [1]}, threading.Lock(), Unwilling()
     copy = any_copy(value)
     assert copy == value
@@ -95,7 +95,7 @@ def test_mocks_copy_what_can_be_copied():
 
 
 def test_mocks_take_any_key():
-    """A text is itself; all else gets a text of its own."""
+    """A string is returned itself; any other object has a string of its own."""
     unwilling, other = Unwilling(), Unwilling()
     assert any_key("a") == "a"
     assert "Unwilling object at" in any_key(unwilling)
@@ -104,7 +104,7 @@ def test_mocks_take_any_key():
 
 @pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
 def test_mocks_take_any_texts(kind):
-    """Every collection that holds some, and nothing from what is none."""
+    """Any collection is converted to a list of strings, anything else to an empty list."""
     assert any_texts(kind(["a"])) == ["a"]
     assert any_texts(kind([7])) == [object.__repr__(7)]
     assert [any_texts(value) for value in ("a", b"a", 7, None, {"a": 1}, iter("a"))] == [[]] * 6
@@ -116,7 +116,7 @@ VERBS = ["get", "post", "put", "patch", "delete"]
 @pytest.mark.parametrize("verb", VERBS)
 @virtual_time
 async def test_each_verb_gives_the_document(verb):
-    """And is the operation, where none is named; empty is none."""
+    """Each verb returns the document; without an operation, or with an empty one, the verb is the operation."""
     upstream = ScriptedUpstream([{"a": 1}, 500], then=500)
     client = upstream.client(retry={"max_attempts": 1})
     assert await getattr(client, verb)("/r", path_params={}) == {"a": 1}
@@ -129,7 +129,7 @@ async def test_each_verb_gives_the_document(verb):
 
 @virtual_time
 async def test_every_argument_of_a_call_arrives():
-    """Path, query, body, token, id, decoding."""
+    """Path, query, body, token, correlation id and decoding."""
     upstream = ScriptedUpstream([], then={"a": 1})
     found = await upstream.client().post(
         "/r/{id}",
@@ -147,7 +147,7 @@ async def test_every_argument_of_a_call_arrives():
 
 @virtual_time
 async def test_every_request_says_who_it_is_and_what_it_reads():
-    """The same on each."""
+    """Each request has the constant headers."""
     upstream = ScriptedUpstream([], then=200)
     await upstream.client().get("/r")
     headers = upstream.requests[0].headers
@@ -156,15 +156,15 @@ async def test_every_request_says_who_it_is_and_what_it_reads():
 
 
 @pytest.mark.parametrize(
-    ("method", "tries"),
+    ("method", "attempts"),
     [("GET", 2), ("head", 2), ("PUT", 2), ("DELETE", 2), ("OPTIONS", 2), ("TRACE", 2), ("POST", 1), ("PATCH", 1)],
 )
 @virtual_time
-async def test_what_is_harmless_to_repeat_goes_by_the_method(method, tries):
-    """R11: in any case of its letters, unless the connector knows better."""
+async def test_what_is_harmless_to_repeat_goes_by_the_method(method, attempts):
+    """R11: the method decides, in upper or lower case, unless the connector declares it."""
     upstream = ScriptedUpstream([], then=500)
     client = upstream.client(retry={"max_attempts": 2})
-    for arguments, expected in (({}, tries), ({"idempotent": True}, 2), ({"idempotent": False}, 1)):
+    for arguments, expected in (({}, attempts), ({"idempotent": True}, 2), ({"idempotent": False}, 1)):
         with pytest.raises(ServerError) as caught:
             await client.request(method, "/r", path_params={}, **arguments)
         assert caught.value.attempts == expected
@@ -181,7 +181,7 @@ async def test_what_is_harmless_to_repeat_goes_by_the_method(method, tries):
 )
 @virtual_time
 async def test_a_problem_with_the_arguments_is_the_calls(arguments, reason, operation):
-    """Nothing is sent."""
+    """The call fails with InvalidArgumentError, and nothing is sent."""
     upstream = ScriptedUpstream([])
     with pytest.raises(InvalidArgumentError) as caught:
         await upstream.client().get("/r", **arguments)
@@ -191,7 +191,7 @@ async def test_a_problem_with_the_arguments_is_the_calls(arguments, reason, oper
 
 @virtual_time
 async def test_an_argument_that_does_not_exist_is_a_type_error():
-    """As of any function; the first by name is told."""
+    """As with any function; the error names the first one in alphabetical order."""
     with pytest.raises(TypeError) as caught:
         await ScriptedUpstream([]).client().get("/r", b=1, a=1)
     assert str(caught.value) == "request() got an unexpected keyword argument 'a'"
@@ -199,18 +199,18 @@ async def test_an_argument_that_does_not_exist_is_a_type_error():
 
 @virtual_time
 async def test_the_callers_options_lower_the_attempts_alone():
-    """R40: they never raise them."""
+    """R40: call options lower the number of attempts and never raise it."""
     upstream = ScriptedUpstream([], then=500)
     client = upstream.client(retry={"max_attempts": 2})
-    for asked, tries in ((None, 2), (1, 1), (5, 2)):
+    for asked, attempts in ((None, 2), (1, 1), (5, 2)):
         with call_options(max_attempts=asked), pytest.raises(ServerError) as caught:
             await client.get("/r")
-        assert caught.value.attempts == tries
+        assert caught.value.attempts == attempts
 
 
 @virtual_time
 async def test_a_failed_call_keeps_nothing_of_what_it_carried():
-    """R52: in no frame of the error, and the caller's own values are left alone."""
+    """R52: no frame of the error keeps it, and the caller's own objects are not changed."""
     carried, upstream = {"name": "s3cret"}, ScriptedUpstream([], then=400)
     client = upstream.client()
     calls = [
@@ -235,7 +235,7 @@ async def test_a_failed_call_keeps_nothing_of_what_it_carried():
 
 
 class Source:
-    """Settings that change when they are told to; notes what it is asked for."""
+    """A settings source with scripted changes; records what it is asked for."""
 
     def __init__(self, *changes):
         self.changes = list(changes)
@@ -251,7 +251,7 @@ class Source:
 
 @virtual_time
 async def test_settings_are_asked_for_by_service_and_operation():
-    """R60: at large where no operation is named."""
+    """R60: without an operation, the settings of the service as a whole."""
     source, upstream = Source(), ScriptedUpstream([], then=500)
     client = upstream.client(service="svc", policies=source)
     assert (client.policy().retry.max_attempts, client.policy("four").retry.max_attempts) == (1, 4)
@@ -262,27 +262,27 @@ async def test_settings_are_asked_for_by_service_and_operation():
 
 
 @virtual_time
-async def test_a_change_of_the_settings_is_told_with_the_call_that_found_it():
-    """R61: what came into force, or what is wrong."""
+async def test_a_change_of_the_settings_is_reported_with_the_call_that_found_it():
+    """R61: the event lists what came into force, or what is wrong."""
     events = []
     source = Source(None, SettingsChange(changes=("a: 1 -> 2",)), SettingsChange(problems=("b: wrong",)))
     upstream = ScriptedUpstream([], then=200)
     client = upstream.client(policies=source, telemetry=Telemetry(listener=events.append))
     for number in range(3):
         await client.get("/r", correlation_id=f"c-{number}")
-    told = [event for event in events if isinstance(event, SettingsReloaded | SettingsRejected | CallStarted)]
-    assert [(type(event), event.call.correlation_id) for event in told] == [
+    reported = [event for event in events if isinstance(event, SettingsReloaded | SettingsRejected | CallStarted)]
+    assert [(type(event), event.call.correlation_id) for event in reported] == [
         (CallStarted, "c-0"),
         (SettingsReloaded, "c-1"),
         (CallStarted, "c-1"),
         (SettingsRejected, "c-2"),
         (CallStarted, "c-2"),
     ]
-    assert (told[1].changes, told[3].problems) == (("a: 1 -> 2",), ("b: wrong",))
+    assert (reported[1].changes, reported[3].problems) == (("a: 1 -> 2",), ("b: wrong",))
 
 
-def test_a_client_tells_what_it_is():
-    """A platform without a name, where none is given; never the key."""
+def test_the_repr_of_a_client_has_no_key():
+    """It shows service and URL; the default service is `platform`."""
     client = PlatformHttpClient("http://a.test/x/", "s3cretkey")
     assert (client.base_url, client.service) == ("http://a.test/x", "platform")
     assert repr(client) == "<PlatformHttpClient platform at http://a.test/x>"
@@ -292,7 +292,7 @@ def test_a_client_tells_what_it_is():
 
 
 class Closable:
-    """A transport of somebody else."""
+    """A transport that counts how often it is closed."""
 
     closed = 0
 
@@ -300,8 +300,8 @@ class Closable:
         self.closed += 1
 
 
-async def test_a_shared_transport_is_left_open(monkeypatch):
-    """And a client's own is closed with it, by the `with` block too."""
+async def test_a_shared_transport_stays_open(monkeypatch):
+    """A client's own transport is closed with it, also by the `with` block."""
     shared, own = Closable(), Closable()
     client = PlatformHttpClient("http://a.test", transport=shared)
     async with client as entered:
@@ -319,7 +319,7 @@ async def test_a_shared_transport_is_left_open(monkeypatch):
 
 @virtual_time
 async def test_a_url_is_all_that_a_client_needs():
-    """Time, chance and telemetry are then the machine's own: a retry is made too."""
+    """Clock, randomness and telemetry have defaults: a retry works."""
     upstream = ScriptedUpstream([Reply(status=503, headers={"retry-after": "0"}), 200])
     response = await PlatformHttpClient("http://a.test", transport=upstream).request("GET", "/r")
     assert (response.status, response.outcome.attempts) == (200, 2)

@@ -1,4 +1,4 @@
-"""Documents into typed objects."""
+"""Documents are converted to typed objects."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from middleware import DecodeError
 from middleware.errors import OperationFailedError
-from runtime.connectors.base import decode_page, decoder, refuse_failure, succeeded
+from runtime.connectors.base import decode_page, decoder, refuse_failure, spelled, succeeded, unwrap
 
 
 @dataclass
@@ -79,7 +79,7 @@ def test_times_are_always_aware(text, expected):
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00", "0001-12-31", "0000-00-00"])
 def test_year_one_is_no_date(text):
-    """How .NET writes that there is none."""
+    """It is how .NET writes that there is no date."""
     assert thing({"thing_id": "t", "parts": [{"serial_no": "a", "made_at": text}]}).parts == [Part("a")]
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_time_names_its_path(text):
 
 
 def reason_of(function, *arguments):
-    """Why *function* refuses."""
+    """Return the reason of the error that *function* raises."""
     with pytest.raises(DecodeError) as caught:
         function(*arguments)
     return caught.value.reason
@@ -101,7 +101,7 @@ def reason_of(function, *arguments):
 
 @pytest.mark.parametrize("value", ["true", 1, 0, "yes", [], {}])
 def test_a_flag_is_true_or_false(value):
-    """A text that reads like a flag is none."""
+    """A string that reads like a flag is not one."""
     assert reason_of(thing, {"thing_id": "t", "is_live": value}) == "is_live: must be true or false"
 
 
@@ -112,7 +112,7 @@ def test_a_number_is_no_flag():
 
 
 def test_null_is_the_default():
-    """The platform writes null for what it does not know."""
+    """The platform writes null for an unknown value."""
     assert thing({"thing_id": "t", "parts": None, "is_live": None}) == Thing("t")
 
     @dataclass
@@ -124,7 +124,7 @@ def test_null_is_the_default():
 
 
 def test_null_is_a_value_where_the_model_says_so():
-    """And nothing is made of it, whatever else may stand there."""
+    """A field without a default that may be None keeps the null, also in a union."""
     assert decoder(Known)({"id": None, "at": None, "on": None, "part": None}) == Known(None, None, None, None)
     found = decoder(Known)({"id": 7, "at": "2026-01-02", "on": True, "part": {"SerialNo": "a"}})
     assert found == Known(7, datetime(2026, 1, 2, tzinfo=UTC), True, Part("a"))
@@ -139,7 +139,7 @@ class Known:
 
 
 def test_the_first_spelling_that_says_something_is_taken():
-    """Null is no answer where another spelling has one; a field's own name wins, and then those that are declared."""
+    """A null is skipped if another spelling has a value; the field's own name has precedence over declared ones."""
     also = {Part: {"serial_no": ("number", "plate_no")}}
     assert decoder(Part, also)({"serial_no": None, "PlateNo": "b", "number": "a"}) == Part("a")
     assert decoder(Part, also)({"serialNo": "own", "number": "a"}) == Part("own")
@@ -177,15 +177,15 @@ PART = decoder(dict[str, Part])
         (decoder(int), True, "$: must be a number"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(function, document, reason):
-    """The document itself is `$`; a key is told as it is."""
+def test_an_error_names_the_path_of_the_wrong_value(function, document, reason):
+    """The document itself is `$`; a key is shown as it is."""
     assert reason_of(function, document).startswith(reason)
 
 
 @pytest.mark.parametrize("kind", [Part, list[Part], dict[str, Part], list[datetime] | None, Part | Thing])
 @pytest.mark.parametrize("document", [7, "x", ["x"], {"a": "x"}, [["x"]], [{"a": {}}], {"serial_no": []}])
 def test_a_document_of_another_shape_is_a_decode_error(kind, document):
-    """And nothing foreign."""
+    """No other exception is raised."""
     assert reason_of(decoder(kind), document)
 
 
@@ -199,15 +199,15 @@ class Six:
     f: str
 
 
-def test_only_the_first_five_problems_are_told():
-    """And how many more there are."""
-    told = "; ".join(f"{name}: Field required" for name in "abcde")
-    assert reason_of(decoder(Six), {}) == f"not a Six: {told}; and 1 more"
-    assert reason_of(decoder(Six), {"f": ""}) == f"not a Six: {told}"
+def test_only_the_first_five_problems_are_listed():
+    """The error says how many more there are."""
+    listed = "; ".join(f"{name}: Field required" for name in "abcde")
+    assert reason_of(decoder(Six), {}) == f"not a Six: {listed}; and 1 more"
+    assert reason_of(decoder(Six), {"f": ""}) == f"not a Six: {listed}"
 
 
 def test_every_wrong_field_is_named_and_no_value_is_quoted():
-    """One error tells all, and shows nothing that may be secret."""
+    """One error lists all of them, and shows nothing that may be secret."""
     with pytest.raises(DecodeError) as caught:
         thing({"thing_id": 7, "size": "secret", "parts": [{"serial_no": None}]})
     text = str(caught.value)
@@ -224,7 +224,7 @@ def test_a_model_serialises_by_its_own_names():
     "document", [[{"thing_id": "t"}], {"items": [{"thing_id": "t"}]}, {"things": [{"thingId": "t"}]}]
 )
 def test_list_shapes(document):
-    """A bare array, or an object that holds it."""
+    """A bare array, or an object that contains it."""
     assert decode_page(document, thing, "things", "items") == ([Thing("t")], None)
 
 
@@ -255,12 +255,12 @@ def test_the_total_is_found_by_its_names(key):
     ("said", "total"), [(0, 0), (1, 1), (-1, None), (True, None), (False, None), ("3", None), (2.0, None), (None, None)]
 )
 def test_a_total_is_a_whole_number(said, total):
-    """Whatever else stands there tells nothing."""
+    """Anything else is read as no total."""
     assert decode_page({"items": [], "total": said, "count": 9}, thing, "items") == ([], total)
 
 
 def test_a_wrong_item_names_its_place():
-    """The index leads to it."""
+    """The error has the index of the wrong item."""
     document = {"Things": [{"thing_id": "t"}, {"thing_id": "u", "is_live": 1}]}
     assert reason_of(decode_page, document, thing, "things") == "Things[1]: is_live: must be true or false"
     assert reason_of(decode_page, [{"thing_id": "t", "size": True}], thing, "things") == "$[0]: size: must be a number"
@@ -268,8 +268,8 @@ def test_a_wrong_item_names_its_place():
 
 @pytest.mark.parametrize("flag", ["success", "ok", "Success", "Ok"])
 @pytest.mark.parametrize("function", [thing, refuse_failure, succeeded, lambda it: decode_page(it, thing, "items")])
-def test_a_failure_in_a_successs_clothes_is_an_error(function, flag):
-    """It carries what the body says."""
+def test_a_2xx_body_that_reports_failure_is_an_error(function, flag):
+    """The error carries the problem in the body."""
     with pytest.raises(OperationFailedError) as caught:
         function({flag: False, "error": {"code": "Full", "message": "no room"}, "thing_id": "t", "items": []})
     assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "no room")
@@ -291,12 +291,12 @@ def test_a_failure_in_a_successs_clothes_is_an_error(function, flag):
     ],
 )
 def test_whatever_else_is_no_failure(document):
-    """It takes both, the false flag and what went wrong."""
+    """Both are required, the false flag and the error."""
     assert refuse_failure(document) is document
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "worked"),
     [
         ({"success": True}, True),
         ({"success": False}, False),
@@ -341,9 +341,9 @@ def test_whatever_else_is_no_failure(document):
         ({"success": True, "operation": "failed"}, True),
     ],
 )
-def test_a_change_tells_whether_it_worked(document, told):
-    """And where it says nothing, it did."""
-    assert succeeded(document) is told
+def test_a_change_reports_whether_it_worked(document, worked):
+    """A response without any report is a success."""
+    assert succeeded(document) is worked
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_a_change_tells_whether_it_worked(document, told):
     ],
 )
 def test_a_change_that_failed_with_an_error_carries_it(document):
-    """Code and message are the body's, whichever way it says that it failed."""
+    """Code and message are those of the body, in whichever way it reports the failure."""
     with pytest.raises(OperationFailedError) as caught:
         succeeded(document)
     assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "x y")
@@ -366,7 +366,7 @@ def test_a_change_that_failed_with_an_error_carries_it(document):
 @pytest.mark.parametrize("value", ["yes", "false", None, 0, 1])
 @pytest.mark.parametrize("flag", ["success", "ok", "cancelled", "canceled"])
 def test_an_unclear_flag_is_a_decode_error(flag, value):
-    """A text, a number or nothing is no flag, in any spelling."""
+    """A string, a number or null is not a flag, in any spelling."""
     assert reason_of(succeeded, {flag: value}) == f"{flag}: must be true or false"
     assert reason_of(succeeded, {flag.capitalize(): value}) == f"{flag}: must be true or false"
 
@@ -383,6 +383,36 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_document_gives_an_object_or_a_decode_error(document):
-    """Nothing foreign escapes."""
+    """No other exception is raised."""
     with suppress(DecodeError):
         assert isinstance(thing(document), Thing)
+
+
+@pytest.mark.parametrize(
+    ("document", "values"),
+    [
+        ({"is_on": 1, "isOn": 2, "IsOn": 3, "ison": 4}, [1, 2, 3]),
+        ({"On": 5, "on": 4, "isOn": 2}, [2, 4, 5]),
+        ({"is_on": None}, [None]),
+        ({}, []),
+    ],
+)
+def test_the_spellings_of_a_name_are_read_in_order(document, values):
+    """snake, camel and Pascal case of each name in turn; a spelling that two of them share is read once."""
+    assert spelled(document, "is_on", "on") == values
+
+
+@pytest.mark.parametrize(
+    "document", [{"id": "a"}, {"app": None}, {"app": "text"}, {"app": ["a"]}, {"App": {}}, [], "app", None, {}]
+)
+def test_a_document_without_an_envelope_is_returned_itself(document):
+    """An envelope has an object under the name."""
+    assert unwrap(document, "app") is document
+
+
+def test_an_envelope_is_removed():
+    """The object inside is the document; an envelope that reports failure is an error."""
+    inner = {"id": "a"}
+    assert unwrap({"success": True, "app": inner}, "app") is inner
+    with pytest.raises(OperationFailedError):
+        unwrap({"success": False, "error": "Full", "app": inner}, "app")

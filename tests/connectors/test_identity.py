@@ -24,8 +24,8 @@ def identity(make_client):
     return ManagedIdentityConnector(make_client("identity"))
 
 
-def answering(document, status=200):
-    """Make a connector whose platform always answers *document*."""
+def responding(document, status=200):
+    """Make a connector whose platform always responds with *document*."""
     transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=document))
     return ManagedIdentityConnector(PlatformHttpClient("http://platform", service="identity", transport=transport))
 
@@ -88,13 +88,13 @@ async def test_an_unknown_user_is_not_found(identity):
 
 
 async def test_roles_are_replaced(identity):
-    """What was put is what is got."""
+    """The roles that were put are the roles that are read."""
     assert await identity.update_user_roles("user_3", ["moderator"]) is True
     assert await identity.get_user_roles("user_3") == UserRoles("user_3", ["moderator"], ["read:users"])
 
 
-async def test_permissions_are_told(identity, gateway):
-    """One by one and in one call; the colon of a permission stays in its segment."""
+async def test_permissions_are_checked(identity, gateway):
+    """One by one and in one call; the colon of a permission is sent in its segment."""
     assert await identity.check_permission("user_1", "read:users") is True
     assert await identity.check_permission("user_2", "read:users") is False
     assert await identity.check_permissions("user_1", ["read:users", "no:such"]) == {
@@ -111,8 +111,8 @@ async def test_a_batch_check_is_a_read_and_repeated(identity, gateway):
     assert len(gateway.requests) == 2
 
 
-async def test_an_empty_permission_is_refused(identity, gateway):
-    """It would ask for another path."""
+async def test_an_empty_permission_is_rejected(identity, gateway):
+    """It would be the path of another endpoint."""
     with pytest.raises(InvalidArgumentError, match=r"path_params\.permission"):
         await identity.check_permission("user_1", "")
     assert gateway.requests == []
@@ -122,53 +122,53 @@ async def test_an_empty_permission_is_refused(identity, gateway):
 async def test_a_permission_that_is_no_flag_is_never_granted(document):
     """Fail closed: anything but true or false is an error."""
     with pytest.raises(DecodeError, match="allowed: must be true or false"):
-        await answering(document).check_permission("u", "p")
+        await responding(document).check_permission("u", "p")
 
 
 async def test_a_bare_boolean_is_a_permission():
-    """The .NET service answers without an object."""
-    assert await answering(True).check_permission("u", "p") is True
+    """The .NET service responds without an object."""
+    assert await responding(True).check_permission("u", "p") is True
 
 
 @pytest.mark.parametrize("document", [{}, [], {"results": []}, {"results": {"p": "true"}}, {"results": {"p": 1}}])
 async def test_batch_permissions_fail_closed(document):
     """A result that is no flag is an error; one that is missing is False."""
     with pytest.raises(DecodeError, match="results"):
-        await answering(document).check_permissions("u", ["p"])
-    assert await answering({"results": {"q": True}}).check_permissions("u", ["p"]) == {"p": False}
+        await responding(document).check_permissions("u", ["p"])
+    assert await responding({"results": {"q": True}}).check_permissions("u", ["p"]) == {"p": False}
 
 
 @pytest.mark.parametrize("document", [{"userId": "u", "roles": ["r"]}, {"UserId": "u", "Roles": ["r"], "Extra": 1}])
 async def test_other_spellings_decode(document):
     """CamelCase and PascalCase are the same document."""
-    assert await answering(document).get_user("u") == User(user_id="u", roles=["r"])
+    assert await responding(document).get_user("u") == User(user_id="u", roles=["r"])
 
 
 @pytest.mark.parametrize("document", [{}, [], {"user_id": 7}, {"user_id": None}, {"user_id": "u", "roles": "admin"}])
 async def test_a_wrong_user_is_a_decode_error(document):
     """No half-made user reaches a plugin."""
     with pytest.raises(DecodeError):
-        await answering(document).get_user("u")
+        await responding(document).get_user("u")
 
 
-@pytest.mark.parametrize(("document", "status", "told"), [({"success": False}, 200, False), (None, 204, True)])
-async def test_an_update_tells_its_success(document, status, told):
-    """An empty answer is success; a false one is not."""
+@pytest.mark.parametrize(("document", "status", "succeeded"), [({"success": False}, 200, False), (None, 204, True)])
+async def test_an_update_reports_its_success(document, status, succeeded):
+    """An empty response is a success; a false flag is not."""
     transport = httpx.MockTransport(
         lambda _request: httpx.Response(status, json=document) if document else httpx.Response(status)
     )
     connector = ManagedIdentityConnector(PlatformHttpClient("http://platform", transport=transport))
-    assert await connector.update_user_roles("u", ["r"]) is told
+    assert await connector.update_user_roles("u", ["r"]) is succeeded
 
 
 async def test_an_update_with_an_unclear_success_is_an_error():
     """A text is no flag."""
     with pytest.raises(DecodeError, match="success"):
-        await answering({"success": "yes"}).update_user_roles("u", ["r"])
+        await responding({"success": "yes"}).update_user_roles("u", ["r"])
 
 
-async def test_the_mock_answers_as_documented():
-    """One local user who may do everything."""
+async def test_the_mock_returns_what_is_documented():
+    """One local user with all permissions."""
     mock = MockIdentityConnector()
     user = await mock.get_current_user()
     assert (user.user_id, user.username, user.email, user.roles) == (
@@ -187,7 +187,7 @@ async def test_the_mock_answers_as_documented():
 
 
 async def test_the_mock_keeps_roles_and_returns_copies():
-    """State is kept, and not the caller's to change."""
+    """State is stored, and a caller's changes to results do not affect it."""
     mock = MockIdentityConnector()
     roles = ["admin"]
     assert await mock.update_user_roles("7", roles) is True
@@ -202,7 +202,7 @@ HOSTILE = [None, "", "..", "\ud800", "x" * 10_000, object(), [], {}, 7, b"\0"]
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("kind", [MockIdentityConnector, MockServiceConnector])
 async def test_mocks_raise_for_no_input(kind, value):
-    """Any argument at all gets an answer."""
+    """Any argument gets a result."""
     mock = kind()
     for name, method in inspect.getmembers(mock, inspect.iscoroutinefunction):
         if not name.startswith("_"):
@@ -232,7 +232,7 @@ def test_protocol_managed_and_mock_agree(protocol, managed, mock):
 
 
 async def test_every_failure_is_one_of_ours(identity, gateway):
-    """Whatever the platform does, a plugin needs one `except`."""
+    """A plugin needs one `except` for all failures of the platform."""
     for fault in (Fault(kind="garbage", times=3), Fault(kind="short_body", times=3), Fault(kind="status", status=418)):
         gateway.script(fault)
         with pytest.raises(CallError):

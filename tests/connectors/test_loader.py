@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from middleware import ClientClosedError, ConfigError, Telemetry
+from middleware import ClientClosedError, ConfigError, HostLayers, LocalRejectionError, Telemetry
 from runtime.connectors.loader import (
     ConnectorBundle,
     ConnectorConfig,
@@ -53,7 +53,7 @@ ROOT = Path(__file__).parent.parent.parent
     ],
 )
 def test_managed_mode_needs_a_switch_and_a_url(no_settings, mode, managed, url, expected):
-    """Either switch is enough; without the URL it is self-hosted."""
+    """Either switch is enough; without the URL the mode is self-hosted."""
     given = {"MOZAIKS_HOSTING_MODE": mode, "MOZAIKS_MANAGED": managed, "MOZAIKS_GATEWAY_BASE_URL": url}
     for name, value in given.items():
         if value is not None:
@@ -78,7 +78,7 @@ WORDS = "must be 1, true, yes, y, on, 0, false, no, n, off or empty"
     ],
 )
 def test_any_other_word_is_an_error(no_settings, caplog, name, value, problem):
-    """A typo must not make everybody an admin; asking for the mode never raises, and logs the problem once."""
+    """A typo must not make every user an admin; `is_managed_mode` never raises, and logs the problem once."""
     no_settings.setenv("MOZAIKS_HOSTING_MODE", "hosted")
     no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
     no_settings.setenv(name, value)
@@ -95,7 +95,7 @@ def test_any_other_word_is_an_error(no_settings, caplog, name, value, problem):
 
 
 def lines(caplog):
-    """What was logged of the mode."""
+    """Return the log records of the mode."""
     return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "mozaiks.mode"]
 
 
@@ -186,7 +186,7 @@ def test_a_mode_that_the_program_chose_says_so(caplog):
 )
 @pytest.mark.parametrize("managed", [False, True])
 def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, managed):
-    """In both modes, once per bundle; and in the reason where mocks answer. Its value is in neither."""
+    """In both modes, once per bundle, and in the reason for self-hosted mode. Its value is in neither."""
     problem = f"{name}: no such setting; did you mean {meant}?"
     if managed:
         no_settings.setenv("MOZAIKS_MANAGED", "1")
@@ -200,7 +200,7 @@ def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, mana
 
 
 def test_the_typo_behind_a_missing_url_is_in_the_reason(no_settings, caplog):
-    """The line that says that mocks answer says what to do about it."""
+    """The warning about self-hosted mode says what to do about it."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")
     no_settings.setenv("MOZAIKS_GATEWAY_BASEURL", URL)
     reason = load_connectors().mode_reason
@@ -259,7 +259,7 @@ OTHERS = [
 
 
 def test_other_programs_names_are_no_typos(no_settings, caplog):
-    """The core has variables of its own under the same prefix."""
+    """The core has other variables with the same prefix."""
     for name in OTHERS:
         no_settings.setenv(name, "1")
     assert load_connectors().mode_reason == NEITHER
@@ -268,7 +268,7 @@ def test_other_programs_names_are_no_typos(no_settings, caplog):
 
 @pytest.mark.parametrize("by", ["variable", "argument"])
 def test_managed_mode_can_be_required(no_settings, caplog, by):
-    """Then mocks are an error at load, with the reason; managed mode loads as ever."""
+    """Mocks are then an error at load, with the reason; managed mode loads as usual."""
     required = {"require_managed": True} if by == "argument" else {}
     place = "require_managed" if by == "argument" else "MOZAIKS_CONNECTORS_REQUIRE_MANAGED"
     if by == "variable":
@@ -327,7 +327,7 @@ def test_the_environments_config_takes_telemetry(recorder):
     ],
 )
 def test_a_program_without_logging_prints_the_warning(no_settings, setting, expected):
-    """Mocks must not come without a line, whatever the host has configured."""
+    """Mocks are never used without a warning, whatever the host has configured."""
     command = [sys.executable, "-c", "from runtime.connectors.loader import load_connectors; load_connectors()"]
     result = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **setting}, capture_output=True, text=True, check=False
@@ -406,7 +406,7 @@ async def test_identity_goes_to_the_core_url(gateway):
     assert [request.path for request in gateway.requests] == ["/api/service/items"]
 
 
-async def test_a_closed_bundle_refuses_calls(gateway):
+async def test_a_closed_bundle_rejects_calls(gateway):
     """With a typed error; closing twice is fine."""
     bundle = load_connectors(ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY))
     await bundle.identity.get_user("user_1")
@@ -474,3 +474,156 @@ def test_one_bundle_works_across_loops_and_threads(scenario, calls):
         assert scenario(gateway) == ["ada"] * calls
         assert gateway.stats()["requests"] == calls
         gc.collect()
+
+
+async def reject(request, call_next):
+    """A layer of a host that lets nothing through."""
+    raise LocalRejectionError(f"no {request.call.info.service} today")
+
+
+async def test_a_configs_own_layers_are_around_every_service(gateway):
+    """A host gives them once; the environment's config takes them too."""
+    own = HostLayers(call=[reject])
+    environ = {
+        "MOZAIKS_MANAGED": "true",
+        "MOZAIKS_GATEWAY_BASE_URL": gateway.url,
+        "MOZAIKS_GATEWAY_API_KEY": DEFAULT_API_KEY,
+    }
+    config = ConnectorConfig.from_env(environ, middleware=own)
+    assert config.middleware is own
+    assert ConnectorConfig.from_env(environ).middleware == HostLayers()
+    async with load_connectors(config) as bundle:
+        for connector in (bundle.hosting, bundle.discovery, bundle.identity, bundle.billing, bundle.service):
+            assert "reject" in connector._http.describe()
+        assert "reject" in bundle.payment._http.describe()
+        with pytest.raises(LocalRejectionError, match="no identity today"):
+            await bundle.identity.get_user("user_1")
+        with pytest.raises(LocalRejectionError, match="no service today"):
+            await bundle.service.list_items()
+    assert gateway.requests == []
+
+
+@pytest.mark.parametrize("managed_mode", [False, True])
+def test_layers_that_are_none_are_an_error_of_the_config(managed_mode):
+    """In either mode, before any call."""
+    with pytest.raises(ConfigError, match=r"^middleware: must be HostLayers, got list$"):
+        ConnectorConfig(managed_mode=managed_mode, gateway_base_url=URL, middleware=[reject])
+    with pytest.raises(ConfigError, match=r"^middleware: must be HostLayers, got list$"):
+        ConnectorConfig.from_env({}, middleware=[reject])
+
+
+MANAGED_CONFIG = ConnectorConfig(managed_mode=True, gateway_base_url=URL)
+
+
+@pytest.mark.parametrize("config", [MANAGED_CONFIG, ConnectorConfig()], ids=["managed", "self_hosted"])
+@pytest.mark.parametrize("end", ["aclose", "request_close", "with"])
+def test_a_process_wide_bundle_is_every_callers_until_it_is_closed(no_settings, config, end):
+    """R3: one breaker per service in the process; then the environment's bundle again, as before."""
+    from_environment = get_connectors()
+    bundle = load_connectors(config, process_wide=True)
+    assert bundle.mode == ("managed" if config.managed_mode else "self_hosted")
+    assert load_connectors() is get_connectors() is bundle
+    if end == "aclose":
+        asyncio.run(bundle.aclose())
+    elif end == "request_close":
+        bundle.request_close()
+    else:
+
+        async def use():
+            async with bundle:
+                assert load_connectors() is bundle
+
+        asyncio.run(use())
+    assert load_connectors() is get_connectors() is from_environment
+    bundle.request_close()
+    second = load_connectors(config, process_wide=True)
+    assert second is not bundle
+    bundle.request_close()  # once more, of a bundle that is process-wide no longer
+    assert get_connectors() is second
+
+
+def test_get_connectors_does_not_keep_a_process_wide_bundle(no_settings):
+    """Asked for the first time while there is one, it still loads the environment's afterwards."""
+    bundle = load_connectors(ConnectorConfig(), process_wide=True)
+    assert get_connectors() is bundle
+    bundle.request_close()
+    assert get_connectors() is load_connectors() is not bundle
+
+
+def test_there_is_one_process_wide_bundle_at_a_time(no_settings):
+    """The second one is an error, and the first one stays."""
+    bundle = load_connectors(ConnectorConfig(), process_wide=True)
+    with pytest.raises(ConfigError, match=r"^process_wide: another bundle is process-wide; close it first$"):
+        load_connectors(MANAGED_CONFIG, process_wide=True)
+    assert load_connectors() is bundle
+    own = load_connectors(MANAGED_CONFIG)
+    assert own is not bundle
+    own.request_close()
+    assert load_connectors() is bundle
+
+
+def test_a_config_that_fails_leaves_no_process_wide_bundle(no_settings):
+    """Neither an unusable one nor one that is not managed as required; and there has to be a config."""
+    unusable = dataclasses.replace(MANAGED_CONFIG, api_key="not a key")
+    with pytest.raises(ConfigError, match=r"^api_key: "):
+        load_connectors(unusable, process_wide=True)
+    with pytest.raises(ConfigError, match=r"^require_managed: "):
+        load_connectors(ConnectorConfig(), require_managed=True, process_wide=True)
+    with pytest.raises(ConfigError, match=r"^process_wide: needs a config$"):
+        load_connectors(process_wide=True)
+    assert load_connectors() is load_connectors()
+    load_connectors(ConnectorConfig(), process_wide=True)
+
+
+def test_a_process_wide_mock_does_not_pass_for_managed(no_settings):
+    """Whatever the environment says."""
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    load_connectors(ConnectorConfig(), process_wide=True)
+    with pytest.raises(ConfigError, match=r"^require_managed: .* ConnectorConfig\(managed_mode=False\)$"):
+        load_connectors(require_managed=True)
+
+
+async def test_a_reset_closes_the_process_wide_bundle(no_settings, gateway):
+    """As those of the environment."""
+    config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
+    bundle = load_connectors(config, process_wide=True)
+    reset_connectors()
+    with pytest.raises(ClientClosedError):
+        await bundle.identity.get_user("user_1")
+    assert load_connectors().mode == get_connectors().mode == "self_hosted"
+    load_connectors(config, process_wide=True)
+
+
+def test_of_many_threads_one_gets_the_process_wide_bundle(no_settings):
+    """Each other one gets the error."""
+    found, start = [], threading.Barrier(8)
+
+    def load():
+        start.wait()
+        try:
+            found.append(load_connectors(MANAGED_CONFIG, process_wide=True))
+        except ConfigError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (bundle,) = [one for one in found if isinstance(one, ConnectorBundle)]
+    assert len(found) == 8
+    assert load_connectors() is bundle
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only looks, and ends
+def test_a_forked_process_inherits_the_process_wide_bundle(no_settings):
+    """As it inherits that of `get_connectors`; closing its own leaves the parent's."""
+    bundle = load_connectors(ConnectorConfig(), process_wide=True)
+    child = os.fork()
+    if child == 0:
+        inherited = load_connectors() is bundle
+        bundle.request_close()
+        os._exit(0 if inherited and load_connectors() is not bundle else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert load_connectors() is bundle

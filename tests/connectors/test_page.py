@@ -6,7 +6,7 @@ from runtime.connectors.base import Page
 
 
 def test_a_page_is_a_list():
-    """Whoever does not care for paging sees a list."""
+    """A caller that does not need paging can use it as a list."""
     page = Page([1, 2], total=5, skip=0, limit=2)
     assert page == [1, 2]
     assert isinstance(page, list)
@@ -30,12 +30,12 @@ def test_a_page_is_a_list():
     ],
 )
 def test_has_more(page, more):
-    """By the total, else by whether the page is full."""
+    """Decided by the total, else by whether the page is full."""
     assert page.has_more is more
 
 
 async def test_an_endless_list_is_bounded():
-    """A platform that never ends its list cannot hold the caller."""
+    """The iteration ends even if the platform's list does not."""
     loads = []
 
     async def load(skip):
@@ -50,7 +50,7 @@ async def test_an_endless_list_is_bounded():
 
 
 async def test_pages_follow_each_other():
-    """Each begins where the one before it ended; a page that cannot load is the last."""
+    """Each starts where the previous one ended; a page without `fetch` is the last."""
 
     async def load(skip):
         found = range(skip, min(skip + 2, 5))
@@ -62,7 +62,7 @@ async def test_pages_follow_each_other():
 
 
 async def test_an_empty_page_ends_the_list():
-    """Even where the total promises more."""
+    """Even if the total is larger."""
 
     async def load(skip):
         return Page([], total=9, skip=skip, limit=1, fetch=load)

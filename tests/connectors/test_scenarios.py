@@ -6,13 +6,14 @@ import dataclasses
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from random import Random
 from typing import get_args, get_origin, get_type_hints
 
 import httpx
 import pytest
+from connector_support import required_arguments
 
 from middleware import (
     AuthenticationError,
@@ -120,7 +121,7 @@ async def test_listings(connectors):
 
 
 async def test_quests(connectors):
-    """Join, then hand in a step."""
+    """Join, then submit a step."""
     quests = connectors.discovery
     assert all(type(quest) is discovery.Quest for quest in await quests.list_quests(user_jwt=JWT))
     assert typed(await quests.get_quest("quest_1", user_jwt=JWT), discovery.Quest).status == "active"
@@ -185,7 +186,7 @@ async def test_payment(connectors):
     ("dialect", "kind"), [("docs", NotFoundError), ("dotnet", NotFoundError), ("cloud", OperationFailedError)]
 )
 async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
-    """A failure in a 200 is a failure."""
+    """A failure reported in a 200 response is a failure."""
     async with Gateway(dialect=dialect) as gateway:
         config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
         async with load_connectors(config) as bundle:
@@ -195,7 +196,7 @@ async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
 
 
 async def test_a_deploy_with_an_honoured_key_is_applied_once(gateway):
-    """By configuration alone, the connector's write becomes repeatable."""
+    """The setting alone makes the connector's write safe to retry."""
     gateway.script(Fault(kind="reset", applied=True))
     policies = ResolvedSettings({"services": {"hosting": {"idempotency": {"honors_key": True}}}})
     config = ConnectorConfig(
@@ -210,7 +211,7 @@ async def test_a_deploy_with_an_honoured_key_is_applied_once(gateway):
     "operation", ["create_checkout", "cancel_subscription", "deploy", "join_quest", "checkout", "cancel"]
 )
 async def test_writes_are_not_repeated(gateway, operation):
-    """Each would be applied a second time."""
+    """A retry would apply each a second time."""
     gateway.script(Fault(kind="status", times=0))
     arguments = {
         "create_checkout": {"scope": "platform", "plan": "p", "success_url": "s", "cancel_url": "c"},
@@ -234,7 +235,7 @@ async def test_writes_are_not_repeated(gateway, operation):
     ("scope", "app_id", "place"), [("app", None, "app_id"), ("app", "", "app_id"), ("team", None, "scope")]
 )
 async def test_scope_rules_are_checked_before_sending(gateway, scope, app_id, place):
-    """The platform would answer 500 to a permanent mistake."""
+    """The platform would respond 500 to a permanent error in the arguments."""
     config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
     async with load_connectors(config) as bundle:
         for call in (bundle.billing.get_subscription_status, bundle.payment.subscription_status, bundle.payment.cancel):
@@ -255,8 +256,8 @@ FIRST_CALLS = {
 MODULE_NAMES = list(FIRST_CALLS)
 
 
-def answering(kind, document, status=200):
-    """Make a managed connector whose platform always answers *document*."""
+def responding(kind, document, status=200):
+    """Make a managed connector whose platform always responds with *document*."""
     transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=document))
     return kind(PlatformHttpClient("http://platform", transport=transport))
 
@@ -276,16 +277,16 @@ def answering(kind, document, status=200):
     ],
 )
 async def test_a_payment_status_fails_closed(document, active):
-    """Contradictions and unknown words do not activate."""
-    connector = answering(payment.ManagedPaymentConnector, document)
+    """A contradiction or an unknown status is not active."""
+    connector = responding(payment.ManagedPaymentConnector, document)
     assert (await connector.subscription_status(scope="platform")).active is active
 
 
 @pytest.mark.parametrize("document", [{}, [], "ok", {"active": "true"}, {"active": 1}, {"isActive": None}, None])
 async def test_an_unclear_payment_status_is_an_error(document):
-    """What the incumbent read as active."""
+    """Documents that the earlier client read as active."""
     with pytest.raises(DecodeError):
-        await answering(payment.ManagedPaymentConnector, document).subscription_status(scope="platform")
+        await responding(payment.ManagedPaymentConnector, document).subscription_status(scope="platform")
 
 
 @pytest.mark.parametrize(
@@ -303,31 +304,31 @@ async def test_an_unclear_payment_status_is_an_error(document):
     ],
 )
 async def test_two_subscription_shapes_on_one_path(document, status, tier, features):
-    """Both decode; features that are no clear grant are left out."""
-    found = await answering(billing.ManagedBillingConnector, document).get_subscription_status()
+    """Both decode; a feature is granted only by a literal true."""
+    found = await responding(billing.ManagedBillingConnector, document).get_subscription_status()
     assert (found.status, found.tier, found.features) == (status, tier, features)
     assert found.is_active is (status in {"active", "trialing"})
 
 
 async def test_features_fail_closed():
-    """What the platform leaves out is not allowed; what is no flag is an error."""
-    left_out = await answering(billing.ManagedBillingConnector, {"results": {}}).check_features(["a"])
+    """A feature missing in the response is not allowed; a value that is not a flag is an error."""
+    left_out = await responding(billing.ManagedBillingConnector, {"results": {}}).check_features(["a"])
     assert left_out["a"].allowed is False
     for unclear in ({"results": {"a": {"allowed": "true"}}}, {"results": {"a": True}}, {"results": {"a": {}}}, {}):
         with pytest.raises(DecodeError):
-            await answering(billing.ManagedBillingConnector, unclear).check_features(["a"])
+            await responding(billing.ManagedBillingConnector, unclear).check_features(["a"])
 
 
 async def test_a_client_secret_is_not_shown():
     """Neither in the object's repr nor in anything made from it."""
-    connector = answering(payment.ManagedPaymentConnector, {"sessionId": "s", "clientSecret": "hush"})
+    connector = responding(payment.ManagedPaymentConnector, {"sessionId": "s", "clientSecret": "hush"})
     checkout = await connector.checkout(plan="pro")
     assert checkout.client_secret == "hush"
     assert "hush" not in repr(checkout)
 
 
-async def test_an_update_answered_204_is_read_again(gateway):
-    """Taken, and what the app looks like now is the platform's to tell."""
+async def test_an_update_with_a_204_response_is_read_again(gateway):
+    """The response confirms the change without the app, so the app is read."""
     config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
     async with load_connectors(config) as bundle:
         app = await bundle.hosting.create_app(hosting.AppCreate("Shop"))
@@ -366,7 +367,7 @@ ERROR_BODIES = [
 @pytest.mark.parametrize(("status", "document", "kind", "code", "message"), ERROR_BODIES)
 @pytest.mark.parametrize("module", MODULE_NAMES)
 async def test_each_error_body_in_each_connector(module, status, document, kind, code, message):
-    """Right class, code, message and field errors, whichever service answers."""
+    """Right class, code, message and field errors, from every service."""
     managed, operation, arguments = FIRST_CALLS[module]
     transport = httpx.MockTransport(
         lambda _request: httpx.Response(status) if document is None else httpx.Response(status, json=document)
@@ -396,7 +397,7 @@ async def test_a_200_that_is_no_document_is_a_decode_error(module, body):
 
 @pytest.mark.sockets
 async def test_five_hundred_callers_keep_apart():
-    """Each user, token and correlation id arrives intact, and each caller gets their own answer."""
+    """Each user, token and correlation id arrives intact, and each caller gets the response to its own request."""
     tokens = {f"token-{number}": f"person_{number}" for number in range(500)}
     async with Gateway(tokens=tokens) as gateway:
         for name in tokens.values():
@@ -420,9 +421,9 @@ async def test_dotnets_user_decodes():
         "id": "u1", "firstName": "Ada", "email": "a@b.c", "userRoles": [1, 4, 9], "dob": None,
         "roles": [{"roleId": "r", "appId": "a"}], "createdAt": "2026-01-02T03:04:05.1234567Z", "updatedAt": None,
     }  # fmt: skip
-    user = await answering(identity.ManagedIdentityConnector, document).get_user("u1")
+    user = await responding(identity.ManagedIdentityConnector, document).get_user("u1")
     assert (user.user_id, user.roles, user.created_at.microsecond) == ("u1", ["admin", "user", "9"], 123456)
-    users = await answering(identity.ManagedIdentityConnector, [document]).list_users()
+    users = await responding(identity.ManagedIdentityConnector, [document]).list_users()
     assert ([entry.user_id for entry in users], users.total) == (["u1"], None)
 
 
@@ -480,8 +481,8 @@ CHANGES = [
 )
 @pytest.mark.parametrize(("kind", "operation", "arguments"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
 async def test_every_change_reads_success_alike(kind, operation, arguments, document, worked):
-    """No service says done where the platform says that it is not."""
-    result = await getattr(answering(kind, document), operation)(**arguments)
+    """No connector reports success where the platform reports failure."""
+    result = await getattr(responding(kind, document), operation)(**arguments)
     assert (result.success if isinstance(result, billing.Cancellation) else result) is worked
 
 
@@ -490,14 +491,14 @@ async def test_every_change_reads_success_alike(kind, operation, arguments, docu
 async def test_every_change_that_failed_with_an_error_raises_it(kind, operation, arguments, document):
     """With the platform's own code."""
     with pytest.raises(OperationFailedError) as caught:
-        await getattr(answering(kind, document), operation)(**arguments)
+        await getattr(responding(kind, document), operation)(**arguments)
     assert caught.value.problem.code == "Full"
 
 
 async def test_a_cancellation_says_when_and_why():
-    """What else the response says is kept, and an empty one is a success."""
+    """The other fields of the response are kept, and an empty response is a success."""
     document = {"ok": False, "effective_at": "2026-01-01", "message": "not yours"}
-    found = await answering(billing.ManagedBillingConnector, document).cancel_subscription(scope="platform")
+    found = await responding(billing.ManagedBillingConnector, document).cancel_subscription(scope="platform")
     assert (found.success, found.cancel_at.year, found.message) == (False, 2026, "not yours")
     transport = httpx.MockTransport(lambda _request: httpx.Response(204))
     connector = billing.ManagedBillingConnector(PlatformHttpClient("http://platform", transport=transport))
@@ -506,8 +507,8 @@ async def test_a_cancellation_says_when_and_why():
 
 @pytest.mark.parametrize("answer", [{"allowed": True}, {"results": {"p": True}}])
 async def test_a_failure_grants_no_permission(answer):
-    """Whatever else it says."""
-    connector = answering(identity.ManagedIdentityConnector, {"success": False, "error": "Full", **answer})
+    """Whatever else the response contains."""
+    connector = responding(identity.ManagedIdentityConnector, {"success": False, "error": "Full", **answer})
     for call in (connector.check_permission("u", "p"), connector.check_permissions("u", ["p"])):
         with pytest.raises(OperationFailedError):
             await call
@@ -583,8 +584,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kind", "operation", "arguments", "place", "bad"), REFUSED)
-async def test_what_is_no_list_of_strings_is_refused(kind, operation, arguments, place, bad):
-    """A text would go out as the list of its letters; nothing is sent, and the error names the argument."""
+async def test_what_is_no_list_of_strings_is_rejected(kind, operation, arguments, place, bad):
+    """A string would be sent as the list of its letters; nothing is sent, and the error names the argument."""
     upstream = ScriptedUpstream([])
     with pytest.raises(InvalidArgumentError) as caught:
         await getattr(kind(upstream.client()), operation)(**arguments(bad))
@@ -608,7 +609,7 @@ HOSTILE = [None, "", "admin", b"admin", "\ud800", "x" * 10_000, object(), [], {}
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 async def test_every_mock_raises_for_no_input(module, value):
-    """Any argument at all gets an answer."""
+    """Any argument gets a result."""
     mock = implementations(module)[2]()
     for name, method in inspect.getmembers(mock, inspect.iscoroutinefunction):
         if not name.startswith("_"):
@@ -690,7 +691,7 @@ def mutate(document, path, value):
 @pytest.mark.torture
 @pytest.mark.parametrize("decode", DOCUMENTS, ids=lambda decode: f"{decode.__module__}.{decode.__qualname__}")
 def test_mutated_documents_give_an_object_or_a_typed_error(decode):
-    """Nothing foreign escapes, whatever a field becomes; a decode error names the place."""
+    """No other exception is raised, whatever a field becomes; a decode error names the path."""
     random = Random(decode.__qualname__)
     for _ in range(3000):
         path = [random.randrange(6) for _ in range(random.randint(1, 4))]
@@ -715,36 +716,22 @@ def values_in_paths():
                         yield pytest.param(*case, id=f"{managed.__name__}.{name}.{value.id}")
 
 
-def anything(kind):
-    """A value that an argument of *kind* may have."""
-    if dataclasses.is_dataclass(kind):
-        hints, missing = get_type_hints(kind), dataclasses.MISSING
-        needed = [field.name for field in dataclasses.fields(kind) if field.default is missing is field.default_factory]
-        return kind(**{name: anything(hints[name]) for name in needed})
-    return {Mapping: {}, dict: {}, list: [], Sequence: [], Iterable: [], int: 1}.get(get_origin(kind) or kind, "x")
-
-
 @pytest.mark.parametrize(("managed", "name", "argument", "place"), list(values_in_paths()))
 @virtual_time
 async def test_no_id_leaves_the_route_of_its_method(managed, name, argument, place):
-    """R54: whichever method takes it; nothing is sent, and the error names the place and not the value."""
+    """R54: in every method that takes an id; nothing is sent, and the error names the argument and not the value."""
     upstream = ScriptedUpstream([])
     method = getattr(managed(upstream.client()), name)
-    hints = get_type_hints(method)
-    arguments = {
-        one.name: anything(hints[one.name])
-        for one in inspect.signature(method).parameters.values()
-        if one.default is inspect.Parameter.empty
-    }
+    arguments = required_arguments(method)
     for value in ("../admin/7", "7%2F..%2Fadmin", "a\\..\\b", "a\r\nb"):
-        with pytest.raises(InvalidArgumentError, match=f"path_params.{place}: must not hold") as caught:
+        with pytest.raises(InvalidArgumentError, match=f"path_params.{place}: must not contain") as caught:
             await method(**{**arguments, argument: value})
         assert (value in str(caught.value), caught.value.attempts) == (False, 0)
     upstream.assert_count(0)
 
 
-def test_the_ids_of_all_connectors_are_looked_at():
-    """R54: the list above is whole."""
+def test_the_ids_of_all_connectors_are_tested():
+    """R54: the list above is complete: one value for each placeholder in the endpoints."""
     sources = [inspect.getsource(module) for module in (billing, discovery, hosting, identity, payment, service)]
     placeholders = sum(len(re.findall(r"\{\w+\}", text)) for text in re.findall(r'"/api/[^"]*"', "".join(sources)))
     assert len(list(values_in_paths())) == placeholders > 30

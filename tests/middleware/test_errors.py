@@ -140,7 +140,7 @@ def test_the_text_tells_where_what_and_how_often():
     """One line that an engineer can search for."""
     text = str(ended(status_error(503, Problem(code="Down", message="later")), attempts=3))
     assert text == (
-        "svc.op (POST /r): answered 503 Down: later [3 attempts; the write may have been applied; correlation id c-1]"
+        "svc.op (POST /r): 503 response: Down: later [3 attempts; the write may have been applied; correlation id c-1]"
     )
 
 
@@ -188,7 +188,7 @@ def test_every_error_tells_a_plugin_what_to_return(kind):
 
 
 def test_the_details_tell_what_the_platform_said():
-    """Status, problem and the time to come back."""
+    """Status, problem, and the time after which to repeat."""
     problem = Problem(code="Bad", message="no", field_errors={"name": ("too long",)})
     details = ended(status_error(422, problem, retry_after_s=2.0)).to_plugin_error()["details"]
     assert details == {
@@ -212,7 +212,7 @@ def test_the_details_tell_what_the_platform_said():
 
 
 def test_an_error_has_every_attribute_before_its_call_ended():
-    """Neutral ones: whoever reads it early gets no exception."""
+    """Neutral values: reading it early raises nothing."""
     error = CallError(reason="x")
     assert (error.service, error.operation, error.method, error.route, error.correlation_id) == ("",) * 5
     assert (error.attempts, error.elapsed_s, error.timeline) == (0, 0.0, ())
@@ -238,10 +238,10 @@ def test_an_ended_error_tells_its_record():
 
 
 @pytest.mark.parametrize(("status", "problem", "text"), [
-    (404, Problem(), "answered 404"),
-    (404, Problem(code="NotFound"), "answered 404 NotFound"),
-    (404, Problem(message="no such app"), "answered 404 no such app"),
-    (404, Problem(code="NotFound", message="no such app"), "answered 404 NotFound: no such app"),
+    (404, Problem(), "404 response"),
+    (404, Problem(code="NotFound"), "404 response: NotFound"),
+    (404, Problem(message="no such app"), "404 response: no such app"),
+    (404, Problem(code="NotFound", message="no such app"), "404 response: NotFound: no such app"),
 ])  # fmt: skip
 def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
     """Code and message, where there are any."""
@@ -250,10 +250,13 @@ def test_the_text_of_an_answer_says_what_the_body_said(status, problem, text):
     assert (error.request_sent, error.retry_after_s) == ("yes", None)
 
 
-def test_a_failure_in_a_success_is_told_with_what_the_body_said():
+def test_a_failure_in_a_success_has_the_bodys_details():
     """And is no unknown outcome: the platform says that it was not done."""
     error = OperationFailedError(Problem(code="QuotaExceeded", message="too many"), request_sent="yes")
-    assert (error.reason, error.problem.code) == ("answered that it failed: QuotaExceeded: too many", "QuotaExceeded")
+    assert (error.reason, error.problem.code) == (
+        "2xx response reports failure: QuotaExceeded: too many",
+        "QuotaExceeded",
+    )
     assert ended(error).outcome_unknown is False
     assert (OperationFailedError().reason, OperationFailedError().problem) == ("", Problem())
     again = pickle.loads(pickle.dumps(error))
@@ -261,7 +264,7 @@ def test_a_failure_in_a_success_is_told_with_what_the_body_said():
 
 
 def test_an_internal_error_tells_where():
-    """Innermost last; nothing where nobody knows."""
+    """Innermost last; empty where it is unknown."""
     assert InternalError("x", origin=["a.py:1 in f", "b.py:2 in g"]).origin == ("a.py:1 in f", "b.py:2 in g")
     assert InternalError("x").origin == ()
 
@@ -275,7 +278,7 @@ def test_a_config_error_lists_every_problem():
 
 
 def test_the_label_of_a_foreign_exception_is_its_class():
-    """Whatever attributes it has; an answer without a status has its class too."""
+    """Whatever attributes it has; a status error without a status has its class too."""
     foreign = ValueError("x")
     foreign.status = 418
     assert (error_type(foreign), error_type(StatusError("x")), error_type(None)) == (
@@ -338,7 +341,7 @@ def attempt(applied, status=None):
     ids=repr,
 )
 def test_an_attempt_that_was_lost_counts_whatever_became_of_the_last(error, unknown):
-    """R52: with an honoured key a lost write is repeated; only a 2xx tells what became of it."""
+    """R52: with an honoured key a lost write is repeated; only a 2xx says whether it was applied."""
     assert ended(error, timeline=[attempt("maybe")], keyed=True).outcome_unknown is unknown
     assert error.is_retry_safe is (not unknown and not isinstance(error, DecodeError))
     # What an earlier attempt is known to have done, the last one cannot undo.
@@ -385,7 +388,7 @@ def test_what_the_caller_was_handling_stays_the_callers():
 
 
 def test_what_the_deadline_cut_stands_in_the_timeline():
-    """The error of one try tells of that try; the error of the call leaves it to the record."""
+    """The error of one attempt describes that attempt; the error of the call relies on the record."""
     for sent, unclear in (("no", False), ("maybe", True), ("yes", True)):
         assert DeadlineExceededError("x", request_sent=sent).is_ambiguous is unclear
         assert ended(DeadlineExceededError("x", request_sent=sent)).is_ambiguous is False

@@ -105,7 +105,7 @@ def test_all_texts_of_a_problem_have_one_budget(document, monkeypatch):
 
 
 def test_field_errors_get_what_the_message_leaves():
-    """Code, message and correlation id come first, wherever they stand."""
+    """Code, message and correlation id are read first, wherever they are placed."""
     document = {"errors": {"a": ["x" * 250] * 100}, "message": "m", "code": "c", "correlationId": "x-1"}
     problem = problem_of(document)
     assert (problem.code, problem.message, problem.correlation_id) == ("c", "m", "x-1")
@@ -114,7 +114,7 @@ def test_field_errors_get_what_the_message_leaves():
 
 @pytest.mark.parametrize("said", ["yes", 1, None, [True]])
 def test_a_word_on_retrying_is_a_flag(said):
-    """Whatever else stands there says nothing."""
+    """Any other value there says nothing."""
     assert problem_of({"error": {"retryable": said}}).retryable is None
     assert problem_of({"error": {"retryable": False}, "correlationId": "x-1"}) == Problem(
         retryable=False, correlation_id="x-1"
@@ -227,12 +227,12 @@ def test_secrets_are_masked_by_their_shape(secret):
     ["Bearer hunter2", "password=hunter2", '"token": "hunter2"', "https://me:hunter2@host/x", "api_key: hunter2"],
 )
 def test_secrets_are_masked_by_their_name(text):
-    """A telling name in front."""
+    """The name of a secret in front."""
     assert "hunter2" not in redact(text)
 
 
 def test_known_secrets_are_masked_whole():
-    """Also those without a shape, and before the text is cut."""
+    """Also those without a known shape, and before the text is shortened."""
     assert redact("x" * 290 + "topsecretvalue", "topsecretvalue") == "x" * 290 + "***"
 
 
@@ -244,6 +244,6 @@ def test_text_is_bounded_and_free_of_control_characters():
 
 @pytest.mark.parametrize("loc", [1, "body", None, {"a": 1}, True])
 def test_a_place_that_is_no_list_is_none(loc):
-    """FastAPI writes a list; whatever else stands there costs the place, not the message."""
+    """FastAPI writes a list; any other value there drops the field's name, not the message."""
     problem = parse_problem(json.dumps({"detail": [{"loc": loc, "msg": "wrong"}]}).encode(), "application/json")
     assert problem.field_errors == {"": ("wrong",)}

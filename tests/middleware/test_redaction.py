@@ -1,4 +1,4 @@
-"""What may be shown of a request's target and of foreign text."""
+"""What may be shown of a request's target and of text from outside."""
 
 import pytest
 
@@ -25,19 +25,19 @@ from middleware.redaction import Redactor, query_values, redact, redact_target
     ],
 )
 def test_a_target_keeps_its_shape_and_loses_its_secrets(target, shown):
-    """Keys and ordinary ids stay, query values and telling segments go."""
+    """Keys and ordinary ids stay; query values and segments that look secret are dropped."""
     assert redact_target(target) == shown
 
 
 def test_a_secret_that_is_cut_leaves_no_half():
-    """Masking comes before cutting."""
+    """Masking comes before shortening."""
     text = redact("x" * 290 + " eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln")
     assert "eyJ" not in text
 
 
 @pytest.mark.parametrize("length", [300, 301])
 def test_a_text_is_cut_at_its_limit_and_says_so(length):
-    """300 characters unless told otherwise, the last one an ellipsis where something is missing."""
+    """300 characters by default, the last one an ellipsis where something is missing."""
     assert redact("x" * length) == ("x" * 300 if length == 300 else "x" * 299 + "…")
     assert redact("x" * length, limit=length) == "x" * length
     assert redact("x" * length, limit=10) == "x" * 9 + "…"
@@ -82,11 +82,27 @@ def test_no_beginning_of_a_secret_is_shown_wherever_the_text_is_cut(secret, limi
             assert half not in shown
 
 
+def test_where_looking_ends():
+    """512 characters beyond what can be shown, and the longest known secret: there a half one may be."""
+    assert redact("token=" + "a" * 706, limit=10) == "***"
+    assert redact("token=" + "a" * 707, limit=10) == "***…"
+    assert redact("token=" + "a" * 193 + " moz_live_abcdef" + " more" * 200, limit=10) == "*** …"
+    assert redact("k" * 20_500, "k" * 1_000) == "…"
+
+
+def test_secrets_within_secrets():
+    """Each stretch has one mask, whichever shape was looked for first."""
+    assert redact("Authorization: Bearer abc; and more") == "***"
+    assert redact("ada@example.com has token=abc") == "*** has ***"
+
+
 def test_what_one_budget_allows():
     """Each text costs what is looked at, and 64 at least; what comes when it is spent is dropped."""
     redactor = Redactor("hidden", budget=200)
     assert [redactor.redact("x" * 90), redactor.redact("a hidden"), redactor.is_spent] == ["x" * 90, "a ***", False]
     assert [redactor.redact("y" * 90), redactor.is_spent, redactor.redact("z")] == ["y" * 90, True, ""]
+    redactor = Redactor(budget=65)
+    assert [redactor.redact("a"), redactor.redact("b"), redactor.redact("c")] == ["a", "b", ""]
 
 
 def test_a_long_known_secret_goes_before_its_parts():
@@ -116,7 +132,7 @@ def test_a_pair_of_addresses_goes_whole():
     ],
 )
 def test_what_goes_and_what_stays(text, shown):
-    """A secret leaves its mask and nothing of itself; what stands around it stays."""
+    """A secret is replaced by its mask entirely; the text around it stays."""
     assert redact(text) == shown
 
 
@@ -162,5 +178,5 @@ def test_words_that_only_look_alike_stay():
 
 
 def test_a_query_without_a_mark_is_masked_whole():
-    """What stands where a key should be may be the value."""
+    """A text in the place of a key may be the value."""
     assert redact_target("/x?eyJhbGciOiJI.e.s&a=1") == "/x?REDACTED&a=REDACTED"

@@ -175,7 +175,7 @@ def test_no_secret_is_reachable_from_an_error(kind):
 
 @pytest.mark.parametrize("fault", [Fault(kind="status", status=401), Fault(kind="reset"), Fault(kind="short_body")])
 async def test_no_secret_is_reachable_from_an_error_of_the_wire(gateway, fault):
-    """R52: through the real transport too, whose library's exceptions hold the request."""
+    """R52: through the real transport too, whose library's exceptions refer to the request."""
     gateway.script(fault)
     async with PlatformHttpClient(gateway.url, KEY) as client:
         assert leaks_of(await error_of(client)) == []
@@ -191,7 +191,7 @@ async def test_no_secret_is_reachable_from_a_refused_connection(gateway):
 
 
 def test_a_secret_that_is_kept_would_be_found():
-    """The search itself: in a local of a frame, in a chained exception, and deep inside what they hold."""
+    """The search itself: in a local of a frame, in a chained exception, and deep inside them."""
 
     def keep(secrets):
         kept = secrets
@@ -237,7 +237,7 @@ async def test_a_connectors_own_frame_forgets_its_arguments(gateway):
     ids=["retried", "hedged"],
 )
 def test_an_error_that_was_dealt_with_keeps_nothing(script, sections):
-    """R52: who was told of it, and keeps it, does not keep the request by its frames."""
+    """R52: a listener that keeps the error does not keep the request through its frames."""
     events = []
 
     async def scenario():

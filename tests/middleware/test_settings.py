@@ -69,7 +69,7 @@ def test_every_wrong_value_is_named():
 
 
 def test_what_a_class_declares_can_be_listed():
-    """Fields without a SettingSpec are none of it; what a SettingSpec leaves out is empty."""
+    """Fields without a SettingSpec are not listed; what a SettingSpec omits is empty."""
     listed = list(settings_of(Example))
     assert [setting.name for setting in listed] == ["count", "share", "on", "word", "free"]
     assert listed[4] == Setting("free", str, "", SettingSpec(doc="Any text."))

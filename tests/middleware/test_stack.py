@@ -1,4 +1,4 @@
-"""The stack as it is when nobody sets anything."""
+"""The stack with default settings."""
 
 from dataclasses import asdict
 

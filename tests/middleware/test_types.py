@@ -28,13 +28,13 @@ def test_the_most_that_any_attempt_reached(sent, most):
     assert (call.most_sent, call.outcome(2.0).request_sent) == (most, most)
 
 
-def test_a_call_freezes_its_record_as_it_stands():
+def test_a_call_returns_a_frozen_record():
     """R52: later changes are none of it."""
     call = a_request(started_at=5.0).call
     before = call.outcome(4.0)
     assert (before.call, before.attempts, before.elapsed_s, before.timeline) == (call.info, 0, 0.0, ())
     assert (before.stop_reason, before.circuit_state, before.already_deleted) == ("", "", False)
-    call.attempts, call.stop_reason, call.circuit_state, call.already_deleted = 2, "budget", "open", True
+    call.attempts_sent, call.stop_reason, call.circuit_state, call.already_deleted = 2, "budget", "open", True
     call.timeline.append(a_record("yes"))
     after = call.outcome(7.5)
     assert (after.attempts, after.elapsed_s, after.timeline) == (2, 2.5, tuple(call.timeline))
@@ -50,7 +50,7 @@ def test_settings_that_were_not_given_have_their_defaults():
 
 
 def test_an_attempt_has_everything_of_the_call_and_headers_of_its_own():
-    """R14: the same bytes; what one try sets, the next does not carry."""
+    """R14: the same bytes; what one attempt sets, the next one does not have."""
     request = a_request(headers={"a": "1"})
     for name in ("path_params", "params", "json_body", "user_jwt", "decode", "problem", "target", "content"):
         setattr(request, name, f"given {name}")
@@ -83,7 +83,7 @@ def test_no_repr_shows_what_a_call_carries():
     assert "policy" not in repr(request.call)
 
 
-def test_a_response_tells_where_it_created():
+def test_a_response_has_its_location():
     """Where it says so."""
     assert PlatformResponse(status=201, headers={"location": "/a/1"}).location == "/a/1"
     assert PlatformResponse(status=201, headers={}).location is None
@@ -99,18 +99,19 @@ def test_what_is_left_out_says_nothing():
     assert found == {
         "info": call.info,
         "started_at": 1.0,
-        "policy": {},
+        "snapshot": {},
         "correlation_id_replaced": False,
         "deadline_s": None,
         "max_attempts": 1,
         "deadline_at": float("inf"),
-        "tries": 0,
-        "attempts": 0,
+        "attempts_scheduled": 0,
+        "attempts_sent": 0,
         "timeline": [],
         "stop_reason": "",
         "circuit_state": "",
         "already_deleted": False,
         "keyed": False,
+        "layer_state": None,
     }
     attempt = Attempt()
     assert (attempt.delay_s, attempt.is_hedge, attempt.request_sent, attempt.timeout_s) == (0.0, False, "no", None)

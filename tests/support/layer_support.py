@@ -1,4 +1,4 @@
-"""What tests of single layers need: a request, a clock that never waits, fixed randomness, a scripted rest of the stack."""
+"""What tests of single layers need: a request, a clock moved by sleeping, fixed randomness, a scripted rest of the stack."""
 
 import anyio
 from raw_server import RawServer
@@ -48,8 +48,8 @@ def a_request(*, idempotent=True, method="GET", headers=None, settings=(), decod
     info = CallInfo(
         service="svc", operation="op", method=method, route="/r", idempotent=idempotent, correlation_id="c-1"
     )
-    policy = {type(section): section for section in settings}
-    state = Call(info=info, policy=policy, **call)
+    snapshot = {type(section): section for section in settings}
+    state = Call(info=info, snapshot=snapshot, **call)
     return PlatformRequest(call=state, method=method, path="/r", path_params={}, headers=headers or {}, decode=decode)
 
 
@@ -66,11 +66,23 @@ class Upstream:
 
     async def __call__(self, request):
         self.requests.append(request)
-        request.call.attempts += 1
+        request.call.attempts_sent += 1
         result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
         if isinstance(result, BaseException):
             raise result
         return PlatformResponse(status=200, headers={})
+
+
+async def armed(layer, request):
+    """Seconds after which *layer* ends the rest of the stack; None for never."""
+    found = []
+
+    async def rest(_request):
+        found.append(anyio.current_effective_deadline() - anyio.current_time())
+        return PlatformResponse(status=200, headers={})
+
+    assert (await layer(request, rest)).status == 200
+    return None if found[0] == float("inf") else found[0]
 
 
 async def connections_of_two(send, transport, clock, *, method, idle_s):

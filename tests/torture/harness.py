@@ -19,8 +19,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from middleware import CallError, Telemetry
-from middleware.telemetry.tracing import CallTracingMiddleware
+from middleware import CallError, DeadlineExceededError, Telemetry
+from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware
+from middleware.telemetry.recording import CallRecordingMiddleware
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway
 from runtime.settings import ResolvedSettings
@@ -267,6 +268,8 @@ async def torture(platform, scenario: Scenario, injection) -> Run:
         await asyncio.wait({task})
     ended: Any = asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
     sent = platform.sent - sent_before
+    if isinstance(ended, DeadlineExceededError) and (watched := _watched(client)):
+        await asyncio.wait(watched, timeout=_LONG_S)  # R38: these alone go on, and not for ever
     faults += [f"a task is left: {left}" for left in asyncio.all_tasks() - others if not _is_gateways(left)]
     faults += await _left_behind(client, platform, injection, busy)
     return Run(
@@ -305,8 +308,13 @@ async def _left_behind(client, platform, injection, busy) -> Iterator[str]:
     return faults
 
 
+def _watched(client):
+    (layer,) = (layer for layer in client._stack.layers if isinstance(layer, AttemptTimeoutMiddleware))
+    return set().union(*layer._watched._tasks.all())
+
+
 def _spans_dropped(client):
-    (tracer,) = {layer._tracer for layer in client._stack.layers if isinstance(layer, CallTracingMiddleware)}
+    (tracer,) = {layer._tracer for layer in client._stack.layers if isinstance(layer, CallRecordingMiddleware)}
     return tracer.dropped
 
 

@@ -194,7 +194,7 @@ def test_a_line_that_a_full_disk_cut_is_lost_alone(tmp_path):
     spans = finished_spans()
     assert exporter.export(spans) is SpanExportResult.SUCCESS
     with path.open("a+b", buffering=0) as disk:
-        whole = exporter._file
+        whole = exporter._file._file
 
         class Short:
             fileno = disk.fileno
@@ -202,9 +202,9 @@ def test_a_line_that_a_full_disk_cut_is_lost_alone(tmp_path):
             def write(self, line):
                 return disk.write(line[:20])
 
-        exporter._file = Short()
+        exporter._file._file = Short()
         assert exporter.export(spans) is SpanExportResult.FAILURE
-        exporter._file = whole
+        exporter._file._file = whole
     assert exporter.export(spans) is SpanExportResult.SUCCESS
     exporter.shutdown()
     lines = path.read_bytes().split(b"\n")

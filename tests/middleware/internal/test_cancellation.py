@@ -33,13 +33,13 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
     ("module", "step", "sections"),
     [
         ("deadline", "hang", {"deadline": {"total_s": 1.0}}),
-        ("deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
+        ("attempt_timeout", "hang", {"attempt": {"timeout_s": 1.0}}),
         ("hedging", 200, {"hedging": {"max_hedges": 1}}),
     ],
     ids=["deadline", "attempt timeout", "hedging"],
 )
 def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
-    """R42: told that a cancel came while it was open, the call ends in the cancel, whatever else it could say."""
+    """R42: a call that was cancelled while its scope was open ends in the cancellation, whatever its other outcome."""
     monkeypatch.setattr(f"middleware.policies.{module}.pending_cancels", lambda: -1)
 
     async def scenario():

@@ -8,12 +8,12 @@ import pytest
 
 from middleware._internal.per_loop import PerLoop
 
-# The garbage collected here may hold event loops that a test framework left behind.
+# The garbage collected here may contain event loops of a test framework.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def a_runner():
-    """A runner that leaves the thread's own event loop, which may be the test framework's, where it is."""
+    """A runner that does not replace the thread's own event loop, which may be the test framework's."""
     return asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
 
@@ -39,7 +39,7 @@ def test_each_loop_has_one_of_its_own():
 
 
 def test_what_belonged_to_a_closed_loop_is_forgotten():
-    """Even while somebody still holds that loop."""
+    """Even while something still refers to that loop."""
     kept = PerLoop(Thing)
     with a_runner() as runner:
         runner.run(both(kept))
@@ -55,7 +55,7 @@ def test_what_belonged_to_a_closed_loop_is_forgotten():
 
 
 def test_turning_from_loop_to_loop_finds_each_ones_own():
-    """The last answer is remembered, and is the answer of that loop alone."""
+    """The last result is remembered, for its loop only."""
     kept = PerLoop(Thing)
     with a_runner() as one, a_runner() as two:
         first, other = one.run(both(kept))[0], two.run(both(kept))[0]
@@ -66,7 +66,7 @@ def test_turning_from_loop_to_loop_finds_each_ones_own():
 
 
 def test_the_answer_of_last_time_keeps_nothing_alive():
-    """A client that is kept and not used holds no loop, and nothing of it."""
+    """A client that is kept and not used keeps no loop alive, and nothing of it."""
     kept = PerLoop(Thing)
     with a_runner() as runner:
         gone = weakref.ref(runner.run(both(kept))[0])

@@ -13,7 +13,7 @@ from middleware.types import Attempt
 
 
 async def test_waiters_are_served_in_order():
-    """R41: first in, first out; nobody overtakes the queue."""
+    """R41: first in, first out; no attempt overtakes the queue."""
     bulkhead, order = Bulkhead(1), []
     assert bulkhead.try_acquire()
 
@@ -30,7 +30,7 @@ async def test_waiters_are_served_in_order():
     assert order == ["a", "b", "c"]
 
 
-async def test_a_cancelled_waiter_gives_its_place_back():
+async def test_a_cancelled_waiter_leaves_the_queue():
     """R41: the queue has room again."""
     bulkhead = Bulkhead(1)
     bulkhead.try_acquire()
@@ -44,7 +44,7 @@ async def test_a_cancelled_waiter_gives_its_place_back():
     assert bulkhead.try_acquire()
 
 
-async def test_a_waiter_cancelled_together_with_the_holder_is_simply_cancelled():
+async def test_a_waiter_cancelled_together_with_the_owner_is_simply_cancelled():
     """The permit comes free while the waiter's cancellation is on its way: a thousand deadlines end so at once."""
     bulkhead = Bulkhead(1)
     bulkhead.try_acquire()
@@ -98,7 +98,7 @@ def settings(permits=1, queue=9):
     return {"settings": [BulkheadSettings(permits=permits, queue=queue)]}
 
 
-class Held:
+class Occupied:
     """A layer with one attempt inside."""
 
     def __init__(self):
@@ -120,63 +120,63 @@ class Held:
 
 
 async def test_the_circuit_is_asked_before_anything_waits():
-    """R37: an attempt that would be refused later joins no queue, this one's or one further in."""
+    """R37: an attempt that would be rejected later does not queue, here or in a layer below."""
 
-    def refuse(_request):
+    def reject(_request):
         raise CircuitOpenError("open")
 
-    layer = BulkheadMiddleware(FakeClock(), print, refuse)
+    layer = BulkheadMiddleware(FakeClock(), print, reject)
     with pytest.raises(CircuitOpenError):
         await layer(a_request(**settings()), None)
     assert layer.load() == (0, 0)
 
 
 async def test_an_older_call_does_not_size_it_back():
-    """R61: it began before the reload, and its retry comes after; one that began with the newest call does."""
-    async with Held() as held:
-        new = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=3)), held.rest))
+    """R61: it started before the reload, and retries after it; one that started with the newest call resizes."""
+    async with Occupied() as occupied:
+        new = asyncio.create_task(occupied.layer(a_request(started_at=2.0, **settings(permits=3)), occupied.rest))
         await asyncio.sleep(0)
-        old = asyncio.create_task(held.layer(a_request(started_at=1.0, **settings(permits=1)), held.rest))
+        old = asyncio.create_task(occupied.layer(a_request(started_at=1.0, **settings(permits=1)), occupied.rest))
         await asyncio.sleep(0)
-        assert held.layer.load() == (3, 0)
-        same = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=4)), held.rest))
+        assert occupied.layer.load() == (3, 0)
+        same = asyncio.create_task(occupied.layer(a_request(started_at=2.0, **settings(permits=4)), occupied.rest))
         await asyncio.sleep(0)
-        assert held.layer.load() == (4, 0)
-        held.release.set()
+        assert occupied.layer.load() == (4, 0)
+        occupied.release.set()
         await asyncio.gather(new, old, same)
 
 
 async def test_the_first_call_sizes_it_for_all_that_are_older():
     """R61: also where it allows as little as can be."""
-    async with Held() as held:
-        new = asyncio.create_task(held.layer(a_request(started_at=2.0, **settings(permits=1)), held.rest))
+    async with Occupied() as occupied:
+        new = asyncio.create_task(occupied.layer(a_request(started_at=2.0, **settings(permits=1)), occupied.rest))
         await asyncio.sleep(0)
-        assert held.layer.load() == (1, 1)
-        old = asyncio.create_task(held.layer(a_request(started_at=-1.0, **settings(permits=3)), held.rest))
+        assert occupied.layer.load() == (1, 1)
+        old = asyncio.create_task(occupied.layer(a_request(started_at=-1.0, **settings(permits=3)), occupied.rest))
         await asyncio.sleep(0)
-        assert held.layer.load() == (1, 2)
-        held.release.set()
+        assert occupied.layer.load() == (1, 2)
+        occupied.release.set()
         await asyncio.gather(new, old)
 
 
-async def test_a_full_queue_refuses_at_once():
-    """R41: with the fact told; nothing queued."""
-    async with Held() as held:
-        held.clock.time = 2.0
-        waiting = asyncio.create_task(held.layer(a_request(**settings(queue=1)), held.rest))
+async def test_a_full_queue_rejects_at_once():
+    """R41: an event is emitted, and nothing is queued."""
+    async with Occupied() as occupied:
+        occupied.clock.time = 2.0
+        waiting = asyncio.create_task(occupied.layer(a_request(**settings(queue=1)), occupied.rest))
         await asyncio.sleep(0)
-        assert held.layer.load() == (1, 1)
+        assert occupied.layer.load() == (1, 1)
         with pytest.raises(BulkheadFullError) as caught:
-            await held.layer(a_request(**settings(queue=1)), held.rest)
-        assert caught.value.reason == "1 attempts in flight and 1 waiting already"
-        held.clock.time = 5.0
-        held.release.set()
+            await occupied.layer(a_request(**settings(queue=1)), occupied.rest)
+        assert caught.value.reason == "bulkhead full: 1/1 permits, 1/1 queued"
+        occupied.clock.time = 5.0
+        occupied.release.set()
         await waiting
     call = a_request().call.info
-    assert held.events == [AttemptRejected(call=call, guard="bulkhead"), AttemptQueued(call=call, waited_s=3.0)]
+    assert occupied.events == [AttemptRejected(call=call, guard="bulkhead"), AttemptQueued(call=call, waited_s=3.0)]
 
 
-async def test_a_listener_that_ends_the_process_leaves_no_permit_behind():
+async def test_a_listener_that_ends_the_process_does_not_leak_a_permit():
     """R41: whatever is raised between the permit and the attempt."""
 
     class Ended(BaseException):
@@ -201,9 +201,9 @@ async def test_a_listener_that_ends_the_process_leaves_no_permit_behind():
 
 async def test_a_hedge_never_waits():
     """R19: it takes a free permit or none."""
-    async with Held() as held:
+    async with Occupied() as occupied:
         request = replace(a_request(**settings()), attempt=Attempt(is_hedge=True))
-        assert not held.layer.has_room(request)
+        assert not occupied.layer.has_room(request)
         with pytest.raises(BulkheadFullError):
-            await held.layer(request, held.rest)
-        assert held.layer.has_room(a_request(**settings(permits=2)))
+            await occupied.layer(request, occupied.rest)
+        assert occupied.layer.has_room(a_request(**settings(permits=2)))

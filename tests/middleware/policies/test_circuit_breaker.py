@@ -26,6 +26,7 @@ from middleware.errors import (
     StatusError,
     status_error,
 )
+from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware
 from middleware.policies.circuit_breaker import (
     CircuitBreaker,
     CircuitBreakerMiddleware,
@@ -33,7 +34,7 @@ from middleware.policies.circuit_breaker import (
     CircuitBreakerSettings,
     verdict_of,
 )
-from middleware.policies.deadline import AttemptTimeoutMiddleware, DeadlineMiddleware
+from middleware.policies.deadline import DeadlineMiddleware
 from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.problem import Problem
 from middleware.stack import compose
@@ -52,13 +53,13 @@ class Breaker:
     def state(self):
         return self.machine.state
 
-    def acquire(self, now=0.0, cut_timeout_s=None):
-        return self.machine.acquire(now, self.config, 15.0, cut_timeout_s=cut_timeout_s)[0]
+    def acquire(self, now=0.0, watch_timeout_s=None):
+        return self.machine.acquire(now, self.config, 15.0, watch_timeout_s=watch_timeout_s)[0]
 
-    def cut(self, permit, now=0.0):
+    def end_by_deadline(self, permit, now=0.0):
         """The deadline ends the call of *permit*; True where the attempt is watched and goes on."""
         if permit.watch is None:
-            self.record(permit, "cut", now)
+            self.record(permit, "deadline", now)
         else:
             self.machine.go_on(permit)
         return permit.watch is not None
@@ -144,12 +145,12 @@ def test_one_probe_at_a_time():
     assert sum(permit is not None for permit in permits) == 1
 
 
-def test_a_rejection_beside_a_probe_tells_no_time():
+def test_a_rejection_during_a_probe_has_no_retry_after():
     """R36: there is no open time left; all depends on the probe."""
     breaker = opened()
     assert breaker.retry_after_s(4.0) == 1.0
     breaker.acquire(5.0)
-    assert breaker.machine.refuses(5.1, breaker.config)
+    assert breaker.machine.rejects(5.1, breaker.config)
     assert breaker.retry_after_s(5.1) is None
 
 
@@ -212,24 +213,24 @@ def test_a_disabled_breaker_passes_everything():
     assert breaker.state == "closed"
 
 
-def test_a_breaker_forced_open_refuses_everything():
+def test_a_breaker_forced_open_rejects_everything():
     """R30: until a person changes the mode; nothing it knew is lost."""
     breaker = Breaker(mode="forced_open")
     assert breaker.acquire(1e9) is None
-    assert breaker.machine.refuses(0.0, breaker.config)
+    assert breaker.machine.rejects(0.0, breaker.config)
     assert breaker.machine.shown_state(breaker.config) == "forced_open"
     breaker.config = CircuitBreakerSettings()
     assert breaker.acquire() is not None
 
 
-def test_a_shadow_breaker_counts_and_never_refuses():
+def test_a_shadow_breaker_counts_and_never_rejects():
     """R30: its states change as a normal one's would, and every attempt passes."""
     breaker, changes = Breaker(mode="shadow"), []
     for now in range(60):
         permit = breaker.acquire(now / 10)
         changes.append(breaker.record(permit, "failure", now / 10))
     assert [change for change in changes if change[0] != change[1]] == [("closed", "open"), ("half_open", "open")]
-    assert not breaker.machine.refuses(2.0, breaker.config)
+    assert not breaker.machine.rejects(2.0, breaker.config)
     assert breaker.machine.shown_state(breaker.config) == "shadow"
 
 
@@ -244,7 +245,7 @@ def test_slow_attempts_open_it_where_that_is_switched_on():
 
 @pytest.mark.parametrize(("ratio", "state"), [(0.8, "open"), (0.0, "closed")])
 def test_a_slow_probe_does_not_close_it_where_slowness_counts(ratio, state):
-    """R34: a service that answers too late has not recovered."""
+    """R34: a service that responds too late has not recovered."""
     breaker = opened(slow_ratio=ratio)
     breaker.play("success", 5.0, slow=True)
     assert breaker.state == state
@@ -287,8 +288,8 @@ def test_the_key_says_who_shares_a_breaker():
     }  # fmt: skip
 
 
-def test_the_registry_is_bounded_and_forgets_idle_closed_ones_only():
-    """R30: 1024 keys; an open one and one in use stay; the longest unused goes."""
+def test_the_registry_is_bounded_and_evicts_idle_closed_ones_only():
+    """R30: 1024 keys; an open one and one in use stay; the least recently used is evicted."""
     breakers = CircuitBreakers("svc", LowerBound())
     config = CircuitBreakerSettings(min_calls=1)
     first, used = breaker_of(breakers, key="k0"), breaker_of(breakers, key="k1")
@@ -337,7 +338,7 @@ def status(code):
     ids=str,
 )
 def test_what_a_result_says_of_the_service(error, verdict):
-    """R31."""
+    """R31: by the row of its status, or by the class of the error."""
     assert verdict_of(error) == verdict
 
 
@@ -387,20 +388,20 @@ async def test_each_rejection_is_a_new_error_that_says_when():
 
 
 async def test_the_layer_reports_each_result_once():
-    """Ten failed attempts through the layer open it; the fact is told once."""
+    """Ten failed attempts through the layer open it; one event is emitted."""
     events = []
     layer, _ = a_layer(events=events)
     await fail_ten_times(layer)
     assert [(event.before, event.after) for event in events] == [("closed", "open")]
     with pytest.raises(CircuitOpenError) as caught:
-        layer.refuse_if_open(a_request())
+        layer.reject_if_open(a_request())
     assert caught.value.retry_after_s == 5.0
     assert layer.is_open(a_request())
     assert not layer.is_closed(a_request())
 
 
-async def test_forced_open_tells_no_time():
-    """R30: nobody knows when a person changes their mind."""
+async def test_forced_open_has_no_retry_after():
+    """R30: until when an operator forces it open is unknown."""
     layer, _ = a_layer()
     request = a_request(settings=[CircuitBreakerSettings(mode="forced_open")])
     with pytest.raises(CircuitOpenError) as caught:
@@ -410,7 +411,7 @@ async def test_forced_open_tells_no_time():
 
 
 @pytest.mark.parametrize("mode", ["disabled", "shadow"])
-async def test_modes_that_never_refuse_allow_hedges(mode):
+async def test_modes_that_never_reject_allow_hedges(mode):
     """R19, R30: there is no circuit to spare."""
     layer, _ = a_layer()
     assert layer.is_closed(a_request(settings=[CircuitBreakerSettings(mode=mode)]))
@@ -427,7 +428,7 @@ async def test_an_attempt_is_slow_beyond_its_share_of_the_timeout():
     async def takes(seconds):
         async def rest(_request):
             await clock.sleep(seconds)
-            return "answer"
+            return "response"
 
         await layer(a_request(settings=settings), rest)
 
@@ -483,7 +484,7 @@ class TroubleError(Exception):
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.25, 0.5, 1.25, 2.75, 5.0])), min_size=1, max_size=80))
 def test_it_agrees_with_an_independent_breaker(steps):
-    """R32, R33, R34: the same history opens, refuses and closes both, step by step."""
+    """R32, R33, R34: the same history opens, rejects and closes both, step by step."""
     clock, config = Manual(), CircuitBreakerSettings(failure_ratio=0.5, min_calls=4, open_s=5.0)
     oracle = interlock.CircuitBreaker(
         name="oracle",
@@ -541,8 +542,8 @@ def test_results_of_attempts_begun_before_it_opened_do_not_keep_it_open():
     assert breaker.acquire(5.0).is_probe
 
 
-def test_a_refused_attempt_leaves_no_trace():
-    """R30: a breaker that refused is idle again once it is closed and its attempts have ended."""
+def test_a_rejected_attempt_has_no_effect():
+    """R30: a breaker that rejected is idle again once it is closed and its attempts have ended."""
     breaker = opened()
     assert not breaker.machine.is_idle
     assert breaker.acquire(1.0) is None
@@ -562,7 +563,7 @@ def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
     breaker = opened(mode="normal")
     config = CircuitBreakerSettings(mode=mode)
     assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
-    assert breaker.machine.refuses(1.0, config) is (mode in {"normal", "forced_open"})
+    assert breaker.machine.rejects(1.0, config) is (mode in {"normal", "forced_open"})
     assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
 
 
@@ -605,7 +606,7 @@ def test_a_breaker_that_is_used_is_not_the_longest_unused():
 
 
 async def test_the_call_knows_the_state_before_and_after_its_attempt():
-    """R52: and each change is told, that of the probe's beginning too."""
+    """R52: and each change is emitted, the one at the start of the probe too."""
     clock, events, seen = FakeClock(), [], []
     layer, _ = a_layer(clock, events=events)
     await fail_ten_times(layer)
@@ -613,16 +614,16 @@ async def test_the_call_knows_the_state_before_and_after_its_attempt():
 
     async def rest(request):
         seen.append(request.call.circuit_state)
-        return "answer"
+        return "response"
 
     request = a_request()
-    assert await layer(request, rest) == "answer"
+    assert await layer(request, rest) == "response"
     assert (seen, request.call.circuit_state) == (["half_open"], "closed")
     changes = [(event.breaker, event.before, event.after) for event in events]
     assert changes == [("svc", "closed", "open"), ("svc", "open", "half_open"), ("svc", "half_open", "closed")]
 
 
-# --- attempts that the deadline of their call cuts --------------------------------------------------------------------
+# --- attempts that the deadline of their call ends --------------------------------------------------------------------
 
 
 def test_as_many_are_watched_as_can_open_it():
@@ -646,15 +647,15 @@ def test_a_changed_number_changes_how_many_are_watched():
     assert [breaker.acquire(0.0, 10.0).watch is not None for _ in range(2)] == [True, False]
 
 
-def test_what_is_cut_unwatched_counts_only_through_those_that_are_watched():
-    """R31, R38: twenty cut beside two that are watched and fail: each of these speaks for ten, and for itself."""
+def test_what_ends_unwatched_counts_only_through_those_that_are_watched():
+    """R31, R38: twenty end unwatched while two watched ones fail: each of the two represents ten, and itself."""
     breaker = Breaker(min_calls=22)
     watched = [breaker.acquire(0.0, 10.0) for _ in range(22)][:2]
     for permit in watched:
-        assert breaker.cut(permit)
+        assert breaker.end_by_deadline(permit)
     others = [breaker.acquire(0.0, 10.0) for _ in range(20)]
     for permit in others:
-        assert not breaker.cut(permit, 2.0)
+        assert not breaker.end_by_deadline(permit, 2.0)
     assert breaker.record(watched[0], "failure", 10.0) == ("closed", "closed")
     assert breaker.machine._totals(10.0, breaker.config) == (11, 11, 0)
     assert breaker.record(watched[1], "failure", 10.0, slow=True) == ("closed", "open")
@@ -664,33 +665,61 @@ def test_a_watched_success_speaks_for_the_others_too():
     """R38, R32: a slow service is a healthy one, and slow where that counts."""
     breaker = Breaker(min_calls=1)
     watched = breaker.acquire(0.0, 10.0)
-    breaker.cut(watched)
+    breaker.end_by_deadline(watched)
     for _ in range(9):
-        breaker.cut(breaker.acquire(2.0, 10.0), 4.0)
+        breaker.end_by_deadline(breaker.acquire(2.0, 10.0), 4.0)
     breaker.record(watched, "success", 8.0, slow=True)
     assert breaker.machine._totals(8.0, breaker.config) == (10, 0, 10)
 
 
-def test_what_is_cut_counts_nowhere_where_none_is_watched_beyond_its_call():
+def test_each_attempt_that_ended_unwatched_counts_once():
+    """R38: the second watched attempt represents those that the first one does not."""
+    breaker = Breaker(min_calls=2)
+    watched = [breaker.acquire(0.0, 10.0) for _ in range(2)]
+    for permit in watched:
+        breaker.end_by_deadline(permit)
+    for _ in range(20):
+        breaker.end_by_deadline(breaker.acquire(0.0, 10.0), 2.0)
+    for permit in watched:
+        breaker.record(permit, "success", 8.0)
+    assert breaker.machine._totals(8.0, breaker.config) == (22, 0, 0)
+
+
+def test_those_ended_before_it_opened_do_not_count_after_it_closed():
+    """R35, R38: neither they nor those that were watched."""
+    breaker = Breaker(min_calls=1)
+    watched = breaker.acquire(0.0, 10.0)
+    breaker.end_by_deadline(watched)
+    breaker.end_by_deadline(breaker.acquire(0.0, 10.0), 2.0)
+    breaker.play("failure", 2.0)
+    breaker.play("success", 7.0)
+    late = breaker.acquire(7.0, 10.0)
+    breaker.end_by_deadline(late)
+    breaker.record(watched, "success", 8.0)
+    breaker.record(late, "success", 9.0)
+    assert breaker.machine._totals(9.0, breaker.config) == (1, 0, 0)
+
+
+def test_what_ends_unwatched_counts_nowhere_where_none_is_watched_beyond_its_call():
     """R31, R38: neither now nor later."""
     breaker = Breaker(min_calls=1)
     quick = breaker.acquire(0.0, 10.0)
     for _ in range(20):
-        breaker.cut(breaker.acquire(0.0, 10.0), 2.0)
+        breaker.end_by_deadline(breaker.acquire(0.0, 10.0), 2.0)
     breaker.record(quick, "success", 2.0)
     late = breaker.acquire(3.0, 10.0)
-    breaker.cut(late)
+    breaker.end_by_deadline(late)
     breaker.record(late, "success", 9.0)
     assert breaker.machine._totals(9.0, breaker.config) == (2, 0, 0)
 
 
 def test_an_attempt_that_ended_before_its_deadline_speaks_for_itself_alone():
-    """R38: the one that was cut speaks for the other three."""
+    """R38: the one that outlived its call represents the other three."""
     breaker = Breaker(min_calls=2)
     quick, late = breaker.acquire(0.0, 10.0), breaker.acquire(0.0, 10.0)
-    breaker.cut(late)
+    breaker.end_by_deadline(late)
     for _ in range(3):
-        breaker.cut(breaker.acquire(0.0, 10.0), 2.0)
+        breaker.end_by_deadline(breaker.acquire(0.0, 10.0), 2.0)
     breaker.record(quick, "success", 3.0)
     assert breaker.machine._totals(3.0, breaker.config) == (1, 0, 0)
     breaker.record(late, "success", 8.0)
@@ -706,7 +735,7 @@ def test_a_probe_is_watched_whatever_else_is():
         breaker.play("failure")
     probe = breaker.acquire(5.0, 10.0)
     assert probe.is_probe
-    assert breaker.cut(probe)
+    assert breaker.end_by_deadline(probe)
     assert breaker.acquire(14.9, 10.0) is None
     breaker.record(probe, "success", 13.0)
     assert breaker.state == "closed"
@@ -725,10 +754,10 @@ def test_a_probe_that_lost_its_permit_takes_no_place():
     assert breaker.acquire(21.0, 10.0).watch is not None
 
 
-def test_a_probe_cut_with_its_call_makes_room_for_another():
+def test_a_probe_that_ends_with_its_call_makes_room_for_another():
     """R34: one that could not go on says nothing."""
     breaker = opened()
-    assert breaker.play("cut", 5.0) == ("half_open", "half_open")
+    assert breaker.play("deadline", 5.0) == ("half_open", "half_open")
     assert breaker.acquire(5.0).is_probe
 
 
@@ -751,9 +780,9 @@ def test_calls_wait_as_soon_as_the_callers_of_what_is_watched_have_gone():
     breaker = Breaker()
     permits = [breaker.acquire(0.0, 10.0) for _ in range(10)]
     for permit in permits[:9]:
-        breaker.cut(permit)
+        breaker.end_by_deadline(permit)
     assert [breaker.must_wait(2.0) for _ in range(2)] == [False, False]
-    breaker.cut(permits[9])
+    breaker.end_by_deadline(permits[9])
     assert [breaker.must_wait(2.0) for _ in range(2)] == [False, True]
 
 
@@ -779,7 +808,7 @@ def test_calls_do_not_wait_for_failures_alone():
 
 @pytest.mark.parametrize("mode", ["shadow", "disabled", "forced_open"])
 def test_calls_wait_in_normal_mode_alone(mode):
-    """R30, R39: shadow never holds an attempt up."""
+    """R30, R39: shadow never delays an attempt."""
     breaker = Breaker()
     for _ in range(10):
         breaker.acquire(0.0, 10.0)
@@ -792,14 +821,14 @@ def test_a_shadow_breaker_watches():
     breaker = Breaker(mode="shadow")
     permits = [breaker.acquire(0.0, 10.0) for _ in range(10)]
     for permit in permits:
-        breaker.cut(permit)
+        breaker.end_by_deadline(permit)
         breaker.record(permit, "failure", 10.0)
     assert breaker.state == "open"
-    assert breaker.acquire(11.0, 10.0).watch is None  # it would have been refused
+    assert breaker.acquire(11.0, 10.0).watch is None  # it would have been rejected
 
 
 def test_nothing_waits_once_it_is_open():
-    """R37, R39: it is refused at once."""
+    """R37, R39: it is rejected at once."""
     breaker = Breaker()
     for _ in range(10):
         breaker.acquire(0.0, 10.0)
@@ -808,12 +837,12 @@ def test_nothing_waits_once_it_is_open():
     assert [breaker.must_wait(6.0) for _ in range(2)] == [False, False]
 
 
-async def test_an_attempt_waits_before_it_is_let_through():
-    """R39: one that the deadline would cut, until what is watched has ended; one with its whole timeout does not."""
+async def test_an_attempt_waits_before_it_gets_a_permit():
+    """R39: one that the deadline would end, until the watched ones have ended; one with its whole timeout does not."""
     clock = FakeClock()
     layer, breakers = a_layer(clock)
     machine, config = breakers.all()[0], CircuitBreakerSettings()
-    permits = [machine.acquire(0.0, config, 15.0, cut_timeout_s=10.0)[0] for _ in range(10)]
+    permits = [machine.acquire(0.0, config, 15.0, watch_timeout_s=10.0)[0] for _ in range(10)]
     clock.time = 5.0
     await layer(a_request(deadline_at=15.0), Upstream(None))  # the one of this second
     await layer(a_request(deadline_at=15.001), Upstream(None))
@@ -832,7 +861,7 @@ async def test_an_attempt_waits_before_it_is_let_through():
 
 
 @pytest.mark.parametrize(("deadline_at", "is_watched"), [(10.0, True), (10.001, False)])
-async def test_an_attempt_is_watched_where_the_deadline_cuts_first(deadline_at, is_watched):
+async def test_an_attempt_is_watched_where_the_deadline_ends_it_first(deadline_at, is_watched):
     """R38: also where both would end in the same moment."""
     layer, _ = a_layer()
     upstream = Upstream(None)
@@ -842,7 +871,7 @@ async def test_an_attempt_is_watched_where_the_deadline_cuts_first(deadline_at, 
 
 @pytest.mark.parametrize(("error", "state"), [(ResponseLostError("x"), "open"), (None, "closed")])
 async def test_a_late_end_counts_as_if_its_call_had_waited(error, state):
-    """R38: and a change of state is told."""
+    """R38: and a change of state is emitted."""
     clock, events = FakeClock(), []
     layer, breakers = a_layer(clock, events)
     request = a_request(deadline_at=2.0, settings=[CircuitBreakerSettings(min_calls=1)])
@@ -891,3 +920,27 @@ async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, s
             calls.create_task(call(number))
             await asyncio.sleep(1 / per_second)
     assert events == []
+
+
+async def test_the_layer_knows_what_the_deadline_has_cut():
+    """R31, R38: one that goes on speaks for one that does not; for one whose caller went away it does not."""
+    clock = FakeClock()
+    layer, breakers = a_layer(clock)
+    config = CircuitBreakerSettings(min_calls=1, failure_ratio=1)
+
+    async def goes_on(request):
+        clock.time = 2.0
+        request.attempt.goes_on = True
+        raise asyncio.CancelledError
+
+    request = a_request(deadline_at=2.0, settings=[config])
+    for made, rest in (
+        (request, goes_on),
+        (a_request(deadline_at=2.0, settings=[config]), Upstream(asyncio.CancelledError())),
+        (a_request(deadline_at=2.1, settings=[config]), Upstream(asyncio.CancelledError())),
+    ):
+        layer._breakers.all()[0]._next_scout_at = 0.0
+        with pytest.raises(asyncio.CancelledError):
+            await layer(made, rest)
+    request.attempt.on_late_end(None)
+    assert breakers.all()[0]._totals(2.0, config) == (2, 0, 0)

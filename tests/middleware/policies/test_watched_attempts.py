@@ -15,7 +15,7 @@ PLACE = ContextVar("place", default="nowhere")
 
 
 class Late:
-    """An attempt that ends when it is asked to, and what was told of its end."""
+    """An attempt that ends when it is asked to, and what was reported of its end."""
 
     def __init__(self, *, sent="maybe", method="GET", over_at=2.0):
         self.clock = FakeClock()
@@ -24,7 +24,7 @@ class Late:
         self.request.attempt.request_sent = sent
         self.end = asyncio.Event()
         self.result = "response"
-        self.told, self.told_in, self.state = [], [], "never begun"
+        self.reported, self.reported_in, self.state = [], [], "never begun"
 
     async def _attempt(self):
         self.state = "runs"
@@ -39,12 +39,12 @@ class Late:
             raise self.result
         return self.result
 
-    def _tell(self, error):
-        self.told.append(error)
-        self.told_in.append(PLACE.get())
+    def _report(self, error):
+        self.reported.append(error)
+        self.reported_in.append(PLACE.get())
 
     def start(self):
-        return asyncio.create_task(self.watched.run(self.request, self._attempt(), self._tell))
+        return asyncio.create_task(self.watched.run(self.request, self._attempt(), self._report))
 
     async def cancelled_at(self, now):
         """Start, and be cancelled at *now*."""
@@ -62,7 +62,7 @@ class Late:
 
 
 async def test_a_result_in_time_is_handed_on():
-    """R38: a response or an error; nothing is told."""
+    """R38: a response or an error; nothing is reported."""
     late = Late()
     caller = late.start()
     late.end.set()
@@ -70,29 +70,29 @@ async def test_a_result_in_time_is_handed_on():
     late.result = ResponseLostError("x")
     with pytest.raises(ResponseLostError):
         await late.start()
-    assert late.told == []
+    assert late.reported == []
     assert not late.request.attempt.goes_on
 
 
 @pytest.mark.parametrize("result", ["response", ResponseLostError("x")], ids=["response", "error"])
 async def test_the_deadline_ends_the_wait_and_not_the_attempt(result):
-    """R38: how it ended is told once, outside of the call's context."""
+    """R38: how it ended is reported once, outside of the call's context."""
     late = Late()
     PLACE.set("the call")
     await late.cancelled_at(2.0)
-    assert (late.state, late.request.attempt.goes_on, late.told) == ("runs", True, [])
+    assert (late.state, late.request.attempt.goes_on, late.reported) == ("runs", True, [])
     await late.ends(result)
-    assert late.told == [result if isinstance(result, Exception) else None]
-    assert late.told_in == ["nowhere"]
+    assert late.reported == [result if isinstance(result, Exception) else None]
+    assert late.reported_in == ["nowhere"]
 
 
 async def test_a_cancel_by_the_caller_ends_the_attempt_before_it_is_passed_on():
-    """R42: its clean-up is awaited, and nothing is told."""
+    """R42: its clean-up is awaited, and nothing is reported."""
     late = Late()
     await late.cancelled_at(1.9)
     assert (late.state, late.request.attempt.goes_on) == ("cleaned up", False)
     await asyncio.sleep(0.001)
-    assert late.told == []
+    assert late.reported == []
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,24 @@ async def test_a_cancel_by_the_caller_ends_the_attempt_before_it_is_passed_on():
     ],
 )
 async def test_a_write_that_was_not_sent_in_time_is_never_sent(method, sent, state):
-    """R38: its caller was told so, and may have done something else since."""
+    """R38: its caller's error says so, and the caller may have acted on it."""
     late = Late(method=method, sent=sent)
     await late.cancelled_at(2.0)
     assert late.state == state
     late.watched.close()
+
+
+async def test_a_caller_who_goes_in_the_moment_of_the_deadline_is_gone():
+    """R42: two cancels, the deadline's and the caller's."""
+    late = Late()
+    caller = late.start()
+    await asyncio.sleep(0.001)
+    late.clock.time = 2.0
+    caller.cancel()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert late.state == "cleaned up"
 
 
 async def test_an_error_in_the_moment_of_the_cancel_is_not_complained_of(caplog):
@@ -130,7 +143,7 @@ async def test_an_error_in_the_moment_of_the_cancel_is_not_complained_of(caplog)
     assert caplog.records == []
 
 
-async def test_an_error_leaves_no_cycle_behind():
+async def test_an_error_creates_no_reference_cycle():
     """R38: else the request would be kept until the garbage collector comes."""
     late = Late()
     late.result = ResponseLostError("x")
@@ -148,13 +161,13 @@ async def test_an_error_leaves_no_cycle_behind():
 
 
 async def test_closing_ends_what_goes_on():
-    """R38: told as a cancel, which says nothing of the service."""
+    """R38: reported as a cancellation, which says nothing about the service."""
     late = Late()
     await late.cancelled_at(2.0)
     late.watched.close()
     await asyncio.sleep(0.001)
     assert late.state == "cleaned up"
-    assert [type(error) for error in late.told] == [asyncio.CancelledError]
+    assert [type(error) for error in late.reported] == [asyncio.CancelledError]
 
 
 def test_a_loop_that_ends_before_the_attempt_is_no_trouble(caplog):

@@ -34,10 +34,11 @@ def test_an_unsendable_key_is_named_and_not_shown(key):
     ],
 )
 async def test_an_attempt_carries_what_there_is(token, key, sent):
-    """The caller's token and the application's key, each only where it was given; the answer comes back."""
+    """The caller's token and the application's key, each only where it is set; the response passes."""
     request = a_request()
     request.user_jwt = token
     upstream = Upstream(None)
-    response = await AuthMiddleware(key)(request, upstream)
+    request.app_key = key
+    response = await AuthMiddleware()(request, upstream)
     assert upstream.requests[0].headers == sent
     assert response.status == 200

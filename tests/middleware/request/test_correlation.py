@@ -32,7 +32,7 @@ def test_an_id_that_is_missing_is_made(given):
 
 @pytest.mark.parametrize("given", ["a b", " a", "a" * 129, "ä", "a\x7f", "a\r\nb: c", 7, 0, b"a", ["a"], False])
 def test_an_id_that_cannot_be_sent_is_replaced(given):
-    """And the caller can be told."""
+    """And the replacement is reported."""
     made, replaced = choose_correlation_id(given)
     assert (str(uuid.UUID(made)), replaced) == (made, True)
 

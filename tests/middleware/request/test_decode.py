@@ -24,7 +24,7 @@ def parse(body):
     ],
 )
 def test_a_document_is_read(body, document):
-    """Blank stands for an empty object."""
+    """Blank means an empty object."""
     assert parse(body) == document
 
 
@@ -35,7 +35,7 @@ def test_what_is_no_json_is_a_decode_error(body):
     """Its text names the content type, and nothing of the body."""
     with pytest.raises(DecodeError) as caught:
         parse(body)
-    assert caught.value.reason == "answered 200 with a body that is not JSON (application/json)"
+    assert caught.value.reason == "200 response: body is not JSON (application/json)"
     assert caught.value.request_sent == "yes"
 
 
@@ -48,7 +48,7 @@ def test_a_content_type_is_told_in_short(headers, told):
     """A server may say anything there, or nothing."""
     with pytest.raises(DecodeError) as caught:
         parse_json(PlatformResponse(status=201, headers=headers, body=b"<html>"))
-    assert caught.value.reason == f"answered 201 with a body that is not JSON ({told})"
+    assert caught.value.reason == f"201 response: body is not JSON ({told})"
 
 
 async def decoded(decode):
@@ -74,7 +74,7 @@ def refuse(error):
 
 
 async def test_a_connector_that_cannot_decode_says_so():
-    """Its own errors pass, all others become one that names their class alone; the server has answered."""
+    """Its own errors pass, all others become one that names only their class; the server has responded."""
     mine = InvalidArgumentError("mine")
     with pytest.raises(InvalidArgumentError) as passed:
         await decoded(refuse(mine))

@@ -23,7 +23,7 @@ from runtime.gateway import Fault
 
 ROOT = Path(__file__).resolve().parents[3]
 CALL = a_request().call.info
-ERROR = ServerError("answered 503", status=503, retry_after_s=2.0)
+ERROR = ServerError("503 response", status=503, retry_after_s=2.0)
 OUTCOME = a_request().call.outcome(1.0)
 RECORD = AttemptRecord(number=1, started_s=0, ended_s=1, outcome="ok", status=200, request_sent="yes", delay_s=0)
 
@@ -260,7 +260,7 @@ TOLD = [
     (
         facts.CallFinished(call=CALL, outcome=ENDED, error=ERROR),
         CALLS,
-        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "answered 503", "stop_reason": "budget", "request_sent": "maybe"},
+        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "503 response", "stop_reason": "budget", "request_sent": "maybe"},
     ),
     (
         facts.AttemptFinished(call=CALL, record=replace(RECORD, started_s=1, ended_s=2.23456789), error=None),

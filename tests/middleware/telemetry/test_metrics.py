@@ -15,7 +15,7 @@ from middleware import CircuitOpenError, PlatformError, ServerError, Telemetry
 from middleware import events as facts
 from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.retry import RetryBudgetSettings
+from middleware.policies.retry_budget import RetryBudgetSettings
 from middleware.records import AttemptRecord
 from middleware.telemetry import semconv
 from middleware.telemetry.metrics import MetricsListener
@@ -27,7 +27,7 @@ from runtime.gateway import Fault
 CALL = a_request().call.info
 OPERATION = {"mozaiks.connector.name": "svc", "mozaiks.connector.operation": "op"}
 SERVICE = {"mozaiks.connector.name": "svc"}
-ERROR = ServerError("answered 503", status=503)
+ERROR = ServerError("503 response", status=503)
 
 
 def a_state():

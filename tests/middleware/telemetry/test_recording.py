@@ -1,10 +1,14 @@
-"""The record of a call and of its attempts, and what leaves the stack."""
+"""The record of a call and of its attempts."""
 
 import asyncio
 import re
 
 import pytest
 from layer_support import FakeClock, Upstream, a_request
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from middleware.errors import (
     DeadlineExceededError,
@@ -17,8 +21,21 @@ from middleware.errors import (
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
 from middleware.problem import Problem
 from middleware.records import AttemptRecord
-from middleware.telemetry.recording import AttemptRecordMiddleware, CallRecordMiddleware, OutcomeMiddleware
+from middleware.request.error_boundary import ErrorBoundaryMiddleware
+from middleware.telemetry.recording import AttemptRecordingMiddleware, CallRecordingMiddleware
+from middleware.telemetry.tracing import SafeTracer, current_ids
 from middleware.types import PlatformResponse
+
+
+def call_layer(clock, emit, provider=None):
+    """The layer around the call, with spans where there is a *provider*."""
+    return CallRecordingMiddleware(clock, emit, SafeTracer(provider or trace.NoOpTracerProvider(), "0"))
+
+
+def attempt_layer(clock, emit, provider=None):
+    """The layer around each attempt, likewise."""
+    tracer = SafeTracer(provider or trace.NoOpTracerProvider(), "0")
+    return AttemptRecordingMiddleware(clock, emit, tracer, "http://platform")
 
 
 def takes(clock, seconds, result=None, sent=None):
@@ -34,27 +51,11 @@ def takes(clock, seconds, result=None, sent=None):
     return rest
 
 
-async def test_a_success_leaves_with_its_record():
-    """Its own answer, and how long it took."""
-    clock = FakeClock()
-    response = await OutcomeMiddleware(clock)(a_request(), takes(clock, 1.5))
-    assert (response.status, response.outcome.elapsed_s) == (201, 1.5)
-
-
-async def test_one_of_our_errors_leaves_as_it_is_with_its_record():
-    """And without what the stack was handling."""
-    clock, error = FakeClock(), ResponseLostError("x")
-    with pytest.raises(ResponseLostError) as caught:
-        await OutcomeMiddleware(clock)(a_request(), takes(clock, 1.5, error))
-    assert caught.value is error
-    assert (error.outcome.elapsed_s, error.__context__) == (1.5, None)
-
-
 @pytest.mark.parametrize("result", [None, ResponseLostError("x")], ids=str)
-async def test_the_record_that_was_told_is_the_one_that_leaves(result):
-    """R52: what the layers further out do is no part of the call."""
+async def test_the_outcome_of_the_event_is_the_one_that_the_caller_gets(result):
+    """R52: time spent in layers further out is no part of the call."""
     clock, events, request = FakeClock(), [], a_request()
-    record = CallRecordMiddleware(clock, events.append)
+    record = call_layer(clock, events.append)
 
     async def rest(request):
         try:
@@ -64,32 +65,21 @@ async def test_the_record_that_was_told_is_the_one_that_leaves(result):
 
     left = None
     try:
-        left = await OutcomeMiddleware(clock)(request, rest)
+        left = await ErrorBoundaryMiddleware(clock)(request, rest)
     except ResponseLostError as error:
         left = error
     assert left.outcome is events[-1].outcome
     assert left.outcome.elapsed_s == 1.0
 
 
-async def test_the_record_of_another_call_is_none_of_this_one():
-    """R52: an error that was kept and raised once more tells of the call that it ends now."""
-    clock, error = FakeClock(), ResponseLostError("x")
-    error.outcome = other = a_request().call.outcome(9.0)
-    request = a_request()
-    with pytest.raises(ResponseLostError):
-        await OutcomeMiddleware(clock)(request, takes(clock, 1.0, error))
-    assert error.outcome is not other
-    assert (error.outcome.call, error.outcome.elapsed_s) == (request.call.info, 1.0)
-
-
-@pytest.mark.parametrize("layer", ["outcome", "call", "attempt"])
-async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
-    """R52: not chained, since it may hold the request."""
+@pytest.mark.parametrize("layer", ["boundary", "call", "attempt"])
+async def test_an_unexpected_error_is_replaced_by_one_of_ours_with_its_origin(layer):
+    """R52: not chained, since it may refer to the request."""
     clock, events = FakeClock(), []
     made = {
-        "outcome": OutcomeMiddleware(clock),
-        "call": CallRecordMiddleware(clock, events.append),
-        "attempt": AttemptRecordMiddleware(clock, events.append),
+        "boundary": ErrorBoundaryMiddleware(clock),
+        "call": call_layer(clock, events.append),
+        "attempt": attempt_layer(clock, events.append),
     }[layer]
     request = a_request()
     request.call.timeline.append(
@@ -99,7 +89,7 @@ async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
         await made(request, takes(clock, 1.0, KeyError("s3cret"), sent="maybe"))
     error = caught.value
     assert (error.reason, error.request_sent, error.__context__) == ("unexpected KeyError", "maybe", None)
-    if layer != "outcome":
+    if layer != "boundary":
         assert events[-1].error is error
     if layer == "call":
         assert events[-1].result == "failure"
@@ -111,11 +101,11 @@ async def test_a_foreign_error_leaves_as_one_of_ours_that_tells_where(layer):
     [(None, "", False), (ResponseLostError("x"), "not_retryable", False), (asyncio.CancelledError(), "", True)],
     ids=str,
 )
-async def test_a_call_is_told_of_once_when_it_starts_and_once_when_it_ends(result, reason, cancelled):
+async def test_a_call_emits_one_event_when_it_starts_and_one_when_it_ends(result, reason, cancelled):
     """R42: a cancellation is no failure."""
     clock, events, request = FakeClock(), [], a_request()
     try:
-        await CallRecordMiddleware(clock, events.append)(request, takes(clock, 2.0, result))
+        await call_layer(clock, events.append)(request, takes(clock, 2.0, result))
         error = None
     except BaseException as raised:
         error = raised
@@ -134,12 +124,12 @@ async def test_a_reason_to_stop_that_was_named_stays():
     clock, request = FakeClock(), a_request()
     request.call.stop_reason = "budget"
     with pytest.raises(ResponseLostError) as caught:
-        await CallRecordMiddleware(clock, print)(request, takes(clock, 0, ResponseLostError("x")))
+        await call_layer(clock, print)(request, takes(clock, 0, ResponseLostError("x")))
     assert caught.value.outcome.stop_reason == "budget"
 
 
 @pytest.mark.parametrize(
-    ("result", "sent", "told"),
+    ("result", "sent", "recorded"),
     [
         (None, "yes", ("ok", 201, "yes", "yes")),
         (ResponseLostError("x", request_sent="maybe"), "no", ("ResponseLostError", None, "maybe", "maybe")),
@@ -151,16 +141,16 @@ async def test_a_reason_to_stop_that_was_named_stays():
     ],
     ids=str,
 )
-async def test_an_attempt_is_written_into_the_timeline(result, sent, told):
+async def test_an_attempt_is_written_into_the_timeline(result, sent, recorded):
     """R52: when, after which wait, with which end, and whether the server did what it asked."""
     clock, events, request = FakeClock(), [], a_request(started_at=-1.0)
     request.attempt.delay_s, request.attempt.is_hedge = 0.5, True
     try:
-        await AttemptRecordMiddleware(clock, events.append)(request, takes(clock, 2.0, result, sent))
+        await attempt_layer(clock, events.append)(request, takes(clock, 2.0, result, sent))
     except BaseException as raised:
         assert raised is result
     (record,) = request.call.timeline
-    assert (record.outcome, record.status, record.request_sent, record.applied) == told
+    assert (record.outcome, record.status, record.request_sent, record.applied) == recorded
     assert record.is_ambiguous is (record.applied == "maybe")
     assert (record.number, record.started_s, record.ended_s, record.delay_s, record.is_hedge) == (
         1,
@@ -175,27 +165,75 @@ async def test_an_attempt_is_written_into_the_timeline(result, sent, told):
 
 
 @pytest.mark.parametrize(("ends_at", "outcome"), [(2.0, "DeadlineExceededError"), (2.001, "cancelled")])
-async def test_an_attempt_that_the_deadline_cut_says_so(ends_at, outcome):
+async def test_an_attempt_that_the_deadline_cancelled_says_so(ends_at, outcome):
     """R40: by the clock; else it was its caller."""
     clock, events, request = FakeClock(), [], a_request(deadline_at=ends_at)
     with pytest.raises(asyncio.CancelledError):
-        await AttemptRecordMiddleware(clock, events.append)(
-            request, takes(clock, 2.0, asyncio.CancelledError(), "maybe")
-        )
+        await attempt_layer(clock, events.append)(request, takes(clock, 2.0, asyncio.CancelledError(), "maybe"))
     assert request.call.timeline[0].outcome == outcome
-    told = events[1].error
+    recorded = events[1].error
     if outcome == "cancelled":
-        assert told is None
+        assert recorded is None
     else:
-        assert (type(told), told.reason) == (DeadlineExceededError, "cut by the deadline of the call")
-        assert told.request_sent == "maybe"
+        assert (type(recorded), recorded.reason) == (DeadlineExceededError, "attempt cancelled by the call deadline")
+        assert recorded.request_sent == "maybe"
 
 
-async def test_the_server_is_told_which_attempt_it_is():
+async def test_the_server_receives_the_number_of_the_attempt():
     """R50: with how many there may be."""
     request, upstream = a_request(max_attempts=3), Upstream(status_error(500, Problem()))
-    layer = AttemptRecordMiddleware(FakeClock(), print)
-    request.call.attempts = 1
+    layer = attempt_layer(FakeClock(), print)
+    request.call.attempts_sent = 1
     with pytest.raises(ServerError):
         await layer(request, upstream)
     assert upstream.requests[0].headers["x-attempt"] == "attempt=2; max=3"
+
+
+@pytest.fixture
+def exporter():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(exporter):
+    made = TracerProvider(shutdown_on_exit=False)
+    made.add_span_processor(SimpleSpanProcessor(exporter))
+    return made
+
+
+@pytest.mark.parametrize("layer", [call_layer, attempt_layer])
+async def test_events_are_emitted_inside_the_span_which_ends_last(layer, provider, exporter):
+    """Log lines and exemplars, which are written from events, carry the span's ids."""
+    seen = []
+
+    def listen(event):
+        seen.append((type(event).__name__, current_ids().get("span_id"), len(exporter.get_finished_spans())))
+
+    clock = FakeClock()
+    await layer(clock, listen, provider)(a_request(), takes(clock, 1.0))
+    (span,) = exporter.get_finished_spans()
+    span_id = f"{span.context.span_id:016x}"
+    assert [(ids, ended) for _, ids, ended in seen] == [(span_id, 0)] * 2
+    assert [name for name, _, _ in seen] in (
+        ["CallStarted", "CallFinished"],
+        ["AttemptStarted", "AttemptFinished"],
+    )
+    assert current_ids() == {}
+
+
+@pytest.mark.parametrize("layer", [call_layer, attempt_layer])
+@pytest.mark.parametrize("at", [1, 2])
+async def test_an_interrupt_in_a_listener_still_ends_the_span(layer, at, provider, exporter):
+    """Else all later spans of the task would be its children."""
+    emitted = []
+
+    def interrupt(event):
+        emitted.append(event)
+        if len(emitted) == at:
+            raise KeyboardInterrupt
+
+    clock = FakeClock()
+    with pytest.raises(KeyboardInterrupt):
+        await layer(clock, interrupt, provider)(a_request(), takes(clock, 1.0))
+    assert len(exporter.get_finished_spans()) == 1
+    assert current_ids() == {}

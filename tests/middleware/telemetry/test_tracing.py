@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from layer_support import a_request
+from layer_support import FakeClock, a_request
 from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,12 +18,13 @@ from middleware import events as facts
 from middleware.events import FanOut
 from middleware.problem import Problem
 from middleware.records import AttemptRecord
-from middleware.telemetry.tracing import AttemptTracingMiddleware, SafeTracer, SpanListener, current_ids
+from middleware.telemetry.recording import AttemptRecordingMiddleware
+from middleware.telemetry.tracing import SafeTracer, SpanListener, current_ids
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 
 CALL = a_request().call.info
-ERROR = ServerError("answered 503", status=503, retry_after_s=2.0)
+ERROR = ServerError("503 response", status=503, retry_after_s=2.0)
 
 
 @contextmanager
@@ -35,7 +36,12 @@ def our_span(provider, name):
     tracer.end(span, token)
 
 
-async def answer(_request):
+def attempt_layer(tracer, base_url="http://platform"):
+    """The layer that opens the spans of attempts, without listeners."""
+    return AttemptRecordingMiddleware(FakeClock(), FanOut([]), tracer, base_url)
+
+
+async def respond(_request):
     """The rest of a stack, where it does not matter."""
 
 
@@ -134,7 +140,7 @@ def test_facts_about_others_leave_the_span_alone(provider, exporter):
     ("error", "text"),
     [
         (RequestNotSentError("ConnectError: refused by ada@example.com"), "ConnectError: refused by ***"),
-        (ServerError("answered 500 Oops: of the server", status=500), None),
+        (ServerError("500 response: Oops: of the server", status=500), None),
         (OperationFailedError(Problem(message="of the server")), None),
         (ValueError("foreign"), None),
     ],
@@ -200,11 +206,11 @@ async def test_a_method_that_http_does_not_know_is_no_label(make_client, gateway
 
 async def test_a_hedges_span_says_so(provider, exporter):
     """An attempt beside another one is marked; an ordinary one is not."""
-    layer = AttemptTracingMiddleware(SafeTracer(provider, "0"), "http://platform")
+    layer = attempt_layer(SafeTracer(provider, "0"), "http://platform")
     request = a_request()
-    await layer(request, answer)
+    await layer(request, respond)
     request.attempt.is_hedge = True
-    await layer(request, answer)
+    await layer(request, respond)
     assert [span.attributes.get("mozaiks.attempt.is_hedge") for span in exporter.get_finished_spans()] == [None, True]
 
 
@@ -218,7 +224,7 @@ async def test_a_hedges_span_says_so(provider, exporter):
 )
 async def test_the_server_is_named_with_its_port(provider, exporter, base_url, host, port):
     """`server.port` is required by the conventions, on the scheme's own port too."""
-    await AttemptTracingMiddleware(SafeTracer(provider, "0"), base_url)(a_request(), answer)
+    await attempt_layer(SafeTracer(provider, "0"), base_url)(a_request(), respond)
     (span,) = exporter.get_finished_spans()
     assert (span.attributes["server.address"], span.attributes["server.port"]) == (host, port)
 
@@ -303,7 +309,7 @@ def test_each_span_that_is_lost_counts_once(broken):
     made = tracer.dropped
     tracer.end(*tracer.start("svc.op", SpanKind.INTERNAL, {}))
     assert (made, tracer.dropped) == (1 if broken == "get_tracer" else 0, 1)
-    assert not tracer.is_idle
+    assert not tracer.has_no_sdk
 
 
 def test_a_context_that_cannot_be_changed_counts_each_time(monkeypatch, provider, exporter):
@@ -339,14 +345,14 @@ def test_an_sdk_is_looked_for_until_there_is_one(monkeypatch, provider):
         raise RuntimeError("no providers")
 
     tracer = SafeTracer(None, "1")
-    assert (tracer.is_idle, tracer.wake(), tracer.dropped) == (True, False, 0)
+    assert (tracer.has_no_sdk, tracer.refresh_provider(), tracer.dropped) == (True, False, 0)
     monkeypatch.setattr(trace, "get_tracer_provider", fail)
-    assert (tracer.wake(), tracer.dropped) == (False, 1)
+    assert (tracer.refresh_provider(), tracer.dropped) == (False, 1)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    assert (tracer.wake(), tracer.is_idle) == (True, False)
+    assert (tracer.refresh_provider(), tracer.has_no_sdk) == (True, False)
     monkeypatch.setattr(trace, "get_tracer_provider", fail)
-    assert (tracer.wake(), tracer.dropped) == (True, 1)
-    assert SafeTracer(trace.NoOpTracerProvider(), "1").is_idle
+    assert (tracer.refresh_provider(), tracer.dropped) == (True, 1)
+    assert SafeTracer(trace.NoOpTracerProvider(), "1").has_no_sdk
 
 
 SWITCHES = ("suppress_instrumentation", context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)
@@ -354,17 +360,17 @@ SWITCHES = ("suppress_instrumentation", context._SUPPRESS_HTTP_INSTRUMENTATION_K
 
 @pytest.mark.parametrize("sdk", [True, False])
 @pytest.mark.parametrize("host", [True, False])
-async def test_instrumentations_of_http_libraries_stand_back_during_an_attempt(provider, sdk, host):
-    """By both names that they look for; what the host's context holds stays there."""
+async def test_instrumentations_of_http_libraries_are_suppressed_during_an_attempt(provider, sdk, host):
+    """By both names that they look for; values of the host's context stay there."""
     token = context.attach(context.set_value("tenant", "t-1")) if host else None
     seen = []
 
-    async def answer(_request):
+    async def respond(_request):
         seen.extend(context.get_value(name) for name in (*SWITCHES, "tenant"))
 
     before = context.get_current()
     tracer = SafeTracer(provider if sdk else trace.NoOpTracerProvider(), "1")
-    await AttemptTracingMiddleware(tracer, "http://platform")(a_request(), answer)
+    await attempt_layer(tracer, "http://platform")(a_request(), respond)
     assert seen == [True, True, "t-1" if host else None]
     assert context.get_current() == before
     if token is not None:
@@ -373,11 +379,11 @@ async def test_instrumentations_of_http_libraries_stand_back_during_an_attempt(p
 
 async def test_a_path_by_hand_is_no_template(provider, exporter):
     """It would make a name of its own for every id."""
-    layer = AttemptTracingMiddleware(SafeTracer(provider, "0"), "http://platform")
+    layer = attempt_layer(SafeTracer(provider, "0"), "http://platform")
     request = a_request()
-    await layer(request, answer)
+    await layer(request, respond)
     request.call.info = replace(CALL, route="other")
-    await layer(request, answer)
+    await layer(request, respond)
     told = [(span.name, span.attributes.get("url.template")) for span in exporter.get_finished_spans()]
     assert told == [("GET /r", "/r"), ("GET", None)]
 

@@ -65,7 +65,7 @@ async def test_attempts_do_not_wait_for_one_another(clock):
 
 
 async def test_an_error_shows_the_systems_words_and_no_url(clock, monkeypatch):
-    """R52: other texts of aiohttp hold the URL, and so the query."""
+    """R52: other texts of aiohttp contain the URL, and so the query."""
     transport = a_transport(clock)
     with pytest.raises(RequestNotSentError) as caught:
         await send(transport, "http://127.0.0.1:1/x?secret=value")

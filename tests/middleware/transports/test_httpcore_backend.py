@@ -146,7 +146,7 @@ async def test_a_head_may_be_as_long_as_its_bound(connected, piece):
 
 
 async def test_a_write_waits_while_the_peer_does_not_read(connected, transport):
-    """Else a large body would stand in memory twice."""
+    """Else a large body would be in memory twice."""
     connected.pause_writing()
     writing = await soon(connected.write(b"abc"))
     assert (transport.sent, writing.done()) == (b"abc", False)
@@ -160,7 +160,7 @@ async def test_a_write_waits_while_the_peer_does_not_read(connected, transport):
 
 
 async def test_the_first_byte_after_all_handshakes_is_the_requests(transport):
-    """No byte, no doubt; what was answered stays answered."""
+    """Without a byte it was not sent; after a response it stays sent."""
     for layers, buffer, before, after in [
         (0, b"a", "no", "maybe"),
         (0, b"", "no", "no"),
@@ -245,7 +245,7 @@ class Network:
 @pytest.mark.sockets
 @virtual_time
 async def test_the_next_address_is_tried_after_a_quarter_of_a_second(monkeypatch):
-    """RFC 8305 section 5: beside the one that is late; the first to answer wins, the others are closed."""
+    """RFC 8305 section 5: in parallel with the late one; the first to connect wins, the others are closed."""
     async with RawServer() as server:
         network = Network(monkeypatch, late="hang", later="hang", good=server.port, spare="hang")
         connected = await Socket(tls_layers=0).connect_tcp("platform.test", 80)
@@ -294,7 +294,7 @@ async def test_connecting_ends_with_its_time(monkeypatch, addresses):
 @pytest.mark.sockets
 @virtual_time
 async def test_without_a_time_connecting_waits(monkeypatch):
-    """Whoever asks for none gets none; a cancelled one leaves no socket."""
+    """None without a timeout; a cancelled one leaks no socket."""
     network = Network(monkeypatch, one="hang", two="hang")
     connecting = await soon(Socket(tls_layers=0).connect_tcp("platform.test", 80))
     await asyncio.sleep(1_000_000)
@@ -315,7 +315,7 @@ async def test_an_address_needs_no_resolver(monkeypatch, host):
         raise OSError("enough")
 
     async def getaddrinfo(*_args, **_options):
-        raise AssertionError("nobody to ask")
+        raise AssertionError("no resolver")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)

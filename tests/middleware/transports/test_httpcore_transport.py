@@ -1,4 +1,4 @@
-"""The default transport: which connection an attempt gets, and what stands in its request."""
+"""The default transport: which connection an attempt gets, and what its request contains."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ def a_transport(clock, **settings):
 
 
 async def send(transport, url, *, method="GET", content=None):
-    """Send one attempt; give its answer and how far it got, or its error."""
+    """Send one attempt; return its response and how far it got, or its error."""
     request = a_request(method=method, idempotent=method == "GET")
     request.content = content
     try:
@@ -80,7 +80,7 @@ async def until(condition):
 
 
 def in_pairs():
-    """A server's side on which no request of `/together` is answered before another one has come."""
+    """A server's side that responds to no request of `/together` before another one has arrived."""
     both = asyncio.Barrier(2)
 
     async def serve(peer, seen):
@@ -156,7 +156,7 @@ async def test_an_answer_that_ends_its_connection_leaves_none(clock):
 
 
 async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock):
-    """By the time that `aclose` returns the peer has been told."""
+    """By the time that `aclose` returns the peer sees the end."""
     async with RawServer() as server:
         transport = a_transport(clock)
         await send(transport, server.url + "/x")
@@ -169,7 +169,7 @@ async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock
     assert len(server.requests) == 1
 
 
-# What stands in the request
+# What the request contains
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock
     ],
 )
 async def test_the_host_header_names_the_port_where_it_is_not_the_schemes_own(clock, environment, origin, host):
-    """RFC 9110 section 7.2; a proxy is told the same."""
+    """RFC 9110 section 7.2; a proxy gets the same."""
     async with RawServer() as proxy:
         environment.setenv("http_proxy", proxy.url)
         transport = a_transport(clock, trust_env=True)

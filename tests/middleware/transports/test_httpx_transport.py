@@ -15,7 +15,7 @@ CONFIG = TransportSettings(max_response_bytes=1024, connect_timeout_s=3.0)
 
 
 class Body(httpx.AsyncByteStream):
-    """A body that is closed slowly, as a pool does it; `pieces` may hold an error, or None for silence."""
+    """A body that is closed slowly, as by a pool; `pieces` may contain an error, or None for silence."""
 
     def __init__(self, *pieces):
         self.pieces, self.closed = pieces, 0
@@ -73,14 +73,14 @@ async def test_the_request_is_ours_and_the_response_given_back():
     ids=["body", "head", "lost"],
 )
 async def test_a_response_that_fails_is_given_back_too(body, headers, kind):
-    """A pool would run dry; and the server has answered."""
+    """A pool would be exhausted; and the server has responded."""
     with pytest.raises(kind) as caught:
         await sending(Inner(body, headers))
     assert (body.closed, caught.value.request_sent) == (1, "yes")
 
 
 async def test_a_cancelled_attempt_gives_its_response_back():
-    """Whole: a connection half given back is a lost one."""
+    """Completely: a connection whose release is interrupted is lost to its pool."""
     body = Body(b"[", None)
     with anyio.move_on_after(0.01) as scope:
         await sending(Inner(body))
@@ -88,7 +88,7 @@ async def test_a_cancelled_attempt_gives_its_response_back():
 
 
 async def test_a_closed_transport_sends_nothing_and_leaves_the_inner_one_alone():
-    """Whoever made it closes it."""
+    """Its owner closes it."""
     inner = Inner(Body(b"{}"))
     transport = HttpxTransport(CONFIG, FakeClock(), inner)
     await transport.aclose()

@@ -1,4 +1,4 @@
-"""The terminal: foreign exceptions into ours, answers within bounds."""
+"""The end of the stack: third-party exceptions become ours, responses are bounded."""
 
 import asyncio
 import gzip
@@ -28,7 +28,7 @@ LIMIT = 64 * 1024
 
 
 def a_client(answer):
-    """Make a client whose wire is the function *answer*."""
+    """Make a client whose responses come from the function *answer*."""
     policies = StackSettings(transport=TransportSettings(max_response_bytes=LIMIT))
     return PlatformHttpClient(
         "http://platform", "moz_test_key0", policies=policies, transport=httpx.MockTransport(answer)
@@ -57,15 +57,15 @@ def failing(error):
         (ExceptionGroup("both", [OSError("v4"), OSError("v6")]), ResponseLostError),
     ],
 )
-async def test_foreign_exceptions_become_ours(error, kind):
-    """A transport that tells no phase is judged by its error; what may have been sent was."""
+async def test_third_party_exceptions_become_ours(error, kind):
+    """For a transport that reports no phase the error's class decides; what may have been sent counts as sent."""
     with call_options(max_attempts=1), pytest.raises(kind) as caught:
         await failing(error).get("/x")
     assert caught.value.outcome.request_sent == ("no" if kind is RequestNotSentError else "maybe")
 
 
-async def test_the_foreign_exception_is_not_reachable():
-    """It holds the request, and so the credentials."""
+async def test_the_third_party_exception_is_not_reachable():
+    """It refers to the request, and so to the credentials."""
     with call_options(max_attempts=1), pytest.raises(RequestNotSentError) as caught:
         await failing(httpx.ConnectError("refused")).get("/x", user_jwt="secret")
     error, seen = caught.value, []
@@ -98,7 +98,7 @@ async def test_the_body_is_bounded(size):
 
 
 async def test_a_gzip_bomb_is_bounded():
-    """The limit holds for the inflated body."""
+    """The limit applies to the inflated body."""
     bomb = gzip.compress(b" " * (50 * 1024 * 1024))
     client = a_client(
         lambda _request: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(bomb))
@@ -121,7 +121,7 @@ async def test_encodings_are_read(encoding, pack):
 
 @pytest.mark.parametrize(("encoding", "body"), [("gzip", b"not gzip"), ("br", b"x"), ("gzip, gzip", b"x")])
 async def test_a_broken_encoding_is_a_decode_error(encoding, body):
-    """Not a foreign one."""
+    """Not a third-party one."""
     client = a_client(
         lambda _request: httpx.Response(200, headers={"content-encoding": encoding}, stream=httpx.ByteStream(body))
     )

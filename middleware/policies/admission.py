@@ -1,0 +1,154 @@
+"""
+Admission of calls: how many start in one iteration of the event loop, and how many may be in flight.
+
+Two layers, because they have two places in the stack. Pacing comes before all other work of a call, since that work is
+what it spreads. The call cap comes inside the call's span and record, so that a rejected call is traced and logged too.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from middleware._internal.per_loop import PerLoop
+from middleware.errors import BulkheadFullError
+from middleware.events import AttemptRejected, Listener
+from middleware.settings import Settings, SettingSpec
+from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
+
+__all__ = ["CallCapMiddleware", "CallCapSettings", "PacingMiddleware"]
+
+_PER_ITERATION = 16
+"""Calls that start in one iteration of the event loop: a few milliseconds of work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCapSettings(Settings):
+    """Cap on the calls of one service in flight in this process."""
+
+    max_in_flight: Annotated[
+        int,
+        SettingSpec(
+            doc="Calls of one service in flight, waiting ones included; more are rejected at once.",
+            ge=1,
+            le=1_000_000,
+            shared=True,
+            source=".NET standard resilience handler",
+        ),
+    ] = 1000
+
+
+class CallCapMiddleware:
+    """Rejects a call at once when too many are in flight: bounds memory when all calls wait in backoff."""
+
+    def __init__(self, emit: Listener) -> None:
+        self._emit = emit
+        self._in_flight = 0
+        self._reserved = 0
+        self._lock = threading.Lock()  # several loops, in several threads, may share one client
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have a slot, and those that have reserved one until they start."""
+        return self._in_flight + self._reserved
+
+    def reserve(self, call: Call) -> bool:
+        """Reserve a slot for *call*, which starts in a later iteration of its event loop; False if none is free."""
+        with self._lock:
+            is_free = self.in_flight < call.settings(CallCapSettings).max_in_flight
+            self._reserved += is_free
+        return is_free
+
+    def cancel_reservation(self) -> None:
+        """Cancel one reservation: its call is about to acquire the slot, or was cancelled."""
+        with self._lock:
+            self._reserved -= 1
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Keep one slot for the duration of the call.
+
+        Raises:
+            BulkheadFullError: No slot is free.
+        """
+        limit = request.call.settings(CallCapSettings).max_in_flight
+        with self._lock:
+            admitted = self.in_flight < limit
+            if admitted:
+                self._in_flight += 1
+        if not admitted:
+            self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
+            raise BulkheadFullError(f"call cap reached: {limit} calls in flight")
+        try:
+            return await call_next(request)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+
+class _StartQueue:
+    """Calls of one event loop that wait for the iteration in which they may start."""
+
+    def __init__(self) -> None:
+        self._started = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def try_start(self) -> bool:
+        """Count a call as started, if this iteration has room for it."""
+        if self._started >= _PER_ITERATION:
+            return False
+        self._started += 1
+        return True
+
+    async def wait(self) -> None:
+        """Return in the iteration in which the call may start."""
+        loop = asyncio.get_running_loop()  # not stored: a value per loop must not keep its loop alive
+        if not self._waiting:
+            loop.call_soon(self._start_next)
+        waiter = loop.create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _start_next(self) -> None:
+        """Let the next calls start, first come, first served; runs in each iteration while calls wait."""
+        self._started = 0
+        while self._waiting and self._started < _PER_ITERATION:
+            waiter = self._waiting.popleft()
+            if not waiter.done():  # else its call was cancelled
+                self._started += 1
+                waiter.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_next)
+
+
+_QUEUES = PerLoop(_StartQueue)  # one for all clients, since they share the loop
+
+
+class PacingMiddleware:
+    """
+    Lets 16 calls start in each iteration of the event loop, so that a burst cannot block it.
+
+    The first step of a call, up to its first wait, is some tenth of a millisecond of work, connecting and sending
+    included. A thousand tasks that did it in one iteration would block the loop for all other work of the program.
+
+    Args:
+        reserve: Reserves a slot under the call cap for a call that has to wait; False where none is free. The call goes
+            on then, to be rejected at once.
+        cancel_reservation: Cancels that reservation, right before the call acquires the slot.
+    """
+
+    def __init__(self, reserve: Callable[[Call], bool], cancel_reservation: Callable[[], None]) -> None:
+        self._reserve = reserve
+        self._cancel_reservation = cancel_reservation
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """Start the call now, or in one of the next iterations."""
+        queue = _QUEUES.get()
+        if not queue.try_start() and self._reserve(request.call):  # R3
+            try:
+                await queue.wait()
+            finally:
+                self._cancel_reservation()
+        return await call_next(request)

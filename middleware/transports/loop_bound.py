@@ -1,0 +1,49 @@
+"""What transports with connections of their own share: TLS, proxies, closing, and resources per event loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, NoReturn, TypeVar
+
+from middleware._internal.per_loop import PerLoop
+from middleware.clock import Clock
+from middleware.errors import ClientClosedError
+
+from .proxies import env_proxies
+from .tls import TlsContext
+from .transport_settings import TransportSettings
+
+__all__ = ["LoopBoundTransport"]
+
+_Resources = TypeVar("_Resources")
+
+
+class LoopBoundTransport(Generic[_Resources]):
+    """
+    Base of a transport that works for many tasks, event loops and threads: what is bound to a loop is kept per loop.
+
+    Args:
+        config: The settings.
+        clock: Source of time.
+        make: Makes the resources of the running event loop, on their first use.
+
+    Raises:
+        ConfigError: A file or a proxy of the settings cannot be used.
+    """
+
+    def __init__(self, config: TransportSettings, clock: Clock, make: Callable[[], _Resources]) -> None:
+        self._config = config
+        self._clock = clock
+        self._tls = TlsContext(config)
+        self._proxies = env_proxies(config)
+        self._per_loop = PerLoop(make)
+        # Returns the resources of the running event loop. Closing replaces it, so that no attempt pays for a check.
+        self._resources: Callable[[], _Resources] = self._per_loop.get
+
+    def _drain(self) -> list[tuple[asyncio.AbstractEventLoop, _Resources]]:
+        """Reject further attempts, and return the resources to close with the loop that each is bound to."""
+        self._resources = _reject
+        return self._per_loop.drain()
+
+
+def _reject() -> NoReturn:
+    raise ClientClosedError("the client is closed")

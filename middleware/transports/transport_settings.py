@@ -1,0 +1,91 @@
+"""The settings that all transports share, and the HTTP libraries that a client can choose from."""
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from middleware.settings import Settings, SettingSpec
+
+__all__ = ["LIBRARIES", "MAX_IDLE_FOR_UNSAFE_S", "Library", "TransportSettings"]
+
+MAX_IDLE_FOR_UNSAFE_S = 1.0
+"""
+Longest idle time, in seconds, after which a connection may carry a request that must not be repeated.
+
+Servers close idle connections after whole seconds (uvicorn 5, nginx 75, Kestrel 130), and one that closes while a
+request is on its way loses it without notice. A read is then simply sent again; a write could not be.
+"""
+
+
+class Library(NamedTuple):
+    """
+    A transport over one HTTP library.
+
+    Attributes:
+        module: Dotted path of the transport's module.
+        class_name: The transport's class there.
+        extra: Extra of this package that installs the library; empty where it is always installed.
+    """
+
+    module: str
+    class_name: str
+    extra: str
+
+
+LIBRARIES = {
+    "httpcore": Library("middleware.transports.httpcore_transport", "HttpcoreTransport", ""),
+    "aiohttp": Library("middleware.transports.aiohttp_transport", "AiohttpTransport", "aiohttp"),
+}
+"""The transports to choose from, by the value of the setting `library`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings(Settings):
+    """Connections and responses of one service, whatever the HTTP library."""
+
+    library: Annotated[
+        str,
+        SettingSpec(
+            shared=True,
+            doc="HTTP library under the stack; aiohttp needs the extra of its name.",
+            choices=tuple(LIBRARIES),
+        ),
+    ] = "httpcore"
+    connect_timeout_s: Annotated[
+        float,
+        SettingSpec(shared=True, doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx"),
+    ] = 5.0
+    max_response_bytes: Annotated[
+        int,
+        SettingSpec(
+            shared=True, doc="Largest response body, as sent and decompressed.", unit="bytes", ge=1024, le=2**31
+        ),
+    ] = 8 * 1024 * 1024
+    max_header_bytes: Annotated[
+        int,
+        SettingSpec(
+            shared=True,
+            doc="Largest head of a response: status line and headers.",
+            unit="bytes",
+            ge=1024,
+            le=96 * 1024,  # h11 gives up at 100 kB
+            source=".NET HttpClient: MaxResponseHeadersLength",
+        ),
+    ] = 64 * 1024
+    keepalive_expiry_s: Annotated[
+        float,
+        SettingSpec(
+            shared=True, doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx"
+        ),
+    ] = 5.0
+    ca_file: Annotated[
+        str, SettingSpec(shared=True, doc="PEM file of the authorities to trust instead of the public ones.")
+    ] = ""
+    client_certificate_file: Annotated[
+        str, SettingSpec(shared=True, doc="PEM file of the certificate to show to servers; may contain its key too.")
+    ] = ""
+    client_key_file: Annotated[
+        str, SettingSpec(shared=True, doc="PEM file of that certificate's key, without a passphrase.")
+    ] = ""
+    trust_env: Annotated[
+        bool, SettingSpec(shared=True, doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")
+    ] = False

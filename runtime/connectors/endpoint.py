@@ -1,0 +1,33 @@
+"""Typed endpoints: what is constant about the requests of one operation, declared at the top of its connector."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from .page import Paging
+
+__all__ = ["Endpoint"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[T_co]):
+    """
+    One endpoint of a service, with the type of its result; `PlatformHttpClient.call` and `page` make the request.
+
+    Attributes:
+        method: HTTP method.
+        path: Path template such as `/api/users/{user_id}`; also the route in spans, metrics and errors.
+        operation: Name of the connector's method, in settings, spans, metrics and errors.
+        decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
+        idempotent: Whether repeating the request is safe; None derives it from the method (RFC 9110 section 9.2.2).
+        paging: How `page` asks for a part of the list; None for an endpoint that returns the whole list at once.
+    """
+
+    method: str
+    path: str
+    operation: str
+    decode: Callable[[Any], T_co]
+    idempotent: bool | None = None
+    paging: Paging | None = None

@@ -1,0 +1,24 @@
+"""What the tests of connectors need: arguments for any method, from its annotations."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_origin, get_type_hints
+
+
+def anything(kind):
+    """Return a value that an argument of type *kind* accepts; where a word is expected, a valid one."""
+    if dataclasses.is_dataclass(kind):
+        hints, missing = get_type_hints(kind), dataclasses.MISSING
+        needed = [field.name for field in dataclasses.fields(kind) if field.default is missing is field.default_factory]
+        return kind(**{name: anything(hints[name]) for name in needed})
+    return {Mapping: {}, dict: {}, list: [], Sequence: [], Iterable: [], int: 1}.get(
+        get_origin(kind) or kind, "platform"
+    )
+
+
+def required_arguments(method):
+    """Return a value for each argument of *method* that has no default."""
+    hints = get_type_hints(method)
+    parameters = inspect.signature(method).parameters.values()
+    return {one.name: anything(hints[one.name]) for one in parameters if one.default is inspect.Parameter.empty}
