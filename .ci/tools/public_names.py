@@ -79,7 +79,7 @@ def log_lines() -> list[str]:
         path = ROOT / name.replace(".", "/")
         tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"_say", "_warn"}:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"_log", "_warn"}:
                 written |= {
                     constant.value
                     for argument in node.args
