@@ -364,7 +364,9 @@ class Excuse:
 
 def excuses_of(path: str) -> list[Excuse]:
     """Every `# equivalent: why` of a file."""
-    found = []
+    found: list[Excuse] = []
+    if "# equivalent: " not in (ROOT / path).read_text():
+        return found
     for line, comments in commented_lines(path).items():
         for comment in comments:
             if match := re.search(r"# equivalent: (`[^`]+`(?:, `[^`]+`)*(?=: ))?", comment):
@@ -698,23 +700,16 @@ def _show(text: str) -> None:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def chosen_jobs(arguments: argparse.Namespace) -> tuple[list[Job], list[str]]:
-    """Return what is to be tried, and the places of excuses that excuse no change."""
+def chosen_jobs(arguments: argparse.Namespace) -> list[Job]:
+    """Return what is to be tried."""
     everything = not (arguments.rules or arguments.sample)
-    stale: list[str] = []
     of_rules: list[Job] = []
     others: list[Job] = []
     for path in modules():
         marks, excuses = marked_lines(path), excuses_of(path)
-        mutants = mutants_of(path) if marks or excuses or is_scored(path) else []
-        stale += [
-            f"{path}:{excuse.line}" + "".join(f" `{text}`" for text in unused)
-            for excuse in excuses
-            if (unused := excuse.unused(mutants)) is not None
-        ]
-        if arguments.module and Path(path).stem != arguments.module:
+        if not (marks or is_scored(path)) or (arguments.module and Path(path).stem != arguments.module):
             continue
-        for mutant in mutants:
+        for mutant in mutants_of(path):
             if any(excuse.covers(mutant) for excuse in excuses) or not re.search(arguments.match, mutant.key):
                 continue
             of_rules += [Job(mutant=mutant, rule=rule) for rule in sorted(marks.get(mutant.line, ()))]
@@ -724,7 +719,19 @@ def chosen_jobs(arguments: argparse.Namespace) -> tuple[list[Job], list[str]]:
         others = sorted(others, key=lambda job: zlib.crc32(job.mutant.key.encode()))[: arguments.sample]
     elif not everything:
         others = []
-    return [*(of_rules if everything or arguments.rules else []), *others], stale
+    return [*(of_rules if everything or arguments.rules else []), *others]
+
+
+def unused_excuses() -> list[str]:
+    """Places of excuses that excuse no change, with the texts that no change has."""
+    return [
+        f"{path}:{excuse.line}" + "".join(f" `{text}`" for text in unused)
+        for path in modules()
+        if (excuses := excuses_of(path))
+        for mutants in [mutants_of(path)]
+        for excuse in excuses
+        if (unused := excuse.unused(mutants)) is not None
+    ]
 
 
 def report(noticed_by: dict[Job, str]) -> bool:
@@ -770,7 +777,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run what the command line asks for."""
     arguments = parser().parse_args()
-    jobs, stale = chosen_jobs(arguments)
+    jobs, stale = chosen_jobs(arguments), unused_excuses()
     for place in stale:
         print(f"an excuse that excuses no change: {place}")
     if arguments.list:

@@ -616,6 +616,7 @@ def test_of_many_threads_one_gets_the_process_wide_bundle(no_settings):
     assert load_connectors() is bundle
 
 
+@pytest.mark.sockets
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only looks, and ends
 def test_a_forked_process_inherits_the_process_wide_bundle(no_settings):
     """As it inherits that of `get_connectors`; closing its own leaves the parent's."""
