@@ -30,11 +30,11 @@ BINARIES = {"jaeger": "jaeger", "prometheus": "prometheus", "otel-collector": "o
 MONITOR = {"service": "mozaiks-connector-demo", "spanKind": "internal", "groupByOperation": "true", "ratePer": "60000"}
 
 
-def held(what: str, condition: Any, seen: Any = "") -> None:
+def check(what: str, condition: Any, seen: Any = "") -> None:
     """Print *what*, or end the run."""
     if not condition:
-        sys.exit(f"NOT HELD as composed: {what}\n{seen}")
-    print(f"  held as composed: {what}", flush=True)
+        sys.exit(f"FAILED as composed: {what}\n{seen}")
+    print(f"  passed as composed: {what}", flush=True)
 
 
 def until(look: Callable[[], Any], seconds: float = 30) -> Any:
@@ -46,7 +46,7 @@ def until(look: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 def ask(port: int, path: str, **query: str) -> bytes:
-    """Return what a service answers with 200; nothing otherwise."""
+    """Return the body of a service's 200 response; nothing otherwise."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", f"{path}?{urllib.parse.urlencode(query)}")
@@ -106,9 +106,9 @@ def start(name: str, running: contextlib.ExitStack) -> None:
     )
     running.enter_context(process)
     running.callback(process.terminate)
-    if check := container.get("healthcheck"):
-        asked = until(lambda: not subprocess.run(check["test"][1:], check=False, stderr=subprocess.DEVNULL).returncode)
-        held(f"{name} is healthy by its container's check", asked)
+    if health := container.get("healthcheck"):
+        asked = until(lambda: not subprocess.run(health["test"][1:], check=False, stderr=subprocess.DEVNULL).returncode)
+        check(f"{name} is healthy by its container's check", asked)
 
 
 def main() -> None:
@@ -119,17 +119,17 @@ def main() -> None:
         for name in BINARIES:
             start(name, running)
         ports = sorted(port.split(":")[1] for name in BINARIES for port in CONTAINERS[name]["ports"])
-        held(f"the published ports {', '.join(ports)} listen", until(lambda: all(map(is_open, ports))))
+        check(f"the published ports {', '.join(ports)} listen", until(lambda: all(map(is_open, ports))))
         subprocess.run([sys.executable, "-m", "runtime", "demo"], check=True, cwd=PROJECT, stdout=subprocess.DEVNULL)
         operations = "count by (mozaiks_connector_operation) (mozaiks_connector_call_duration_seconds_count)"
-        held("the demo's calls are in Prometheus", until(lambda: len(query(operations)) > 10))
-        held("Prometheus reads all of its targets", until(lambda: len(query("up == 1")) == 3), query("up"))
-        held("Prometheus has the rules", len(json.loads(ask(9090, "/api/v1/rules"))["data"]["groups"]) == 3)
+        check("the demo's calls are in Prometheus", until(lambda: len(query(operations)) > 10))
+        check("Prometheus reads all of its targets", until(lambda: len(query("up == 1")) == 3), query("up"))
+        check("Prometheus has the rules", len(json.loads(ask(9090, "/api/v1/rules"))["data"]["groups"]) == 3)
         services = until(lambda: json.loads(ask(16686, "/api/v3/services")).get("services"))
-        held("the demo's spans are in Jaeger", services == ["mozaiks-connector-demo"], services)
+        check("the demo's spans are in Jaeger", services == ["mozaiks-connector-demo"], services)
         calls = until(lambda: json.loads(ask(16686, "/api/metrics/calls", **MONITOR) or b"{}").get("metrics"))
-        held("Jaeger asks Prometheus for its Monitor tab", calls)
-        held("Jaeger has our settings in its page", b"lastAtmSearchSpanKind" in ask(16686, "/"))
+        check("Jaeger asks Prometheus for its Monitor tab", calls)
+        check("Jaeger has our settings in its page", b"lastAtmSearchSpanKind" in ask(16686, "/"))
 
 
 if __name__ == "__main__":

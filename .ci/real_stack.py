@@ -1,8 +1,8 @@
 """
 Run the local stack for real: the files of docker-compose.otel.yml with the real Collector, Jaeger and Prometheus.
 
-Takes the directory of the programs (`.ci/stack_binaries.py` prints it). Every check is printed when it held; the first
-that does not hold ends the run.
+Takes the directory of the programs (`.ci/stack_binaries.py` prints it). Every check is printed when it passed; the
+first that fails ends the run.
 """
 
 import asyncio
@@ -40,10 +40,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from middleware import PlatformError, StackSettings
-from middleware.policies.attempt_timeout import AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.deadline import DeadlineSettings
+from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
 from middleware.policies.retry import RetrySettings
 from middleware.policies.retry_budget import RetryBudgetSettings
@@ -57,14 +56,14 @@ from runtime.traces.trace_file import Span, read_line
 
 ITEMS = "/api/service/items"
 METRICS = [value for value in vars(semconv).values() if isinstance(value, semconv.Metric)]
-# Told by the Collector only after it has lost something; promtool's tests see the alerts that read them.
+# Reported by the Collector only after it has lost something; promtool's tests see the alerts that read them.
 ONLY_AFTER_A_LOSS = {"otelcol_exporter_send_failed_spans_total", "otelcol_exporter_enqueue_failed_spans_total"}
 
 
-def held(what: str, condition: Any, seen: Any = "") -> None:
+def check(what: str, condition: Any, seen: Any = "") -> None:
     if not condition:
-        sys.exit(f"NOT HELD: {what}\n{seen}")
-    print(f"  held: {what}", flush=True)
+        sys.exit(f"FAILED: {what}\n{seen}")
+    print(f"  passed: {what}", flush=True)
 
 
 def ask(port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
@@ -94,7 +93,7 @@ def until(look: Callable[[], Any], seconds: float = 30) -> Any:
 def command(*arguments: str, code: int = 0) -> str:
     result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     if result.returncode != code:
-        sys.exit(f"NOT HELD: {' '.join(arguments)}: exit code {result.returncode}\n{result.stdout}{result.stderr}")
+        sys.exit(f"FAILED: {' '.join(arguments)}: exit code {result.returncode}\n{result.stdout}{result.stderr}")
     return result.stdout
 
 
@@ -103,7 +102,7 @@ def ours(*arguments: str, code: int = 0) -> str:
 
 
 def trace(trace_id: str) -> list[Span]:
-    """What Jaeger holds of a trace, without what it would add for its pages."""
+    """What Jaeger has of a trace, without what it would add for its pages."""
     document = ask_json(16686, f"/api/v3/traces/{trace_id}", raw_traces="true")
     return read_line(json.dumps(document["result"]).encode()) if document else []
 
@@ -114,14 +113,14 @@ def differences(here: list[Span], there: list[Span]) -> list[Any]:
 
 
 def arrived(sent: list[Span]) -> list[Span]:
-    """What Jaeger holds of the trace of *sent*, once that is as much."""
+    """What Jaeger has of the trace of *sent*, once it is complete."""
     until(lambda: len(trace(sent[0].trace_id)) >= len(sent))
     return trace(sent[0].trace_id)
 
 
 def query(expression: str) -> list[Any]:
-    answer = ask_json(9090, "/api/v1/query", query=expression)
-    return answer["data"]["result"] if answer else []
+    response = ask_json(9090, "/api/v1/query", query=expression)
+    return response["data"]["result"] if response else []
 
 
 # The files, by the programs' own checks.
@@ -129,16 +128,16 @@ def query(expression: str) -> list[Any]:
 
 def check_files() -> None:
     composed = yaml.safe_load(command("compose-spec", "docker-compose.otel.yml"))["services"]
-    held("the compose specification accepts docker-compose.otel.yml", len(composed) == 4)
+    check("the compose specification accepts docker-compose.otel.yml", len(composed) == 4)
     broken = Path(STATE.name) / "broken.yml"
     broken.write_text((ROOT / "docker-compose.otel.yml").read_text("utf-8").replace("restart:", "restrat:"), "utf-8")
     command("compose-spec", str(broken), code=1)
     command("otelcol-contrib", "validate", f"--config={ROOT}/dashboards/otel-collector.yml")
-    held("the Collector accepts its file", True)
-    held(
+    check("the Collector accepts its file", True)
+    check(
         "Prometheus accepts its file and the rules", command("promtool", "check", "config", "dashboards/prometheus.yml")
     )
-    held("the rules' own tests pass", command("promtool", "test", "rules", "tests/dashboards/rules_test.yml"))
+    check("the rules' own tests pass", command("promtool", "test", "rules", "tests/dashboards/rules_test.yml"))
 
 
 def check_page(page: str) -> None:
@@ -157,7 +156,7 @@ def check_page(page: str) -> None:
     )
     options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={STATE.name}/browser", "--dump-dom")
     said = command(browser, *options, file.as_uri())
-    held("Jaeger's page sets its Monitor tab to our calls", '<title>true,"internal",chosen</title>' in said, said)
+    check("Jaeger's page sets its Monitor tab to our calls", '<title>true,"internal",chosen</title>' in said, said)
 
 
 # The eight stories.
@@ -242,30 +241,33 @@ def check_stories() -> None:
         sent = [span for span in emitted if span.trace_id == call.trace_id]
         there = arrived(sent)
         found = differences(sent, there)
-        held(f"story {name}: Jaeger holds its {len(sent)} spans as they were sent", not found, found)
+        check(f"story {name}: Jaeger has its {len(sent)} spans as they were sent", not found, found)
         (root,) = [span for span in there if span.kind == "INTERNAL"]
-        tries = sorted((span for span in there if span.kind == "CLIENT"), key=lambda span: span.start_ns)
+        attempt_spans = sorted((span for span in there if span.kind == "CLIENT"), key=lambda span: span.start_ns)
         seen = (
             root.status,
             root.attributes["mozaiks.outcome"],
             [event.name for event in root.events],
-            [(span.status, span.attributes.get("http.request.resend_count")) for span in tries],
+            [(span.status, span.attributes.get("http.request.resend_count")) for span in attempt_spans],
         )
-        held(
-            f"story {name}: {outcome}, {len(tries)} attempts below one call",
+        check(
+            f"story {name}: {outcome}, {len(attempt_spans)} attempts below one call",
             seen == (status, outcome, events, attempts),
             seen,
         )
-        held(f"story {name}: one tree", {span.parent_id for span in tries} <= {root.span_id} and not root.parent_id)
+        check(
+            f"story {name}: one tree",
+            {span.parent_id for span in attempt_spans} <= {root.span_id} and not root.parent_id,
+        )
     services = ask_json(16686, "/api/v3/services")["services"]
-    held("Jaeger lists the services", {"stories", "mozaiks-connector-demo"} <= set(services), services)
+    check("Jaeger lists the services", {"stories", "mozaiks-connector-demo"} <= set(services), services)
     operations = ask_json(16686, "/api/v3/operations", service="stories")["operations"]
     kinds = {(entry["name"], entry.get("spanKind", "").lower()) for entry in operations}
     wanted = {(f"service.{name}", "internal") for name in STORIES} | {
         ("GET " + ITEMS, "client"),
         ("POST " + ITEMS, "client"),
     }
-    held("Jaeger lists the operations with their kinds", wanted <= kinds, kinds)
+    check("Jaeger lists the operations with their kinds", wanted <= kinds, kinds)
 
 
 # The demo, and its trace file.
@@ -276,19 +278,21 @@ def check_demo() -> None:
     for _ in range(2):
         ours("demo", "--traces", str(file))
     lines = file.read_bytes().splitlines()
-    held("the demo held, twice, with its spans sent to the Collector", lines)
-    answers = [ask(4318, "/v1/traces", line) for line in lines]
-    accepted = [status == 200 and not json.loads(body).get("partialSuccess") for status, body in answers]
-    held(f"the Collector's /v1/traces accepts all {len(lines)} lines of the demo's trace file", all(accepted), answers)
+    check("the demo passed, twice, with its spans sent to the Collector", lines)
+    responses = [ask(4318, "/v1/traces", line) for line in lines]
+    accepted = [status == 200 and not json.loads(body).get("partialSuccess") for status, body in responses]
+    check(
+        f"the Collector's /v1/traces accepts all {len(lines)} lines of the demo's trace file", all(accepted), responses
+    )
     spans = [span for line in lines for span in read_line(line)]
     found = []
     for trace_id in (ids := {span.trace_id for span in spans}):
         sent = [span for span in spans if span.trace_id == trace_id]
         found += differences(sent, arrived(sent))
-    held(f"all {len(ids)} traces in Jaeger are what the file holds, attribute by attribute", not found, found)
+    check(f"all {len(ids)} traces in Jaeger are those of the file, attribute by attribute", not found, found)
 
 
-# A secret that nobody redacted.
+# A secret that no redaction has seen.
 
 SECRETS = {
     "authorization": "opaque-7f3a91",
@@ -337,11 +341,11 @@ def check_secrets() -> None:
         span.end()
         trace_id = f"{span.get_span_context().trace_id:032x}"
     sent = encode_line(memory.get_finished_spans()).decode()
-    held("the careless span carried every marker", [m for m in MARKERS if m in sent] == MARKERS)
+    check("the careless span carried every marker", [m for m in MARKERS if m in sent] == MARKERS)
     until(lambda: trace(trace_id))
     _, body = ask(16686, f"/api/v3/traces/{trace_id}")
     left = [marker for marker in MARKERS if marker in body.decode()]
-    held("none of them is left in Jaeger", not left, (left, body))
+    check("none of them is left in Jaeger", not left, (left, body))
     (there,) = trace(trace_id)
     shown = (
         there.name,
@@ -349,7 +353,7 @@ def check_secrets() -> None:
         *(there.attributes[name] for name in ("url.full", "gen_ai.usage.input_tokens", "body", "yaml", "url.template")),
         [event.name for event in there.events],
     )
-    held(
+    check(
         "what is no secret is",
         shown
         == (
@@ -364,7 +368,7 @@ def check_secrets() -> None:
         ),
         shown,
     )
-    held("Prometheus got none of them either", not [m for m in MARKERS if m.encode() in ask(8889, "/metrics")[1]])
+    check("Prometheus got none of them either", not [m for m in MARKERS if m.encode() in ask(8889, "/metrics")[1]])
 
 
 # Traffic in which everything that a panel shows happens.
@@ -446,27 +450,29 @@ def check_panels() -> None:
             expression = written.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$connector", ".*")
             if not until(lambda expression=expression: query(expression), 10):
                 empty.append((title, expression))
-        held(f"all {len(targets)} queries of the {len(panels)} panels return data", not empty, empty)
+        check(f"all {len(targets)} queries of the {len(panels)} panels return data", not empty, empty)
         rules = yaml.safe_load((ROOT / "dashboards/rules.yml").read_text("utf-8"))
         written = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
         labels = {name.replace(".", "_") for metric in METRICS for name in metric.attributes}
         read = set(re.findall(r"\b(?:mozaiks_|otelcol_|connector:)[a-z0-9_:]*|\bup\b", written)) - labels
         missing = [name for name in sorted(read - ONLY_AFTER_A_LOSS) if not query(name)]
-        held(f"all {len(read)} metrics that rules read exist, but for those told after a loss", not missing, missing)
+        check(
+            f"all {len(read)} metrics that rules read exist, but for those reported after a loss", not missing, missing
+        )
         states = {
             rule["health"] for group in ask_json(9090, "/api/v1/rules")["data"]["groups"] for rule in group["rules"]
         }
-        held("Prometheus evaluates every rule without error", states == {"ok"}, states)
+        check("Prometheus evaluates every rule without error", states == {"ok"}, states)
         wanted = {"WriteOutcomeUnknown", "RetryBudgetExhausted", "ConnectorRefusesItself", "SettingsRejected"}
         firing = {alert["labels"]["alertname"] for alert in ask_json(9090, "/api/v1/alerts")["data"]["alerts"]}
-        held(f"the alerts that need no patience fire: {', '.join(sorted(wanted))}", wanted <= firing, firing)
+        check(f"the alerts that need no patience fire: {', '.join(sorted(wanted))}", wanted <= firing, firing)
         selector = "mozaiks_connector_call_duration_seconds_bucket"
         now = time.time()
         exemplars = ask_json(9090, "/api/v1/query_exemplars", query=selector, start=str(now - 600), end=str(now))[
             "data"
         ]
         ids = [found["labels"]["trace_id"] for series in exemplars for found in series["exemplars"]]
-        held(
+        check(
             f"{len(ids)} exemplars in Prometheus, and the newest leads to a trace in Jaeger",
             ids and trace(ids[-1]),
             ids,
@@ -484,7 +490,7 @@ def check_panels() -> None:
                 step="5000",
                 **more,
             )
-            held(f"Jaeger's Monitor tab has {what} of spans of kind {kind}", found and found.get("metrics"), found)
+            check(f"Jaeger's Monitor tab has {what} of spans of kind {kind}", found and found.get("metrics"), found)
 
 
 def check_runbook() -> None:
@@ -496,8 +502,8 @@ def check_runbook() -> None:
         service = tags.pop("mozaiks.connector.name", "")
         tags |= {"mozaiks.connector.name": "broken"} if service else {}
         found = ask_json(16686, "/api/traces", service="busy", tags=json.dumps(tags), limit="1", lookback="1h")
-        held(f"Jaeger's search finds a trace by {condition}", found and found["data"], found)
-    held("every page of the runbook about calls has its search", len(conditions) == text.count("**Trace**"))
+        check(f"Jaeger's search finds a trace by {condition}", found and found["data"], found)
+    check("every page of the runbook about calls has its search", len(conditions) == text.count("**Trace**"))
 
 
 # The Collector dies under traffic.
@@ -539,13 +545,13 @@ def check_outage() -> None:
     memory = InMemorySpanExporter()
     with configure_telemetry(service_name="steady", span_exporters=[memory]) as handle:
         done, failed, requests = asyncio.run(call_through_the_gap(handle))
-        held(f"{done} calls while the Collector was gone for 12 s: none failed", (failed, done) == (0, requests))
+        check(f"{done} calls while the Collector was gone for 12 s: none failed", (failed, done) == (0, requests))
         lost = handle.dropped["otlp"]
-        held(f"{lost} spans were lost and counted", lost > 0)
+        check(f"{lost} spans were lost and counted", lost > 0)
     last = memory.get_finished_spans()[-1]
-    held("spans flow again", until(lambda: trace(f"{last.context.trace_id:032x}")))
+    check("spans flow again", until(lambda: trace(f"{last.context.trace_id:032x}")))
     seen = until(lambda: query('sum(mozaiks_telemetry_export_dropped_total{job="steady"}) > 0'))
-    held("the panel of lost spans tells their number", seen and float(seen[0]["value"][1]) == lost, (seen, lost))
+    check("the panel of lost spans shows their number", seen and float(seen[0]["value"][1]) == lost, (seen, lost))
     series = ask_json(
         9090,
         "/api/v1/query_range",
@@ -555,7 +561,7 @@ def check_outage() -> None:
         step="5",
     )["data"]["result"][0]["values"]
     ups = [value for _, value in series]
-    held("the panel of scrapes shows the gap", "0" in ups and ups[-1] == "1", ups)
+    check("the panel of scrapes shows the gap", "0" in ups and ups[-1] == "1", ups)
 
 
 def check_as_composed() -> None:
@@ -577,8 +583,8 @@ def check_as_composed() -> None:
 def check_up() -> None:
     started = time.monotonic()
     said = ours("stack", "up")
-    held(f"the stack is up after {time.monotonic() - started:.1f} s", said.count("ready") == 3, said)
-    held("it says that this Jaeger has no pages", "without its pages" in ours("stack", "status"))
+    check(f"the stack is up after {time.monotonic() - started:.1f} s", said.count("ready") == 3, said)
+    check("it says that this Jaeger has no pages", "without its pages" in ours("stack", "status"))
     check_page(ask(16686, "/")[1].decode())
 
 
@@ -586,7 +592,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # else nothing would be taken down
     os.environ.pop("OTEL_SERVICE_NAME", None)
     check_files()
-    held("nothing is up", "not up" in ours("stack", "status", code=1))
+    check("nothing is up", "not up" in ours("stack", "status", code=1))
     try:
         check_up()
         check_demo()
@@ -597,7 +603,7 @@ def main() -> None:
         check_outage()
     finally:
         ours("stack", "down")
-    held("nothing is left", "not up" in ours("stack", "status", code=1))
+    check("nothing is left", "not up" in ours("stack", "status", code=1))
     check_as_composed()
 
 

@@ -1,8 +1,8 @@
 """
 Build Jaeger and the Collector with Go, in the versions of docker-compose.otel.yml, and fetch Debian's Prometheus.
 
-Prints the directory that holds `jaeger`, `otelcol-contrib`, `prometheus`, `promtool`, and `compose-spec`, which checks
-compose files by the specification's own library. They are kept outside the project, in
+Prints the directory that contains `jaeger`, `otelcol-contrib`, `prometheus`, `promtool`, and `compose-spec`, which
+checks compose files by the specification's own library. They are kept outside the project, in
 `$XDG_CACHE_HOME/mozaiks-otel-stack` (or below `~/.cache`), one directory for each set of versions and modules; what is
 there already is not made again. Ends with code 3 where no Prometheus is to be had.
 """
@@ -48,7 +48,7 @@ def main() -> None:
             started = time.monotonic()
             with tempfile.TemporaryDirectory(dir=home) as work:
                 for path in make(Path(work)):
-                    path.replace(home / path.name)  # at once, so that nobody sees half a program
+                    path.replace(home / path.name)  # atomically, so that no one runs half a program
             sys.stderr.write(f"{name}: made in {time.monotonic() - started:.0f} s\n")
     print(home)
 
@@ -75,7 +75,7 @@ def jaeger(work: Path, version: str, module: str) -> list[Path]:
     """
     Jaeger's own module, built in its place: its go.mod replaces a dependency, which `go install` does not allow.
 
-    The module holds no user interface; in its place the program shows a page that says so.
+    The module contains no user interface; in its place the program shows a page that says so.
     """
     found = run("go", "mod", "download", "-json", f"github.com/jaegertracing/jaeger@{module}", cwd=work)
     flags = f"-s -w -X github.com/jaegertracing/jaeger/internal/version.latestVersion=v{version}"

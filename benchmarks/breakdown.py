@@ -4,7 +4,7 @@ Where the time of a call goes: the same GET with one part more at a time, for ea
 Each round measures, one after the other, a bare client, our transport alone, the stack around it without telemetry,
 with telemetry where no SDK is, with an SDK that samples nothing, with one that samples all, and with one JSON line per
 call. What a part costs is the median of the differences within the rounds; CPU time of this process, the server runs
-in another one. Beside it stand the SDK's own calls in a loop of nothing else: two spans and two records.
+in another one. Reported next to it: the SDK's own calls in a loop of nothing else: two spans and two records.
 
     python3 benchmarks/breakdown.py            # 1 and 64 calls at a time; about two minutes
     python3 benchmarks/breakdown.py --write    # also writes the table into docs/performance.md
@@ -74,7 +74,7 @@ def variants(url: str, library: str, opened: list[Any]) -> dict[str, Any]:
         "no SDK": getter(client(Telemetry())),
         "unsampled": getter(client(sdk(sampled=False))),
         "sampled": getter(client(sdk())),
-        "log line": getter(client(sdk())),  # `measure` turns the log on for it
+        "log line": getter(client(sdk())),  # `measure` enables the log for it
     }
 
 

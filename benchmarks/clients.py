@@ -82,7 +82,7 @@ def log_to_null() -> None:
 
 
 def sdk(*, sampled: bool = True) -> Telemetry:
-    """Real providers: spans into a batch processor with a null exporter, metrics into a reader that nobody reads."""
+    """Real providers: spans into a batch processor with a null exporter, metrics into a reader without an exporter."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider

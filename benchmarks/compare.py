@@ -1,15 +1,15 @@
 """
-The stack on each transport beside its peers: CPU, throughput, latency and memory per call, and the table in the docs.
+The stack on each transport and its peers: CPU, throughput, latency and memory per call, and the table in the docs.
 
     python3 benchmarks/compare.py            # prints the table; under ten minutes
     python3 benchmarks/compare.py --json     # the same as one document
     python3 benchmarks/compare.py --write    # also rewrites the table and the chart of docs/performance.md
     python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
 
-The first run makes `.venv-bench` beside pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
+The first run makes `.venv-bench` next to pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
 this process (user and system), so that a busy machine disturbs them little; the server runs in another one, on a core
-of its own. Rounds are interleaved: each client in turn, in an order that rotates, and a ratio is the median of the
-ratios within the rounds.
+of its own. Rounds are interleaved: one client after the other, in an order that rotates, and a ratio is the median of
+the ratios within the rounds.
 """
 
 import argparse
@@ -101,7 +101,7 @@ async def run(get: Any, calls: int, concurrency: int, counter: Counter) -> dict[
 
 
 async def open_connections(clients: dict[str, Any], concurrency: int, counter: Counter, stats: Any) -> dict[str, int]:
-    """Have each client hold *concurrency* connections at once; tell how many the server counted."""
+    """Have each client open *concurrency* connections at once; return how many the server counted."""
     opened = {}
     for name, get in clients.items():
         await asyncio.gather(*(get(counter.next(), f"/barrier/{concurrency}") for _ in range(concurrency)))
@@ -150,7 +150,7 @@ async def stats_of(url: str) -> Any:
 
 
 async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
-    """Python memory per call that waits for its answer, in bytes."""
+    """Python memory per call that waits for its response, in bytes."""
     from benchmarks.clients import all_clients
 
     found = {}
@@ -179,7 +179,7 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
 
 
 async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
-    """CPU per call of the layers alone, over the same stub, beside `httpx.AsyncClient` with nothing around it."""
+    """CPU per call of the layers alone, over the same stub, and that of `httpx.AsyncClient` with nothing around it."""
     import httpx
     from opentelemetry.metrics import NoOpMeterProvider
     from opentelemetry.trace import NoOpTracerProvider

@@ -5,9 +5,9 @@ The stack at its limits, on real sockets: a thousand calls at once, a surplus, h
     python3 benchmarks/limits.py --quick   # the short form of CI: a tenth of the calls
 
 It fails on counts alone: calls that do not end as they must. Times, blocked loops and memory are printed, and compared
-with what is promised only without `--quick`. Hung calls are held against deadlines of their own, from the start of
-each; how long a thousand calls take that all end at one moment is told beside it. What was there before a burst is
-frozen for the garbage collector: how long that looks through a host's own objects is no matter of the stack.
+with what is promised only without `--quick`. Hung calls are compared with deadlines of their own, from the start of
+each; how long a thousand calls take that all end at one moment is reported too. Objects from before a burst are frozen
+for the garbage collector: the time that it takes to scan a host's own objects is not the stack's.
 """
 
 import argparse
@@ -122,7 +122,7 @@ class Report:
         good = seen == wanted
         self.failed += not good
         print(
-            f"  {'held' if good else 'NOT HELD'}: {text}: {dict(seen) if isinstance(seen, Counter) else seen}",
+            f"  {'passed' if good else 'FAILED'}: {text}: {dict(seen) if isinstance(seen, Counter) else seen}",
             flush=True,
         )
 
@@ -130,7 +130,7 @@ class Report:
         good = seen <= limit
         if not self.quick:
             self.failed += not good
-        print(f"  {'held' if good else 'not held'}: {text}: {seen:.1f}, promised {limit:g}", flush=True)
+        print(f"  {'passed' if good else 'exceeded'}: {text}: {seen:.1f}, promised {limit:g}", flush=True)
 
 
 async def scenarios(url: str, library: str, report: Report) -> None:
@@ -141,9 +141,9 @@ async def scenarios(url: str, library: str, report: Report) -> None:
     scale = 10 if report.quick else 1
     thousand, many = 1000 // scale, 5000 // scale
     async with client(url, library) as default:
-        for turn in ("cold", "warm"):
+        for state in ("cold", "warm"):
             seen = await burst(default, "/slow", thousand)
-            report.counts(f"{thousand} calls of 20 ms at once, defaults, {turn}", seen.ended, Counter(ok=thousand))
+            report.counts(f"{thousand} calls of 20 ms at once, defaults, {state}", seen.ended, Counter(ok=thousand))
             report.at_most("milliseconds in all", seen.took_s * 1e3, 1500)
             report.at_most("milliseconds of blocked loop", seen.blocked_s * 1e3, 50)
     wide = {"bulkhead": BulkheadSettings(queue=5000), "calls": CallCapSettings(max_in_flight=5000)}
@@ -159,10 +159,8 @@ async def scenarios(url: str, library: str, report: Report) -> None:
     async with client(url, library, **tight) as default:
         seen = await burst(default, "/slow", many)
         wanted = Counter(ok=thousand, BulkheadFullError=many - thousand)
-        report.counts(f"{many} calls, defaults: the surplus is refused", seen.ended, wanted)
-        print(
-            f"  the last refusal after {seen.refused_s * 1e3:.0f} ms, the last answer after {seen.took_s * 1e3:.0f} ms"
-        )
+        report.counts(f"{many} calls, defaults: the surplus is rejected", seen.ended, wanted)
+        print(f"  last rejection after {seen.refused_s * 1e3:.0f} ms, last response after {seen.took_s * 1e3:.0f} ms")
     async with client(url, library) as default:
         seen = await burst(default, "/drip", 1, deadline_s=1)
         report.counts("one byte every 50 ms", seen.ended, Counter(DeadlineExceededError=1))

@@ -1,11 +1,11 @@
 """
-Writes and a caller that repeats exactly when `is_retry_safe`: is anything applied twice, or lied about?
+Writes and a caller that repeats exactly when `is_retry_safe`: is anything applied twice, or reported wrongly?
 
-Against the gateway in a process of its own. Most requests meet trouble: responses lost or cut short, a 2xx whose body
-cannot be read, 503 with Retry-After, what gateways answer for an upstream that has read the request, and refusals. Each
-call carries a marker of its own; afterwards the gateway's log is compared with what each call said. With an honoured
-Idempotency-Key the stack repeats what may have been applied, without one it never does. The circuit breaker is off: it
-would refuse most of the calls.
+Against the gateway in a process of its own. Most requests meet trouble: responses lost or truncated, a 2xx whose body
+cannot be read, 503 with Retry-After, what gateways respond for an upstream that has read the request, and rejections.
+Each call carries a marker of its own; afterwards the gateway's log is compared with what each call said. With an
+honoured Idempotency-Key the stack repeats what may have been applied, without one it never does. The circuit breaker is
+off: it would reject most of the calls.
 
     python3 benchmarks/lost_answers.py            # 100 000 writes, half of them with a key
     python3 benchmarks/lost_answers.py --quick    # 2 000, as CI runs it
@@ -49,7 +49,7 @@ TROUBLE = [
 
 
 def faults():
-    """The gateway tries them one after the other, so each one's chance is that of what the ones before it leave."""
+    """The gateway draws one after the other: each share applies to the requests that the earlier ones let through."""
     for number, trouble in enumerate(TROUBLE):
         yield Fault(**{"kind": "status", **trouble}, times=0, share=SHARE / (1 - number * SHARE))
 
@@ -83,7 +83,7 @@ async def repeat_while_safe(client, keyed, name, said):
 
 
 async def batch(client, keyed, names):
-    """Make the writes *names*; tell what each call said."""
+    """Make the writes *names*; return what each call reported."""
     said, pending = {}, iter(names)
 
     async def worker():

@@ -45,16 +45,16 @@ class Service:
 
     async def _work(self):
         while True:
-            answer = await self._queue.get()
+            response = await self._queue.get()
             slow = SLOW_FROM_S <= asyncio.get_running_loop().time() < SLOW_TO_S
             await asyncio.sleep(self._random.expovariate(1 / (SERVICE_S * (SLOWER if slow else 1))))
-            if not answer.done():
-                answer.set_result(200)
+            if not response.done():
+                response.set_result(200)
 
-    async def answer(self, _seen):
-        answer = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(answer)
-        return await answer
+    async def respond(self, _seen):
+        response = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(response)
+        return await response
 
     def stop(self):
         for worker in self._workers:
@@ -78,7 +78,7 @@ class Upstream(ScriptedUpstream):
 async def simulate(sections, seed):
     random = Random(seed)
     service = Service(Random(random.random()))
-    upstream = Upstream(service.answer)
+    upstream = Upstream(service.respond)
     clients = [upstream.client(**COMMON, **sections, random=Random(random.random())) for _ in range(PROCESSES)]
     succeeded, started = [0] * int(DURATION_S), [0] * int(DURATION_S)
 

@@ -1,10 +1,10 @@
 """
 The other end of every benchmark: a small HTTP server in a process of its own, on loopback.
 
-`GET /…` answers 1 kB of JSON. `/barrier/N` answers once N requests wait there, so that N connections are open; `/hang`
-never answers; `/slow` does after 20 ms; `/drip` sends a byte every 50 ms for ever, `/flood` 200 MB, `/bomb` a gzip of
-500 MB; `POST /effect/ID` counts an effect. `/__stats__` tells what was read. With
-`--faults`, that share of the other requests meets trouble: resets, closed connections, short bodies, garbage, 503.
+`GET /…` responds with 1 kB of JSON. `/barrier/N` responds once N requests wait there, so that N connections are open;
+`/hang` never responds; `/slow` does after 20 ms; `/drip` sends a byte every 50 ms for ever, `/flood` 200 MB, `/bomb` a
+gzip of 500 MB; `POST /effect/ID` counts an effect. `/__stats__` reports what was read. With `--faults`, that share of
+the other requests meets trouble: resets, closed connections, short bodies, garbage, 503.
 """
 
 import argparse
@@ -34,12 +34,12 @@ BODY = json.dumps(
 FAULTS = ("reset", "close", "short_body", "garbage", "unavailable", "pause", "close_idle")
 
 
-def answer(body: bytes, status: str = "200 OK") -> bytes:
+def response(body: bytes, status: str = "200 OK") -> bytes:
     head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-OK = answer(BODY)
+OK = response(BODY)
 
 
 class Platform:
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     def respond(self, head: bytes) -> None:
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         if target == "/__stats__":
-            self.transport.write(answer(json.dumps(self.platform.stats()).encode()))
+            self.transport.write(response(json.dumps(self.platform.stats()).encode()))
             return
         self.platform.requests += 1
         for line in head.split(b"\r\n") if self.platform.faults else ():  # else its statistics would grow for nothing
@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
     def trouble(self, method: str, target: str) -> None:
         kind = self.platform.random.choice(FAULTS)
         self.platform.met[kind] += 1
-        # Half of the lost answers are lost after the effect.
+        # Half of the lost responses are lost after the effect.
         if kind in {"short_body", "pause", "close_idle"} or (
             kind in {"reset", "close", "garbage"} and self.platform.random.random() < 0.5
         ):
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"\x15\x03\x01 this is not HTTP\r\n\r\n")
             self.transport.close()
         elif kind == "unavailable":
-            self.transport.write(answer(b"{}", "503 Service Unavailable"))
+            self.transport.write(response(b"{}", "503 Service Unavailable"))
         elif kind == "pause":
             loop.call_later(0.1, self.transport.write, OK)
         else:

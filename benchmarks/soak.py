@@ -4,8 +4,8 @@ A soak: a fifth of all requests meets trouble, 200 calls at a time; no call is l
     python3 benchmarks/soak.py                # 40 000 calls on each transport, two minutes each at most
     python3 benchmarks/soak.py --calls 1000   # the short form of CI
 
-It fails on counts: a call without an end, a write that was applied twice or against what its caller was told, a request
-on the wire that no attempt admits, and tasks, descriptors or memory that grow after the first quarter.
+It fails on counts: a call without an end, a write that was applied twice or against what its call reported, a request
+on the wire that no attempt recorded, and tasks, descriptors or memory that grow after the first quarter.
 """
 
 import argparse
@@ -40,12 +40,14 @@ def descriptors() -> int:
 
 
 class Ledger:
-    """What the callers were told, to be held against what the server did."""
+    """What the calls reported, to be compared with what the server did."""
 
     def __init__(self) -> None:
         self.started = 0
         self.ended: Counter[str] = Counter()
-        self.told: dict[str, tuple[str, int]] = {}  # by id: what its caller knows, and attempts that may have arrived
+        self.reported: dict[
+            str, tuple[str, int]
+        ] = {}  # by id: what its caller knows, and attempts that may have arrived
 
     async def call(self, client: Any, n: int) -> None:
         """Read or write number *n*; each its own id."""
@@ -68,18 +70,18 @@ class Ledger:
             name = type(error).__name__
         self.ended[name] += 1
         arrived = sum(record.request_sent != "no" for record in outcome.timeline)
-        self.told[number] = (known if writes else "read", arrived)
+        self.reported[number] = (known if writes else "read", arrived)
 
     def contradictions(self, stats: dict[str, Any]) -> list[str]:
-        """List every call whose caller was told what the server denies."""
+        """List every call whose report contradicts the server."""
         found = []
-        for number, (known, arrived) in self.told.items():
+        for number, (known, arrived) in self.reported.items():
             effects, read = stats["effects"].get(number, 0), stats["attempts"].get(f"c{number}", 0)
             if effects > 1 or (known == "applied" and effects != 1) or (known == "not applied" and effects):
-                found.append(f"{number}: told {known!r}, applied {effects} times")
+                found.append(f"{number}: reported {known!r}, applied {effects} times")
             if read > arrived:
                 found.append(f"{number}: {read} requests on the wire, {arrived} attempts that may have arrived")
-        if not self.started == sum(self.ended.values()) == len(self.told):
+        if not self.started == sum(self.ended.values()) == len(self.reported):
             found.append(f"{self.started} calls started, {sum(self.ended.values())} ended")
         return found
 
@@ -96,7 +98,7 @@ def growth(marks: list[tuple[int, int, float]]) -> list[str]:
 
 
 async def soak(url: str, library: str, calls: int) -> list[str]:
-    """Return what did not hold."""
+    """Return the contradictions."""
     from middleware import StackSettings
     from middleware.transports.registry import TransportSettings
     from runtime.connectors.base import PlatformHttpClient
@@ -130,7 +132,7 @@ async def soak(url: str, library: str, calls: int) -> list[str]:
     print(f"  faults met: {stats['faults']}; requests read: {stats['requests']}; writes applied: {applied}")
     print(f"  tasks, descriptors, resident MB at a quarter and at the end: {marks}")
     for line in wrong[:20]:
-        print(f"  NOT HELD: {line}")
+        print(f"  FAILED: {line}")
     return wrong
 
 

@@ -64,7 +64,7 @@ async def cancelled_by_disconnect(port: int, chance: random.Random) -> None:
 
 
 async def serve_app(client: Any) -> tuple[Any, asyncio.Task[None], int]:
-    """Start a FastAPI app whose answers stream from calls, so that a disconnect cancels them."""
+    """Start a FastAPI app whose responses stream from calls, so that a disconnect cancels them."""
     import uvicorn
     from fastapi import FastAPI
     from fastapi.responses import StreamingResponse
@@ -167,7 +167,7 @@ async def everything(arguments: argparse.Namespace) -> int:
                     if not fine:
                         print(f"  run {number}: {result}")
                 failed += arguments.runs - good
-                print(f"{scheme} {library}: {good} of {arguments.runs} runs held; cancelled {total}", flush=True)
+                print(f"{scheme} {library}: {good} of {arguments.runs} runs passed; cancelled {total}", flush=True)
     return failed
 
 

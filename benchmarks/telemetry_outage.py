@@ -1,12 +1,13 @@
 """
-Calls while the collector is ill: refused connections, a black hole, slow answers, garbage; against a healthy one.
+Calls while the collector fails: refused connections, a black hole, slow responses, garbage; against a healthy one.
 
 500 calls/s go to the gateway, spans and metrics to a collector of the scenario, each in a process of its own. Blocks
-alternate between a healthy collector and the ill one, so that whatever else the machine does falls on both. Every block
-is a process that makes its calls and then ends; what counts is that no call fails, the ratio of CPU time and of the
-99th percentile of latency (medians over the pairs), memory, the spans counted as lost, and the time from the last call
-to the end of the process. In every block the spans that the collector answered for and those counted as lost must add
-up to those that ended. Failed calls are told with their codes; how late calls began says how busy the machine was.
+alternate between a healthy collector and the failing one, so that whatever else the machine does falls on both. Every
+block is a process that makes its calls and then ends; what counts is that no call fails, the ratio of CPU time and of
+the 99th percentile of latency (medians over the pairs), memory, the spans counted as lost, and the time from the last
+call to the end of the process. In every block the spans that the collector acknowledged and those counted as lost must
+add up to those that ended. Failed calls are reported with their codes; how late calls began says how busy the machine
+was.
 
     python3 benchmarks/telemetry_outage.py            # 10 pairs of blocks of 4 s per scenario, about 10 minutes
     python3 benchmarks/telemetry_outage.py --quick    # 1 pair of 0.5 s: fails on calls and counts alone
@@ -47,7 +48,7 @@ BATCH = 512
 
 
 def collector(kind):
-    """Answer OTLP posts in the way of *kind*; prints the port, and at the end how many spans it answered for."""
+    """Respond to OTLP posts in the way of *kind*; prints the port, and at the end how many spans it acknowledged."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
@@ -193,7 +194,7 @@ def run_block(kind, url, seconds):
 
 
 def adds_up(one):
-    """Is each span that ended either answered for or counted as lost? Answered as it was given up, a batch is both."""
+    """Is each span that ended acknowledged or counted as lost? A batch acknowledged while it is dropped is both."""
     both = one["arrived"] + one["dropped"] - one["spans"]
     return 0 <= both <= (BATCH if one["arrived"] and one["dropped"] else 0)
 

@@ -4,9 +4,9 @@ Telemetry's share of a call without I/O: CPU time as a ratio to `httpx.AsyncClie
 Each round measures, one after the other: httpx's client; the stack with its telemetry taken out; the stack without an
 SDK, with an SDK that samples nothing, and with one that samples all, metrics recorded in both. A share is what a
 variant adds to the stack without telemetry, divided by httpx's time in the same round; the median of the rounds counts.
-Beside it stands what the SDK takes alone: two layers that do nothing but open a span of five attributes, inject its
+Reported next to it: what the SDK takes alone: two layers that do nothing but open a span of five attributes, inject its
 context and record one histogram each, in the same stack; and its bare calls, two spans and two records, in a loop of
-nothing else, where every cache is warm: no library that tells a call and an attempt to the SDK can spend less.
+nothing else, where every cache is warm: no library that reports a call and an attempt to the SDK can spend less.
 
     python3 benchmarks/telemetry_share.py            # 15 rounds of 1 500 calls
     python3 benchmarks/telemetry_share.py --quick    # 3 rounds of 300, to see that it runs
@@ -40,7 +40,7 @@ LIMITS = {"no SDK": 0.15, "unsampled": 0.25, "sampled": 0.5}
 
 
 class Stub(httpx.AsyncBaseTransport):
-    """Answers at once."""
+    """Responds at once."""
 
     async def handle_async_request(self, _request):
         return httpx.Response(200, headers={"content-type": "application/json"}, content=BODY)

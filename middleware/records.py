@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
+__all__ = ["RANK", "Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
 """Whether the server got the request. `no`: no byte was sent; `maybe`: sent, no response; `yes`: it responded."""
@@ -19,12 +19,12 @@ StopReason: TypeAlias = Literal[
 
 _Level: TypeAlias = Literal["no", "maybe", "yes"]
 
-_RANK: dict[_Level, int] = {"no": 0, "maybe": 1, "yes": 2}
+RANK: dict[_Level, int] = {"no": 0, "maybe": 1, "yes": 2}
 
 
 def most(levels: Iterable[_Level]) -> _Level:
     """Return the highest of *levels*, of what was sent or of what was applied; `no` for none."""
-    return max(levels, key=_RANK.__getitem__, default="no")
+    return max(levels, key=RANK.__getitem__, default="no")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,14 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from middleware.policies.admission import CallCapMiddleware, CallCapSettings, PacingMiddleware
-from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware, AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerMiddleware, CircuitBreakers, CircuitBreakerSettings
-from middleware.policies.deadline import DeadlineMiddleware, DeadlineSettings
+from middleware.policies.deadline import (
+    AttemptTimeoutMiddleware,
+    AttemptTimeoutSettings,
+    DeadlineMiddleware,
+    DeadlineSettings,
+)
 from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
 from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
 from middleware.policies.retry import RetryMiddleware, RetryPolicy, RetrySettings

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from .records import AttemptRecord, CallInfo, Outcome, RequestSent, StopReason, most
+from .records import RANK, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings
 
 __all__ = [
@@ -147,7 +147,7 @@ class Call:
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
-        return most(record.request_sent for record in self.timeline)
+        return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
 
     def outcome(self, now: float) -> Outcome:
         """Return the record of this call at clock reading *now*."""

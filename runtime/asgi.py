@@ -1,5 +1,5 @@
 """
-For the core's application: what opens and closes with it, and what came with a request into the calls on its behalf.
+ASGI integration: connectors that open and close with the application, and deadlines of its incoming requests.
 
 `FastAPI(lifespan=connectors_lifespan(…))` and `app.add_middleware(IncomingDeadlineMiddleware)`, or the same for
 Starlette; the middleware goes around any ASGI application. It opens no span: the host's own instrumentation does.
@@ -30,7 +30,7 @@ _Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, 
 
 _MAX_DIGITS = 9  # eleven days; more is no deadline
 _DRAIN_S = 5.0
-"""How long a server that stops waits for calls: well below the 30 s of gunicorn's and Kubernetes' own patience."""
+"""How long a server that stops waits for calls: well below the 30 s that gunicorn and Kubernetes wait themselves."""
 _DRAIN_POLL_S = 0.01
 
 # Handles of the lifespans that run: one that several applications share ends with the last of them.
@@ -48,13 +48,13 @@ def connectors_lifespan(
     Make a lifespan for FastAPI or Starlette that opens and closes a bundle of connectors, and telemetry.
 
     A server that is stopped by a signal ends its process with that signal, so that nothing registered with `atexit`
-    runs: whatever is to happen at the end belongs into the lifespan. Requests find the bundle in
+    runs: anything to be done at the end belongs in the lifespan. Requests find the bundle in
     `request.state.connectors`.
 
     At the end, whether the server stops or the application fails: the host's own lifespan ends; calls in flight, those
-    of tasks in the background, have *drain_s* seconds to end; the bundle is closed; telemetry hands on what waits, for
-    as long as its `shutdown` allows, in a thread, so that the event loop goes on. What fails at the start ends what was
-    begun, and the server does not start.
+    of tasks in the background, have *drain_s* seconds to end; the bundle is closed; telemetry is flushed, for as long
+    as its `shutdown` allows, in a thread, so that the event loop is not blocked. An error at the start closes what was
+    opened, and the server does not start.
 
     Args:
         config: What to load; None reads the environment when the server starts. Where its telemetry names no provider,
@@ -97,7 +97,7 @@ def _reported(config: ConnectorConfig, handle: TelemetryHandle | None) -> Connec
 
 
 async def _close(bundle: ConnectorBundle, drain_s: float) -> None:
-    with anyio.CancelScope(shield=True):  # a server that is out of patience cancels; both waits have an end
+    with anyio.CancelScope(shield=True):  # a server may cancel its lifespan at its own limit; both waits are bounded
         with anyio.move_on_after(drain_s):
             while bundle.calls_in_flight:  # noqa: ASYNC110 - a call signals its end to no other task
                 await anyio.sleep(_DRAIN_POLL_S)
@@ -113,7 +113,7 @@ async def _end(handle: TelemetryHandle) -> None:
 
 class IncomingDeadlineMiddleware:
     """
-    Ends connector calls when whoever sent the request stops waiting: after its `X-Request-Timeout-Ms`.
+    Ends connector calls when the sender of the request stops waiting: after its `X-Request-Timeout-Ms`.
 
     The time only shortens what the settings allow; a header that is no whole number of milliseconds is ignored. A task
     that outlives the request inherits its deadline, unless it is started from a context of its own.
@@ -128,7 +128,7 @@ class IncomingDeadlineMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Handle one request, or whatever else the server brings."""
+        """Handle one request, or another ASGI scope, such as a WebSocket."""
         milliseconds = _header(scope, TIME_LEFT_HEADER.encode()) if scope["type"] == "http" else b""
         if not milliseconds.isdigit() or len(milliseconds) > _MAX_DIGITS:
             await self._app(scope, receive, send)

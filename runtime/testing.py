@@ -10,7 +10,7 @@ Test kit: connectors under test without waiting, against a platform that does wh
         upstream = ScriptedUpstream([503, "hang", httpx.ConnectError, {"items": []}])
         connector = ManagedServiceConnector(upstream.client(retry={"max_attempts": 4}))
         assert await connector.list_items() == []
-        upstream.assert_times(0.0, 0.1, 10.7)  # what it read: a refused connection is none of it
+        upstream.assert_times(0.0, 0.1, 10.7)  # when it read a request; a refused connection has none
 
 Time is virtual: waiting moves the clock and takes no time, so that a test of minutes runs in milliseconds and every
 point in time is exact. Jitter is at its upper bound unless a source of randomness is given.
@@ -62,10 +62,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
     An event loop whose time moves only when nothing else is left to do, and then at once to the next timer.
 
-    While a thread of the loop's own executor works (`asyncio.to_thread`), time stands still.
+    While a thread of the loop's own executor works (`asyncio.to_thread`), time does not move.
 
     Raises:
-        RuntimeError: Everything waits for something that no timer, socket or thread will bring: a deadlock.
+        RuntimeError: A deadlock: all tasks wait, and no timer, socket or thread will wake one.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override] # generics aside
-        """Run *func* in a thread, with the time standing still."""
+        """Run *func* in a thread; virtual time does not move until it ends."""
         future = super().run_in_executor(executor, func, *args)
         self.threads_at_work += 1
         future.add_done_callback(self._thread_ended)
@@ -96,7 +96,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.threads_at_work -= 1
 
     def advance(self, seconds: float) -> None:
-        """Move the time on."""
+        """Move virtual time forward."""
         self._now += seconds
 
 
@@ -149,7 +149,7 @@ def run_virtual(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 
 def virtual_time(function: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, _T]:
-    """Turn an async test into one that runs in virtual time; its fixtures must not be async."""
+    """Make an async test run in virtual time; its fixtures must not be async."""
 
     @functools.wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -164,14 +164,14 @@ def virtual_time(function: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P
 @dataclass(frozen=True, kw_only=True)
 class Reply:
     """
-    An answer in detail.
+    A response in detail.
 
     Attributes:
         status: HTTP status.
         json: JSON body; None for none.
         body: Body as it is, instead of *json*.
         headers: Response headers.
-        after_s: Time before the answer.
+        after_s: Time before the response.
         body_after_s: Time between head and body.
     """
 
@@ -216,17 +216,17 @@ Script: TypeAlias = Iterable[Step] | Callable[[SeenRequest], Step | Awaitable[St
 
 class ScriptedUpstream(httpx.AsyncBaseTransport):
     """
-    A platform that follows a script, one step per request it is asked for; it stands where the network would.
+    A platform that follows a script, one step per request; it takes the place of the network.
 
     Args:
-        script: The steps, or a function of the request that gives its step, async where it wants to wait.
+        script: The steps, or a function of the request that gives its step, async where it has to wait.
         then: Step for every request beyond the script; without it such a request raises `UnexpectedRequestError`.
 
     Attributes:
         requests: What it read, in order: a step that is an exception reads nothing.
-        refused: Requests that met an exception.
-        in_flight: Requests being answered now.
-        most_in_flight: The most that ever were.
+        refused: Requests that failed with the script's exception.
+        in_flight: Requests in flight now.
+        most_in_flight: The most requests in flight at a time.
     """
 
     def __init__(self, script: Script, *, then: Step | None = None) -> None:
@@ -253,7 +253,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
 
         Args:
             service: Name of the service.
-            policies: Settings; or give single ones as `retry={"max_attempts": 4}`.
+            policies: Settings of all policies; or give single values as `retry={"max_attempts": 4}`.
             telemetry: Where spans, metrics and events go.
             middleware: Layers of the host's own.
             random: Source of jitter instead of its upper bound.
@@ -304,7 +304,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             self.refused += 1
             if trace is not None:
-                await trace("connection.connect_tcp.started", {})  # it got this far, and not a byte was sent
+                await trace("connection.connect_tcp.started", {})  # the client concludes that not a byte was sent
             raise step if isinstance(step, BaseException) else _raised(step)
         self.requests.append(seen)
         self.in_flight += 1
@@ -327,7 +327,8 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
     async def _play(self, step: Step, request: httpx.Request) -> httpx.Response:
         trace = request.extensions.get("trace")
         if trace is not None:
-            await trace("http11.send_request_headers.started", {})  # what the client learns how far it got from
+            # The client concludes from it that the request may have been sent.
+            await trace("http11.send_request_headers.started", {})
         if step == "hang":
             await anyio.sleep_forever()
         if step == "lost":

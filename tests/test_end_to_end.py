@@ -27,10 +27,9 @@ from middleware import (
 )
 from middleware.events import AttemptRejected, CallStarted, CircuitStateChanged, CorrelationIdReplaced
 from middleware.policies.admission import CallCapSettings
-from middleware.policies.attempt_timeout import AttemptTimeoutSettings
 from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.deadline import DeadlineSettings
+from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
 from middleware.policies.rate_limit import RateLimitSettings
 from middleware.policies.retry import RetrySettings

@@ -23,9 +23,8 @@ from middleware import (
     Telemetry,
     call_options,
 )
-from middleware.policies.attempt_timeout import AttemptTimeoutSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
-from middleware.policies.deadline import DeadlineSettings
+from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
 from middleware.policies.retry import RetrySettings
 from runtime.connectors.base import PlatformHttpClient

@@ -55,8 +55,7 @@ RENAMED = {
     "middleware.policies.admission": {"CallCapConfig": "CallCapSettings"},
     "middleware.policies.circuit_breaker": {"CircuitBreakerConfig": "CircuitBreakerSettings"},
     "middleware.policies.deadline": {
-        "AttemptTimeoutConfig": "middleware.policies.attempt_timeout.AttemptTimeoutSettings",
-        "AttemptTimeoutMiddleware": "middleware.policies.attempt_timeout.AttemptTimeoutMiddleware",
+        "AttemptTimeoutConfig": "AttemptTimeoutSettings",
         "DeadlineConfig": "DeadlineSettings",
     },
     "middleware.policies.hedging": {"HedgingConfig": "HedgingSettings"},

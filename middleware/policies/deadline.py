@@ -1,4 +1,4 @@
-"""One deadline for the whole call: all its attempts, waits and queues together."""
+"""Time limits: one deadline for the whole call, one timeout for each attempt."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,12 +7,13 @@ import anyio
 
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.clock import Clock
-from middleware.errors import DeadlineExceededError
+from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
+from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.settings import Settings, SettingSpec
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.types import TIME_LEFT_HEADER, Handler, PlatformRequest, PlatformResponse
 
-__all__ = ["DeadlineMiddleware", "DeadlineSettings"]
+__all__ = ["AttemptTimeoutMiddleware", "AttemptTimeoutSettings", "DeadlineMiddleware", "DeadlineSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,23 @@ class DeadlineSettings(Settings):
             source="below the 30 s after which the core cancels a plugin",
         ),
     ] = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptTimeoutSettings(Settings):
+    """Time for one attempt."""
+
+    timeout_s: Annotated[
+        float,
+        SettingSpec(
+            doc="Time for one attempt: connect, send, wait, read the body and decode it.",
+            unit="s",
+            ge=0.001,
+            le=3600,
+            source=".NET standard resilience handler",
+        ),
+    ] = 10.0
+    announce: Annotated[bool, SettingSpec(doc="Send the attempt's remaining time in X-Request-Timeout-Ms.")] = False
 
 
 class DeadlineMiddleware:
@@ -64,3 +82,51 @@ class DeadlineMiddleware:
         ended = [record.status for record in call.timeline if record.outcome == DeadlineExceededError.__name__]
         error.note_status(ended[-1] if ended else None)
         raise error
+
+
+class AttemptTimeoutMiddleware:
+    """
+    Ends an attempt that takes too long, so that time is left for another one.
+
+    Args:
+        clock: Source of time.
+        watched: Runs the attempts that may go on beyond the deadline of their call.
+    """
+
+    def __init__(self, clock: Clock, watched: WatchedAttempts) -> None:
+        self._clock = clock
+        self._watched = watched
+
+    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+        """
+        Run the attempt inside one cancel scope.
+
+        Raises:
+            RequestNotSentError: The time was over before the first byte of the request was sent.
+            ResponseLostError: The time was over later.
+        """
+        call, attempt = request.call, request.attempt
+        config = call.settings(AttemptTimeoutSettings)
+        now = self._clock.now()
+        left_s = call.deadline_at - now
+        attempt.timeout_s = timeout_s = config.timeout_s
+        attempt.ends_at = now + min(left_s, timeout_s)
+        if config.announce:
+            left_ms = max(1, int(min(left_s, timeout_s) * 1000))
+            request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
+        if attempt.on_late_end is not None:
+            return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
+        if left_s <= timeout_s:  # R40: the deadline ends it first, with its own error
+            return await call_next(request)
+        return await _timed(request, call_next, timeout_s)
+
+
+async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:
+    before = pending_cancels()
+    with anyio.move_on_after(timeout_s):  # R44
+        return await call_next(request)
+    pass_on_cancel(before)  # R42
+    reason = f"attempt timed out after {timeout_s:g} s"
+    if request.attempt.request_sent == "no":
+        raise RequestNotSentError(reason)
+    raise ResponseLostError(reason, request_sent=request.attempt.request_sent)

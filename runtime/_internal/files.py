@@ -1,5 +1,5 @@
 """
-The care for files that a command writes: never an input, never through a symbolic link.
+Writing files safely: never over an input, never through a symbolic link.
 
 Links in the directories above a file are followed, as usual; what the path itself names must be no link. Standard
 library alone: the commands use it before their environment exists.
@@ -35,7 +35,7 @@ def refuse_link(path: Path) -> None:
 
 def write_text(path: Path, text: str, *, inputs: Iterable[Path] = ()) -> None:
     """
-    Write *text* to *path* in UTF-8 in place of what the file holds; a new file has the permissions of the umask.
+    Write *text* to *path* in UTF-8 in place of the file's content; a new file has the permissions of the umask.
 
     Args:
         path: The file; its directory must exist.
@@ -80,7 +80,7 @@ def append_private(path: Path) -> IO[bytes]:
     """
     Open *path* for appending, unbuffered; a new file has mode 0600, and one that exists keeps the mode it was given.
 
-    What it holds can be read back, unless only writing is allowed.
+    Its content can be read, unless its mode allows writing alone.
 
     Raises:
         OSError: It is a symbolic link, or cannot be written.

@@ -2,7 +2,7 @@
 Both top-level names of this distribution, `runtime` and `middleware`, are generic: a host may have its own.
 
 Python silently imports whichever comes first on the path, and what fails later is hard to read. So importing the
-connectors checks the other name, and a clash is told in one line.
+connectors checks the other name, and a clash is reported in one line.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ __all__ = ["check_names"]
 
 def check_names() -> None:
     """
-    Check that `middleware` is the package beside this one.
+    Check that `middleware` is the package next to this one.
 
     Raises:
         ImportError: Another `middleware` comes first on the path.

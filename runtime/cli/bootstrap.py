@@ -1,7 +1,7 @@
 """
 From a bare Python to an environment with all that a command needs; standard library alone.
 
-Makes `.venv` beside pyproject.toml (or where `MOZAIKS_VENV` says) and installs the dependencies and the command's
+Makes `.venv` next to pyproject.toml (or where `MOZAIKS_VENV` says) and installs the dependencies and the command's
 extras into it, without building the project. Tried in this order: uv, venv with ensurepip, venv without pip but the
 system's pip, venv without pip and pip's own wheel from the package index. Then the process becomes the environment's
 Python. `MOZAIKS_VENV=none` switches all of this off, for those who bring their own environment.
@@ -135,18 +135,18 @@ def claim(venv: Path, own: Path, *, setting: str) -> Iterator[None]:
 
     Args:
         venv: Where the environment is, or will be made.
-        own: The directory that is ours without the mark, where it holds an environment.
+        own: The directory that is ours without the mark, where it contains an environment.
         setting: Name of the environment variable that chooses another place.
 
     Raises:
-        BootstrapError: *venv* is a link or holds files that are not ours, and nothing was changed; or it cannot be
+        BootstrapError: *venv* is a link or contains files that are not ours, and nothing was changed; or it cannot be
             written.
     """
     try:
         refuse_link(venv)
         if not _is_ours(venv, own):
             raise BootstrapError(
-                f"{venv} holds files that are not ours, and nothing was changed: "
+                f"{venv} contains files that are not ours, and nothing was changed: "
                 f"set {setting} to a directory that is new or empty"
             )
         venv.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """
 `python3 -m runtime demo`: plugins' calls through the whole stack and a real socket to a platform that misbehaves.
 
-What is shown is drawn from exported spans and metrics, and held against the gateway's own log of what it read.
+The output is drawn from exported spans and metrics, and verified against the gateway's own log of what it read.
 """
 
 import argparse
@@ -38,13 +38,13 @@ class Step:
     traces: "list[Trace]" = field(default_factory=list)
     calls: "list[CallTrace]" = field(default_factory=list)
 
-    def check(self, what: str, held: bool) -> None:
-        """Note whether *what* held."""
-        self.checks.append((what, bool(held)))
+    def check(self, what: str, passed: bool) -> None:
+        """Record whether *what* was so."""
+        self.checks.append((what, bool(passed)))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tell the story; returns 0 only if every check held."""
+    """Run the demo; returns 0 only if every check passed."""
     parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
@@ -75,7 +75,7 @@ def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
     started = time.monotonic()
     try:
         with GatewayProcess() as gateway:
-            steps = asyncio.run(_Story(gateway, recorder, show=lambda step: _show(console, step)).tell())
+            steps = asyncio.run(_Story(gateway, recorder, show=lambda step: _show(console, step)).run())
             stats, log = gateway.stats(), gateway.requests()
         metrics = recorder.metrics.get_metrics_data()
     finally:
@@ -95,7 +95,7 @@ def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
 
 
 class _Recorder:
-    """Spans and metrics are kept here, and sent on where OTLP or a trace file is asked for."""
+    """Spans and metrics are kept here, and exported too where OTLP or a trace file is asked for."""
 
     def __init__(self, trace_file: str | None) -> None:
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -130,13 +130,13 @@ class _Story:
         self._show = show
         self._steps: list[Step] = []
 
-    async def tell(self) -> list[Step]:
+    async def run(self) -> list[Step]:
         from runtime.connectors.loader import ConnectorConfig, load_connectors
         from runtime.gateway import DEFAULT_API_KEY
         from runtime.settings import ResolvedSettings
 
         await self._step(
-            "Self-hosted mode: mocks answer, nothing is sent", self._self_hosted, load_connectors(ConnectorConfig())
+            "Self-hosted mode: mocks respond, nothing is sent", self._self_hosted, load_connectors(ConnectorConfig())
         )
         config = ConnectorConfig(
             managed_mode=True,
@@ -153,8 +153,8 @@ class _Story:
             await self._step("All services, as plugins use them", self._services, bundle)
             await self._step("A burst of 503: ridden out by two retries", self._burst, bundle)
             await self._step("429 with Retry-After: 1: waited for, not guessed", self._throttled, bundle)
-            await self._step("A write with an honoured key; its answer is lost", self._keyed, bundle)
-            await self._step("A write without a key; its answer is lost", self._unkeyed, bundle)
+            await self._step("A write with an honoured key; its response is lost", self._keyed, bundle)
+            await self._step("A write without a key; its response is lost", self._unkeyed, bundle)
             await self._step("An outage: the circuit opens, then recovers", self._outage, bundle)
         return self._steps
 
@@ -189,7 +189,7 @@ class _Story:
         item = await bundle.service.create_item(ServiceItemCreate(name="Release notes"), user_jwt=_JWT)
         items = await bundle.service.list_items(user_jwt=_JWT)
         step.check(
-            f"{user.username} may read users, page 1 holds {len(page)} of {page.total}", allowed and len(page) == 2
+            f"{user.username} may read users, page 1 has {len(page)} of {page.total}", allowed and len(page) == 2
         )
         step.check("the created item is listed", items == [item])
         step.check("five calls, five requests at the gateway", len(self._log()) == 5)
@@ -202,7 +202,7 @@ class _Story:
         user = await bundle.identity.get_user("user_2")
         statuses = [entry["status"] for entry in self._log()[before:]]
         step.check(f"the caller got {user.username}", user.username == "grace")
-        step.check(f"the gateway answered {statuses}", statuses == [503, 503, 200])
+        step.check(f"the gateway responded {statuses}", statuses == [503, 503, 200])
 
     async def _throttled(self, step: Step, bundle: "ConnectorBundle") -> None:
         from runtime.gateway import Fault
@@ -213,7 +213,7 @@ class _Story:
         first, second = self._log()[before:]
         waited = second["at_s"] - first["at_s"]
         step.check(f"the caller got {roles.roles}", roles.roles == ["user"])
-        step.check(f"by the gateway's clock the second try came {waited:.2f} s after the first", waited >= 1.0)
+        step.check(f"by the gateway's clock the second attempt came {waited:.2f} s after the first", waited >= 1.0)
 
     async def _services(self, step: Step, bundle: "ConnectorBundle") -> None:
         from runtime.connectors.discovery import ListingCreate
@@ -293,8 +293,8 @@ def _show(console: "Console", step: Step) -> None:
     interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
     for trace in interesting[-3:]:
         console.print(render_trace(trace))
-    for what, held in step.checks:
-        console.print(f"  [{'green]✔' if held else 'red]✘'}[/] {what}", soft_wrap=True)
+    for what, passed in step.checks:
+        console.print(f"  [{'green]✔' if passed else 'red]✘'}[/] {what}", soft_wrap=True)
 
 
 def _report(
@@ -308,13 +308,13 @@ def _report(
     as_json: bool,
     elapsed_s: float,
 ) -> int:
-    """Hold the telemetry against the gateway's log, print the table and the verdict."""
+    """Verify the telemetry against the gateway's log, print the table and the verdict."""
     from runtime.traces.model import call_traces
     from runtime.traces.terminal import operation_rows, render_rows
 
     traces = call_traces(recorder.spans())
     rows = operation_rows(traces, metrics)
-    proof = Step(title="The telemetry, held against the gateway's own log")
+    proof = Step(title="The telemetry, verified against the gateway's own log")
     sent = {attempt.span_id for trace in traces for attempt in trace.attempts if attempt.request_sent != "no"}
     read = [dict(entry["headers"]).get("traceparent", "--").split("-")[2] for entry in log]
     proof.check(
@@ -329,7 +329,7 @@ def _report(
     proof.check(f"{calls} calls in the metrics, {len(traces)} call spans", calls == len(traces))
     proof.check(f"connections open at a time, at most: {stats['peak'] - 1}", stats["peak"] <= 5)
     checks = [check for step in (*steps, proof) for check in step.checks]
-    ok = all(held for _, held in checks)
+    ok = all(passed for _, passed in checks)
     if as_json:
         document = {
             "ok": ok,
@@ -343,8 +343,8 @@ def _report(
         console.print("\n[bold cyan]Per operation, from exported spans and metrics[/]")
         console.print(render_rows(rows))
         _show(console, proof)
-        failed = [what for what, held in checks if not held]
-        verdict = "[green]all held[/]" if ok else f"[red]{len(failed)} did not hold: {'; '.join(failed)}[/]"
+        failed = [what for what, passed in checks if not passed]
+        verdict = "[green]all passed[/]" if ok else f"[red]{len(failed)} failed: {'; '.join(failed)}[/]"
         console.print(f"\n{len(checks)} checks, {verdict}, {elapsed_s:.1f} s.", soft_wrap=True)
         if recorder.handle.endpoint:
             console.print("The spans were also sent to the configured OTLP endpoint.")
@@ -359,6 +359,6 @@ def _report(
 def _step_json(step: Step) -> dict[str, Any]:
     return {
         "title": step.title,
-        "checks": [{"what": what, "held": held} for what, held in step.checks],
+        "checks": [{"what": what, "held": passed} for what, passed in step.checks],
         "traces": [call.to_json() for call in step.calls],
     }

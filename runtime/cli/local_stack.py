@@ -52,9 +52,9 @@ class Service:
     Attributes:
         name: Its name in docker-compose.otel.yml.
         binary: What to look for on PATH.
-        arguments: `{files}` is where the configuration stands, `{state}` where data goes.
+        arguments: `{files}` is the directory of the configuration, `{state}` that of the data.
         ports: Every port that it listens on.
-        ready: Port and path that answer 200 when it is ready.
+        ready: Port and path that respond with 200 when it is ready.
         page: Port of what a person looks at, or sends to.
         purpose: What it is for.
         source: Where it comes from.
@@ -112,7 +112,7 @@ SERVICES = (
 
 
 class Process(NamedTuple):
-    """A started program: its id, and when it was started, since ids come back."""
+    """A started program: its id, and when it was started, since the system reuses ids."""
 
     pid: int
     started: str
@@ -280,7 +280,7 @@ def _start(service: Service, files: Path, state: Path) -> str:
     environment |= {"LISTEN_HOST": _HOST, "JAEGER_HOST": _HOST, "PROMETHEUS_HOST": _HOST}
     environment |= {"JAEGER_UI_CONFIG": str(files / "jaeger-ui.js"), "GOMEMLIMIT": "400MiB"}
     binary = str(shutil.which(service.binary))
-    # No `subprocess`: nobody here waits for what is meant to outlive this command, and Ctrl-C at it.
+    # No `subprocess`: the program is meant to outlive this command, and Ctrl-C at it; nothing here waits for it.
     with write_private(_log_file(state, service)) as log, write_private(_note_file(state, service)) as note:
         try:
             pid = os.posix_spawn(
@@ -354,7 +354,7 @@ def _process(state: Path, service: Service) -> Process | None:
 def _started(pid: int) -> str:
     """Return when *pid* was started, in the kernel's ticks since boot; empty when it has ended."""
     try:
-        # The name, in brackets, may hold anything; the fields after it are numbers. Source: proc(5).
+        # The name, in brackets, may contain anything; the fields after it are numbers. Source: proc(5).
         state, *fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except (OSError, ValueError):
         return ""
@@ -376,7 +376,7 @@ def _is_ready(service: Service) -> bool:
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
-    """Return status and text of what a local service answers; 0 when it does not."""
+    """Return status and text of a local service's response; 0 when there is none."""
     connection = http.client.HTTPConnection(_HOST, port, timeout=2)
     try:
         connection.request("GET", path)

@@ -1,5 +1,5 @@
 """
-`python3 -m runtime trace FILE [ID]`: what a trace file holds.
+`python3 -m runtime trace FILE [ID]`: the traces in a trace file.
 
 Without ID: the traces that failed, that were retried most and that took longest. With ID, the beginning of a trace id
 or a whole correlation id: that trace as a tree with bars.
@@ -165,7 +165,7 @@ def _lines(path: Path) -> Iterator[bytes | None]:
             continue
         with file:
             found = os.fstat(file.fileno())
-            if found.st_ino != known or found.st_size < position:  # replaced or cut: it is another file now
+            if found.st_ino != known or found.st_size < position:  # replaced or truncated: read it from the start
                 position, rest, known = 0, b"", found.st_ino
             file.seek(position)
             added = file.read()

@@ -7,6 +7,7 @@ To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one i
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, partial, wraps
@@ -227,6 +228,12 @@ class ConnectorBundle:
         _release(self)
         for transport in self._transports:
             transport.request_close()
+
+    def close_soon(self) -> None:
+        """Deprecated: the old name of `request_close`."""
+        text = "ConnectorBundle.close_soon is now called request_close; the old name goes with the next release"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        self.request_close()
 
     async def __aenter__(self) -> Self:
         return self

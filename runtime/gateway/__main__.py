@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port; 0 picks a free one (default: %(default)s)")
     parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the accepted application key")
-    parser.add_argument("--dialect", choices=DIALECTS, default="docs", help="how answers are written")
+    parser.add_argument("--dialect", choices=DIALECTS, default="docs", help="how responses are written")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     options = parser.parse_args(argv)

@@ -22,11 +22,11 @@ import h11
 
 from .dialects import DIALECTS, speak
 from .faults import Fault, FaultScript
-from .routes import Answer, Platform, Request
+from .routes import Platform, Request, Response
 
 __all__ = ["DEFAULT_API_KEY", "DEFAULT_TOKENS", "Gateway", "RequestRecord"]
 
-# Accepted by every gateway that is not told otherwise; they open nothing but this stand-in.
+# Defaults of every gateway; they are valid at this stand-in alone.
 DEFAULT_API_KEY = "moz_test_0123456789abcdefghijklmnopqrstuv"
 DEFAULT_TOKENS = {"token-ada": "user_1", "token-grace": "user_2", "token-alan": "user_3"}
 
@@ -50,7 +50,7 @@ class RequestRecord:
         headers: Name (lower case) and value of each header, in order.
         body: The body.
         fault: Kind of the fault that was played on it; empty for none.
-        status: Status answered; None when no answer was sent.
+        status: Status of the response; None when none was sent.
         applied: Whether it changed the platform's state.
     """
 
@@ -92,7 +92,7 @@ class Gateway:
         tokens: Accepted user tokens and whose they are.
         host: Loopback address to listen on.
         port: Port to listen on; 0 picks a free one.
-        dialect: How answers are written; one of `DIALECTS`.
+        dialect: How responses are written; one of `DIALECTS`.
 
     Attributes:
         requests: Every request read so far.
@@ -170,7 +170,7 @@ class Gateway:
         self._script.add(faults)
 
     def clear_faults(self) -> None:
-        """Answer normally from now on."""
+        """Respond normally from now on."""
         self._script.clear()
 
     def reset(self) -> None:
@@ -190,7 +190,7 @@ class Gateway:
         try:
             await self._serve(_Connection(reader, writer, self.connections_opened))
         except (_Close, ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
-            pass  # nobody is left to be told
+            pass  # the connection is gone: nothing more can be sent
         finally:
             self.connections_open -= 1
             self._busy.discard(task)
@@ -227,17 +227,17 @@ class Gateway:
     async def _respond(self, connection: "_Connection", record: RequestRecord, request: Request) -> None:
         fault = self._script.take(request.method, request.path)
         if fault is None:
-            await self._answer(connection, record, request)
+            await self._respond_normally(connection, record, request)
             return
         record.fault = fault.kind
         if fault.kind == "latency":
             await asyncio.sleep(fault.seconds)
-            await self._answer(connection, record, request)
+            await self._respond_normally(connection, record, request)
             return
         if fault.kind in {"short_body", "drip", "close_idle"}:
-            answer = self._apply(record, request)
-            record.status = answer.status
-            await getattr(connection, fault.kind)(answer, request, fault)
+            response = self._apply(record, request)
+            record.status = response.status
+            await getattr(connection, fault.kind)(response, request, fault)
             return
         if fault.applied:
             self._apply(record, request)
@@ -247,45 +247,47 @@ class Gateway:
         else:
             await getattr(connection, fault.kind)()
 
-    def _apply(self, record: RequestRecord, request: Request) -> Answer:
+    def _apply(self, record: RequestRecord, request: Request) -> Response:
         if len(request.body) > _MAX_BODY:
-            return Answer(status=413, document={"message": "Request body too large."})
-        answer = self.platform.answer(request)
-        record.applied = answer.changed
-        status, document = speak(self.dialect, request.path, answer.status, answer.document)
-        return replace(answer, status=status, document=document)
+            return Response(status=413, document={"message": "Request body too large."})
+        response = self.platform.respond(request)
+        record.applied = response.changed
+        status, document = speak(self.dialect, request.path, response.status, response.document)
+        return replace(response, status=status, document=document)
 
-    async def _answer(self, connection: "_Connection", record: RequestRecord, request: Request) -> None:
-        answer = self._apply(record, request)
-        record.status = answer.status
-        await connection.send(answer, request)
+    async def _respond_normally(self, connection: "_Connection", record: RequestRecord, request: Request) -> None:
+        response = self._apply(record, request)
+        record.status = response.status
+        await connection.send(response, request)
 
-    def _control(self, request: Request) -> Answer:  # noqa: PLR0911 - one return per endpoint
+    def _control(self, request: Request) -> Response:  # noqa: PLR0911 - one return per endpoint
         """Serve another process: the log, the counters, the faults."""
         what = request.path.removeprefix("/__gateway__/")
         if (request.method, what) == ("GET", "requests"):
-            return Answer(document=[record.to_json() for record in self.requests])
+            return Response(document=[record.to_json() for record in self.requests])
         if (request.method, what) == ("GET", "stats"):
             opened, still_open, peak = self.connections_opened, self.connections_open, self.connections_peak
-            return Answer(document={"requests": len(self.requests), "opened": opened, "open": still_open, "peak": peak})
+            return Response(
+                document={"requests": len(self.requests), "opened": opened, "open": still_open, "peak": peak}
+            )
         if (request.method, what) == ("POST", "faults"):
             try:
                 faults = [Fault.from_json(entry) for entry in json.loads(request.body)]
             except (ValueError, TypeError) as error:
-                return Answer(status=400, document={"error": str(error)})
+                return Response(status=400, document={"error": str(error)})
             self.script(*faults)
-            return Answer(document={"scripted": len(faults)})
+            return Response(document={"scripted": len(faults)})
         if (request.method, what) == ("DELETE", "faults"):
             self.clear_faults()
-            return Answer(document={})
+            return Response(document={})
         if (request.method, what) == ("POST", "reset"):
             self.reset()
-            return Answer(document={})
-        return Answer(status=404, document={"error": "NotFound"})
+            return Response(document={})
+        return Response(status=404, document={"error": "NotFound"})
 
 
 class _Connection:
-    """One connection: requests in, answers and faults out."""
+    """One connection: requests in, responses and faults out."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         self._reader = reader
@@ -315,35 +317,35 @@ class _Connection:
             else:
                 return None
 
-    async def send(self, answer: Answer, request: Request) -> None:
-        """Send a normal answer."""
-        head, body = self._encode(answer, request)
+    async def send(self, response: Response, request: Request) -> None:
+        """Send a normal response."""
+        head, body = self._encode(response, request)
         await self._write(self._http.send(head), self._http.send(h11.Data(data=body)), self._end())
 
     async def send_scripted(self, fault: Fault, request: Request) -> None:
-        """Send the answer that a `status` fault asks for."""
+        """Send the response that a `status` fault asks for."""
         headers = {**fault.headers, **({"retry-after": fault.retry_after} if fault.retry_after else {})}
         head = self._head(fault.status, fault.content_type if fault.body else "", fault.body.encode(), headers, request)
         await self._write(self._http.send(head), self._http.send(h11.Data(data=fault.body.encode())), self._end())
 
-    async def short_body(self, answer: Answer, request: Request, _fault: Fault) -> None:
+    async def short_body(self, response: Response, request: Request, _fault: Fault) -> None:
         """Promise the whole body, send half of it, close."""
-        head, body = self._encode(answer, request)
+        head, body = self._encode(response, request)
         await self._write(self._http.send(head), body[: len(body) // 2])
         raise _Close
 
-    async def drip(self, answer: Answer, request: Request, fault: Fault) -> None:
+    async def drip(self, response: Response, request: Request, fault: Fault) -> None:
         """Send the body one byte at a time."""
-        head, body = self._encode(answer, request)
+        head, body = self._encode(response, request)
         await self._write(self._http.send(head))
         for index in range(len(body)):
             await asyncio.sleep(fault.seconds)
             await self._write(self._http.send(h11.Data(data=body[index : index + 1])))
         await self._write(self._end())
 
-    async def close_idle(self, answer: Answer, request: Request, _fault: Fault) -> None:
-        """Answer as if the connection were kept, then close it."""
-        await self.send(answer, request)
+    async def close_idle(self, response: Response, request: Request, _fault: Fault) -> None:
+        """Respond as if the connection were kept, then close it."""
+        await self.send(response, request)
         raise _Close
 
     async def stall(self) -> None:
@@ -360,16 +362,16 @@ class _Connection:
         raise _Close
 
     async def garbage(self) -> None:
-        """Answer what is not HTTP."""
+        """Send bytes that are not HTTP."""
         await self._write(b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP\r\n\r\n")
         raise _Close
 
-    def _encode(self, answer: Answer, request: Request) -> tuple[h11.Response, bytes]:
-        body, headers = answer.body(), dict(answer.headers)
+    def _encode(self, response: Response, request: Request) -> tuple[h11.Response, bytes]:
+        body, headers = response.body(), dict(response.headers)
         if len(body) >= _GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
             body = gzip.compress(body)
             headers["content-encoding"] = "gzip"
-        return self._head(answer.status, answer.content_type if body else "", body, headers, request), body
+        return self._head(response.status, response.content_type if body else "", body, headers, request), body
 
     def _head(
         self, status: int, content_type: str, body: bytes, headers: Mapping[str, str], request: Request

@@ -1,8 +1,8 @@
 """
-The dialects of the platform: the same answer as the documents, .NET and the second generation write it.
+The dialects of the platform: the same response as the documentation, .NET and the second generation write it.
 
 `docs` is snake_case, as documented. `dotnet` is camelCase with nulls, other list shapes and other names. `cloud` wraps
-answers in `success` and reports failures as `success: false` in a 200.
+responses in an envelope with `success` and reports failures as `success: false` in a 200.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ __all__ = ["DIALECTS", "speak"]
 
 DIALECTS = ("docs", "dotnet", "cloud")
 
-# What stands under these keys is the user's own, or keyed by the user's own names.
+# Values under these keys are the user's own, or keyed by the user's own names.
 _FREE_FORM = frozenset({"metadata", "results", "metrics", "config"})
 
 
 def speak(dialect: str, path: str, status: int, document: Any) -> tuple[int, Any]:
-    """Return status and document of an answer to *path* in *dialect*."""
+    """Return status and document of a response to *path* in *dialect*."""
     if document is None or dialect == "docs":
         return status, document
     if dialect == "dotnet":

@@ -1,4 +1,4 @@
-"""Scripted trouble: what the gateway does instead of, or around, a normal answer."""
+"""Scripted faults: what the gateway does instead of, or around, a normal response."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,14 +9,14 @@ from typing import Any
 __all__ = ["KINDS", "Fault", "FaultScript"]
 
 KINDS = {
-    "status": "answer `status`, with `retry_after`, `headers` and `body` if given",
-    "latency": "wait `seconds`, then answer normally",
+    "status": "respond with `status`, and with `retry_after`, `headers` and `body` if given",
+    "latency": "wait `seconds`, then respond normally",
     "stall": "keep the socket open and say nothing",
     "reset": "reset the connection (a real RST)",
     "short_body": "promise more bytes than are sent, then close",
     "drip": "send the body one byte every `seconds`",
-    "garbage": "answer bytes that are not HTTP",
-    "close_idle": "answer normally, then close the kept-alive connection without notice",
+    "garbage": "send bytes that are not HTTP",
+    "close_idle": "respond normally, then close the kept-alive connection without notice",
 }
 
 
@@ -31,11 +31,11 @@ class Fault:
         share: Share of the matching requests that it applies to, by chance, the same in each run.
         method: Only requests with this method; empty for any.
         path: Only requests whose path matches this regular expression; empty for any.
-        applied: True applies the request first, so that only its answer is lost or replaced.
+        applied: True applies the request first, so that only its response is lost or replaced.
         status: For `status`.
         retry_after: For `status`: value of the Retry-After header as it is.
-        headers: For `status`: further headers of the answer.
-        body: For `status`: body of the answer as it is.
+        headers: For `status`: further headers of the response.
+        body: For `status`: body of the response as it is.
         content_type: For `status`: type of the body.
         seconds: For `latency` and `drip`.
     """

@@ -36,9 +36,9 @@ class GatewayProcess:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the gateway did not start (exit code {self._process.wait()})")
-        told = json.loads(line)
-        self.url = told["url"]
-        self._connection = http.client.HTTPConnection("127.0.0.1", told["port"], timeout=10)
+        started = json.loads(line)
+        self.url = started["url"]
+        self._connection = http.client.HTTPConnection("127.0.0.1", started["port"], timeout=10)
 
     def stop(self) -> None:
         """End the child."""
@@ -69,7 +69,7 @@ class GatewayProcess:
         self._ask("POST", "faults", [fault.to_json() for fault in faults])
 
     def clear_faults(self) -> None:
-        """Answer normally from now on."""
+        """Respond normally from now on."""
         self._ask("DELETE", "faults")
 
     def reset(self) -> None:
@@ -92,7 +92,7 @@ class GatewayProcess:
         body = None if document is None else json.dumps(document)
         self._connection.request(method, f"/__gateway__/{what}", body)
         response = self._connection.getresponse()
-        answer = json.loads(response.read())
+        document = json.loads(response.read())
         if response.status != 200:  # noqa: PLR2004
-            raise RuntimeError(f"the gateway refused: {answer}")
-        return answer
+            raise RuntimeError(f"the gateway refused: {document}")
+        return document

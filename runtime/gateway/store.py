@@ -80,7 +80,7 @@ def now() -> str:
 
 
 class Store:
-    """Users, collections per owner, deployments, and the answers kept for idempotency keys."""
+    """Users, collections per owner, deployments, and the responses kept for idempotency keys."""
 
     def __init__(self) -> None:
         self.users: dict[str, dict[str, Any]] = {user["user_id"]: deepcopy(user) for user in _USERS}

@@ -2,13 +2,12 @@
 
 from middleware._internal.moved import announce_renames
 
+from .live import LiveSettings
+from .resolution import EffectiveSetting, ResolvedSettings
 from .sources import (
     FILE_VARIABLE,
     PREFIX,
     REQUIRE_VARIABLE,
-    EffectiveSetting,
-    LiveSettings,
-    ResolvedSettings,
     Row,
     known_variables,
     no_such,

@@ -302,7 +302,7 @@ def test_a_directory_is_judged_whatever_its_spelling(checkout, monkeypatch, tmp_
     """The place is looked at, not its name."""
     make_home(tmp_path / "dir")
     (tmp_path / "linked").symlink_to(tmp_path)
-    with pytest.raises(BootstrapError, match="holds files that are not ours, and nothing was changed"):
+    with pytest.raises(BootstrapError, match="contains files that are not ours, and nothing was changed"):
         enter(monkeypatch, f"{tmp_path}/{spelling}")
     assert (tmp_path / "dir" / "letter.txt").read_text() == "dear"
 
@@ -387,6 +387,6 @@ def test_the_checkouts_own_directory_that_is_no_environment_is_not_touched(check
     own.mkdir()
     (own / "letter.txt").write_text("dear")
     before = tree(checkout)
-    with pytest.raises(BootstrapError, match="holds files that are not ours"):
+    with pytest.raises(BootstrapError, match="contains files that are not ours"):
         enter(monkeypatch, "")
     assert tree(checkout) == before

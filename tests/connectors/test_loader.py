@@ -542,6 +542,14 @@ def test_a_process_wide_bundle_is_every_callers_until_it_is_closed(no_settings, 
     assert get_connectors() is second
 
 
+def test_the_old_name_of_request_close_works_and_warns(no_settings):
+    """For this release a host that calls `close_soon` closes its bundle, and reads the new name."""
+    bundle = load_connectors(ConnectorConfig(), process_wide=True)
+    with pytest.warns(DeprecationWarning, match="close_soon is now called request_close"):
+        bundle.close_soon()
+    assert get_connectors() is not bundle
+
+
 def test_get_connectors_does_not_keep_a_process_wide_bundle(no_settings):
     """Asked for the first time while there is one, it still loads the environment's afterwards."""
     bundle = load_connectors(ConnectorConfig(), process_wide=True)

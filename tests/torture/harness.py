@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from middleware import CallError, DeadlineExceededError, Telemetry
-from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware
+from middleware.policies.deadline import AttemptTimeoutMiddleware
 from middleware.telemetry.recording import CallRecordingMiddleware
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Gateway

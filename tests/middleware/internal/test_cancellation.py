@@ -33,7 +33,7 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
     ("module", "step", "sections"),
     [
         ("deadline", "hang", {"deadline": {"total_s": 1.0}}),
-        ("attempt_timeout", "hang", {"attempt": {"timeout_s": 1.0}}),
+        ("deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
         ("hedging", 200, {"hedging": {"max_hedges": 1}}),
     ],
     ids=["deadline", "attempt timeout", "hedging"],

@@ -5,7 +5,7 @@ import pytest
 from layer_support import FakeClock, Upstream, a_request, armed
 
 from middleware.errors import RequestNotSentError, ResponseLostError
-from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware, AttemptTimeoutSettings
+from middleware.policies.deadline import AttemptTimeoutMiddleware, AttemptTimeoutSettings
 from middleware.policies.watched_attempts import WatchedAttempts
 
 

@@ -26,7 +26,6 @@ from middleware.errors import (
     StatusError,
     status_error,
 )
-from middleware.policies.attempt_timeout import AttemptTimeoutMiddleware
 from middleware.policies.circuit_breaker import (
     CircuitBreaker,
     CircuitBreakerMiddleware,
@@ -34,7 +33,7 @@ from middleware.policies.circuit_breaker import (
     CircuitBreakerSettings,
     verdict_of,
 )
-from middleware.policies.deadline import DeadlineMiddleware
+from middleware.policies.deadline import AttemptTimeoutMiddleware, DeadlineMiddleware
 from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.problem import Problem
 from middleware.stack import compose

@@ -43,7 +43,7 @@ from middleware import (
     call_options,
 )
 from middleware.clock import SystemClock
-from middleware.policies.attempt_timeout import AttemptTimeoutSettings
+from middleware.policies.deadline import AttemptTimeoutSettings
 from middleware.policies.retry import RetrySettings
 from middleware.transports.httpcore_backend import Socket
 from middleware.transports.registry import TransportSettings, as_transport, make_transport

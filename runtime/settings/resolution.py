@@ -1,0 +1,148 @@
+"""
+Which value of a setting is in force: three sources are merged on each level, then the most specific level wins.
+
+Sources, strongest first: the constructor, the environment, a TOML file. They are merged value by value. Levels, most
+specific first: an operation of a service, the service, all services.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from middleware.errors import ConfigError
+from middleware.stack import SettingsChange, StackSettings
+
+from .sources import (
+    Given,
+    Level,
+    Services,
+    SourceValues,
+    as_written,
+    from_env,
+    from_file,
+    from_mapping,
+    read_file,
+    settings,
+)
+
+__all__ = ["EffectiveSetting", "ResolvedSettings"]
+
+_MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the program, yet nothing may grow without a bound
+
+
+class EffectiveSetting(NamedTuple):
+    """
+    One setting as it is in force.
+
+    Attributes:
+        name: `section.field`.
+        value: The value.
+        origin: Where it was written: a variable, a file with line and key, `constructor` with the key, or `default`.
+    """
+
+    name: str
+    value: Any
+    origin: str
+
+    @property
+    def shown(self) -> str:
+        """The value as it is written in settings."""
+        return as_written(self.value)
+
+
+class ResolvedSettings:
+    """
+    One snapshot of all settings.
+
+    Args:
+        constructor: Nested mappings as in a file; the strongest source.
+        environ: For example `os.environ`.
+        file: A TOML file; the weakest source.
+        services: Names that a service's or an operation's own settings may use; None allows any.
+
+    Raises:
+        ConfigError: Lists every unknown name and every bad value, each with its place.
+    """
+
+    def __init__(
+        self,
+        constructor: Mapping[str, Any] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        file: Path | None = None,
+        services: Services | None = None,
+    ) -> None:
+        found: list[str] = []
+        sources = [
+            *([] if file is None else [from_file(file, read_file(file), services, found)]),
+            from_env(environ or {}, services, found),
+            from_mapping(constructor or {}, services, found, lambda path: f"constructor: {path}"),
+        ]
+        self._given: SourceValues = {}
+        for source in sources:  # R60: value by value, the stronger source later
+            self._given.update(source)
+        self._cache: dict[Level, StackSettings] = {}
+        for level in sorted({level for level, _ in self._given}, key=len):
+            self._build(level, found)
+        if found:
+            raise ConfigError(found)
+
+    def of(self, service: str, operation: str = "") -> StackSettings:
+        """Settings in force for an operation, or for the whole service."""
+        key = (service, operation)
+        ready = self._cache.get(key)
+        if ready is None:
+            ready = self._build(key, [])
+            if len(self._cache) < _MAX_EFFECTIVE:
+                self._cache[key] = ready
+        return ready
+
+    def poll(self, _now: float) -> SettingsChange | None:
+        """Return None: a snapshot never changes."""
+        return None
+
+    def effective(self, service: str, operation: str = "") -> list[EffectiveSetting]:
+        """Every setting in force for an operation, with the origin of its value."""
+        levels = _levels((service, operation))
+        rows = []
+        for row in settings():
+            given = next((self._given[level, row] for level in levels if (level, row) in self._given), None)
+            rows.append(EffectiveSetting(row.path, *(given or Given(row.setting.default, "default"))))
+        return rows
+
+    def changes_to(self, other: "ResolvedSettings") -> tuple[str, ...]:
+        """One line per value that differs in *other*: name, old and new value."""
+        mine, others = self._given, other._given  # noqa: SLF001 - of the same class
+        lines = []
+        for level, row in sorted({*mine, *others}, key=lambda key: (key[0], key[1].path)):
+            before, after = mine.get((level, row)), others.get((level, row))
+            if (before and before.value) != (after and after.value):
+                name = ".".join([*level, row.path])
+                lines.append(f"{name}: {_shown_or_unset(before)} -> {_shown_or_unset(after)}")
+        return tuple(lines)
+
+    def _build(self, level: Level, found: list[str]) -> StackSettings:
+        """Merge the levels up to *level*; a value out of bounds is reported by its place, once."""
+        config = StackSettings()
+        for part in reversed(_levels(level)):  # R60: the most specific level last
+            for (_, row), given in ((key, given) for key, given in self._given.items() if key[0] == part):
+                section = getattr(config, row.section)
+                try:
+                    config = replace(config, **{row.section: replace(section, **{row.setting.name: given.value})})
+                except ConfigError as error:
+                    (problem,) = error.problems  # of the one field that is new
+                    problem = f"{given.origin}: {problem.partition(': ')[2]}"
+                    if problem not in found:
+                        found.append(problem)
+        return config
+
+
+def _levels(level: Level) -> list[Level]:
+    """*level* and those above it, most specific first; a service's own may be listed twice."""
+    level = tuple(name for name in level if name)
+    return [level, level[:1], ()]
+
+
+def _shown_or_unset(given: Given | None) -> str:
+    return "not set" if given is None else as_written(given.value)
