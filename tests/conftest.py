@@ -1,20 +1,24 @@
 """What the whole suite shares: a gateway on a real socket, a clock that never really waits, recorded telemetry."""
 
 import re
-import time
 from random import Random
 
 import pytest
+from layer_support import FakeClock
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otlp_collector import running_collector
 
 from middleware import StackSettings, Telemetry
+from middleware.clock import SystemClock
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import reset_connectors
 from runtime.gateway import Gateway
+
+pytest_plugins = ["unit_mode"]
 
 
 def pytest_addoption(parser):
@@ -29,22 +33,6 @@ def pytest_collection_modifyitems(config, items):
             (kept if named else others).append(item)
         config.hook.pytest_deselected(items=others)
         items[:] = kept
-
-
-class SkippingClock:
-    """Real time, but sleeping moves the clock instead of waiting; `slept` keeps the delays."""
-
-    def __init__(self):
-        self.slept = []
-
-    def now(self):
-        return time.monotonic() + sum(self.slept)
-
-    def wall(self):
-        return time.time() + sum(self.slept)
-
-    async def sleep(self, delay_s):
-        self.slept.append(delay_s)
 
 
 class Recorder:
@@ -82,8 +70,15 @@ async def gateway():
 
 
 @pytest.fixture
+def collector():
+    with running_collector() as server:
+        yield server
+
+
+@pytest.fixture
 def clock():
-    return SkippingClock()
+    """Real time, but a sleep moves it on instead of waiting."""
+    return FakeClock(SystemClock())
 
 
 @pytest.fixture

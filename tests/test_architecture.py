@@ -1,6 +1,7 @@
 """The shape of the tree: who may import whom, what is public, what importing does."""
 
 import ast
+import functools
 import hashlib
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def dotted(path):
 EVERYTHING = {dotted(path): path for package in OURS for path in modules(package)}
 
 
+@functools.cache
 def imports(path):
     """Dotted names that *path* imports anywhere, inside functions too; of a package's name its module, where it is one."""
     found = set()
@@ -102,7 +104,7 @@ def imports(path):
             name = ".".join([*base, *(node.module or "").split(".")]).strip(".")
             submodules = {f"{name}.{alias.name}" for alias in node.names} & set(EVERYTHING)
             found |= submodules or {name}
-    return found
+    return frozenset(found)
 
 
 def imports_of_ours(path):
@@ -226,6 +228,7 @@ assert not logging.getLogger().handlers
 """
 
 
+@pytest.mark.sockets
 def test_importing_reads_no_setting_opens_nothing_and_sets_up_no_telemetry():
     """A host can import the library in any order, at any time."""
     probe = PROBE.replace("socket.socket = None\n", "")
@@ -233,6 +236,7 @@ def test_importing_reads_no_setting_opens_nothing_and_sets_up_no_telemetry():
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.sockets
 def test_a_foreign_middleware_package_is_told_in_one_line(tmp_path):
     """A host's own `middleware` that comes first on the path is named, with its place."""
     (tmp_path / "middleware.py").write_text("")

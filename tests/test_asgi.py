@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -23,6 +22,8 @@ from runtime.gateway import Fault
 from runtime.telemetry import configure_telemetry
 from runtime.testing import LoopClock, ScriptedUpstream, run_virtual
 from runtime.traces.trace_file import SpanReader
+
+pytestmark = pytest.mark.sockets
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -299,28 +300,6 @@ async def root(request: Request):
 """
 
 
-class Sink(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def collector():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
-        server.received = []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 UVICORN = ["uvicorn", "--log-level", "warning", "--uds", "s"]
 GUNICORN = ["gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-w", "2", "--log-level", "error", "-b", "unix:s"]
 
@@ -348,7 +327,7 @@ async def test_a_server_that_is_stopped_loses_no_span_and_no_metric(
         "MOZAIKS_MANAGED": "true",
         "MOZAIKS_GATEWAY_BASE_URL": gateway.url,
         "MOZAIKS_GATEWAY_API_KEY": gateway.api_key,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "60000",  # so that all waits until the end
     }
     process = await asyncio.create_subprocess_exec(
@@ -383,7 +362,7 @@ async def test_a_server_that_is_stopped_loses_no_span_and_no_metric(
     expected = {"service.list_items": 10, "GET /api/service/items": 10}
     assert names_in(tmp_path / "t.jsonl") == expected, output
     came, calls = Counter(), 0
-    for path, body in collector.received:
+    for path, body, *_ in collector.received:
         if path == "/v1/traces":
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                 came.update(span.name for scope in resource.scope_spans for span in scope.spans)

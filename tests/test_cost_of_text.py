@@ -45,6 +45,8 @@ from runtime.settings import PREFIX, ResolvedSettings
 from runtime.settings.sources import _lines_of
 from runtime.traces.trace_file import read_line
 
+pytestmark = pytest.mark.torture
+
 MOST = 2.5
 RUNS, MOST_RUNS = 3, 31
 NEGLIGIBLE_S = 0.0003  # at the limit: below it a clock measures itself

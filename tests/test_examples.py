@@ -9,6 +9,8 @@ import pytest
 from runtime.connectors.loader import load_connectors
 from runtime.gateway import DEFAULT_API_KEY, GatewayProcess
 
+pytestmark = pytest.mark.sockets
+
 ROOT = Path(__file__).parent.parent
 # The contract is given, its blocks are templates; the one that is a program is tests/connectors/test_service.py.
 DOCUMENTS = [

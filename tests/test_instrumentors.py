@@ -28,6 +28,7 @@ def host(mode, **environment):
     return json.loads(result.stdout)
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("opt_in", ["", "http", "http/dup"])
 def test_no_span_is_doubled_and_the_hosts_clients_keep_theirs(opt_in):
     """Before and after our clients were made, on every way onto the wire, under every choice of conventions."""
@@ -49,6 +50,7 @@ def test_no_span_is_doubled_and_the_hosts_clients_keep_theirs(opt_in):
     assert found == expected
 
 
+@pytest.mark.sockets
 def test_a_host_with_the_api_alone_works():
     """Instrumentations without an SDK say nothing, and calls go through."""
     found = host("api")

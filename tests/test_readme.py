@@ -24,6 +24,7 @@ async def test_the_plugin_example_runs(no_settings):
     assert await plugin()({}) == {"hello": "mock_user"}
 
 
+@pytest.mark.sockets
 async def test_the_plugin_example_tells_errors(no_settings):
     """Managed, with a platform that is down, the plugin answers instead of raising."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")

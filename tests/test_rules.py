@@ -519,6 +519,7 @@ async def test_a_hopeless_wait_is_not_begun(headers, options, reason):
     assert LoopClock().now() == 0
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_a_dead_service_costs_little_at_a_hundred_calls_a_second():
     """R18, R33: at most 40 requests for the first 1000 calls with the defaults; at most 1.21 per call without breaker."""
@@ -739,6 +740,7 @@ async def arrive(calls, per_second, one):
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("calls", "per_second"), [(600, 5), (3000, 10)])
 @pytest.mark.parametrize("deadline", HANGS)
 @virtual_time
@@ -755,6 +757,7 @@ async def test_a_service_that_hangs_opens_the_circuit_however_short_the_deadline
     assert sum(error.elapsed_s == 0 for error in refused) >= 0.8 * calls  # the others waited, and were not sent
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("hangs", ["hang", "hang_body"])
 @virtual_time
 async def test_a_service_that_hangs_opens_the_circuit_for_bursts_too(hangs):
@@ -777,6 +780,7 @@ async def test_a_service_that_hangs_for_nine_of_ten_opens_the_circuit():
     assert client._stack.state().breakers == {"service": "open"}
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("share", [0.0, 0.05])
 @virtual_time
 async def test_a_slow_service_keeps_its_circuit_closed_whatever_its_callers_deadlines(share):
@@ -901,6 +905,7 @@ async def test_a_call_that_has_sent_nothing_gets_the_breakers_error_and_another_
     assert LoopClock().now() == upstream.times[-1]
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_ten_thousand_rejections_keep_tracebacks_and_memory_flat_and_send_nothing(caplog):
     """R36: each is a new object with as many frames as the first, and none leaves an object behind."""
@@ -1145,6 +1150,7 @@ async def test_each_attempt_tells_the_server_which_it_is():
     assert upstream.requests[-1].headers["x-attempt"] == "attempt=1; max=1"
 
 
+@pytest.mark.torture
 def test_labels_are_bounded(recorder):
     """R51: a thousand ids in paths make one series."""
 

@@ -12,10 +12,16 @@ interpreter is started per change: one pytest session collects the tests once, a
 change inside a function replaces that function's code there, and runs the tests that were seen to call it. What takes
 effect at import (constants, decorators, defaults) is imported anew in the fork, and runs all tests.
 
-Left out by rule: annotations (with the bounds of a `SettingSpec` in them), docstrings, `__all__`, names of type variables,
-`assert` (a promise, for the type checker), arguments of `@dataclass` and of a class statement (`total=False` of a
-`TypedDict`), and `return` of something that is false anyway. Single changes that make no difference stand in
-`EQUIVALENT`, with the reason.
+Left out by rule: annotations (with the bounds of a `SettingSpec` in them), docstrings, `__all__`, names of type
+variables, `assert` (a promise, for the type checker), arguments of `@dataclass` and of a class statement
+(`total=False` of a `TypedDict`), and `return` of something that is false anyway.
+
+A change that makes no difference is excused by a comment on its line, or on a line of its own above it, with the
+reason. Changed texts between backquotes excuse the changes into those texts alone. An excuse without a change is
+reported, and fails the run.
+
+    self._epoch = 0  # equivalent: epochs are compared, not counted
+    return None if first else 0  # equivalent: `-1`, `1`: the caller reads the sign alone
 """
 
 import argparse
@@ -37,8 +43,9 @@ import time
 import tokenize
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import NoReturn
@@ -47,91 +54,37 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("middleware", "runtime")
-SCORED = [
-    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "middleware").rglob("*.py")),
-    *(
-        *(f"runtime/settings/{name}.py" for name in ("live", "resolution", "sources")),
-        *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "endpoint", "page")),
-    ),
-]
-WHOLE = {
-    *(f"middleware/{name}.py" for name in ("errors", "redaction", "request/auth", "status")),
-    *(f"middleware/policies/{name}.py" for name in ("circuit_breaker", "retry", "retry_budget")),
+SCORED = (
+    "middleware/",
+    "runtime/settings/",
+    *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "endpoint", "page")),
+)
+"""Folders and modules of which each change counts."""
+LEFT_OUT = {
+    "*/__init__.py": "names of other modules, and no code of its own",
+    "runtime/__main__.py": "runs in processes of its own, which read the code of the tree",
+    "runtime/_internal/": "its tests are those of the modules that use it",
+    "runtime/_version.py": "a constant",
+    "runtime/asgi.py": "tested through servers in processes of their own",
+    "runtime/cli/": "runs in processes of its own, which read the code of the tree",
+    "runtime/config.py": "an old path",
+    "runtime/connectors/": "connectors of services, written after one template; the loader",
+    "runtime/exporting.py": "an old path",
+    "runtime/gateway/": "a test double, with processes of its own",
+    "runtime/telemetry/": "exports from threads and processes of its own",
+    "runtime/testing.py": "what the tests themselves run on: a change of it breaks all of them",
+    "runtime/trace_file.py": "an old path",
+    "runtime/traces/": "presentation, compared with pictures",
 }
-"""Modules of which every change must be noticed; for the others `SHARE`."""
+"""Every other module, by folder or pattern, and why its lines are tried only where they carry a rule."""
+WHOLE = {"auth", "circuit_breaker", "errors", "redaction", "retry", "retry_budget", "status"}
+"""Stems of the modules of which every change must be noticed; for the others `SHARE`."""
 SHARE = 0.95
 # These read the text of the tree; those of tests/cli and tests/gateway start processes, which run the code of the tree.
 BLIND = {"tests/test_architecture.py", "tests/test_examples.py", "tests/test_readme.py"}
 PATIENCE_S = 10.0
 REACH = 0.5
 """Share of the time of all near tests that one change inside a function may take: slow, distant tests do not count."""
-
-EQUIVALENT: dict[str, str] = {
-    "middleware/request/decode.py:parse_json: 'utf-8-sig' -> 'utf-8-sig~'": "another name of the same codec",
-    "middleware/transports/httpcore_transport.py:HttpcoreTransport._open: '' -> '~' #3": "a proxy without a host was refused before",
-    "middleware/transports/httpcore_transport.py:HttpcoreTransport._origin: '' -> '~'": "a base URL without a host was refused before",
-    "middleware/transports/httpcore_transport.py:HttpcoreTransport.aclose: 0 -> -1": "asyncio takes it for 0",
-    "middleware/transports/httpcore_transport.py:_Idle.close: self._stacks.clear() -> pass": "what was aborted is stale: nobody takes it",
-    "middleware/transports/aiohttp_transport.py:AiohttpTransport._exchange: True -> False #2": "plain HTTP does not ask for it",
-    "middleware/transports/aiohttp_transport.py:_current: '_current' -> '_current~'": "a name for people who debug",
-    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 2 -> 1": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 2 -> 3": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 2 ** 20 -> 2 * 20": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 20 -> 19": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_MAX_WRITE: 20 -> 21": "the same bytes, in other pieces",
-    "middleware/transports/aiohttp_transport.py:_body: len(content) <= _MAX_WRITE -> len(content) < _MAX_WRITE": (
-        "the same bytes, in other pieces"
-    ),
-    "middleware/policies/bulkhead.py:BulkheadMiddleware.__init__: 0 -> -1": "no setting allows either: the first call sizes it",
-    "middleware/policies/circuit_breaker.py:_NO_EPOCH: 1 -> 2": "-2 is no epoch either",
-    "middleware/policies/circuit_breaker.py:_UNCOUNTED: False -> True": "its epoch is never the current one: nobody asks",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker.__init__: 0 -> 1": "epochs are compared, not counted",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker.acquire: 1 -> 2": "epochs are compared, not counted",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker._open: 1 -> 2": "epochs are compared, not counted",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker.__init__: self._open_until = 0.0 -> pass": "set before it is read",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker.__init__: 0.0 -> 1.0": "set before it is read",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker.__init__: 0.0 -> -1.0": "set before it is read",
-    "middleware/policies/circuit_breaker.py:CircuitBreaker.__init__: self._probe_until: float | None = None -> pass": (
-        "set before it is read"
-    ),
-    'middleware/request/encode.py:_by_hand: "/%:@!$&\'()*+,;=~" -> "/%:@!$&\'()*+,;=~~"': "a tilde is never encoded",
-    "middleware/request/encode.py:_segment: ':' -> ':~'": "a tilde is never encoded",
-    "middleware/transports/response_reader.py:_CHUNK: 65536 -> 65535": "the pieces are joined again",
-    "middleware/transports/response_reader.py:_CHUNK: 65536 -> 65537": "the pieces are joined again",
-    "middleware/transports/translation.py:to_response: '' -> '~'": "neither is HTML",
-    "middleware/transports/response_reader.py:check_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
-    "middleware/transports/response_reader.py:check_headers: 'latin-1' -> 'latin-1~' #2": "another name of the same codec",
-    "middleware/transports/translation.py:wire_headers: 'ascii' -> 'ascii~'": "another name of the same codec",
-    "middleware/transports/translation.py:wire_headers: 'latin-1' -> 'latin-1~'": "another name of the same codec",
-    "middleware/policies/hedging.py:HedgingMiddleware.__call__: break -> continue": "what is decided stays so: nothing follows",
-    "middleware/telemetry/metrics.py:MetricsListener.__init__: self._dropped: Callable[[], Mapping[str, int]] = dict -> pass": (
-        "set before it is read"
-    ),
-    "middleware/telemetry/metrics.py:_gauges_of: 0 -> -1": "it is the only one",
-    "middleware/transports/httpcore_backend.py:_open: 0 -> -1": "it is the only one",
-    "middleware/transports/httpcore_backend.py:_race: 0 -> -1": "if two connected in the same moment, either will do",
-    "middleware/_internal/per_loop.py:PerLoop.get: 0 -> -1": "it is found again in the dictionary",
-    "middleware/_internal/per_loop.py:PerLoop.get: 0 -> 1": "it is found again in the dictionary",
-    "middleware/_internal/per_loop.py:PerLoop.get: recent is not None -> recent is None": "it lives as long as its loop",
-    "middleware/_internal/per_loop.py:PerLoop.get: self._last = (weakref.ref(loop), weakref.ref(found)) -> pass": (
-        "it is found again in the dictionary"
-    ),
-    "middleware/policies/retry.py:RetryMiddleware._retry: 0.0 -> 1.0": "`stop` sets it before anything reads it",
-    "middleware/policies/retry.py:RetryMiddleware._retry: 0.0 -> -1.0": "`stop` sets it before anything reads it",
-    "middleware/retry_after.py:parse_retry_after: '' -> '~'": "neither is a date",
-    "middleware/retry_after.py:parse_retry_after: '0' -> '0~'": "there are only digits",
-    "middleware/telemetry/tracing.py:_OURS: 'mozaiks-span' -> 'mozaiks-span~'": "a name for people; the key has an id of its own",
-    "middleware/telemetry/tracing.py:SUPPRESS: 'suppress_http_instrumentation' -> 'suppress_http_instrumentation~'": (
-        "every version of the API that is supported has the key"
-    ),
-    "middleware/records.py:RANK: 0 -> -1": "ranks are compared, not counted",
-    "middleware/records.py:RANK: 2 -> 3": "ranks are compared, not counted",
-    "middleware/problem.py:parse_problem: 'utf-8-sig' -> 'utf-8-sig~'": "a codec's name is read without punctuation",
-    "runtime/settings/sources.py:read_file: 1 -> 2": "one byte more is read, and is as much too large",
-    "runtime/connectors/decoding.py:: cache -> _kept": "a plan that is derived anew is the same plan",
-    "runtime/connectors/decoding.py:decoder.decode: False -> True": "place and message alone are read",
-}
-"""Changes that make no difference that a caller could see, by their key, and why."""
 
 
 # --- what can be changed ----------------------------------------------------------------------------------------------
@@ -172,6 +125,7 @@ class Mutant:
         line: Line that is changed.
         function: Outermost function whose body is changed; empty for what takes effect at import.
         key: What it is, whatever its line: `path:scope: before -> after`.
+        after: The changed text, whole.
     """
 
     path: str
@@ -179,6 +133,7 @@ class Mutant:
     line: int
     function: str
     key: str
+    after: str
 
 
 @dataclass
@@ -221,12 +176,14 @@ class _Finder:
     ) -> None:
         if len(self.mutants) == self.chosen:
             put(ast.copy_location(after, node))
-        key = f"{self.path}:{'.'.join(scope)}: {_short(node)} -> {_short(after)}"
+        text = _text(after)
+        key = f"{self.path}:{'.'.join(scope)}: {_short(_text(node))} -> {_short(text)}"
         self._keys[key] += 1
         if self._keys[key] > 1:
             key += f" #{self._keys[key]}"
         line: int = getattr(node, "lineno", 0)
-        self.mutants.append(Mutant(path=self.path, index=len(self.mutants), line=line, function=function, key=key))
+        index = len(self.mutants)
+        self.mutants.append(Mutant(path=self.path, index=index, line=line, function=function, key=key, after=text))
 
 
 def _setter(values: list[ast.AST], index: int) -> Callable[[ast.AST], None]:
@@ -237,8 +194,11 @@ def _field_setter(node: ast.AST, name: str) -> Callable[[ast.AST], None]:
     return lambda after: setattr(node, name, after)
 
 
-def _short(node: ast.AST) -> str:
-    text = " ".join(ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).split())
+def _text(node: ast.AST) -> str:
+    return " ".join(ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).split())
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:60]}…{text[-19:]}"  # noqa: PLR2004 - a line's width
 
 
@@ -265,7 +225,7 @@ def _is_text_of_code(node: ast.AST) -> bool:
 
 
 def _changes(node: ast.AST, place: str) -> Iterator[ast.AST]:
-    """Every change of *node* itself; what it stands for in its parent is *place*."""
+    """Every change of *node* itself; its field in its parent is *place*."""
     if place == "decorator_list":
         yield ast.Name("_kept", ast.Load())
     elif isinstance(node, ast.stmt):
@@ -348,24 +308,86 @@ def compiled(mutant: Mutant) -> CodeType:
     return _code(tree, mutant.path)
 
 
-def marked_lines(path: str) -> dict[int, set[str]]:
-    """Ids of rules by the line that they mark; a comment on a line of its own marks the next line of code."""
-    marks: dict[int, set[str]] = defaultdict(set)
-    waiting: set[str] = set()
+def commented_lines(path: str) -> dict[int, list[str]]:
+    """Comments by the line of code that they belong to: their own, or the next one below a line of its own."""
+    found: dict[int, list[str]] = defaultdict(list)
+    waiting: list[str] = []
     has_code = 0
     for token in tokenize.generate_tokens(io.StringIO((ROOT / path).read_text()).readline):
         if token.type == tokenize.COMMENT:
-            match = re.search(r"# (R\d+(?:, R\d+)*)(?::|$)", token.string)
-            found = set(match[1].split(", ")) if match else set()
             if has_code == token.start[0]:
-                marks[has_code] |= found
+                found[has_code].append(token.string)
             else:
-                waiting |= found
+                waiting.append(token.string)
         elif token.type not in {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}:
             has_code = token.end[0]
-            marks[token.start[0]] |= waiting
-            waiting = set()
-    return {line: rules for line, rules in marks.items() if rules}
+            found[token.start[0]] += waiting
+            waiting = []
+    return found
+
+
+def marked_lines(path: str) -> dict[int, set[str]]:
+    """Ids of rules by the line that they mark."""
+    marks: dict[int, set[str]] = defaultdict(set)
+    for line, comments in commented_lines(path).items():
+        for match in re.finditer(r"# (R\d+(?:, R\d+)*)(?=:|$| *#)", "\n".join(comments), re.MULTILINE):
+            marks[line] |= set(match[1].split(", "))
+    return marks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excuse:
+    """
+    A comment that excuses changes of its line.
+
+    Attributes:
+        path: File, relative to the project.
+        line: The line.
+        texts: Changed texts that it excuses; empty for any.
+    """
+
+    path: str
+    line: int
+    texts: tuple[str, ...]
+
+    def covers(self, mutant: Mutant) -> bool:
+        """Whether the change needs no test."""
+        here = (mutant.path, mutant.line) == (self.path, self.line)
+        return here and (not self.texts or mutant.after in self.texts)
+
+    def unused(self, mutants: Iterable[Mutant]) -> list[str] | None:
+        """Its texts that no change has; None when it excuses all that it names, and something."""
+        found = {mutant.after for mutant in mutants if (mutant.path, mutant.line) == (self.path, self.line)}
+        missing = [text for text in self.texts if text not in found]
+        return missing if missing or not found else None
+
+
+def excuses_of(path: str) -> list[Excuse]:
+    """Every `# equivalent: why` of a file."""
+    found: list[Excuse] = []
+    if "# equivalent: " not in (ROOT / path).read_text():
+        return found
+    for line, comments in commented_lines(path).items():
+        for comment in comments:
+            if match := re.search(r"# equivalent: (`[^`]+`(?:, `[^`]+`)*(?=: ))?", comment):
+                texts = tuple(match[1].strip("`").split("`, `")) if match[1] else ()
+                found.append(Excuse(path=path, line=line, texts=texts))
+    return found
+
+
+def in_any(path: str, patterns: Iterable[str]) -> str:
+    """The first of *patterns* that names the module or a folder above it; empty for none."""
+    return next((one for one in patterns if fnmatch(path, f"{one}*" if one.endswith("/") else one)), "")
+
+
+def is_scored(path: str) -> bool:
+    """Whether each change of the module counts."""
+    return bool(in_any(path, SCORED)) and not path.endswith("/__init__.py")
+
+
+def modules() -> list[str]:
+    """Every module of the product, relative to the project."""
+    return sorted(path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 # --- the tests --------------------------------------------------------------------------------------------------------
@@ -534,16 +556,23 @@ def _names(item: pytest.Item, rule: str) -> bool:
 
 
 _FAR = 3
-"""Tests of other parts of the product: that one of them notices a change by chance holds nothing."""
+"""Tests of other parts of the product: that one of them notices a change by chance proves nothing."""
 
 
 def _distance(item: pytest.Item, mutant: Mutant) -> int:
-    """How far a test is from the module: its own tests, those beside them, those of the whole, those of the rest."""
+    """How far a test is from the module: its own tests, those of its part, those of the whole, those of the rest."""
     if item.path.stem == f"test_{Path(mutant.path).stem}":
         return 0
-    if item.path.parent.name == Path(mutant.path).parent.name:
-        return 1
-    return 2 if item.path.parent.name == "tests" else _FAR
+    folders = item.path.relative_to(ROOT / "tests").parts[:-1]
+    if not folders:
+        return 2
+    return 1 if folders[0] == _part(mutant.path) else _FAR
+
+
+def _part(path: str) -> str:
+    """Folder of `tests` for a module: `middleware`, else that of the runtime's part."""
+    top, *folders, _ = path.split("/")
+    return folders[0] if top == "runtime" and folders else top
 
 
 def _our_functions() -> dict[tuple[str, str], list[FunctionType]]:
@@ -610,14 +639,14 @@ class _Importer(importlib.abc.MetaPathFinder):
     Imports modules of our packages from other code than that of the tree.
 
     Args:
-        code_of: The code of a file; None leaves it as it is.
+        code_of: The code of a file; None does not change it.
     """
 
     def __init__(self, code_of: Callable[[str], CodeType | None]) -> None:
         self._code_of = code_of
 
     def find_spec(self, name: str, _path: object, _target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Answer for a module of ours."""
+        """Return the spec of a module of ours."""
         base = name.replace(".", "/")
         path = next((one for one in (f"{base}.py", f"{base}/__init__.py") if (ROOT / one).is_file()), "")
         if name.partition(".")[0] not in PACKAGES or not path:
@@ -671,34 +700,38 @@ def _show(text: str) -> None:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def chosen_jobs(arguments: argparse.Namespace) -> tuple[list[Job], set[str]]:
-    """Return what is to be tried, and the keys of `EQUIVALENT` that no change has any more."""
+def chosen_jobs(arguments: argparse.Namespace) -> list[Job]:
+    """Return what is to be tried."""
     everything = not (arguments.rules or arguments.sample)
-    sources = sorted(
-        path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")
-    )
-    keys: set[str] = set()
     of_rules: list[Job] = []
     others: list[Job] = []
-    for path in sources:
-        marks = marked_lines(path)
-        if not marks and path not in SCORED:
+    for path in modules():
+        marks, excuses = marked_lines(path), excuses_of(path)
+        if not (marks or is_scored(path)) or (arguments.module and Path(path).stem != arguments.module):
             continue
-        mutants = mutants_of(path)
-        keys |= {mutant.key for mutant in mutants}
-        if arguments.module and Path(path).stem != arguments.module:
-            continue
-        for mutant in mutants:
-            if mutant.key in EQUIVALENT or not re.search(arguments.match, mutant.key):
+        for mutant in mutants_of(path):
+            if any(excuse.covers(mutant) for excuse in excuses) or not re.search(arguments.match, mutant.key):
                 continue
             of_rules += [Job(mutant=mutant, rule=rule) for rule in sorted(marks.get(mutant.line, ()))]
-            if path in SCORED:
+            if is_scored(path):
                 others.append(Job(mutant=mutant))
     if arguments.sample:
         others = sorted(others, key=lambda job: zlib.crc32(job.mutant.key.encode()))[: arguments.sample]
     elif not everything:
         others = []
-    return [*(of_rules if everything or arguments.rules else []), *others], set(EQUIVALENT) - keys
+    return [*(of_rules if everything or arguments.rules else []), *others]
+
+
+def unused_excuses() -> list[str]:
+    """Places of excuses that excuse no change, with the texts that no change has."""
+    return [
+        f"{path}:{excuse.line}" + "".join(f" `{text}`" for text in unused)
+        for path in modules()
+        if (excuses := excuses_of(path))
+        for mutants in [mutants_of(path)]
+        for excuse in excuses
+        if (unused := excuse.unused(mutants)) is not None
+    ]
 
 
 def report(noticed_by: dict[Job, str]) -> bool:
@@ -714,37 +747,39 @@ def report(noticed_by: dict[Job, str]) -> bool:
         print(f"{rule:5} {noticed:4} of {len(by_rule[rule]):4} noticed by its tests")
     counted = [0, 0]
     for path, jobs in sorted(by_module.items()):
-        noticed, equivalent = (
-            sum(bool(noticed_by[job]) for job in jobs),
-            sum(key.startswith(path) for key in EQUIVALENT),
-        )
-        if path in WHOLE:
+        noticed, excuses = sum(bool(noticed_by[job]) for job in jobs), len(excuses_of(path))
+        if Path(path).stem in WHOLE:
             good &= noticed == len(jobs)
         else:
             counted[0] += noticed
             counted[1] += len(jobs)
         share = noticed / len(jobs)
-        print(f"{path:34} {noticed:4} of {len(jobs):4} noticed, {share:6.1%}; {equivalent} equivalent")
+        print(f"{path:50} {noticed:4} of {len(jobs):4} noticed, {share:6.1%}; {excuses} excuses")
     if counted[1]:
         print(f"all but those that must be whole: {counted[0] / counted[1]:.1%}")
         good &= counted[0] / counted[1] >= SHARE
     return good
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    made.add_argument("--module", default="", help="stem of one module, for example `retry`")
+    made.add_argument("--match", default="", help="regular expression: changes whose text in --list it finds")
+    made.add_argument("--rules", action="store_true", help="lines of rules")
+    made.add_argument("--sample", type=int, default=0, help="how many other changes; always the same ones")
+    made.add_argument("--jobs", type=int, default=1, help="changes tried at a time")
+    made.add_argument("--list", action="store_true", help="print the changes and try none")
+    made.add_argument("--verbose", action="store_true", help="print which test noticed what")
+    return made
+
+
 def main() -> int:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--module", default="", help="stem of one module, for example `retry`")
-    parser.add_argument("--match", default="", help="regular expression: changes whose text in --list it finds")
-    parser.add_argument("--rules", action="store_true", help="lines of rules")
-    parser.add_argument("--sample", type=int, default=0, help="how many other changes; always the same ones")
-    parser.add_argument("--jobs", type=int, default=1, help="changes tried at a time")
-    parser.add_argument("--list", action="store_true", help="print the changes and try none")
-    parser.add_argument("--verbose", action="store_true", help="print which test noticed what")
-    arguments = parser.parse_args()
-    jobs, stale = chosen_jobs(arguments)
-    for key in stale:
-        print(f"no such change any more: {key}")
+    arguments = parser().parse_args()
+    jobs, stale = chosen_jobs(arguments), unused_excuses()
+    for place in stale:
+        print(f"an excuse that excuses no change: {place}")
     if arguments.list:
         for job in jobs:
             print(f"{job.mutant.path}:{job.mutant.line} {job.rule} {job.mutant.key.partition(':')[2]}")
@@ -755,9 +790,9 @@ def main() -> int:
     sys.meta_path.insert(0, _Importer(_noting))
     started = time.monotonic()
     session = Session(jobs, arguments.jobs)
-    parts = {"tests/middleware", "tests/connectors"}
+    parts = {"tests/middleware", "tests/connectors", "tests/settings"}
     if not any(job.rule for job in jobs):
-        parts &= {f"tests/{Path(job.mutant.path).parent.name}" for job in jobs}
+        parts &= {f"tests/{_part(job.mutant.path)}" for job in jobs}
     tests = [*sorted(parts), *sorted(map(str, Path("tests").glob("test_*.py")))]
     if pytest.main([*OPTIONS, *(test for test in tests if test not in BLIND)], plugins=[session]) != pytest.ExitCode.OK:
         return 2

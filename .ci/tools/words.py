@@ -6,8 +6,8 @@ Count texts that use words of the "we do not say" list in CONTRIBUTING.md.
     python3 .ci/tools/words.py --tree DIR     # another checkout
     python3 .ci/tools/words.py --most 3       # exit with 1 when more than 3 % of all texts use one
 
-A text is a docstring, a comment (lines that follow each other are one), the text of an error or a log line, or the
-description of a setting. Names in code spans are left out: a word between backquotes is a name, not prose.
+A text is a docstring, a comment (consecutive lines are one), the text of an error or a log line, or the description of
+a setting. A word between backquotes or double quotes is a name or a quotation, not prose, and does not count.
 """
 
 import argparse

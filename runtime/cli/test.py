@@ -1,4 +1,4 @@
-"""`python3 -m runtime test`: the whole suite."""
+"""`python3 -m runtime test`: the whole suite; with `--unit` the tests that open no socket and start no process."""
 
 import os
 import subprocess
@@ -11,7 +11,11 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run pytest with *argv* in the project's directory; returns its exit code."""
+    """
+    Run pytest with *argv* in the project's directory; returns its exit code.
+
+    `--unit` is an option of the suite itself, see tests/support/unit_mode.py.
+    """
     project = project_directory()
     if project is None or not (project / "tests").is_dir():
         sys.stderr.write("test: no tests here; they come with the source, not with the installed package\n")

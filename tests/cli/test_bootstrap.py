@@ -175,6 +175,7 @@ def test_the_process_becomes_the_environments_python(monkeypatch, venv):
     assert environment["PYTHONPATH"].split(":")[0] == str(ROOT)
 
 
+@pytest.mark.sockets
 def test_an_installed_package_needs_no_bootstrap(tmp_path):
     """Without our pyproject there is nothing to set up; a missing extra is named."""
     for package in ("runtime", "middleware"):
@@ -198,6 +199,7 @@ def test_usage_and_typos(capsys):
     assert main(["--version"]) == 0
 
 
+@pytest.mark.sockets
 def test_old_interpreters_can_read_the_guard():
     """What runs before the guard must parse everywhere."""
     for name in ("__init__.py", "_version.py"):

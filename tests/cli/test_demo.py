@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.sockets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,34 +42,17 @@ def test_the_figures_come_from_telemetry_and_agree(document):
     assert len(attempts) == document["gateway"]["requests"]
 
 
-class Collector(BaseHTTPRequestHandler):
-    """Keeps what an OTLP exporter posts."""
-
-    def do_POST(self):
-        self.server.received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-def test_the_text_shows_the_trees_and_spans_go_to_the_endpoint():
+def test_the_text_shows_the_trees_and_spans_go_to_the_endpoint(collector):
     """In plain text where output is no terminal; over OTLP where an endpoint is set."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        server.received = []
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        result = run_demo(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+    result = run_demo(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout
     assert re.search(r"├─ wait +░+ +1\.\d\d s Retry-After 1 s", result.stdout)
     assert "unknown: ResponseLostError" in result.stdout
     assert "closed → open" in result.stdout
-    assert {path for path, _ in server.received} == {"/v1/traces", "/v1/metrics"}
-    sent = b"".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for _, body in server.received)
+    assert {received.path for received in collector.received} == {"/v1/traces", "/v1/metrics"}
+    bodies = [received.body for received in collector.received]
+    sent = b"".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for body in bodies)
     assert b"http.client.request.duration" in sent
     assert b"identity.get_user_roles" in sent
 

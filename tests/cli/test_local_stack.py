@@ -14,6 +14,8 @@ import pytest
 
 from runtime.cli import local_stack as stack
 
+pytestmark = pytest.mark.sockets
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """#!{python}
 import json, os, sys

@@ -314,6 +314,7 @@ def test_the_environments_config_takes_telemetry(recorder):
     assert ConnectorConfig.from_env(environ).telemetry == Telemetry()
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
@@ -464,6 +465,7 @@ def in_four_threads(gateway):
 
 
 # A loop that is gone cannot close its connections politely: the collector does, here, where it is expected.
+@pytest.mark.sockets
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("scenario", "calls"), [(in_three_loops, 3), (in_four_threads, 100)])
 def test_one_bundle_works_across_loops_and_threads(scenario, calls):
@@ -622,6 +624,7 @@ def test_of_many_threads_one_gets_the_process_wide_bundle(no_settings):
     assert load_connectors() is bundle
 
 
+@pytest.mark.sockets
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only looks, and ends
 def test_a_forked_process_inherits_the_process_wide_bundle(no_settings):
     """As it inherits that of `get_connectors`; closing its own leaves the parent's."""

@@ -40,7 +40,9 @@ from runtime.testing import ScriptedUpstream, virtual_time
 JWT = "token-ada"
 
 
-@pytest.fixture(params=["mock", "docs", "dotnet", "cloud"])
+@pytest.fixture(
+    params=["mock", *(pytest.param(name, marks=pytest.mark.sockets) for name in ("docs", "dotnet", "cloud"))]
+)
 async def connectors(request):
     if request.param == "mock":
         yield load_connectors(ConnectorConfig())
@@ -179,6 +181,7 @@ async def test_payment(connectors):
     assert await pay.cancel(scope="platform", user_jwt=JWT) is True
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize(
     ("dialect", "kind"), [("docs", NotFoundError), ("dotnet", NotFoundError), ("cloud", OperationFailedError)]
 )
@@ -392,6 +395,7 @@ async def test_a_200_that_is_no_document_is_a_decode_error(module, body):
         await getattr(managed(PlatformHttpClient("http://platform", transport=transport)), operation)(*arguments)
 
 
+@pytest.mark.sockets
 async def test_five_hundred_callers_keep_apart():
     """Each user, token and correlation id arrives intact, and each caller gets the response to its own request."""
     tokens = {f"token-{number}": f"person_{number}" for number in range(500)}
@@ -684,6 +688,7 @@ def mutate(document, path, value):
     return copied
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("decode", DOCUMENTS, ids=lambda decode: f"{decode.__module__}.{decode.__qualname__}")
 def test_mutated_documents_give_an_object_or_a_typed_error(decode):
     """No other exception is raised, whatever a field becomes; a decode error names the path."""

@@ -152,6 +152,7 @@ async def test_the_cache_holds_no_credentials():
     assert "key-one" not in repr(vars(cache))
 
 
+@pytest.mark.sockets
 async def test_it_runs(capsys):
     """The file's own demonstration, against the reference gateway."""
     await response_cache.main()

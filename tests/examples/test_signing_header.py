@@ -4,6 +4,8 @@ import asyncio
 import hmac
 import re
 
+import pytest
+
 from examples import signing_header
 from examples.signing_header import SigningHeader
 from middleware import HostLayers
@@ -45,6 +47,7 @@ async def test_each_attempt_is_signed_anew():
     assert upstream.requests[0].path == "/base/api/items/1"
 
 
+@pytest.mark.sockets
 async def test_it_runs(capsys):
     """The file's own demonstration, against the reference gateway."""
     await signing_header.main()

@@ -86,6 +86,7 @@ def test_tenants_without_recent_calls_take_no_memory():
     assert len(quota._full_at) <= 1001
 
 
+@pytest.mark.sockets
 async def test_it_runs(capsys):
     """The file's own demonstration, against the reference gateway."""
     await asyncio.create_task(tenant_quota.main())

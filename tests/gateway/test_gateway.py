@@ -5,6 +5,8 @@ import pytest
 
 from runtime.gateway import DEFAULT_API_KEY
 
+pytestmark = pytest.mark.sockets
+
 KEY = {"X-Mozaiks-App-Key": DEFAULT_API_KEY}
 
 

@@ -10,6 +10,8 @@ import pytest
 from runtime.gateway import Fault, GatewayProcess
 from runtime.gateway.__main__ import main
 
+pytestmark = pytest.mark.sockets
+
 
 def test_another_process_can_script_and_read_it():
     """Faults in, log and counters out."""

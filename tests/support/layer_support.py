@@ -1,4 +1,4 @@
-"""What the tests of single layers need: a request, a clock that moves only by sleeping, a scripted rest of the stack."""
+"""What tests of single layers need: a request, a clock moved by sleeping, fixed randomness, a scripted rest of the stack."""
 
 import anyio
 from raw_server import RawServer
@@ -8,28 +8,38 @@ from middleware.types import Call, PlatformRequest, PlatformResponse
 
 
 class FakeClock:
-    """Time moves only by sleeping."""
+    """
+    Time moves by sleeping; `slept` keeps the delays.
 
-    def __init__(self):
+    Args:
+        base: A clock whose time passes in addition; None: only sleeping, and setting `time`, moves time.
+        checkpoint: Whether a sleep lets other tasks run, and can be cancelled, as a real one.
+    """
+
+    def __init__(self, base=None, *, checkpoint=False):
         self.time = 0.0
         self.slept = []
+        self._base = base
+        self._checkpoint = checkpoint
 
     def now(self):
-        return self.time
+        return self.time + (self._base.now() if self._base else 0.0)
 
     def wall(self):
-        return 1_800_000_000 + self.time
+        return self.time + (self._base.wall() if self._base else 1_800_000_000)
 
     async def sleep(self, delay_s):
+        if self._checkpoint:
+            await anyio.sleep(0)
         self.slept.append(delay_s)
         self.time += delay_s
 
 
-class Highest:
-    """Randomness that always gives the upper bound."""
+class LowerBound:
+    """Randomness at its lower bound; `runtime.testing.UpperBound` is its counterpart."""
 
-    def uniform(self, _low, high):
-        return high
+    def uniform(self, low, _high):
+        return low
 
 
 def a_request(*, idempotent=True, method="GET", headers=None, settings=(), decode=None, **call):

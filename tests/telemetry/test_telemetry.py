@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otlp_collector import KeepAlive
 
 from middleware import ConfigError
 from runtime.connectors.base import PlatformHttpClient
@@ -34,6 +34,8 @@ from runtime.telemetry.exporting import BoundedExport
 from runtime.traces.model import traces_of
 from runtime.traces.page import render_page
 from runtime.traces.trace_file import SpanReader
+
+pytestmark = pytest.mark.sockets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,28 +48,6 @@ def no_otel_settings(monkeypatch):
     return monkeypatch
 
 
-class Collector(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, self.headers.get("x-tenant"), body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def collector():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        server.received = []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 def read_file(path):
     with path.open("rb") as file:
         return list(SpanReader().read(file))
@@ -75,7 +55,7 @@ def read_file(path):
 
 async def test_spans_and_metrics_reach_a_collector_and_a_file(collector, gateway, no_otel_settings, tmp_path):
     """One call: the same two spans in both, and the metrics beside."""
-    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     no_otel_settings.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=t-1")
     no_otel_settings.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     path = tmp_path / "traces.jsonl"
@@ -85,10 +65,10 @@ async def test_spans_and_metrics_reach_a_collector_and_a_file(collector, gateway
         assert handle.shutdown()
     assert handle.dropped == {"otlp": 0, "file": 0}
     spans = ExportTraceServiceRequest.FromString(
-        next(body for path, _, body in collector.received if path == "/v1/traces")
+        next(received.body for received in collector.received if received.signal == "traces")
     )
     metrics = ExportMetricsServiceRequest.FromString(
-        next(body for path, _, body in collector.received if path == "/v1/metrics")
+        next(received.body for received in collector.received if received.signal == "metrics")
     )
     sent = {span.name: span.span_id.hex() for scope in spans.resource_spans[0].scope_spans for span in scope.spans}
     assert set(sent) == {"platform.get", "GET /api/service/items"}
@@ -101,7 +81,7 @@ async def test_spans_and_metrics_reach_a_collector_and_a_file(collector, gateway
         "mozaiks.connector.call.duration",
         "mozaiks.telemetry.export.dropped",
     } <= names
-    assert {tenant for _, tenant, _ in collector.received} == {"t-1"}
+    assert {received.headers.get("x-tenant") for received in collector.received} == {"t-1"}
 
 
 @pytest.mark.parametrize(
@@ -142,7 +122,7 @@ async def test_the_sampler_of_the_environment_is_used(gateway, no_otel_settings,
 @pytest.mark.parametrize("variable", ["OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER"])
 async def test_telemetry_can_be_switched_off(collector, gateway, no_otel_settings, variable):
     """By the variables that switch any SDK off; calls go on."""
-    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     no_otel_settings.setenv("OTEL_METRICS_EXPORTER", "none")
     no_otel_settings.setenv(variable, "true" if variable == "OTEL_SDK_DISABLED" else "none")
     with configure_telemetry() as handle:
@@ -310,33 +290,12 @@ async def test_a_broken_collector_holds_no_call_and_no_exit(gateway, no_otel_set
     let_end(handle)
 
 
-class Responding(Collector):
-    """Responds to each export as the server says: a status, headers and a body, by signal."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, None, body))
-        self._respond(self.path.rpartition("/")[2])
-
-    def do_GET(self):
-        """What a redirect leads to: a page that says 200 to anything."""
-        self.server.received.append((self.path, None, b"GET"))
-        self._respond("page")
-
-    def _respond(self, signal):
-        status, headers, body = self.server.responses.get(signal, (200, {}, b""))
-        self.send_response(status)
-        for name, value in {**headers, "content-length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def responding(collector, no_otel_settings):
-    collector.RequestHandlerClass = Responding
+    """A collector that responds by `responses`: status, headers and body of each signal; a redirect leads to `page`."""
     collector.responses = {}
-    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    collector.respond = lambda received: collector.responses.get(received.signal, (200, {}, b""))
+    no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     no_otel_settings.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     return collector
 
@@ -387,7 +346,7 @@ def test_what_a_collector_does_not_take_is_lost_and_logged_with_the_reason(respo
         ("export.failing", "otlp", "metrics", reason),
         ("export.failing", "otlp", "traces", reason),
     ]
-    assert {path for path, _, _ in responding.received} == {"/v1/traces", "/v1/metrics"}
+    assert {received.path for received in responding.received} == {"/v1/traces", "/v1/metrics"}
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["protobuf", "json"])
@@ -459,12 +418,12 @@ def test_a_collector_that_rejects_a_part_still_gets_everything_at_the_end(respon
             handle.tracer_provider.get_tracer("x").start_span("s").end()
     sent = sum(
         len(scope.spans)
-        for path, _, body in responding.received
+        for path, body, *_ in responding.received
         if path == "/v1/traces"
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans
         for scope in resource.scope_spans
     )
-    exports = sum(path == "/v1/traces" for path, _, _ in responding.received)
+    exports = sum(received.signal == "traces" for received in responding.received)
     assert (sent, handle.dropped) == (35, {"otlp": exports})
 
 
@@ -645,27 +604,15 @@ if child:
 """
 
 
-class Choosy(Collector):
-    """Keeps connections open, and refuses one kind of span."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, self.client_address, body))
-        self.send_response(400 if b"unwanted" in body else 200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-
 @pytest.mark.parametrize("how", ["os", "multiprocessing"])
 def test_a_forked_child_has_its_own_queue_counters_connections_and_end(collector, tmp_path, how):
     """What the parent lost or still holds is not the child's; each hands on its own spans, once, to the last one."""
-    collector.RequestHandlerClass = Choosy
+    collector.RequestHandlerClass = KeepAlive
+    collector.respond = lambda received: (400 if b"unwanted" in received.body else 200, {}, b"")
     path = tmp_path / "t.jsonl"
     environment = {
         **os.environ,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "60000",
         "OTEL_BSP_MAX_QUEUE_SIZE": "2",
     }
@@ -675,7 +622,7 @@ def test_a_forked_child_has_its_own_queue_counters_connections_and_end(collector
     none, lost = {"otlp": 0, "file": 0}, {"otlp": 1, "file": 0}
     assert result.stdout.splitlines() == [f"child {none}", f"child {none}", f"parent {lost}"]
     came, of_child, of_parent = [], set(), set()
-    for kind, address, body in collector.received:
+    for kind, body, _, address in collector.received:
         if kind == "/v1/traces":
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                 came += [span.name for scope in resource.scope_spans for span in scope.spans]

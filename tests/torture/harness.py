@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 from injection import Point, under_torture
+from layer_support import FakeClock
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -183,20 +184,6 @@ class Scripted:
         return self._upstream.in_flight
 
 
-class _QuickClock(LoopClock):
-    """The loop's time; sleeping takes one turn of the loop, and moves the clock on."""
-
-    def __init__(self):
-        self._slept = 0.0
-
-    def now(self):
-        return super().now() + self._slept
-
-    async def sleep(self, delay_s):
-        await anyio.sleep(0)
-        self._slept += delay_s
-
-
 class OnSockets:
     """The gateway, on real sockets."""
 
@@ -218,7 +205,7 @@ class OnSockets:
             service="service",
             policies=policies,
             telemetry=TELEMETRY,
-            clock=_QuickClock(),
+            clock=FakeClock(LoopClock(), checkpoint=True),
             random=UpperBound(),
         )
 

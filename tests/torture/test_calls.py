@@ -8,6 +8,8 @@ from harness import every_point
 from injection import WIRE, Calls, ForeignError
 from scenarios import OTHER_VERBS, SCENARIOS
 
+pytestmark = pytest.mark.torture
+
 IN_FULL = [scenario for scenario in SCENARIOS if scenario.calls]
 AT_THE_WIRE = [scenario for scenario in IN_FULL if scenario.on_sockets] + OTHER_VERBS
 LIBRARIES = {"anyio", "listener", "logging", "opentelemetry", "ours", "structlog"}

@@ -7,6 +7,8 @@ from harness import every_point
 from injection import ForeignError, Waits
 from scenarios import SCENARIOS
 
+pytestmark = pytest.mark.torture
+
 WITH_WAITS = [scenario for scenario in SCENARIOS if scenario.waits]
 
 

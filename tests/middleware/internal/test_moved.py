@@ -39,6 +39,7 @@ for package in (middleware, runtime):
 """
 
 
+@pytest.mark.sockets
 def test_an_old_path_gives_the_module_itself_with_a_warning():
     """One module, not a copy: `isinstance` and `except` keep working across both paths."""
     moves = {**MOVED, **RUNTIME}
@@ -56,6 +57,7 @@ def test_a_module_that_does_not_exist_is_still_not_found():
         __import__("middleware.no_such_module")
 
 
+@pytest.mark.sockets
 def test_nothing_of_ours_uses_an_old_path():
     """The suite makes warnings errors, so importing everything afresh shows any use."""
     command = [sys.executable, "-W", "error::DeprecationWarning:middleware", "-W", "error::DeprecationWarning:runtime"]

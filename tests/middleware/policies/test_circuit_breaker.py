@@ -8,7 +8,7 @@ import interlock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_support import FakeClock, Highest, Upstream, a_request
+from layer_support import FakeClock, LowerBound, Upstream, a_request
 
 from middleware.errors import (
     BulkheadFullError,
@@ -38,12 +38,7 @@ from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.problem import Problem
 from middleware.stack import compose
 from middleware.types import PlatformResponse
-from runtime.testing import LoopClock, virtual_time
-
-
-class Lowest:
-    def uniform(self, low, _high):
-        return low
+from runtime.testing import LoopClock, UpperBound, virtual_time
 
 
 class Breaker:
@@ -51,7 +46,7 @@ class Breaker:
 
     def __init__(self, random=None, **config):
         self.config = CircuitBreakerSettings(**config)
-        self.machine = CircuitBreaker("svc", random or Lowest())
+        self.machine = CircuitBreaker("svc", random or LowerBound())
 
     @property
     def state(self):
@@ -133,7 +128,7 @@ def test_the_window_takes_no_more_room_with_more_attempts():
     assert len(breaker.machine._window) <= 10
 
 
-@pytest.mark.parametrize(("random", "open_s"), [(Lowest(), 5.0), (Highest(), 6.0)])
+@pytest.mark.parametrize(("random", "open_s"), [(LowerBound(), 5.0), (UpperBound(), 6.0)])
 def test_it_stays_open_for_its_time(random, open_s):
     """R33: open_s * U(1, 1.2), and at exactly that time the next call is the probe."""
     breaker = opened(random=random)
@@ -281,7 +276,7 @@ def breaker_of(breakers, **call):
 
 def test_the_key_says_who_shares_a_breaker():
     """R30: a service has one; a route or a named group its own."""
-    breakers = CircuitBreakers("svc", Lowest())
+    breakers = CircuitBreakers("svc", LowerBound())
     assert breaker_of(breakers, route="/a") is breaker_of(breakers, route="/b")
     assert breaker_of(breakers, route="/a", key="route") is not breaker_of(breakers, route="/b", key="route")
     assert breaker_of(breakers, route="/a", key="route") is breaker_of(breakers, route="/a", key="route")
@@ -294,7 +289,7 @@ def test_the_key_says_who_shares_a_breaker():
 
 def test_the_registry_is_bounded_and_evicts_idle_closed_ones_only():
     """R30: 1024 keys; an open one and one in use stay; the least recently used is evicted."""
-    breakers = CircuitBreakers("svc", Lowest())
+    breakers = CircuitBreakers("svc", LowerBound())
     config = CircuitBreakerSettings(min_calls=1)
     first, used = breaker_of(breakers, key="k0"), breaker_of(breakers, key="k1")
     permit, _, _ = first.acquire(0.0, config, 1.0)
@@ -310,7 +305,7 @@ def test_the_registry_is_bounded_and_evicts_idle_closed_ones_only():
 
 def test_where_none_is_idle_a_new_key_shares_the_services_own():
     """R30: bounded, whatever happens."""
-    breakers = CircuitBreakers("svc", Lowest())
+    breakers = CircuitBreakers("svc", LowerBound())
     for number in range(1024):
         breaker_of(breakers, key=f"k{number}").acquire(0.0, CircuitBreakerSettings(), 1.0)
     assert breaker_of(breakers, key="new") is breaker_of(breakers)
@@ -365,7 +360,7 @@ def test_open_never_lets_through_before_its_time(steps):
 
 def a_layer(clock=None, events=None, timeout_s=10.0):
     emit = (events if events is not None else []).append
-    breakers = CircuitBreakers("svc", Lowest())
+    breakers = CircuitBreakers("svc", LowerBound())
     return CircuitBreakerMiddleware(breakers, clock or FakeClock(), emit, lambda _call: timeout_s), breakers
 
 
@@ -502,7 +497,7 @@ def test_it_agrees_with_an_independent_breaker(steps):
             window_size=10,
         ),
     )
-    breaker = CircuitBreaker("svc", Lowest())
+    breaker = CircuitBreaker("svc", LowerBound())
     for fails, passed in steps:
         clock.time += passed
 
@@ -594,14 +589,14 @@ def test_late_results_do_not_disturb_the_probe():
 
 def test_an_attempt_is_not_slow_unless_it_is_said_to_be():
     """R32: its end alone says nothing of its time."""
-    config, machine = CircuitBreakerSettings(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", Lowest())
+    config, machine = CircuitBreakerSettings(slow_ratio=0.1, min_calls=1), CircuitBreaker("svc", LowerBound())
     permit, _, _ = machine.acquire(0.0, config, 15.0)
     assert machine.record(permit, "success", 0.0, config) == ("closed", "closed")
 
 
 def test_a_breaker_that_is_used_is_not_the_longest_unused():
     """R30: however long ago it was made."""
-    breakers = CircuitBreakers("svc", Lowest())
+    breakers = CircuitBreakers("svc", LowerBound())
     made = [breaker_of(breakers, key=f"k{number}") for number in range(1024)]
     assert breaker_of(breakers, key="k0") is made[0]
     breaker_of(breakers, key="new")
@@ -895,6 +890,7 @@ async def test_a_late_end_counts_as_if_its_call_had_waited(error, state):
     assert [event.after for event in events] == ["open"] * (state == "open")
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("per_second", "seconds"), [(1, 3600), (5, 360), (20, 90)])
 @pytest.mark.parametrize("share", [0.0, 0.05])
 @virtual_time

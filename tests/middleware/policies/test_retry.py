@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_support import FakeClock, Highest, Upstream
+from layer_support import FakeClock, Upstream
 from layer_support import a_request as a_plain_request
 
 from middleware.errors import (
@@ -32,6 +32,7 @@ from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.problem import Problem
 from middleware.records import AttemptRecord
 from middleware.retry_after import parse_retry_after
+from runtime.testing import UpperBound
 
 NO_BUDGET = RetryBudgetSettings(enabled=False)
 
@@ -42,7 +43,7 @@ def status(code, retry_after_s=None, *, is_overloaded=False):
 
 def a_layer(clock, *, events=None, circuit_is_open=lambda _request: False):
     emit = (events if events is not None else []).append
-    return RetryMiddleware(RetryPolicy(Highest()), RetryBudget(), clock, emit, circuit_is_open)
+    return RetryMiddleware(RetryPolicy(UpperBound()), RetryBudget(), clock, emit, circuit_is_open)
 
 
 def a_request(*settings, **options):
@@ -110,12 +111,12 @@ def test_retry_after_is_never_shortened(after, seed):
 )
 def test_the_backoff_after_throttling_is_longer(error, longest):
     """R15: the wait after a throttle has its own base, whether or not the request may be repeated."""
-    assert RetryPolicy(Highest()).delay_s(error, 1, RetrySettings()) == longest
+    assert RetryPolicy(UpperBound()).delay_s(error, 1, RetrySettings()) == longest
 
 
 def test_the_longer_of_backoff_and_retry_after_wins():
     """R15: a short Retry-After does not shorten the backoff."""
-    assert RetryPolicy(Highest()).delay_s(status(429, 0.5), 4, RetrySettings()) == 8.0
+    assert RetryPolicy(UpperBound()).delay_s(status(429, 0.5), 4, RetrySettings()) == 8.0
 
 
 async def test_success_enters_no_engine(monkeypatch):

@@ -168,6 +168,7 @@ run_virtual(calls(30))
 """
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("order", ["before the import", "after the import", "after the first call"])
 @pytest.mark.parametrize("system", ["stdlib", "structlog"])
 @pytest.mark.parametrize("level", ["INFO", "WARNING"])
@@ -430,6 +431,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.sockets
 def test_nothing_is_printed_where_nobody_configured_logging():
     """Not even for a failed call."""
     result = subprocess.run([sys.executable, "-c", PROBE], cwd=ROOT, capture_output=True, text=True, check=False)

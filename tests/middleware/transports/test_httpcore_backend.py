@@ -242,6 +242,7 @@ class Network:
         return [sock for sock in self.sockets if sock.fileno() != -1]
 
 
+@pytest.mark.sockets
 @virtual_time
 async def test_the_next_address_is_tried_after_a_quarter_of_a_second(monkeypatch):
     """RFC 8305 section 5: in parallel with the late one; the first to connect wins, the others are closed."""
@@ -253,6 +254,7 @@ async def test_the_next_address_is_tried_after_a_quarter_of_a_second(monkeypatch
         connected.abort()
 
 
+@pytest.mark.sockets
 @virtual_time
 async def test_an_address_that_refuses_is_not_waited_for(monkeypatch):
     """The next one is tried at once."""
@@ -263,6 +265,7 @@ async def test_an_address_that_refuses_is_not_waited_for(monkeypatch):
         connected.abort()
 
 
+@pytest.mark.sockets
 @virtual_time
 async def test_when_every_address_refuses_all_of_it_is_told(monkeypatch):
     """One address or several; no socket is left."""
@@ -275,6 +278,7 @@ async def test_when_every_address_refuses_all_of_it_is_told(monkeypatch):
     assert network.still_open == alone.still_open == []
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("addresses", [["one"], ["one", "two"]], ids=len)
 @virtual_time
 async def test_connecting_ends_with_its_time(monkeypatch, addresses):
@@ -287,6 +291,7 @@ async def test_connecting_ends_with_its_time(monkeypatch, addresses):
     assert (loop.time(), network.still_open) == (9.0, [])
 
 
+@pytest.mark.sockets
 @virtual_time
 async def test_without_a_time_connecting_waits(monkeypatch):
     """None without a timeout; a cancelled one leaks no socket."""
@@ -299,6 +304,7 @@ async def test_without_a_time_connecting_waits(monkeypatch):
     assert (len(network.sockets), network.still_open) == (2, [])
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_an_address_needs_no_resolver(monkeypatch, host):
     """And so no thread."""
@@ -319,6 +325,7 @@ async def test_an_address_needs_no_resolver(monkeypatch, host):
     assert tried == [(family, (host, 81))]
 
 
+@pytest.mark.sockets
 async def test_a_refusal_says_what_the_operating_system_said():
     """By number and in words; a port that no socket takes is refused too."""
     for port, text in [(1, "Errno 111"), (99999, "port must be")]:
@@ -326,6 +333,7 @@ async def test_a_refusal_says_what_the_operating_system_said():
             await Socket(tls_layers=0).connect_tcp("127.0.0.1", port)
 
 
+@pytest.mark.sockets
 async def test_what_was_aborted_while_it_connected_is_gone():
     """The abort came before there was anything to close."""
     async with RawServer() as server:
@@ -354,6 +362,7 @@ async def test_a_proxy_that_speaks_first_gets_no_handshake(connected, transport)
     assert transport.sent == b""
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize(
     ("end", "error", "text"),
     [

@@ -10,6 +10,8 @@ from raw_server import RawServer, ok
 from middleware.errors import ClientClosedError
 from middleware.transports.registry import TransportSettings, make_transport
 
+pytestmark = pytest.mark.sockets
+
 
 @pytest.fixture
 def clock():

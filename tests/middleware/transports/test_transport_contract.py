@@ -51,6 +51,8 @@ from middleware.types import Attempt
 from runtime.connectors.base import PlatformHttpClient, refuse_failure
 from runtime.settings import ResolvedSettings
 
+pytestmark = pytest.mark.sockets
+
 LIBRARIES = ["httpcore", "aiohttp"]
 PASSED_IN = "httpx"
 

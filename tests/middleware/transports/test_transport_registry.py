@@ -75,6 +75,7 @@ async def test_the_third_party_exception_is_not_reachable():
     assert "httpx" not in seen
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("port", [1, 9])
 async def test_a_real_refusal_is_not_sent(port):
     """By the phase that the connection reached."""
