@@ -110,7 +110,7 @@ async def soak(url: str, library: str, calls: int) -> list[str]:
     async def worker(client: Any) -> None:
         while ledger.started < calls and time.monotonic() - began < LONGEST_S:
             await ledger.call(client, ledger.started)
-            if len(ledger.told) in {calls // 4, calls - CONCURRENCY}:
+            if len(ledger.reported) in {calls // 4, calls - CONCURRENCY}:
                 gc.collect()
                 marks.append((len(asyncio.all_tasks()), descriptors(), resident_mb()))
 
