@@ -123,10 +123,10 @@ def test_they_are_described_by_their_names():
 
     own = HostLayers(call=[Quota(), passes], attempt=[partial(passes)])
     names = client_of(ScriptedUpstream([]), own).describe()
-    assert names[7:12] == ["EncodeMiddleware", "DecodeMiddleware", "Quota", "passes", "RetryMiddleware"]
+    assert names[6:11] == ["EncodeMiddleware", "DecodeMiddleware", "Quota", "passes", "RetryMiddleware"]
     assert names[-3:] == ["AuthMiddleware", "DecodeMiddleware", "passes"]
     assert repr(own) == "HostLayers(call=[Quota, passes], attempt=[passes])"
-    assert names[:8] + names[11:-1] == client_of(ScriptedUpstream([]), None).describe()
+    assert names[:7] + names[10:-1] == client_of(ScriptedUpstream([]), None).describe()
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_an_exporter_that_raises_is_counted_and_told_once(caplog):
         ("WARNING", "export.failing", "export.failing flaky traces: RuntimeError"),
         ("INFO", "export.recovered", "export.recovered flaky traces"),
     ]
-    assert caplog.records[0].reason == "RuntimeError"  # not its text, which may hold a credential
+    assert caplog.records[0].reason == "RuntimeError"  # not its text, which may contain a credential
 
 
 class Hole:
@@ -291,10 +291,10 @@ async def test_a_broken_collector_holds_no_call_and_no_exit(gateway, no_otel_set
 
 
 @pytest.fixture
-def answering(collector, no_otel_settings):
-    """A collector that responds by `answers`: status, headers and body of each signal; a redirect leads to `page`."""
-    collector.answers = {}
-    collector.respond = lambda received: collector.answers.get(received.signal, (200, {}, b""))
+def responding(collector, no_otel_settings):
+    """A collector that responds by `responses`: status, headers and body of each signal; a redirect leads to `page`."""
+    collector.responses = {}
+    collector.respond = lambda received: collector.responses.get(received.signal, (200, {}, b""))
     no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     no_otel_settings.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     return collector
@@ -312,7 +312,7 @@ def partial(signal, rejected, said="", *, as_json=False):
     return 200, {"content-type": "application/x-protobuf"}, body
 
 
-def told(caplog):
+def logged(caplog):
     """What was said of exports: name, exporter, signal, reason."""
     records = [record for record in caplog.records if record.name == "mozaiks.telemetry"]
     assert all(record.getMessage().startswith(record.event) for record in records)
@@ -323,7 +323,7 @@ REDIRECTED = "status {}, a redirect, which is not followed"
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("response", "reason"),
     [
         *[((status, {"location": "/page"}, b""), REDIRECTED.format(status)) for status in (301, 302, 303, 307, 308)],
         ((304, {}, b""), REDIRECTED.format(304)),
@@ -333,27 +333,27 @@ REDIRECTED = "status {}, a redirect, which is not followed"
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
 )
-def test_what_a_collector_does_not_take_is_lost_and_told_with_the_reason(answering, caplog, answer, reason):
+def test_what_a_collector_does_not_take_is_lost_and_logged_with_the_reason(responding, caplog, response, reason):
     """A redirect too: nothing is sent after it, and nothing but the collector's own word counts as delivered."""
     caplog.set_level(logging.INFO, "mozaiks.telemetry")
-    answering.answers = {"traces": answer, "metrics": answer}
+    responding.responses = {"traces": response, "metrics": response}
     with configure_telemetry() as handle:
         for _ in range(3):
             handle.tracer_provider.get_tracer("x").start_span("s").end()
         handle.meter_provider.get_meter("x").create_counter("c").add(1)
     assert handle.dropped == {"otlp": 3}
-    assert sorted(told(caplog)) == [
+    assert sorted(logged(caplog)) == [
         ("export.failing", "otlp", "metrics", reason),
         ("export.failing", "otlp", "traces", reason),
     ]
-    assert {received.path for received in answering.received} == {"/v1/traces", "/v1/metrics"}
+    assert {received.path for received in responding.received} == {"/v1/traces", "/v1/metrics"}
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["protobuf", "json"])
-def test_a_partial_success_loses_what_was_rejected(answering, caplog, as_json):
-    """As many as the collector says, with what it says, for both signals; then all arrive, and that is told too."""
+def test_a_partial_success_loses_what_was_rejected(responding, caplog, as_json):
+    """As many as the collector says, with what it says, for both signals; then all arrive, and that is logged too."""
     caplog.set_level(logging.INFO, "mozaiks.telemetry")
-    answering.answers = {
+    responding.responses = {
         signal: partial(signal, 2, "quota\nexceeded for ada@example.com " + "x" * 500, as_json=as_json)
         for signal in ("traces", "metrics")
     }
@@ -364,19 +364,19 @@ def test_a_partial_success_loses_what_was_rejected(answering, caplog, as_json):
         handle.tracer_provider.force_flush()
         handle.meter_provider.force_flush()
         assert handle.dropped == {"otlp": 2}
-        failing = told(caplog)
-        answering.answers = {}
+        failing = logged(caplog)
+        responding.responses = {}
         handle.tracer_provider.get_tracer("x").start_span("s").end()
     assert handle.dropped == {"otlp": 2}
     assert [one[:3] for one in failing] == [("export.failing", "otlp", signal) for signal in ("traces", "metrics")]
     for *_, reason in failing:
         assert reason.startswith("partial success, 2 rejected: quota exceeded for *** xxx")
         assert len(reason) < 250
-    assert sorted(told(caplog)[2:]) == [("export.recovered", "otlp", signal, "") for signal in ("metrics", "traces")]
+    assert sorted(logged(caplog)[2:]) == [("export.recovered", "otlp", signal, "") for signal in ("metrics", "traces")]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         partial("traces", 0, "please send less"),
         partial("traces", -3, "?"),
@@ -386,28 +386,28 @@ def test_a_partial_success_loses_what_was_rejected(answering, caplog, as_json):
         (202, {"content-type": "text/plain"}, b"thanks"),
     ],
 )
-def test_a_response_that_rejects_nothing_is_a_delivery(answering, caplog, answer):
+def test_a_response_that_rejects_nothing_is_a_delivery(responding, caplog, response):
     """A warning, or something that cannot be understood, with a status that says "taken"."""
     caplog.set_level(logging.INFO, "mozaiks.telemetry")
-    answering.answers = {"traces": answer}
+    responding.responses = {"traces": response}
     with configure_telemetry() as handle:
         handle.tracer_provider.get_tracer("x").start_span("s").end()
-    assert (handle.dropped, told(caplog)) == ({"otlp": 0}, [])
+    assert (handle.dropped, logged(caplog)) == ({"otlp": 0}, [])
 
 
-def test_more_rejected_than_sent_is_all_that_was_sent(answering):
+def test_more_rejected_than_sent_is_all_that_was_sent(responding):
     """The counter never says more than there was."""
-    answering.answers = {"traces": partial("traces", 2**62)}
+    responding.responses = {"traces": partial("traces", 2**62)}
     with configure_telemetry() as handle:
         handle.tracer_provider.get_tracer("x").start_span("s").end()
     assert handle.dropped == {"otlp": 1}
 
 
-def test_a_collector_that_rejects_a_part_still_gets_everything_at_the_end(answering, no_otel_settings):
+def test_a_collector_that_rejects_a_part_still_gets_everything_at_the_end(responding, no_otel_settings):
     """It is there, unlike one that takes nothing, which a program that ends asks once more and no further."""
     no_otel_settings.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     no_otel_settings.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
-    answering.answers = {"traces": partial("traces", 1)}
+    responding.responses = {"traces": partial("traces", 1)}
     with configure_telemetry() as handle:
         handle.tracer_provider.get_tracer("x").start_span("s").end()
         handle.tracer_provider.force_flush()
@@ -418,12 +418,12 @@ def test_a_collector_that_rejects_a_part_still_gets_everything_at_the_end(answer
             handle.tracer_provider.get_tracer("x").start_span("s").end()
     sent = sum(
         len(scope.spans)
-        for path, body, *_ in answering.received
+        for path, body, *_ in responding.received
         if path == "/v1/traces"
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans
         for scope in resource.scope_spans
     )
-    exports = sum(received.signal == "traces" for received in answering.received)
+    exports = sum(received.signal == "traces" for received in responding.received)
     assert (sent, handle.dropped) == (35, {"otlp": exports})
 
 
@@ -468,7 +468,7 @@ else:
 @pytest.mark.parametrize("where", ["in a shutdown", "with the lock", "while a thread shuts down"])
 @pytest.mark.parametrize("then", ["exits", "goes on"])
 def test_a_signal_handler_may_shut_down_whatever_it_interrupts(where, then):
-    """The process ends; without a collector that answers it gives up in time."""
+    """The process ends; without a collector that responds it gives up in time."""
     hole = Hole("black hole")
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": hole.url}
     result = subprocess.run(
@@ -554,7 +554,7 @@ def flush():
     handle.meter_provider.force_flush()
 
 def in_child():
-    signal.alarm(20)  # nobody else ends it if it hangs
+    signal.alarm(20)  # nothing else ends it if it hangs
     handle.meter_provider.get_meter("x").create_counter("of-child").add(1)
     print("child", handle.dropped, flush=True)
     say("child-1", "child-2")

@@ -254,7 +254,7 @@ ENDED = replace(
 ENDS = {"attempts": 2, "elapsed_s": 1.234568}
 ATTEMPTS = "mozaiks.connectors.attempts"
 CALLS = "mozaiks.connectors"
-TOLD = [
+LOGGED = [
     (facts.CallFinished(call=CALL, outcome=ENDED, error=None), CALLS, {**ENDS, "outcome": "success"}),
     (facts.CallFinished(call=CALL, outcome=ENDED, error=None, cancelled=True), CALLS, {**ENDS, "outcome": "cancelled"}),
     (
@@ -287,7 +287,7 @@ TOLD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("event", "logger", "fields"), TOLD, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("event", "logger", "fields"), LOGGED, ids=lambda value: type(value).__name__)
 def test_each_line_has_its_fields(caplog, event, logger, fields):
     """By names that do not change, since searches and alerts are made of them; times to the microsecond."""
     caplog.set_level(logging.DEBUG, "mozaiks.connectors")
@@ -295,9 +295,9 @@ def test_each_line_has_its_fields(caplog, event, logger, fields):
     (record,) = caplog.records
     common = {"service": "svc", "operation": "op", "method": "GET", "route": "/r", "correlation_id": "c-1"}
     standard = set(vars(logging.makeLogRecord({}))) | {"message"}
-    told = {name: value for name, value in vars(record).items() if name not in standard}
-    assert told.pop("event") == record.getMessage().split()[0]
-    assert (record.name, told) == (logger, {**common, "trace_id": "t", **fields})
+    logged = {name: value for name, value in vars(record).items() if name not in standard}
+    assert logged.pop("event") == record.getMessage().split()[0]
+    assert (record.name, logged) == (logger, {**common, "trace_id": "t", **fields})
 
 
 async def test_lines_carry_the_ids_of_their_spans(make_client, gateway, recorder, caplog):

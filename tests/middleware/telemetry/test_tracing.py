@@ -123,7 +123,7 @@ def test_each_decision_is_an_event_on_the_span(provider, exporter, event, name, 
     with our_span(provider, "svc.op"):
         SpanListener()(event)
     (span,) = exporter.get_finished_spans()
-    assert [(told.name, dict(told.attributes)) for told in span.events] == [(name, attributes)]
+    assert [(written.name, dict(written.attributes)) for written in span.events] == [(name, attributes)]
 
 
 def test_facts_about_others_leave_the_span_alone(provider, exporter):
@@ -267,7 +267,7 @@ def hostile_provider(broken):
     "broken", ["get_tracer", "start_span", "is_recording", "set_attributes", "set_status", "add_event", "end"]
 )
 async def test_an_sdk_that_raises_costs_the_span_and_is_counted(gateway, clock, recorder, broken):
-    """Results and requests are as without telemetry, and the loss is told."""
+    """Results and requests are as without telemetry, and the loss is written."""
     telemetry = Telemetry(tracer_provider=hostile_provider(broken), meter_provider=recorder.telemetry.meter_provider)
     async with PlatformHttpClient(gateway.url, gateway.api_key, telemetry=telemetry, clock=clock) as client:
         gateway.script(Fault(kind="status"))
@@ -384,8 +384,8 @@ async def test_a_path_by_hand_is_no_template(provider, exporter):
     await layer(request, respond)
     request.call.info = replace(CALL, route="other")
     await layer(request, respond)
-    told = [(span.name, span.attributes.get("url.template")) for span in exporter.get_finished_spans()]
-    assert told == [("GET /r", "/r"), ("GET", None)]
+    written = [(span.name, span.attributes.get("url.template")) for span in exporter.get_finished_spans()]
+    assert written == [("GET /r", "/r"), ("GET", None)]
 
 
 @pytest.mark.parametrize("deleted", [True, None])
