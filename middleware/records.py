@@ -19,7 +19,7 @@ StopReason: TypeAlias = Literal[
 
 _Level: TypeAlias = Literal["no", "maybe", "yes"]
 
-RANK: dict[_Level, int] = {"no": 0, "maybe": 1, "yes": 2}
+RANK: dict[_Level, int] = {"no": 0, "maybe": 1, "yes": 2}  # equivalent: `-1`, `3`: ranks are compared, not counted
 
 
 def most(levels: Iterable[_Level]) -> _Level:

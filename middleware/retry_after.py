@@ -23,12 +23,12 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        digits = value.lstrip("0")
+        digits = value.lstrip("0")  # equivalent: only digits are left here
         return float(digits or 0) or None if len(digits) <= 12 else float("inf")  # noqa: PLR2004 - beyond any deadline
     until = _parse_date(value)
     if until is None:
         return None
-    since = _parse_date(date or "")
+    since = _parse_date(date or "")  # equivalent: `'~'`: neither is a date
     delay = until - (wall if since is None else since)  # R15
     return delay if delay > 0 else None  # R15
 

@@ -200,7 +200,7 @@ def test_public_names_are_sorted_and_exist(name):
 
 
 def test_every_error_is_public():
-    """Whoever catches an error can import it from the package."""
+    """What a caller catches can be imported from the package."""
     import middleware
     from middleware import errors
 
@@ -252,7 +252,7 @@ def test_a_foreign_middleware_package_is_told_in_one_line(tmp_path):
 
 
 def test_the_contract_document_is_the_contract_byte_for_byte():
-    """The contract is given; nobody edits it here."""
+    """The contract is given; it is not edited here."""
     content = (ROOT / "docs" / "connector-contract.md").read_bytes()
     assert hashlib.sha256(content).hexdigest() == "ee84960ec719a3b90a3cbf806c3ada9266b0c90a9c74e9475d3884050ee51a7f"
 

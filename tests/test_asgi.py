@@ -79,7 +79,7 @@ def names_in(path):
 
 
 async def lifespan_of(app, *, then=None):
-    """Start and stop *app* as a server does; returns what it answers, and its state."""
+    """Start and stop *app* as a server does; returns its response, and its state."""
     state, said = {}, []
     asked = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -134,7 +134,7 @@ async def test_without_a_config_the_environment_is_read_when_the_server_starts(g
 
 
 async def test_unusable_settings_fail_the_start_and_end_telemetry(no_otel, tmp_path):
-    """The server is told, and does not serve."""
+    """The server gets the reason, and does not serve."""
     no_otel.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "many")
     handle = configure_telemetry(trace_file=tmp_path / "t.jsonl")
     handle.tracer_provider.get_tracer("x").start_span("before").end()
@@ -225,7 +225,7 @@ async def test_a_call_that_does_not_end_is_not_waited_for_beyond_the_bound(confi
 
 
 async def test_telemetry_ends_in_a_thread_and_the_loop_goes_on(no_otel, monkeypatch):
-    """A collector that does not answer holds no other task, such as another application's."""
+    """A collector that does not respond delays no other task, such as another application's."""
     handle = configure_telemetry()
     on_the_loop, seen = asyncio.Event(), []
     loop = asyncio.get_running_loop()
@@ -266,7 +266,7 @@ async def test_a_handle_of_two_applications_ends_with_the_last(config, no_otel, 
 
 
 async def test_what_the_config_sends_elsewhere_stays_there(gateway, recorder, no_otel, tmp_path):
-    """The handle gets what the config leaves out."""
+    """The handle gets what the config does not set."""
     config = ConnectorConfig(
         managed_mode=True,
         gateway_base_url=gateway.url,

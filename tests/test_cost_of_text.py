@@ -1,5 +1,5 @@
 """
-What text from outside costs: in proportion to its length at most, whatever it holds.
+What text from outside costs: in proportion to its length at most, whatever it contains.
 
 Such text is read on the event loop, and its author may mean harm: a pattern that starts again at every character, or a
 text that grows by copies, keeps all other calls of the process waiting. Read here is every text that others choose: an
@@ -203,7 +203,7 @@ def is_linear(once: Callable[[], object], twice: Callable[[], object]) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_garbage_collection():
-    """Its work depends on all that the process holds, and twice the text starts it twice as often."""
+    """Its work depends on all that is in the process's memory, and twice the text starts it twice as often."""
     gc.disable()
     yield
     gc.enable()

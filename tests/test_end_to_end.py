@@ -83,7 +83,7 @@ async def test_the_correlation_id_is_the_callers_on_every_attempt(make_client, g
 
 @pytest.mark.parametrize("hostile", ["a\r\nx: y", "nul\0", "ü", "x" * 10_000, "two words", 7, object(), ["a"]])
 async def test_an_unusable_correlation_id_is_replaced_and_told_once(make_client, gateway, recorder, caplog, hostile):
-    """No foreign text reaches a header, and the log says that an id was replaced."""
+    """No text from outside reaches a header, and the log says that an id was replaced."""
     caplog.set_level(logging.WARNING, "mozaiks.connectors")
     gateway.script(Fault(kind="status"))
     await make_client().get("/api/service/items", path_params={}, correlation_id=hostile)
@@ -107,7 +107,7 @@ async def test_an_unsendable_token_is_a_typed_error_and_nothing_is_sent(make_cli
 
 @pytest.mark.parametrize("hostile", ["a\r\nx: y", "nul\0", "ü", "x" * 10_000, "two words", b"key"])
 def test_an_unsendable_key_is_a_config_error(hostile):
-    """A bad key is told at construction, without showing it."""
+    """A bad key is an error at construction, without showing it."""
     with pytest.raises(ConfigError, match="api_key") as caught:
         PlatformHttpClient("http://localhost", hostile)
     assert str(hostile) not in str(caught.value)
@@ -115,7 +115,7 @@ def test_an_unsendable_key_is_a_config_error(hostile):
 
 @pytest.mark.parametrize("hostile", ["a/b", "a b", "ü", "a?b#c", "%2e%2e.", "..a%2f", "x" * 1000])
 async def test_a_hostile_id_stays_one_encoded_segment(make_client, gateway, hostile):
-    """An id cannot leave its place in the path."""
+    """An id stays in its segment of the path."""
     with pytest.raises(NotFoundError):
         await make_client().get("/api/service/items/{item_id}", path_params={"item_id": hostile})
     (request,) = gateway.requests
@@ -207,7 +207,7 @@ async def test_an_empty_answer_gives_an_empty_object(make_client, gateway):
 
 
 async def test_the_whole_response_tells_status_location_and_outcome(make_client):
-    """`request` hands out what the verbs leave away."""
+    """`request` returns what the verbs do not."""
     response = await make_client().request("POST", "/api/service/items", path_params={}, json_body=ITEM)
     assert response.status == 201
     assert response.location == f"/api/service/items/{response.data['id']}"
@@ -227,7 +227,7 @@ async def test_a_burst_of_503_is_ridden_out(make_client, gateway, clock):
 
 
 async def test_attempts_are_bounded(make_client, gateway):
-    """Three tries, then the upstream's own error."""
+    """Three attempts, then the upstream's own error."""
     gateway.script(Fault(kind="status", status=502, times=0))
     with pytest.raises(ServerError) as caught:
         await make_client().get("/api/service/items", path_params={})
@@ -245,7 +245,7 @@ async def test_call_options_lower_the_attempts(make_client, gateway):
 
 
 async def test_retry_after_is_waited_for(make_client, gateway, clock):
-    """The next try comes no earlier than the platform asked."""
+    """The next attempt comes no earlier than the platform asked."""
     gateway.script(Fault(kind="status", status=429, retry_after="3"))
     await make_client().post("/api/service/items", path_params={}, json_body=ITEM)
     assert [request.status for request in gateway.requests] == [429, 201]
@@ -253,7 +253,7 @@ async def test_retry_after_is_waited_for(make_client, gateway, clock):
 
 
 async def test_a_hopeless_retry_after_is_not_waited_for(make_client, gateway, clock):
-    """Beyond the limit the call gives up at once, and says when to come back."""
+    """Beyond the limit the call gives up at once, and says when to call again."""
     gateway.script(Fault(kind="status", status=503, retry_after="60", times=0))
     with pytest.raises(ServerError) as caught:
         await make_client().get("/api/service/items", path_params={})
@@ -273,7 +273,7 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(make_client, gateway, clo
 
 @pytest.mark.parametrize("kind", ["reset", "short_body", "garbage"])
 async def test_a_write_whose_answer_is_lost_is_not_repeated(make_client, gateway, kind):
-    """Nobody but the platform knows whether it was applied, and the error says so."""
+    """Only the platform knows whether it was applied, and the error says so."""
     gateway.script(Fault(kind=kind, applied=True))
     with pytest.raises(ResponseLostError) as caught:
         await make_client().post("/api/service/items", path_params={}, json_body=ITEM)
@@ -285,7 +285,7 @@ async def test_a_write_whose_answer_is_lost_is_not_repeated(make_client, gateway
 
 @pytest.mark.parametrize("kind", ["reset", "short_body", "garbage"])
 async def test_a_read_whose_answer_is_lost_is_repeated(make_client, gateway, kind):
-    """A lost answer costs a read nothing."""
+    """A lost response costs a read nothing."""
     gateway.script(Fault(kind=kind))
     assert (await make_client().get("/api/service/items", path_params={}))["items"] == []
     assert len(gateway.requests) == 2
@@ -306,7 +306,7 @@ async def test_a_write_with_an_honoured_key_is_repeated_and_applied_once(make_cl
 
 
 async def test_no_key_is_sent_where_none_is_honoured(make_client, gateway):
-    """A key that the service ignores would promise what nobody keeps."""
+    """A key that the service ignores would be a promise that is not kept."""
     await make_client().post("/api/service/items", path_params={}, json_body=ITEM)
     assert gateway.requests[0].header("idempotency-key") is None
 
@@ -355,7 +355,7 @@ async def test_the_circuit_sees_every_attempt(make_client, gateway):
 
 
 async def test_the_deadline_ends_a_stalled_call(make_client, gateway):
-    """A silent open socket cannot hold the caller."""
+    """A silent open socket cannot block the caller."""
     gateway.script(Fault(kind="stall", times=0))
     with pytest.raises(DeadlineExceededError) as caught:
         await make_client(deadline=DeadlineSettings(total_s=0.2)).post("/api/service/items", json_body=ITEM)
@@ -437,7 +437,7 @@ async def test_what_fails_in_a_layer_itself_is_one_of_our_errors_too(make_client
 
 
 async def test_calls_made_at_once_begin_in_turns(make_client, gateway, recorder):
-    """R3: sixteen in each turn of the event loop, which others need too; all of them arrive."""
+    """R3: sixteen in each iteration of the event loop, which others need too; all of them arrive."""
     client = make_client()
     calls = [asyncio.create_task(client.get("/api/service/items")) for _ in range(40)]
     await asyncio.sleep(0)
@@ -456,7 +456,7 @@ async def test_the_call_cap_counts_calls_in_backoff(make_client, gateway):
 
 
 async def test_the_rate_limit_spaces_attempts(make_client, clock):
-    """Beyond the burst each attempt waits its turn."""
+    """Beyond the burst each attempt waits for its slot."""
     client = make_client(rate_limit=RateLimitSettings(per_second=2, burst=1))
     for _ in range(3):
         await client.get("/api/service/items")
@@ -482,7 +482,7 @@ async def test_cancelling_a_call_gives_everything_back(make_client, gateway, rec
 
 
 async def test_a_decode_failure_is_the_calls_outcome(make_client, gateway, recorder):
-    """Span, metric and error all know that the answer was unusable."""
+    """Span, metric and error all know that the response was unusable."""
 
     def refuse(document):
         raise KeyError(document)
@@ -496,14 +496,14 @@ async def test_a_decode_failure_is_the_calls_outcome(make_client, gateway, recor
 
 
 async def test_html_in_a_200_is_a_decode_error(make_client, gateway):
-    """A login page is not an empty answer."""
+    """A login page is not an empty response."""
     gateway.script(Fault(kind="status", status=200, body="<html>hi</html>", content_type="text/html"))
     with pytest.raises(DecodeError, match="text/html"):
         await make_client().get("/api/service/items", path_params={})
 
 
 async def test_the_unexpected_becomes_an_internal_error(gateway):
-    """No foreign exception escapes, and none stays reachable: the error tells where it came from."""
+    """No third-party exception escapes, and none stays reachable: the error says where it came from."""
 
     class Broken:
         async def send(self, request, url):
@@ -521,7 +521,7 @@ async def test_the_unexpected_becomes_an_internal_error(gateway):
 
 
 async def test_a_failing_listener_never_changes_a_call(gateway):
-    """Telemetry is told, never asked."""
+    """Telemetry gets events, and is never asked."""
     from middleware import Telemetry
 
     def broken(event):
@@ -584,7 +584,7 @@ async def test_log_levels_leave_the_verdict_to_the_application(make_client, gate
 
 
 async def test_no_secret_reaches_error_log_or_span(make_client, gateway, recorder, caplog):
-    """An answer that echoes the credentials does not spread them."""
+    """A response that echoes the credentials does not spread them."""
     caplog.set_level(logging.DEBUG, "mozaiks.connectors")
     token = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"
     body = json.dumps({"error": f"bad token {token} and key {gateway.api_key} of ada@example.com"})

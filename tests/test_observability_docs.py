@@ -15,7 +15,7 @@ def test_the_tables_are_the_codes_own():
     """Names, meanings, units, levels and attributes; `python3 .ci/tools/observability_tables.py --write` brings them up to date."""
     tables = runpy.run_path(str(ROOT / ".ci" / "tools" / "observability_tables.py"))
     assert tables["filled"](DOCUMENT.read_text()) == DOCUMENT.read_text()
-    # Every name has its meaning, and each stands in a table.
+    # Every name has its meaning, and each is in a table.
     names = tables["documented"]()
     text = DOCUMENT.read_text()
     for name, (value, said) in names.items():

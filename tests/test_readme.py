@@ -26,7 +26,7 @@ async def test_the_plugin_example_runs(no_settings):
 
 @pytest.mark.sockets
 async def test_the_plugin_example_tells_errors(no_settings):
-    """Managed, with a platform that is down, the plugin answers instead of raising."""
+    """Managed, with a platform that is down, the plugin responds instead of raising."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")
     no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", "http://127.0.0.1:9")
     no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "1")
@@ -42,7 +42,7 @@ async def test_the_plugin_example_tells_errors(no_settings):
     ],
 )
 async def test_the_plugin_example_answers_for_wrong_settings(no_settings, name, value):
-    """A plugin must not raise, and loading does: the answer names the variable."""
+    """A plugin must not raise, and loading does: the response names the variable."""
     no_settings.setenv(name, value)
     found = await plugin()({})
     assert found["error_code"] == "CONFIGURATION_ERROR"

@@ -73,7 +73,7 @@ OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
 
 def test_every_rule_has_a_test_and_a_place_in_the_documentation():
-    """R1 to R61: each id is named by a test's docstring and told in docs/resilience.md."""
+    """R1 to R61: each id is named by a test's docstring and stated in docs/resilience.md."""
     tests = [node for path in (ROOT / "tests").rglob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))]
     docstrings = [
         ast.get_docstring(node) or "" for node in tests if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
@@ -206,7 +206,7 @@ async def test_an_honoured_key_makes_a_write_repeatable():
 
 @virtual_time
 async def test_a_key_makes_attempts_repeatable_and_not_the_call():
-    """R11, R52: the next call would have a key of its own, so an unknown outcome is told as what it is."""
+    """R11, R52: the next call would have a key of its own, so an unknown outcome is reported as what it is."""
     upstream = ScriptedUpstream([], then="lost")
     with pytest.raises(ResponseLostError) as caught:
         await post(upstream.client(**OFF, idempotency={"honors_key": True}))
@@ -225,7 +225,7 @@ OVERLOADED = Reply(status=503, headers={"x-envoy-overloaded": "true"})
 
 @virtual_time
 async def test_a_503_with_retry_after_is_no_proof_that_a_write_was_not_processed():
-    """R11, R52: as Varnish answers for an upstream that has read the request; only who knows better may switch it on."""
+    """R11, R52: as Varnish responds for an upstream that has read the request; only who knows better may switch it on."""
     upstream = ScriptedUpstream([VARNISH, VARNISH, VARNISH, 201, VARNISH, VARNISH, VARNISH])
     with pytest.raises(ServerError) as caught:
         await post(upstream.client(**OFF))
@@ -285,7 +285,7 @@ async def test_an_overload_that_a_gateway_tells_is_waited_for_as_a_throttle():
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 @virtual_time
 async def test_only_a_write_that_was_not_applied_is_safe_to_repeat(step, known, method):
-    """R52: a 2xx is taken at its word, and so is a 4xx but 408; everything else leaves it open."""
+    """R52: a 2xx is taken at its word, and so is a 4xx but 408; everything else says nothing about it."""
     events = []
     upstream = ScriptedUpstream([], then=step)
     client = upstream.client(
@@ -309,7 +309,7 @@ async def test_only_a_write_that_was_not_applied_is_safe_to_repeat(step, known, 
 
 @virtual_time
 async def test_what_one_try_is_known_to_have_applied_no_other_try_undoes():
-    """R19, R52: one try of a hedged write with a key is done and unreadable, the other one is refused after it."""
+    """R19, R52: one attempt of a hedged write with a key is done and unreadable, the other one is rejected after it."""
     done = Reply(status=201, body=b"{", after_s=2)
     upstream = ScriptedUpstream([done, Reply(status=429, after_s=2)])
     client = upstream.client(
@@ -323,7 +323,7 @@ async def test_what_one_try_is_known_to_have_applied_no_other_try_undoes():
 
 @virtual_time
 async def test_a_refusal_speaks_for_all_attempts_only_where_they_carried_one_key():
-    """R52: `success: false` to a write that was repeated without a key may be the answer to what it did itself."""
+    """R52: `success: false` to a write that was repeated without a key may be the response to what it did itself."""
 
     def refuse(document):
         raise OperationFailedError("the name is taken")
@@ -339,7 +339,7 @@ async def test_a_refusal_speaks_for_all_attempts_only_where_they_carried_one_key
 
 
 class Traced(httpx.AsyncBaseTransport):
-    """Fails with *error* after the phases *events*, as the library's trace tells them."""
+    """Fails with *error* after the phases *events*, as the library's trace reports them."""
 
     def __init__(self, error, *events):
         self._error = error
@@ -620,7 +620,7 @@ async def test_if_all_tries_fail_the_last_error_goes_to_the_retry():
 )
 @virtual_time
 async def test_a_refused_hedge_leaves_the_try_in_flight_alone(sections, reason):
-    """R19: attempts, budget, permits; the answer still comes."""
+    """R19: attempts, budget, permits; the response still comes."""
     events = []
     upstream, client = hedged([Reply(after_s=1.5)], events, **sections)
     assert (await get(client)).status == 200
@@ -631,7 +631,7 @@ async def test_a_refused_hedge_leaves_the_try_in_flight_alone(sections, reason):
 
 @virtual_time
 async def test_hedges_that_still_wait_count_to_the_attempts_too():
-    """R19: two tries in all, however slowly their turns come."""
+    """R19: two attempts in all, however slowly their slots come."""
     events = []
     upstream, client = hedged(
         [Reply(after_s=9)] * 4, events, rate_limit={"per_second": 0.2, "burst": 1}, retry={"max_attempts": 2}
@@ -645,7 +645,7 @@ async def test_hedges_that_still_wait_count_to_the_attempts_too():
 
 @virtual_time
 async def test_a_guard_that_refuses_a_hedge_is_named_and_the_hedge_never_started():
-    """R19: its turn would come after the deadline."""
+    """R19: its slot would come after the deadline."""
     events = []
     with call_options(deadline_s=9):
         upstream, client = hedged([Reply(after_s=4)], events, rate_limit={"per_second": 0.1, "burst": 1})
@@ -657,7 +657,7 @@ async def test_a_guard_that_refuses_a_hedge_is_named_and_the_hedge_never_started
 
 @virtual_time
 async def test_a_hedge_that_still_waits_when_the_round_is_decided_never_started():
-    """R19: its turn comes at 10 s, the answer at 4."""
+    """R19: its slot comes at 10 s, the response at 4."""
     events = []
     upstream, client = hedged([Reply(after_s=4)], events, rate_limit={"per_second": 0.1, "burst": 1})
     await get(client)
@@ -828,7 +828,7 @@ async def test_a_probe_of_a_caller_in_a_hurry_decides():
 
 @virtual_time
 async def test_a_hedge_that_lost_is_not_watched_and_says_nothing():
-    """R31, R38, R42: fifty of them, each cancelled by the try that won."""
+    """R31, R38, R42: fifty of them, each cancelled by the attempt that won."""
     upstream = ScriptedUpstream([step for _ in range(50) for step in ("hang", 200)])
     client = upstream.client(hedging={"max_hedges": 1, "delay_s": 1.0}, deadline={"total_s": 5}, **NO_BUDGET)
     for _ in range(50):
@@ -908,7 +908,7 @@ async def test_a_call_that_has_sent_nothing_gets_the_breakers_error_and_another_
 @pytest.mark.torture
 @virtual_time
 async def test_ten_thousand_rejections_keep_tracebacks_and_memory_flat_and_send_nothing(caplog):
-    """R36: each is a new object with as many frames as the first, and none leaves an object behind."""
+    """R36: each is a new object with as many frames as the first, and none keeps an object alive."""
     caplog.set_level(logging.CRITICAL, "mozaiks.connectors")  # the runner keeps every line
     upstream = ScriptedUpstream([], then=500)
     client = upstream.client(retry={"max_attempts": 1})
@@ -936,7 +936,7 @@ async def test_ten_thousand_rejections_keep_tracebacks_and_memory_flat_and_send_
 
 @virtual_time
 async def test_a_late_result_of_an_older_epoch_is_ignored():
-    """R35: it was asked before the outage and answers after the recovery."""
+    """R35: it was sent before the outage and completed after the recovery."""
     late = [Reply(status=500, after_s=8) for _ in range(20)]
     upstream = ScriptedUpstream([*late, *[500] * 10], then=200)
     events = []
@@ -959,7 +959,7 @@ async def test_a_late_result_of_an_older_epoch_is_ignored():
 
 @virtual_time
 async def test_the_deadline_cuts_what_it_falls_into():
-    """R40: an attempt in flight; a wait before it is cut by not being begun."""
+    """R40: an attempt in flight; a wait before it is not begun."""
     upstream = ScriptedUpstream([], then="hang")
     with call_options(deadline_s=12), pytest.raises(DeadlineExceededError) as caught:
         await get(upstream.client(**OFF))
@@ -1011,7 +1011,7 @@ async def test_a_full_queue_refuses_at_once_and_in_order():
 
 @virtual_time
 async def test_those_who_wait_leave_together_when_their_caller_goes():
-    """R41, R42: the holder and three waiters, cut by one deadline or cancelled in one step; none ends in another way."""
+    """R41, R42: the holder and three waiters, cancelled by one deadline or by one caller; none ends in another way."""
     upstream = ScriptedUpstream([], then="hang")
     client = upstream.client(bulkhead={"permits": 1}, retry={"max_attempts": 1})
     with call_options(deadline_s=5):
@@ -1028,7 +1028,7 @@ async def test_those_who_wait_leave_together_when_their_caller_goes():
 
 @virtual_time
 async def test_a_rejection_does_not_wait_for_a_turn():
-    """R37: the circuit is asked before the rate limit, and its turns are not used up."""
+    """R37: the circuit is asked before the rate limit, and no slot is used up."""
     upstream = ScriptedUpstream([], then=500)
     client = upstream.client(rate_limit={"per_second": 1, "burst": 10}, retry={"max_attempts": 1})
     for _ in range(10):
@@ -1042,7 +1042,7 @@ async def test_a_rejection_does_not_wait_for_a_turn():
 
 @virtual_time
 async def test_a_turn_others_wait_behind_stays_empty():
-    """R42: giving it back must not let two leave at once."""
+    """R42: releasing it must not let two start at once."""
     upstream = ScriptedUpstream([], then=200)
     client = upstream.client(rate_limit={"per_second": 1, "burst": 1})
     await get(client)
@@ -1055,7 +1055,7 @@ async def test_a_turn_others_wait_behind_stays_empty():
 
 @virtual_time
 async def test_a_turn_that_was_not_used_is_given_back():
-    """R42: a cancelled call leaves no hole in the rate."""
+    """R42: a cancelled call makes no gap in the rate."""
     upstream = ScriptedUpstream([], then=200)
     client = upstream.client(rate_limit={"per_second": 1, "burst": 1})
     await get(client)
@@ -1130,7 +1130,7 @@ def test_seventeen_seconds_pass_without_waiting():
     assert run_virtual(scenario()) == pytest.approx(10.7)
 
 
-# --- what goes out, what is told --------------------------------------------------------------------------------------
+# --- what goes out, what is logged ------------------------------------------------------------------------------------
 
 
 @virtual_time
@@ -1188,7 +1188,7 @@ async def test_every_error_tells_the_whole_story():
 
 @virtual_time
 async def test_listeners_are_told_what_the_caller_gets():
-    """R52: a foreign exception is ours before anybody event_types of it, and an unknown outcome is told as one."""
+    """R52: a third-party exception is ours before any listener gets it, and an unknown outcome is reported as one."""
     events = []
 
     def broken(_seen):

@@ -59,7 +59,7 @@ def common(call):
 
 
 async def test_story_success(make_client, gateway, recorder):
-    """One call, one attempt, nothing to tell."""
+    """One call, one attempt, no event."""
     await make_client().get(ITEMS, path_params={}, params={"page": 1}, operation="list_items", correlation_id="c-1")
     call, (attempt,) = shape(recorder)
     assert (call.name, status(call), told(call)) == ("service.list_items", "UNSET", [])
@@ -86,7 +86,7 @@ async def test_story_success(make_client, gateway, recorder):
 
 
 async def test_story_recovered_after_two_retries(make_client, gateway, recorder, clock):
-    """The failed attempts are errors, the call is none; each wait is told with its reason."""
+    """The failed attempts are errors, the call is none; each wait is recorded with its reason."""
     gateway.script(Fault(kind="status", status=503), Fault(kind="status", status=429, retry_after="1"))
     await make_client().get(ITEMS, path_params={})
     call, attempts = shape(recorder)
@@ -107,7 +107,7 @@ async def test_story_recovered_after_two_retries(make_client, gateway, recorder,
 
 
 async def test_story_exhausted(make_client, gateway, recorder):
-    """Three tries, and why there is no fourth."""
+    """Three attempts, and why there is no fourth."""
     gateway.script(Fault(kind="status", status=502, times=0))
     with pytest.raises(ServerError):
         await make_client().get(ITEMS, path_params={})
@@ -157,7 +157,7 @@ async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder)
 
 
 async def test_story_hedged(make_client, gateway, recorder):
-    """A late try gets company; the winner is marked, the loser cancelled and no error; both below the one call."""
+    """A late attempt gets a hedge; the winner is marked, the loser cancelled and no error; both below the one call."""
     gateway.script(Fault(kind="stall"))
     await make_client(hedging=HedgingSettings(max_hedges=1, delay_s=0.05)).get(ITEMS, path_params={})
     call, (late, hedge) = shape(recorder)
@@ -182,7 +182,7 @@ async def test_story_hedged(make_client, gateway, recorder):
 
 
 async def test_story_deadline_cut(make_client, gateway, recorder):
-    """The call's time is up: an error of the call and of the attempt that was cut, in the duration metric too."""
+    """The call's time is up: an error of the call and of the attempt that it cancelled, in the duration metric too."""
     gateway.script(Fault(kind="stall", times=0))
     with pytest.raises(DeadlineExceededError):
         await make_client(deadline=DeadlineSettings(total_s=0.4)).get(ITEMS, path_params={})
@@ -200,7 +200,7 @@ async def test_story_deadline_cut(make_client, gateway, recorder):
 
 
 async def test_story_cancelled(make_client, gateway, recorder):
-    """The caller went away: nobody's fault, so no error anywhere."""
+    """The caller went away: no failure, so no error anywhere."""
     gateway.script(Fault(kind="stall", times=0))
     task = asyncio.create_task(make_client().get(ITEMS, path_params={}))
     while not gateway.requests:
@@ -217,7 +217,7 @@ async def test_story_cancelled(make_client, gateway, recorder):
 
 
 async def test_story_write_with_unknown_outcome(make_client, gateway, recorder):
-    """The request was sent and no answer came: the span says that nobody but the platform knows."""
+    """The request was sent and no response came: the span says that only the platform knows."""
     gateway.script(Fault(kind="reset", applied=True))
     with pytest.raises(ResponseLostError):
         await make_client().post(ITEMS, path_params={}, json_body={"name": "Item"})
@@ -331,7 +331,7 @@ async def test_no_secret_of_an_answer_passes(recorder, clock, caplog, answer, bo
     caplog.set_level(logging.DEBUG)
 
     async def platform(request):
-        # Of a value that was not sent nobody could know that it is one.
+        # A value that was not sent cannot be known to be one.
         text = body if request.url.query else body.replace(QUERY, "nothing")
         headers = {
             "set-cookie": COOKIE,

@@ -55,7 +55,7 @@ async def stuck():
 
 
 def test_a_thread_may_call_back():
-    """Virtual time stands still for real work, also while a timer is pending."""
+    """Virtual time waits for real work, also while a timer is pending."""
 
     async def scenario():
         async with asyncio.timeout(10):
@@ -86,7 +86,7 @@ def test_the_wall_clock_is_known():
 
 @virtual_time
 async def test_each_step_does_what_it_says():
-    """In order; what was refused was read by nobody."""
+    """In order; what was rejected was not read."""
     upstream = ScriptedUpstream([{"a": 1}, [1], Reply(json="x", after_s=2), "lost", httpx.ConnectError("no"), OSError])
     client = upstream.client()
     with call_options(max_attempts=1):

@@ -29,9 +29,9 @@ class PerLoop(Generic[_T]):
     def get(self) -> _T:
         """Return the running loop's value; making a new one drops those of closed loops."""
         loop, last = asyncio.get_running_loop(), self._last
-        if last is not None and last[0]() is loop:
+        if last is not None and last[0]() is loop:  # equivalent: `-1`, `1`: it is found again in the dictionary
             recent = last[1]()
-            if recent is not None:
+            if recent is not None:  # equivalent: it lives as long as its loop
                 return recent
         found = self._known.get(loop)
         if found is None:
@@ -39,7 +39,7 @@ class PerLoop(Generic[_T]):
                 for gone in [known for known in self._known if known.is_closed()]:
                     del self._known[gone]
                 found = self._known[loop] = self._make()
-        self._last = weakref.ref(loop), weakref.ref(found)
+        self._last = weakref.ref(loop), weakref.ref(found)  # equivalent: it is found again in the dictionary
         return found
 
     def all(self) -> list[_T]:

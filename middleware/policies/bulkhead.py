@@ -117,6 +117,7 @@ class BulkheadMiddleware:
         self._clock = clock
         self._emit = emit
         self._before_waiting = before_waiting
+        # equivalent: `-1`: no setting allows either: the first call sizes it
         self._bulkheads = PerLoop(lambda: Bulkhead(0))  # futures belong to one loop
 
     def _bulkhead(self, call: Call, permits: int) -> Bulkhead:

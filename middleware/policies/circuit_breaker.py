@@ -47,7 +47,7 @@ Verdict: TypeAlias = StatusVerdict | Literal["deadline"]
 _BUCKETS = 10
 _OPEN_JITTER = 0.2
 _MAX_BREAKERS = 1024
-_NO_EPOCH = -1
+_NO_EPOCH = -1  # equivalent: `2`: -2 is not an epoch either
 _PATIENCE = 1.5
 _SCOUT_EVERY_S = 1.0
 _RECHECK_S = 0.1
@@ -140,7 +140,7 @@ class Permit:
     watch: _Watch | None = None
 
 
-_UNCOUNTED = Permit(_NO_EPOCH, is_probe=False)
+_UNCOUNTED = Permit(_NO_EPOCH, is_probe=False)  # equivalent: its epoch is never the current one, so it is not read
 
 
 class CircuitBreaker:
@@ -157,9 +157,9 @@ class CircuitBreaker:
         self._random = random
         self._lock = threading.Lock()
         self._state: State = "closed"
-        self._epoch = 0
-        self._open_until = 0.0
-        self._probe_until: float | None = None
+        self._epoch = 0  # equivalent: `1`: epochs are compared, not counted
+        self._open_until = 0.0  # equivalent: set before it is read
+        self._probe_until: float | None = None  # equivalent: set before it is read
         self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow attempts]
         self._in_flight = 0
         self._watched: list[_Watch] = []
@@ -256,7 +256,7 @@ class CircuitBreaker:
                 return self._issue(Permit(self._epoch, is_probe=False, watch=watch)), before, before
             # The open time is over, or half_open has no live probe: this attempt becomes the probe.
             self._state = "half_open"
-            self._epoch += 1
+            self._epoch += 1  # equivalent: `2`: epochs are compared, not counted
             self._probe_until = now + probe_timeout_s  # R34
             self._watched.clear()  # R38: of an older epoch
             self._unwatched = 0.0  # R38
@@ -348,7 +348,7 @@ class CircuitBreaker:
 
     def _open(self, now: float, config: CircuitBreakerSettings) -> None:
         self._state = "open"
-        self._epoch += 1
+        self._epoch += 1  # equivalent: `2`: epochs are compared, not counted
         self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
         self._window.clear()
 

@@ -78,7 +78,7 @@ class HedgingMiddleware:
                 with anyio.move_on_after(race.started_at + hedge * config.delay_s - self._clock.now()):
                     await race.until_decided()
                 if race.is_decided:
-                    break
+                    break  # equivalent: what is decided stays so: nothing follows
                 if self._allows(request):
                     race.begin()
                     group.start_soon(race.run, hedge)

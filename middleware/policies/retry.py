@@ -229,7 +229,7 @@ class RetryMiddleware:
     async def _retry(self, request: PlatformRequest, call_next: Handler, first: CallError) -> PlatformResponse:
         """Retry the attempt that failed with *first* until one succeeds or a reason to stop applies."""
         call, config = request.call, request.call.settings(RetrySettings)
-        last, waited_s = first, 0.0
+        last, waited_s = first, 0.0  # equivalent: `stop` sets it before anything reads it
 
         async def attempt() -> PlatformResponse:
             nonlocal last

@@ -28,7 +28,7 @@ def parse_json(response: PlatformResponse) -> Any:
         return {}
     try:
         return _DECODER.decode(
-            response.body.decode("utf-8-sig")
+            response.body.decode("utf-8-sig")  # equivalent: another name of the same codec
         )  # RFC 8259 section 8.1: UTF-8; .NET may add a byte order mark
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type").split(";")[0][:80]

@@ -73,7 +73,7 @@ def _decoded(text: str) -> str:
 
 def _by_hand(path: str) -> str:
     _check_path(path)
-    return _quote(path, "path", safe="/%:@!$&'()*+,;=~")
+    return _quote(path, "path", safe="/%:@!$&'()*+,;=~")  # equivalent: `"/%:@!$&'()*+,;=~~"`: a tilde is never encoded
 
 
 @lru_cache(maxsize=1024)
@@ -108,7 +108,7 @@ def _segment(name: str, values: Mapping[str, Any]) -> str:
         raise InvalidArgumentError(f"path_params.{name}: must not contain control characters")
     if _DOT_SEGMENT.search(decoded):
         raise InvalidArgumentError(f"path_params.{name}: {_NO_DOT_SEGMENTS}")
-    return _quote(text, f"path_params.{name}", safe=":")
+    return _quote(text, f"path_params.{name}", safe=":")  # equivalent: `':~'`: a tilde is never encoded
 
 
 def _query(params: Mapping[str, Any] | None) -> str:

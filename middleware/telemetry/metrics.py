@@ -62,7 +62,7 @@ class MetricsListener:
         self._service = {semconv.CONNECTOR_NAME: service}
         self._server = semconv.server_attributes(base_url)
         self._state: Callable[[], StackState] | None = None
-        self._dropped: Callable[[], Mapping[str, int]] = dict
+        self._dropped: Callable[[], Mapping[str, int]] = dict  # equivalent: set before it is read
         try:
             self._make_instruments(_meter(provider, version))
         except Exception:  # noqa: BLE001 - a provider that cannot make instruments loses the metrics only
@@ -293,7 +293,7 @@ def _gauges_of(provider: MeterProvider | None, version: str) -> _Gauges:
             if provider is None or provider is current:
                 if not _of_global:
                     _of_global.append(found or _Gauges(_meter(provider, version)))
-                return _of_global[0]
+                return _of_global[0]  # equivalent: `-1`: it is the only one
             if found is None:
                 found = _of_provider[provider] = _Gauges(_meter(provider, version))
             return found

@@ -55,13 +55,14 @@ __all__ = ["SUPPRESS", "OpenSpan", "SafeTracer", "SpanListener", "attempt_span",
 SUPPRESS: Mapping[str, bool] = MappingProxyType(
     {
         "suppress_instrumentation": True,
+        # equivalent: `'suppress_http_instrumentation~'`: every version of the API that is supported has the key
         getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"): True,
     }
 )
 _SUPPRESSED = context.Context(SUPPRESS)
 _NO_VALUES: Mapping[str, bool] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_OURS = context.create_key("mozaiks-span")
+_OURS = context.create_key("mozaiks-span")  # equivalent: a display name; the key has an id of its own
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
 
 OpenSpan: TypeAlias = tuple[Span, Token[context.Context] | None]

@@ -30,7 +30,7 @@ from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["AiohttpTransport"]
 
-_MAX_WRITE = 2**20
+_MAX_WRITE = 2**20  # equivalent: the same bytes, in other pieces
 _TRANSLATED = aiohttp.ClientError, OSError, UnicodeError
 _PLAIN = "http://"
 
@@ -50,7 +50,7 @@ class _Exchange:
             self.transport.abort()
 
 
-_current: ContextVar[_Exchange] = ContextVar("_current")
+_current: ContextVar[_Exchange] = ContextVar("_current")  # equivalent: a display name, for debugging
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -154,6 +154,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 
 def _body(content: bytes | None) -> bytes | io.BytesIO | None:
     # aiohttp writes bytes to the socket in one step; a large body goes in pieces, so that the loop is not blocked.
+    # equivalent: `len(content) < _MAX_WRITE`: the same bytes, in other pieces
     return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
 
 
@@ -217,7 +218,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             data=_body(request.content),
             allow_redirects=False,
             proxy=proxy,
-            ssl=await self._tls.get() if needs_tls else True,
+            ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it
         )
         is_complete = False
         try:

@@ -236,6 +236,7 @@ async def _open(host: str, port: int) -> socket.socket:
     opened: list[socket.socket] = []
     chosen: socket.socket | None = None
     try:
+        # equivalent: `-1`: it is the only one
         chosen = await (_connect(addresses[0], opened) if len(addresses) == 1 else _race(addresses, opened))
     finally:
         for sock in opened:
@@ -284,4 +285,4 @@ async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socke
                 await ended.wait()
     if not connected:
         raise OSError("; ".join(errors))
-    return connected[0]
+    return connected[0]  # equivalent: `-1`: if two connected in the same moment, either will do

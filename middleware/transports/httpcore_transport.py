@@ -127,7 +127,7 @@ class _Idle:
         for stack in self._stacks.values():
             for connection in stack:
                 connection.socket.abort()
-        self._stacks.clear()
+        self._stacks.clear()  # equivalent: aborted connections are stale, so they are not reused
 
 
 class HttpcoreTransport(LoopBoundTransport[_Idle]):
@@ -169,6 +169,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
     async def aclose(self) -> None:
         """Close idle connections now and busy ones when their attempt ends; idempotent."""
         self.request_close()
+        # equivalent: `-1`: asyncio reads it as 0
         await asyncio.sleep(0)  # the running loop closes its sockets in its next iteration
 
     def request_close(self) -> None:
@@ -219,6 +220,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         origin = self._origins.get(text)
         if origin is None:
             parts = urlsplit(text)
+            # equivalent: `'~'`: a base URL without a host is rejected earlier
             host, default = parts.hostname or "", _DEFAULT_PORTS[parts.scheme]
             shown = f"[{host}]" if ":" in host else host
             origin = self._origins[text] = _Origin(
@@ -242,6 +244,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
         through = httpcore.AsyncHTTPProxy(
+            # equivalent: `'~'`: a proxy without a host is rejected earlier
             httpcore.URL(scheme=proxy.scheme, host=proxy.hostname or "", port=proxy.port),
             proxy_auth=(user.encode(), password.encode()) if user or password else None,
             ssl_context=tls,

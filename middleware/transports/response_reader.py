@@ -59,9 +59,9 @@ def check_headers(
     size = 0
     for name, value in raw:
         size += len(name) + len(value) + 4  # ": " and CRLF
-        key = name.decode("latin-1").lower()
+        key = name.decode("latin-1").lower()  # equivalent: another name of the same codec
         if key not in _HIDDEN_HEADERS:
-            text = value.decode("latin-1")
+            text = value.decode("latin-1")  # equivalent: another name of the same codec
             if key in headers:
                 repeated.setdefault(key, [headers[key]]).append(text)
             else:

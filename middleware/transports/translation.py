@@ -26,6 +26,7 @@ _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.U
 
 def wire_headers(request: PlatformRequest) -> list[tuple[bytes, bytes]]:
     """Return the headers of *request* as bytes, which libraries of the httpx family take unconverted."""
+    # equivalent: `'ascii~'`, `'latin-1~'`: another name of the same codec
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
 
 
@@ -50,7 +51,7 @@ def to_response(
         return PlatformResponse(status=status, headers=headers, body=body, correlation_id=correlation_id)
     after = parse_retry_after(headers.get("retry-after"), headers.get("date"), wall())
     hidden = request.user_jwt, request.headers.get("x-mozaiks-app-key"), *query_values(request.params)
-    problem = parse_problem(body, headers.get("content-type", ""), *hidden)
+    problem = parse_problem(body, headers.get("content-type", ""), *hidden)  # equivalent: `'~'`: neither is HTML
     overloaded = headers.get("x-envoy-overloaded", "").strip().lower() == "true"
     raise status_error(status, problem, retry_after_s=after, is_overloaded=overloaded)
 

@@ -64,6 +64,7 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
         try:
             return adapter.validate_python(_shape(refuse_failure(document), kind, "", also or {}))
         except ValidationError as error:
+            # equivalent: `True`: place and message alone are read
             found = [f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
         shown = "; ".join(found[:_SHOWN_PROBLEMS])
         more = f"; and {len(found) - _SHOWN_PROBLEMS} more" if len(found) > _SHOWN_PROBLEMS else ""
@@ -117,7 +118,7 @@ def _fields(document: Mapping[str, Any], kind: Any, path: str, also: Spellings) 
     return shaped
 
 
-@cache
+@cache  # equivalent: a plan that is derived anew is the same plan
 def _plan(
     kind: Any, also: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> tuple[tuple[str, tuple[str, ...], Any, bool], ...]:

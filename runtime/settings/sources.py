@@ -196,6 +196,7 @@ def read_file(file: Path) -> str:
     """
     try:
         with file.open("rb") as opened:
+            # equivalent: `2`: one byte more is read, and is as much too large
             content = opened.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         problem = f"{file}: cannot be read ({error.strerror or type(error).__name__})"

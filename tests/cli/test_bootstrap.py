@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Runner:
-    """Plays the commands that the bootstrap would run; `broken` tells which fail."""
+    """Plays the commands that the bootstrap would run; `broken` lists those that fail."""
 
     def __init__(self, venv, broken=()):
         self.commands = []
@@ -190,7 +190,7 @@ def test_an_installed_package_needs_no_bootstrap(tmp_path):
 
 
 def test_usage_and_typos(capsys):
-    """Help is a success; a typo is told with what was meant."""
+    """Help is a success; a typo is reported with what was meant."""
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in COMMANDS)
@@ -227,7 +227,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def tree(directory):
-    """Every path below *directory*, with what it is and holds."""
+    """Every path below *directory*, with what it is and contains."""
     return {
         path.relative_to(directory): path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -382,7 +382,7 @@ def test_the_checkouts_own_environment_needs_no_mark(checkout, monkeypatch):
 
 
 def test_the_checkouts_own_directory_that_is_no_environment_is_not_touched(checkout, monkeypatch):
-    """A directory of that name can hold anything."""
+    """A directory of that name can contain anything."""
     own = checkout / ".venv"
     own.mkdir()
     (own / "letter.txt").write_text("dear")

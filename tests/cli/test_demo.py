@@ -58,7 +58,7 @@ def test_the_text_shows_the_trees_and_spans_go_to_the_endpoint(collector):
 
 
 def test_a_picture_never_overwrites_the_spans(tmp_path):
-    """The story is told, then one line says why there is no picture; a link is not followed either."""
+    """The story is printed, then one line says why there is no picture; a link is not followed either."""
     spans = tmp_path / "t.jsonl"
     result = run_demo("--traces", str(spans), "--svg", str(tmp_path / "." / "t.jsonl"))
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)

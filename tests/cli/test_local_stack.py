@@ -270,7 +270,7 @@ def test_when_a_part_cannot_be_started_again_the_others_go_on(machine, capsys):
 
 
 def test_prometheus_gets_todays_files_whenever_it_is_started(machine):
-    """Beside others that run too: rules change, and so may an address."""
+    """Next to others that run too: rules change, and so may an address."""
     machine.install()
     stack.main(["up"])
     before = machine.pids()
@@ -343,7 +343,7 @@ def test_a_process_id_that_was_given_to_another_program_is_left_alone(machine):
 
 
 def test_a_damaged_note_is_no_process(machine):
-    """Whatever stands there."""
+    """Whatever it contains."""
     machine.state.mkdir(parents=True)
     for text in ("", "[]", '{"pid": 1}', "{"):
         (machine.state / "jaeger.json").write_text(text)
@@ -361,7 +361,7 @@ def test_a_jaeger_without_pages_is_told(machine, capsys):
 
 
 def test_an_installed_package_says_where_the_files_are(monkeypatch, capsys):
-    """The wheel does not hold them."""
+    """The wheel does not contain them."""
     monkeypatch.setattr(stack, "project_directory", lambda: None)
     assert stack.main(["up"]) == 1
     assert capsys.readouterr().err.startswith("stack: no dashboards/ here")

@@ -134,7 +134,7 @@ def test_each_event_has_its_row(name, attributes, row):
 
 
 def test_a_wait_in_a_queue_lies_before_its_event():
-    """The event tells of it when it is over."""
+    """The event is emitted when it is over."""
     found = Trace(
         "1" * 32, [a_span(1, 0, 0, 100, events=[("bulkhead.queued", 50, {"mozaiks.bulkhead.wait": 0.03})], **CALL)]
     )
@@ -161,7 +161,7 @@ def test_a_refused_call_of_no_duration_can_be_drawn():
 
 
 def test_spans_that_are_each_others_parents_are_shown_once():
-    """Whatever a file holds, the tree ends."""
+    """Whatever a file contains, the tree ends."""
     spans = [a_span(1, 2), a_span(2, 1), a_span(3, 3)]
     assert len(rows_of(traces_of(spans)[0])) == 3
 
@@ -341,7 +341,7 @@ def test_the_page_is_self_contained(demo, tmp_path):
 
 
 def test_the_page_escapes_what_it_shows():
-    """A span's name is text, whatever it holds."""
+    """A span's name is text, whatever it contains."""
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     spans = [a_span(1, name=hostile, **CALL, **{"mozaiks.outcome": hostile, hostile: hostile})]
     text = render_page(traces_of(spans), of=1, source=hostile, note=hostile)

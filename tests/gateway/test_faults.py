@@ -16,7 +16,7 @@ POST = (
 
 
 async def exchange(gateway, request=HEAD, *, until_closed=True):
-    """Send raw bytes; what comes back until the gateway closes, or its first bytes."""
+    """Send raw bytes; what is received until the gateway closes, or its first bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     try:
         writer.write(request)
@@ -26,7 +26,7 @@ async def exchange(gateway, request=HEAD, *, until_closed=True):
 
 
 async def test_a_status_fault_answers_without_applying(gateway):
-    """With the Retry-After, headers and body it was told."""
+    """With the Retry-After, headers and body of the script."""
     headers = {"x-limit": "120"}
     gateway.script(Fault(kind="status", status=429, retry_after="7", headers=headers, body='{"error":"RateLimited"}'))
     answer = await exchange(gateway, POST, until_closed=False)
@@ -133,7 +133,7 @@ def test_a_share_of_the_requests_is_hit_by_chance_and_the_same_ones_each_time():
 
 @pytest.mark.parametrize("headers", [["x"], "x", None, {"x": 1}])
 def test_headers_are_texts_by_name(headers):
-    """A mistake in a script is told where it is made."""
+    """A mistake in a script is reported where it is made."""
     with pytest.raises(ValueError, match=r"fault\.headers: must be an object of texts"):
         Fault.from_json({"kind": "status", "headers": headers})
 

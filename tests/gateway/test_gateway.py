@@ -1,4 +1,4 @@
-"""The stand-in platform answers as the real one does."""
+"""The stand-in platform responds as the real one does."""
 
 import httpx
 import pytest
@@ -30,7 +30,7 @@ async def client(gateway):
     ],
 )
 async def test_credentials_are_checked(client, headers, status):
-    """401 has no body and says which scheme; the app key alone is nobody."""
+    """401 has no body and says which scheme; the app key alone is no user."""
     response = await client.get("/api/auth/me", headers=headers)
     assert response.status_code == status
     if status == 401:

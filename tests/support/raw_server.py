@@ -70,7 +70,7 @@ def ok(body=b"{}", *headers, status=b"200 OK"):
 
 class RawServer:
     """
-    Answers each request with what `answer(seen)` gives, or lets `serve(peer, seen)` do as it likes.
+    Responds to each request with what `answer(seen)` returns, or lets `serve(peer, seen)` do as it likes.
 
     `serve` returns True to go on with the connection; `accept(peer)` runs before the first request.
     """

@@ -36,7 +36,7 @@ def run(_sockets):
 
 @pytest.fixture(autouse=True)
 def _all_is_logged():
-    """Every line is made, so that every call into logging happens; nobody has to keep them."""
+    """Every line is made, so that every call into logging happens; they need not be kept."""
     logger = logging.getLogger("mozaiks.connectors")
 
     def drop(_record):
@@ -55,8 +55,8 @@ def _no_garbage(_sockets):
     """
     Collect when the test is over, and not while it counts.
 
-    An exception that nobody retrieved, a coroutine that nobody awaited and a socket that nobody closed tell of
-    themselves when they are collected; here that fails the test.
+    An exception that was not retrieved, a coroutine that was not awaited and a socket that was not closed are
+    reported when they are collected; here that fails the test.
     """
     gc.disable()
     gc.freeze()  # what is there already needs no looking at

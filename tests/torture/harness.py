@@ -1,7 +1,7 @@
 """
-One call, tortured at one point, and what must hold after it whatever happened.
+One call, tortured at one point, and what must be true after it whatever happened.
 
-The call runs with one permit and room for one call, so that anything that is not given back stops the next one.
+The call runs with one permit and room for one call, so that anything that is not released stops the next one.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ class Scenario:
 
     Attributes:
         name: For the test's id.
-        script: What the platform does with the first requests; it answers the later ones well.
+        script: What the platform does with the first requests; it responds well to the later ones.
         method: Of the call.
-        settings: Beside those of the harness.
+        settings: In addition to those of the harness.
         before: Makes the trouble that the call meets; gives what must have ended before the next call.
-        end: What becomes of the call when nobody interferes: `ok`, or the name of an error.
+        end: What becomes of the call without interference: `ok`, or the name of an error.
         on_sockets: The script is the gateway's, on real sockets; else the test kit's, in virtual time.
         calls: Calls across a border that it has at the least; 0 for a scenario of which only the waits are tortured.
         waits: Suspensions that it has at the least.
@@ -153,7 +153,7 @@ _meters = MeterProvider(metric_readers=[InMemoryMetricReader()], shutdown_on_exi
 
 
 def _ignore(_event):
-    """Stand for a listener of the host."""
+    """Act as a listener of the host."""
 
 
 TELEMETRY = Telemetry(tracer_provider=_tracers, meter_provider=_meters, listener=_ignore)
@@ -176,11 +176,11 @@ class Scripted:
         return self._upstream.client(policies=policies, telemetry=TELEMETRY)
 
     def behave(self):
-        """Answer well from now on."""
+        """Respond well from now on."""
         self._steps.clear()
 
     async def left_open(self, _client):
-        """Requests that are still being answered."""
+        """Requests that are in flight."""
         return self._upstream.in_flight
 
 
@@ -210,7 +210,7 @@ class OnSockets:
         )
 
     def behave(self):
-        """Answer well from now on."""
+        """Respond well from now on."""
         self._gateway.clear_faults()
 
     async def left_open(self, client):
@@ -224,7 +224,7 @@ class OnSockets:
         return max(beyond, left)
 
     async def _connections(self, wanted):
-        for _ in range(200):  # turns of the loop in which a closed socket is seen at its other end
+        for _ in range(200):  # iterations of the loop in which a closed socket is seen at its other end
             if self._gateway.connections_open <= wanted:
                 break
             await asyncio.sleep(0)
@@ -255,7 +255,7 @@ async def torture(platform, scenario: Scenario, injection) -> Run:
                     ended = error
                 if trace.get_current_span() is not trace.INVALID_SPAN and not _in_telemetry(injection):
                     faults.append("a span is still current")
-                await asyncio.sleep(0)  # whoever was cancelled in the last step learns it at the next wait
+                await asyncio.sleep(0)  # what was cancelled in the last step learns it at the next wait
         return None if victim.scope.cancelled_caught else ended
 
     with injection:

@@ -35,8 +35,8 @@ LIBRARIES = (
 TELEMETRY = {"opentelemetry", "structlog", "logging", "listener"}
 WIRE = {"aiohttp", "httpcore", "httpx", "upstream"}
 
-# What gives something back fails only after it has done so: of what is left open when closing itself fails, nobody
-# could tell what became.
+# What releases something fails only after it has done so: what becomes of a thing when closing itself fails is
+# unknown.
 GIVES_BACK = {"__aexit__", "__exit__", "abort", "aclose", "close", "detach", "_drop", "_give_back"}
 
 under_torture: ContextVar[bool] = ContextVar("under_torture", default=False)
@@ -100,7 +100,7 @@ def _crossed(code, caller):
     if callee == "upstream":
         return callee if code.co_qualname.startswith(("ScriptedUpstream", "_Body")) else ""  # the clock is not wire
     if calling == callee:
-        # The two above which nobody stands: the client's entry, and the layer that turns the unexpected into our error.
+        # The two with nothing above them: the client's entry, and the layer that turns the unexpected into our error.
         is_entry = code.co_qualname in {"PlatformHttpClient._call", "ErrorBoundaryMiddleware.__call__"}
         return "ours" if code.co_flags & inspect.CO_COROUTINE and not is_entry else ""
     if code.co_name.startswith("_asyncgen_") or code.co_name == "__del__" or code.co_qualname == "_Progress.trace":
@@ -228,8 +228,8 @@ class Waits:
             error = self._at_wait(coroutine, waited)
             if error is not None:
                 if waited is not None:
-                    waited._asyncio_future_blocking = False  # as a task leaves it
-                    waited.cancel()  # nobody waits for it any more, and asyncio's own clean up when told so
+                    waited._asyncio_future_blocking = False  # as a task ends with it
+                    waited.cancel()  # nothing waits for it any more, and asyncio cleans up by itself when cancelled
                 continue
             try:
                 yield waited

@@ -15,14 +15,14 @@ KEYED = {"idempotency": {"honors_key": True}}
 
 
 async def _occupy(client):
-    """Let another call hold the one permit for a while."""
+    """Let another call keep the one permit for a while."""
     busy = asyncio.create_task(client.get(PATH, path_params={}))
     await asyncio.sleep(0.5)
     return busy
 
 
 async def _one_before(client):
-    """Make a call that takes what the rate limit allows now, or that leaves its connection behind."""
+    """Make a call that takes what the rate limit allows now, or that keeps its connection."""
     await client.get(PATH, path_params={})
 
 

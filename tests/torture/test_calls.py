@@ -26,7 +26,7 @@ def raising(error):
 
 @pytest.mark.parametrize("scenario", IN_FULL, ids=str)
 def test_what_raises_is_one_of_our_errors_and_for_telemetry_nothing_at_all(run, scenario):
-    """R31, R41, R52: nothing foreign escapes and nothing is kept; what a listener loses is counted."""
+    """R31, R41, R52: no third-party error escapes and nothing is kept; what a listener loses is counted."""
     reference = run(scenario, Calls())
     runs = every_point(lambda at: run(scenario, Calls(at, raising(ForeignError))))
     assert reference.end == scenario.end

@@ -13,19 +13,19 @@ WITH_WAITS = [scenario for scenario in SCENARIOS if scenario.waits]
 
 
 def cancel(victim, nth, _waited):
-    """In the next turn of the loop, as a task that is given up."""
+    """In the next iteration of the loop, as a task that is given up."""
     if nth == 0:
         asyncio.get_running_loop().call_soon(victim.cancel)
 
 
 def cancel_again_and_again(victim, _nth, _waited):
-    """At this wait and at every one that follows: in the middle of giving back."""
+    """At this wait and at every one that follows: in the middle of a release."""
     asyncio.get_running_loop().call_soon(victim.cancel)
     asyncio.get_running_loop().call_soon(victim.cancel)
 
 
 def cancel_as_it_ends(victim, nth, waited):
-    """When what was waited for is there, and before whoever waits has seen it."""
+    """When what was waited for is there, and before the waiting task has seen it."""
     if nth == 0:
         if waited is None:
             victim.cancel()
@@ -46,7 +46,7 @@ def time_out(victim, nth, _waited):
 
 
 def torture_all(run, scenario, act):
-    """Act at each wait of *scenario*, one run for each; what must hold in any case is asserted here."""
+    """Act at each wait of *scenario*, one run for each; what must be true in any case is asserted here."""
 
     def run_at(at):
         waits = Waits(at, lambda nth, waited: act(waits.victim, nth, waited))
@@ -63,7 +63,7 @@ def torture_all(run, scenario, act):
 @pytest.mark.parametrize("error", [ForeignError, ConnectionResetError, TimeoutError])
 @pytest.mark.parametrize("scenario", WITH_WAITS, ids=str)
 def test_a_wait_that_raises_ends_in_one_of_our_errors(run, scenario, error):
-    """R34, R41: whatever was waited for, a permit, a turn, an answer or the end of a backoff."""
+    """R34, R41: whatever was waited for, a permit, a slot, a response or the end of a backoff."""
     runs = torture_all(run, scenario, lambda _victim, nth, _waited: None if nth else error("tortured"))
     assert [str(one) for one in runs if isinstance(one.ended, asyncio.CancelledError)] == []
 
@@ -81,11 +81,11 @@ def test_a_wait_that_raises_ends_in_one_of_our_errors(run, scenario, error):
 )
 @pytest.mark.parametrize("scenario", WITH_WAITS, ids=str)
 def test_a_caller_who_goes_away_is_gone(run, scenario, act, end):
-    """R34, R41, R42, R44: the cancel comes out unchanged, and all is given back, the permit just handed over too."""
+    """R34, R41, R42, R44: the cancel comes out unchanged, and all is released, the permit just handed over too."""
     runs = torture_all(run, scenario, act)
     gone = [one for one in runs if one.was_cancelled]
     assert [str(one) for one in gone if one.end != end] == []
-    # What a call waits for last may come in the step that ends it: then there is nobody left to be cancelled.
+    # What a call waits for last may come in the step that ends it: then nothing is left to be cancelled.
     assert act is cancel_as_it_ends or len(gone) == len(runs)
 
 
