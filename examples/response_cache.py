@@ -98,6 +98,7 @@ def _key(request: PlatformRequest) -> str:
         info.base_url,
         request.method,
         request.target,
+        hashlib.sha256(request.content or b"").hexdigest(),
         sorted(own.items()),  # those of layers further out, which may choose a tenant or a language
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -64,9 +64,9 @@ def parse_problem(body: bytes, content_type: str, *secrets: str | None) -> Probl
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        # An HTML page has no text that is useful in an error message.
-        is_html = "html" in content_type.lower() or _HTML.match(text)
-        return Problem() if is_html else Problem(message=redact(text, *secrets))
+        # Neither an HTML page nor a part of a JSON document is a text that is useful in an error message.
+        is_markup = "html" in content_type.lower() or "json" in content_type.lower() or _HTML.match(text)
+        return Problem() if is_markup else Problem(message=redact(text, *secrets))
     if isinstance(document, str):
         return Problem(message=redact(document, *secrets))
     if not isinstance(document, dict):

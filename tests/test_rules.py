@@ -757,6 +757,48 @@ async def test_a_service_that_hangs_opens_the_circuit_however_short_the_deadline
     assert sum(error.elapsed_s == 0 for error in refused) >= 0.8 * calls  # the others waited, and were not sent
 
 
+class NeverConnects:
+    """A transport whose connections never open; counts the attempts."""
+
+    def __init__(self):
+        self.attempts = 0
+
+    async def send(self, _request, _url):
+        self.attempts += 1
+        await LoopClock().sleep(1e6)
+
+    async def aclose(self):
+        pass
+
+
+@pytest.mark.parametrize(("calls", "per_second"), [(600, 5), (3000, 10)])
+@pytest.mark.parametrize("make", [get, post])
+@virtual_time
+async def test_a_service_that_never_connects_opens_the_circuit_however_short_the_deadline(make, calls, per_second):
+    """R31, R38: a write that could not be sent in time goes no further, and still counts."""
+    transport = NeverConnects()
+    client = PlatformHttpClient("http://platform.test", transport=transport, clock=LoopClock(), random=Random(1))
+
+    async def one(_number):
+        with call_options(deadline_s=2):
+            return await make(client)
+
+    results = await arrive(calls, per_second, one)
+    assert transport.attempts <= 100
+    assert {type(error) for error in results} == {DeadlineExceededError, CircuitOpenError}
+
+
+@virtual_time
+async def test_a_deadline_too_short_to_connect_says_nothing():
+    """R38: less than a second is no chance where one packet is lost."""
+    transport = NeverConnects()
+    client = PlatformHttpClient("http://platform.test", transport=transport, clock=LoopClock(), random=Random(1))
+    for _ in range(20):
+        with call_options(deadline_s=0.9), pytest.raises(DeadlineExceededError):
+            await post(client)
+    assert transport.attempts == 20
+
+
 @pytest.mark.torture
 @pytest.mark.parametrize("hangs", ["hang", "hang_body"])
 @virtual_time

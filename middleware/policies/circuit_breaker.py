@@ -49,6 +49,7 @@ _OPEN_JITTER = 0.2
 _MAX_BREAKERS = 1024
 _NO_EPOCH = -1  # equivalent: `2`: -2 is not an epoch either
 _PATIENCE = 1.5
+_FAIR_CONNECT_S = 1.0  # RFC 6298 section 2: by then a lost SYN was sent again, so a healthy service has connected
 _SCOUT_EVERY_S = 1.0
 _RECHECK_S = 0.1
 
@@ -502,7 +503,8 @@ class CircuitBreakerMiddleware:
             # R31: a response that a layer of the host made says nothing about the service.
             verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
             if isinstance(error, asyncio.CancelledError) and call.is_over(now):
-                verdict = "deadline"  # R31
+                never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
+                verdict = "failure" if never_connected else "deadline"  # R31, R38
             slow = now - started > config.slow_share * timeout_s
             before, after = breaker.record(permit, verdict, now, config, slow=slow)
             call.circuit_state = breaker.shown_state(config)

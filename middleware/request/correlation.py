@@ -84,15 +84,14 @@ class CorrelationMiddleware:
             self._echoes = True
             return
         ours = _as_uuid(sent)
-        # Each hop may have added a line of its own. One that names another call is enough for a mismatch.
+        # Each hop may have added a line of its own, with an id of its own: ours among them is ours.
         found = {one for text in received.split(",") if (one := _as_uuid(text.strip())) is not None}
         if ours is None or not found:
             return
-        others = found - {ours}
-        if not others:
-            self._echoes = True
+        if ours in found:
+            self._echoes = self._echoes or found == {ours}
         elif self._echoes and not _is_from_cache(headers) and request.call.settings(CorrelationSettings).verify_echo:
-            other = str(min(others))
+            other = str(min(found))
             self._emit(CorrelationIdMismatched(call=request.call.info, received=other))
             request.attempt.status = None  # it is the status of the other call's response
             raise ResponseLostError("the response carries another call's correlation id", request_sent="maybe")  # R53

@@ -165,7 +165,9 @@ def claim(venv: Path, own: Path, *, setting: str) -> Iterator[None]:
 def _is_ours(venv: Path, own: Path) -> bool:
     if not venv.exists() or not any(venv.iterdir()):
         return True
-    return _is_file(venv / _STAMP) or (venv.resolve() == own.resolve() and _is_file(venv / "pyvenv.cfg"))
+    # A `.venv` that is a link leads to an environment of somebody else's, under whichever of its names it is given.
+    is_own = not own.is_symlink() and venv.resolve() == own.resolve()
+    return _is_file(venv / _STAMP) or (is_own and _is_file(venv / "pyvenv.cfg"))
 
 
 def _is_file(path: Path) -> bool:

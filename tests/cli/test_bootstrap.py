@@ -297,6 +297,17 @@ def test_a_directory_without_our_mark_is_not_touched(checkout, monkeypatch, tmp_
     assert tree(tmp_path) == before
 
 
+def test_the_target_of_a_linked_environment_is_not_ours(checkout, monkeypatch, tmp_path):
+    """The checkout's `.venv` may be a link to an environment that the user made for something else."""
+    make_foreign_environment(tmp_path / "precious")
+    (checkout / ".venv").symlink_to(tmp_path / "precious")
+    before = tree(tmp_path)
+    for place in ("", tmp_path / "precious"):
+        with pytest.raises(BootstrapError):
+            enter(monkeypatch, place)
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("spelling", ["dir/.", "dir/../dir", "linked/dir", "dir/"])
 def test_a_directory_is_judged_whatever_its_spelling(checkout, monkeypatch, tmp_path, spelling):
     """The place is looked at, not its name."""

@@ -162,3 +162,12 @@ async def test_it_runs(capsys):
         "token-ada: ada, 2 requests so far",
         "token-grace: grace, 2 requests so far",
     ]
+
+
+@virtual_time
+async def test_a_body_makes_another_request():
+    """A GET may have one, and what it asks for is in it."""
+    upstream = ScriptedUpstream([{"n": 1}, {"n": 2}])
+    client = client_of(upstream, make_cache())
+    found = [await client.get("/r", path_params={}, json_body={"q": number}) for number in (1, 2, 1)]
+    assert found == [{"n": 1}, {"n": 2}, {"n": 1}]

@@ -183,11 +183,13 @@ def test_correlation_id_and_word_on_retrying():
         (b"<html>x</html>", "text/html", ""),
         (b"<HTML>x</HTML>", "TEXT/HTML; charset=utf-8", ""),
         (b"\xef\xbb\xbf[1", "", "[1"),
+        (b'{"code": "TOO', "application/problem+json", ""),
+        (b'{"code": "TOO', "Application/JSON; charset=utf-8", ""),
         (b"\xff\xfe{", "", "��{"),
     ],
 )
 def test_bodies_that_are_no_json(body, kind, message):
-    """Text is a message, a page is nothing."""
+    """Text is a message; a page is none, and neither is a part of a document."""
     assert parse_problem(body, kind) == Problem(message=message)
 
 

@@ -899,7 +899,8 @@ async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, s
     draw, events, clock = Random(5), [], LoopClock()
     layer, _ = a_layer(clock, events)
 
-    async def responds(_request):
+    async def responds(request):
+        request.attempt.request_sent = "maybe"
         await asyncio.sleep(8)
         return PlatformResponse(status=200, headers={})
 
