@@ -70,7 +70,7 @@ class Burst:
         took_s: From the first to the last.
         blocked_s: Longest time that the loop did not come round.
         lasted_s: Longest single call, from its own start.
-        refused_s: When the last refusal came.
+        refused_s: When the last rejection came.
     """
 
     ended: Counter[str]

@@ -2,7 +2,7 @@
 The connector runtime: connectors, their client and their loader.
 
 Importing this package imports nothing third-party, reads no environment and opens nothing. It stays readable to old
-interpreters, so that `python -m runtime` can tell them in one line what it needs.
+interpreters, so that `python -m runtime` can print there in one line what it needs.
 """
 
 from ._version import __version__

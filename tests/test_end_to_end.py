@@ -142,7 +142,7 @@ async def test_an_id_that_is_no_segment_is_refused(make_client, gateway, hostile
     "path", ["http://evil/x", "//evil/x", "x", "", "/a\r\nb", "/a/../b", "/a/%2e%2e/b", "/a?b=1", "/a\\b", None]
 )
 async def test_a_path_by_hand_cannot_leave_the_base_url(make_client, gateway, path):
-    """Absolute URLs, host paths, traversal and control characters are refused."""
+    """Absolute URLs, host paths, traversal and control characters are rejected."""
     with pytest.raises(InvalidArgumentError, match="path"):
         await make_client().get(path)
     assert gateway.requests == []
@@ -321,7 +321,7 @@ async def test_a_refused_connection_is_repeated_even_for_a_write(make_client, ga
 
 
 async def test_an_outage_opens_the_circuit_and_one_probe_closes_it(make_client, gateway, clock, recorder):
-    """Ten failures open it; refused calls send nothing; after the open time one request closes it."""
+    """Ten failures open it; rejected calls send nothing; after the open time one request closes it."""
     gateway.script(Fault(kind="status", status=500, times=0))
     client = make_client(retry=RetrySettings(max_attempts=1))
     for _ in range(10):

@@ -418,7 +418,7 @@ async def test_a_delete_whose_success_lost_its_body_may_find_nothing_the_next_ti
 )
 @virtual_time
 async def test_an_errors_body_is_waited_for_a_second_and_within_every_limit(sections, options, ended_at):
-    """R17: after the head; what refused the request is not lost to a timeout, and so may be repeated."""
+    """R17: after the head; the status is not lost to a timeout of the body, and so the request may be repeated."""
     upstream = ScriptedUpstream([Reply(status=400, after_s=2, body_after_s=30, json={"error": "Late"})])
     with call_options(**options), pytest.raises(InvalidRequestError) as caught:
         await post(upstream.client(**sections))
@@ -596,7 +596,7 @@ async def test_only_what_may_be_repeated_is_hedged():
 
 @virtual_time
 async def test_if_all_tries_fail_the_last_error_goes_to_the_retry():
-    """R19: the round is one failure; its tries count to max_attempts."""
+    """R19: the round is one failure; its attempts count to max_attempts."""
     upstream, client = hedged(
         [Reply(status=500, after_s=2), Reply(status=502, after_s=2)],
         hedging={"max_hedges": 1, "delay_s": 1.0},
@@ -1210,7 +1210,7 @@ def test_labels_are_bounded(recorder):
 
 @virtual_time
 async def test_every_error_tells_the_whole_story():
-    """R52: each attribute, from a call that failed twice and was then refused."""
+    """R52: each attribute, from a call that failed twice, the second time with too long a Retry-After."""
     body = json.dumps({"error": "Down", "message": "try later"}).encode()
     upstream = ScriptedUpstream(["lost", Reply(status=503, body=body, headers={"retry-after": "60"})])
     client = upstream.client(service="orders", **OFF)
@@ -1234,7 +1234,7 @@ async def test_listeners_are_told_what_the_caller_gets():
     events = []
 
     def broken(_seen):
-        raise ZeroDivisionError("foreign")
+        raise ZeroDivisionError("third-party")
 
     upstream = ScriptedUpstream(broken)
     with pytest.raises(InternalError) as caught:
@@ -1247,7 +1247,7 @@ async def test_listeners_are_told_what_the_caller_gets():
 
 @virtual_time
 async def test_every_failed_call_has_a_reason_to_have_stopped():
-    """R52: also one that a guard refused or that never began."""
+    """R52: also one that a guard rejected or that never began."""
     upstream = ScriptedUpstream([], then="hang")
     client, idle = upstream.client(calls={"max_in_flight": 1}), upstream.client()
     holder = asyncio.create_task(get(client))

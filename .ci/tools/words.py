@@ -7,7 +7,10 @@ Count texts that use words of the "we do not say" list in CONTRIBUTING.md.
     python3 .ci/tools/words.py --most 3       # exit with 1 when more than 3 % of all texts use one
 
 A text is a docstring, a comment (consecutive lines are one), the text of an error or a log line, or the description of
-a setting. A word between backquotes or double quotes is a name or a quotation, not prose, and does not count.
+a setting, in Python files of this project and of its tests. `WORDS` are the words that count, with their inflections:
+those of the list without "refused", "place", "config" and "spec", which have other meanings too ("connection refused"),
+and "try" and "tries" only after an article, a number or a similar word. A word between backquotes or double quotes is a
+name or a quotation, not prose, and does not count.
 """
 
 import argparse
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("middleware", "runtime", "benchmarks", "examples", ".ci")
+FOLDERS = ("middleware", "runtime", "benchmarks", "examples", "tests", ".ci")
 WORDS = (
     r"tells?|told|telling",
     r"hears?|heard|hearing",

@@ -20,7 +20,7 @@ _BY_UMASK = 0o666
 
 def refuse_link(path: Path) -> None:
     """
-    Refuse a *path* that is a symbolic link.
+    Raise an error for a *path* that is a symbolic link.
 
     Raises:
         OSError: It is one; or it cannot be looked at, other than by not being there.

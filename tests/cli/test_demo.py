@@ -68,6 +68,6 @@ def test_a_picture_never_overwrites_the_spans(tmp_path):
 
 
 def test_an_absent_collector_changes_nothing():
-    """Refused, and still within the story's time."""
+    """Its connections are refused, and the demo still succeeds within its timeout."""
     result = run_demo("--json", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert (result.returncode, result.stderr) == (0, "")

@@ -199,7 +199,7 @@ def test_a_state_directory_that_is_a_link_is_refused(machine, tmp_path, capsys, 
 
 @pytest.mark.parametrize("name", ["lock", "rules.yml", "jaeger.log", "jaeger.json"])
 def test_nothing_is_written_through_a_link_in_the_state(machine, tmp_path, capsys, name):
-    """What `up` clears first, it clears as a link; the rest is refused by name."""
+    """What `up` clears first, it clears as a link; any other link is an error that names it."""
     machine.install()
     (tmp_path / "victim").write_text("dear")
     machine.state.mkdir(parents=True)

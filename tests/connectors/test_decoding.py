@@ -398,7 +398,7 @@ def test_any_document_gives_an_object_or_a_decode_error(document):
     ],
 )
 def test_the_spellings_of_a_name_are_read_in_order(document, values):
-    """snake, camel and Pascal case of each name in turn; a spelling that two of them share is read once."""
+    """snake, camel and Pascal case of each name, in this order; a spelling that two of them share is read once."""
     assert spelled(document, "is_on", "on") == values
 
 

@@ -627,7 +627,7 @@ def test_of_many_threads_one_gets_the_process_wide_bundle(no_settings):
 @pytest.mark.sockets
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only looks, and ends
 def test_a_forked_process_inherits_the_process_wide_bundle(no_settings):
-    """As it inherits that of `get_connectors`; closing its own leaves the parent's."""
+    """As it inherits that of `get_connectors`; closing its own does not close the parent's."""
     bundle = load_connectors(ConnectorConfig(), process_wide=True)
     child = os.fork()
     if child == 0:

@@ -42,7 +42,7 @@ def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
     assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in container["ports"])
     assert re.fullmatch(r"\d+M", container["deploy"]["resources"]["limits"]["memory"])
     assert container["restart"] == "unless-stopped"
-    assert ("healthcheck" in container) == (name != "otel-collector")  # its image holds nothing that could ask
+    assert ("healthcheck" in container) == (name != "otel-collector")  # its image has no program to check with
 
 
 def test_the_readme_names_the_versions():
@@ -53,7 +53,7 @@ def test_the_readme_names_the_versions():
 
 
 def test_every_file_is_mounted_and_every_mount_is_a_file():
-    """No file in dashboards/ that nobody reads."""
+    """Every file in dashboards/ is mounted into a container."""
     mounts = [volume.split(":") for container in CONTAINERS.values() for volume in container["volumes"]]
     assert all(mode == "ro" for *_, mode in mounts)
     sources = [(ROOT / source).resolve() for source, *_ in mounts]
@@ -70,7 +70,7 @@ def test_containers_wait_for_those_that_they_need():
 
 
 def test_the_limits_of_memory_are_in_order():
-    """The Collector refuses data before its runtime, and that before its container, runs out."""
+    """The Collector rejects data before its runtime reaches its limit, and that limit is below the container's."""
     limiter = COLLECTOR["processors"]["memory_limiter"]
     soft = int(CONTAINERS["otel-collector"]["environment"]["GOMEMLIMIT"].removesuffix("MiB"))
     hard = int(CONTAINERS["otel-collector"]["deploy"]["resources"]["limits"]["memory"].removesuffix("M"))
@@ -103,7 +103,7 @@ def test_no_port_is_used_twice_and_the_command_knows_them_all():
 
 
 def test_the_names_of_others_are_those_of_the_containers():
-    """Each file finds the others by their names in docker-compose.otel.yml, unless it is told otherwise."""
+    """Each file finds the others by their names in docker-compose.otel.yml, unless a variable overrides them."""
     assert COLLECTOR["exporters"]["otlp_grpc/jaeger"]["endpoint"] == "${env:JAEGER_HOST:-jaeger}:14317"
     backend = JAEGER["extensions"]["jaeger_storage"]["metric_backends"]["prometheus"]["prometheus"]
     assert backend["endpoint"] == "http://${env:PROMETHEUS_HOST:-prometheus}:9090"
@@ -201,7 +201,7 @@ def test_span_metrics_are_what_the_monitor_tab_asks_for():
 
 
 def prometheus_names(metric):
-    """Names under which Prometheus holds *metric*: as the Collector's exporter translates them."""
+    """Names under which Prometheus stores *metric*: as the Collector's exporter translates them."""
     name = metric.name.replace(".", "_") + ("_seconds" if metric.unit == "s" else "")
     if "histogram" in metric.kind:
         return {f"{name}_bucket", f"{name}_count", f"{name}_sum"}
@@ -224,7 +224,7 @@ FOREIGN = {
     "otelcol_exporter_queue_capacity": {"exporter"},
     "otelcol_process_memory_rss_bytes": set(),
 }
-"""What the real Collector was seen to tell; `.ci/real_stack.py` asks it."""
+"""Metrics that the real Collector reports; `.ci/real_stack.py` verifies them."""
 RECORDED = {
     rule["record"]: set(re.search(r"by \(([^)]*)\)", rule["expr"])[1].split(", ")) - {"le"}
     for rule in RULES
@@ -244,7 +244,7 @@ def walk(expression):
 
 
 def query_problems(text):
-    """What is wrong with a query: metrics and labels that nobody writes."""
+    """What is wrong with a query: metrics and labels that do not exist."""
     nodes = list(walk(promql_parser.parse(text)))  # raises on a wrong type too
     selectors = [node for node in nodes if isinstance(node, promql_parser.VectorSelector)]
     assert selectors
@@ -315,7 +315,7 @@ def test_a_healthy_service_shows_no_failures_and_not_no_data():
 
 
 def test_every_metric_of_the_code_is_on_a_panel():
-    """A metric that nobody looks at would be noise."""
+    """A metric without a panel or a rule would be noise."""
     queries = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
     queries += " ".join(rule["expr"] for rule in RULES)
     assert [metric.name for metric in METRICS if not any(name in queries for name in prometheus_names(metric))] == []
@@ -336,7 +336,7 @@ def test_the_dashboard_can_be_loaded_anywhere():
 
 
 def test_panels_have_a_title_of_their_own_section_a_description_and_a_place():
-    """No two panels overlap, none leaves the grid of 24 columns."""
+    """No two panels overlap, all are within the grid of 24 columns."""
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     assert rows == [
         "Now",

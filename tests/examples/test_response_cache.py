@@ -1,4 +1,4 @@
-"""The example of a response cache: nobody gets another one's response, and nothing but a complete read is kept."""
+"""The example of a response cache: no caller gets another one's response, and only complete reads are cached."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Files that commands write: never an input, never through a symbolic link, private where they hold what happened."""
+"""Files that commands write: never an input, never through a symbolic link, private where they record calls."""
 
 import os
 import stat
@@ -103,7 +103,7 @@ def test_private_files_are_their_owners_alone(tmp_path, umask):
 
 
 def test_a_trace_file_is_private(tmp_path, umask):
-    """Spans tell of users and their requests."""
+    """Spans contain data about users and their requests."""
     path = tmp_path / "t.jsonl"
     with configure_telemetry(trace_file=path) as handle:
         handle.tracer_provider.get_tracer("test").start_span("one").end()

@@ -355,13 +355,13 @@ def test_an_attempt_that_was_lost_counts_whatever_became_of_the_last(error, unkn
 
 
 def test_without_a_key_a_refusal_tells_of_its_own_attempt_alone():
-    """R52: a write repeated after 503 may be refused because the first one was applied."""
+    """R52: a write repeated after 503 may fail because the first one was applied."""
     error = ended(OperationFailedError("the name is taken"), timeline=[attempt("maybe", 503), attempt("no")])
     assert (error.applied, error.outcome_unknown, error.is_retry_safe) == ("maybe", True, False)
 
 
 def test_a_deadline_that_cut_a_wait_says_nothing():
-    """R52: the only attempt was refused by the server, and the deadline fell into the wait."""
+    """R52: the server rejected the only attempt, and the deadline ended the wait after it."""
     error = DeadlineExceededError("x", request_sent="yes")
     assert ended(error, timeline=[attempt("no")]).outcome_unknown is False
 

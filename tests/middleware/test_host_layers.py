@@ -200,7 +200,7 @@ async def test_an_error_of_ours_passes_as_it_is(place, raised):
 @pytest.mark.parametrize("place", PLACES)
 @virtual_time
 async def test_an_error_that_handles_another_one_keeps_no_secret(place):
-    """R52: what a third-party exception holds is reachable through a chain too."""
+    """R52: what a third-party exception references is reachable through a chain too."""
 
     def helper(request):
         raise KeyError(request.user_jwt)
@@ -539,7 +539,7 @@ BREAKER = {"min_calls": 2, "failure_ratio": 0.5, "open_s": 5}
 
 @virtual_time
 async def test_a_response_that_no_service_gave_closes_no_circuit():
-    """R31: the probe was not answered by the service, so the circuit stays half open."""
+    """R31: the response to the probe was not the service's, so the circuit stays half open."""
     made_up = []
 
     async def answers(request, call_next):
@@ -557,7 +557,7 @@ async def test_a_response_that_no_service_gave_closes_no_circuit():
 
 @virtual_time
 async def test_a_response_from_below_passes_untouched():
-    """R31: with the id that the server echoed; and a probe that the service answered closes the circuit."""
+    """R31: with the id that the server echoed; and a probe to which the service responded closes the circuit."""
     reply = Reply(json={}, headers={"x-correlation-id": "echoed"})
     own = HostLayers(call=[passes], attempt=[passes])
     client = client_of(ScriptedUpstream([503, 503, reply]), own, circuit_breaker=BREAKER, retry={"max_attempts": 1})

@@ -42,7 +42,7 @@ def test_every_setting_can_be_set_from_the_environment():
 
 
 def test_a_text_is_one_of_its_choices():
-    """Anything else is told with what may be chosen."""
+    """Any other text is an error that lists the choices."""
     with pytest.raises(ConfigError, match=r"TRANSPORT_LIBRARY: must be one of httpcore, aiohttp, got 'curl'"):
         read(TRANSPORT_LIBRARY="curl")
 
@@ -173,7 +173,7 @@ def test_every_problem_is_told_at_once():
 
 @pytest.mark.parametrize("value", [0, 11, True, 2.5, "3", None, float("nan")])
 def test_a_settings_dataclass_checks_itself(value):
-    """A value set in code is held to the same bounds."""
+    """The same bounds apply to a value set in code."""
     with pytest.raises(ConfigError, match=r"RetrySettings\.max_attempts"):
         RetrySettings(max_attempts=value)
 
@@ -385,7 +385,7 @@ class Live:
 
 
 def test_a_changed_file_is_in_force_from_the_next_look_on(tmp_path):
-    """R61: told once, value by value."""
+    """R61: reported once, value by value."""
     live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
     before = live.policies.of("service", "list_items")
     live.write("[retry]\nmax_attempts = 4\n[services.service.budget]\nenabled = false\n")
@@ -409,7 +409,7 @@ def test_a_broken_file_keeps_the_last_good_settings_and_the_watching_goes_on(tmp
 
 
 def test_the_wire_cannot_be_changed_while_it_is_used(tmp_path):
-    """R61: connections are made once; such a change is refused whole, and said."""
+    """R61: connections are made once; such a change is rejected as a whole, and reported."""
     live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
     live.write("[retry]\nmax_attempts = 4\n[services.service.transport]\nmax_response_bytes = 2048\n")
     assert live.poll().problems == (
@@ -433,7 +433,7 @@ def test_other_sources_stay_stronger_than_a_changed_file(tmp_path):
 
 
 def test_the_wire_of_all_services_cannot_be_changed_either(tmp_path):
-    """R61: each value that would need a restart is told, and no other."""
+    """R61: each value that would need a restart is reported, and no other."""
     live = Live(tmp_path, "[transport]\nmax_response_bytes = 2048\n")
     live.write("[transport]\nmax_response_bytes = 4096\ntrust_env = true\n[retry]\nmax_attempts = 1\n")
     assert live.poll().problems == (
@@ -444,7 +444,7 @@ def test_the_wire_of_all_services_cannot_be_changed_either(tmp_path):
 
 
 def test_a_look_that_takes_long_holds_nobody_up(tmp_path):
-    """R61: the others go on with the settings they have; the change is told to the one that looked."""
+    """R61: the others go on with the settings they have; the change is reported to the one that looked."""
     live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
     live.path.unlink()
     os.mkfifo(live.path)  # who reads it waits for who writes
@@ -475,7 +475,7 @@ def test_a_touched_file_without_a_change_tells_nothing(tmp_path):
 
 
 def test_calls_in_flight_end_with_the_settings_they_began_with(tmp_path):
-    """R61: the new ones are the next call's; what the breaker has seen stays; both facts are told to the log."""
+    """R61: the new ones are the next call's; what the breaker has seen stays; both facts are logged."""
     live = Live(tmp_path, "[retry]\nmax_attempts = 2\nbase_delay_s = 5.0\n")
     events = []
 
@@ -516,7 +516,7 @@ def test_the_environment_may_name_a_file(tmp_path, no_settings):
 
 
 def test_services_with_a_wire_of_their_own_get_one(no_settings):
-    """A service's own size limit holds for it alone; the others share connections."""
+    """A service's own size limit applies to it alone; the others share connections."""
     environ = {
         "MOZAIKS_MANAGED": "true",
         "MOZAIKS_GATEWAY_BASE_URL": "http://platform.test",

@@ -1,4 +1,4 @@
-"""Setting telemetry up: what is read, what is sent, and that nothing of it can hold or fail a program."""
+"""Setting telemetry up: what is read, what is sent, and that nothing of it can block or fail a program."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def read_file(path):
 
 
 async def test_spans_and_metrics_reach_a_collector_and_a_file(collector, gateway, no_otel_settings, tmp_path):
-    """One call: the same two spans in both, and the metrics beside."""
+    """One call: the same two spans in both, and the metrics in addition."""
     no_otel_settings.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     no_otel_settings.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=t-1")
     no_otel_settings.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
@@ -93,7 +93,7 @@ async def test_spans_and_metrics_reach_a_collector_and_a_file(collector, gateway
     ],
 )
 def test_the_environments_service_name_wins(no_otel_settings, variables, name):
-    """Whoever runs the program names it."""
+    """The name in the environment is the operator's choice."""
     for variable, value in variables.items():
         no_otel_settings.setenv(variable, value)
     with configure_telemetry(service_name="mine") as handle:
@@ -504,7 +504,7 @@ def test_every_shutdown_waits_no_longer_than_the_first_one(no_otel_settings, mon
 
 
 def test_threads_that_shut_down_together_see_the_same_end(tmp_path):
-    """Nobody is sent away early, and what is undone is undone once."""
+    """No thread returns early, and every step of the shutdown is done once."""
     handle = configure_telemetry(trace_file=tmp_path / "t.jsonl", instrument_httpx=True)
     handle.tracer_provider.get_tracer("x").start_span("s").end()
     together, seen = threading.Barrier(8), []
@@ -606,7 +606,7 @@ if child:
 
 @pytest.mark.parametrize("how", ["os", "multiprocessing"])
 def test_a_forked_child_has_its_own_queue_counters_connections_and_end(collector, tmp_path, how):
-    """What the parent lost or still holds is not the child's; each hands on its own spans, once, to the last one."""
+    """What the parent lost or has queued is not the child's; each exports its own spans, all of them, once."""
     collector.RequestHandlerClass = KeepAlive
     collector.respond = lambda received: (400 if b"unwanted" in received.body else 200, {}, b"")
     path = tmp_path / "t.jsonl"
@@ -686,7 +686,7 @@ def test_a_missing_extra_is_told_with_its_remedy():
 
 
 async def test_no_secret_is_in_the_file_or_on_the_page(gateway, tmp_path):
-    """What the spans do not say the file does not hold, and the page does not show."""
+    """What the spans do not contain is neither in the file nor on the page."""
     token, key = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl", "moz_live_5e1f0c2b9a8d"
     gateway.script(Fault(kind="status", status=400, body=json.dumps({"error": f"{token} {key} zora@example.com"})))
     path = tmp_path / "t.jsonl"

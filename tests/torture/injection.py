@@ -100,7 +100,7 @@ def _crossed(code, caller):
     if callee == "upstream":
         return callee if code.co_qualname.startswith(("ScriptedUpstream", "_Body")) else ""  # the clock is not wire
     if calling == callee:
-        # The two with nothing above them: the client's entry, and the layer that turns the unexpected into our error.
+        # The two with nothing above them: the client's entry, and the layer that maps unexpected errors to ours.
         is_entry = code.co_qualname in {"PlatformHttpClient._call", "ErrorBoundaryMiddleware.__call__"}
         return "ours" if code.co_flags & inspect.CO_COROUTINE and not is_entry else ""
     if code.co_name.startswith("_asyncgen_") or code.co_name == "__del__" or code.co_qualname == "_Progress.trace":

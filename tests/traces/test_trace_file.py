@@ -1,4 +1,4 @@
-"""Reading and writing trace files: the Collector's format, whatever a file holds."""
+"""Reading and writing trace files: the Collector's format, whatever a file contains."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def finished_spans():
 
 
 def test_what_is_written_is_what_the_sdk_had():
-    """Every field that is shown comes back as it was."""
+    """Every field that is shown is read as it was written."""
     attempt, call = finished_spans()
     (read_attempt, read_call) = read_line(encode_line([attempt, call]))
     assert read_attempt.trace_id == f"{attempt.context.trace_id:032x}" == read_call.trace_id
@@ -125,7 +125,7 @@ def test_a_line_that_is_no_otlp_is_counted_and_the_rest_is_read(line):
 
 
 def test_control_characters_do_not_come_through():
-    """A file cannot move the cursor, colour the terminal or turn the text around."""
+    """A file cannot move the cursor, colour the terminal or reverse the text."""
     hostile = COLLECTOR.replace("GET /items", r"\u001b[2J\u202epwn\u0007\ud800")
     (span,) = read_line(hostile.encode())
     assert span.name == "\ufffd[2J\ufffdpwn\ufffd\ufffd"
@@ -268,7 +268,7 @@ def test_a_file_that_may_be_written_and_not_read_is_written(tmp_path, monkeypatc
 
 
 def test_a_figure_of_any_size_is_shown():
-    """A foreign file may hold 400 digits."""
+    """A third-party file may contain a number of 400 digits."""
     attribute = f'[{{"key":"mozaiks.retry.delay","value":{{"intValue":"{"9" * 401}"}}}}]'
     document = COLLECTOR.replace('"name":"e","attributes":[]', f'"name":"retry.scheduled","attributes":{attribute}')
     (trace,) = traces_of(read_line(document.encode()))

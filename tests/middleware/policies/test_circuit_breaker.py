@@ -797,7 +797,7 @@ def test_calls_wait_for_failures_and_overdue_ones_together_and_not_for_ever():
 
 
 def test_calls_do_not_wait_for_failures_alone():
-    """R39: after a reload the window may hold more of them than the new settings allow."""
+    """R39: after a reload the window may contain more failures than the new settings allow."""
     breaker = Breaker(min_calls=20)
     for _ in range(10):
         breaker.play("failure")

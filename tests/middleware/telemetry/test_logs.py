@@ -337,7 +337,7 @@ def host_structlog():
 
 
 async def test_a_hosts_structlog_configuration_wins(make_client, gateway, host_structlog, caplog):
-    """Its processors, its level, its output; nothing beside."""
+    """Its processors, its level, its output; nothing else."""
     caplog.set_level(logging.DEBUG, LOGGER_NAME)
     structlog.contextvars.bind_contextvars(tenant="t-1", name="would break the standard library's records")
     gateway.script(Fault(kind="status"))
@@ -377,7 +377,7 @@ async def test_a_hosts_context_cannot_break_a_line(make_client, caplog):
 
 
 class CoreFormatter(logging.Formatter):
-    """As the core writes its log file: ids in messages are masked, so are extras with telling names."""
+    """As the core writes its log file: ids in messages are masked, so are extras whose names suggest secrets."""
 
     _standard = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
 
@@ -439,7 +439,7 @@ def test_nothing_is_printed_where_nobody_configured_logging():
 
 
 async def test_a_handler_that_raises_never_changes_a_call(make_client, gateway, recorder):
-    """The host's handler is foreign code; what is lost is counted."""
+    """The host's handler is third-party code; lost log lines are counted."""
 
     class Broken(logging.Handler):
         def handle(self, record):

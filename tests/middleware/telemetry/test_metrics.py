@@ -126,7 +126,7 @@ def test_a_call_is_one_sample_of_its_time(listener, reader, error, labels):
 
 
 def test_a_fact_without_a_metric_is_not_heard(listener):
-    """The start of a call is told by its end."""
+    """The start of a call is reported with its end."""
     fan_out = facts.FanOut([listener])
     fan_out(facts.CallStarted(call=CALL))
     for event, _, _ in FED:
@@ -213,7 +213,7 @@ async def test_two_clients_of_one_service_add_up(make_client, gateway, recorder)
 
 
 async def test_a_client_that_is_gone_is_not_kept_for_its_states(gateway, recorder):
-    """Exports hold clients weakly."""
+    """Exports have weak references to clients."""
     client = PlatformHttpClient(gateway.url, service="gone", telemetry=recorder.telemetry)
     assert recorder.points("mozaiks.connector.calls.in_flight")
     alive = weakref.ref(client)
@@ -337,7 +337,7 @@ async def test_exemplars_link_to_the_traces(make_client, recorder):
 
 
 async def test_a_refused_call_is_counted_by_its_guard(make_client, gateway, recorder):
-    """What an open circuit refuses is no request, and not nothing either."""
+    """An attempt that an open circuit rejects is no request, but it is counted."""
     gateway.script(Fault(kind="status", status=500, times=0))
     client = make_client(circuit_breaker=CircuitBreakerSettings(min_calls=1))
     for expected in (ServerError, CircuitOpenError):

@@ -119,7 +119,7 @@ def provider(exporter):
     ids=lambda value: type(value).__name__ if isinstance(value, facts.Event) else "",
 )
 def test_each_decision_is_an_event_on_the_span(provider, exporter, event, name, attributes):
-    """Retry, budget, bulkhead, breaker, hedge and deadline tell what they decided, and by which figures."""
+    """Retry, budget, bulkhead, breaker, hedge and deadline report their decisions, each with its figures."""
     with our_span(provider, "svc.op"):
         SpanListener()(event)
     (span,) = exporter.get_finished_spans()
@@ -146,7 +146,7 @@ def test_facts_about_others_leave_the_span_alone(provider, exporter):
     ],
 )
 def test_a_status_text_is_our_own_reason_and_never_a_servers_words(provider, exporter, error, text):
-    """Redacted at the source; an answer's words are part of its body."""
+    """Redacted at the source; a response's text is part of its body."""
     record = AttemptRecord(
         number=1, started_s=0, ended_s=1, outcome=type(error).__name__, status=None, request_sent="no", delay_s=0
     )
@@ -205,7 +205,7 @@ async def test_a_method_that_http_does_not_know_is_no_label(make_client, gateway
 
 
 async def test_a_hedges_span_says_so(provider, exporter):
-    """An attempt beside another one is marked; an ordinary one is not."""
+    """An attempt in parallel with another one is marked; an ordinary one is not."""
     layer = attempt_layer(SafeTracer(provider, "0"), "http://platform")
     request = a_request()
     await layer(request, respond)
@@ -419,7 +419,7 @@ async def test_a_span_that_cannot_be_opened_keeps_the_callers_trace(gateway, pro
 
 
 async def test_concurrent_calls_keep_their_attempts_apart(make_client, gateway, recorder):
-    """Each attempt hangs below its own call, whatever runs beside it."""
+    """Each attempt's span is a child of its own call's, whatever runs in parallel with it."""
     client = make_client()
     await asyncio.gather(*(client.get("/api/service/items", path_params={}) for _ in range(20)))
     calls = {span.context.span_id for span in recorder.spans("INTERNAL")}

@@ -327,7 +327,7 @@ async def test_an_address_needs_no_resolver(monkeypatch, host):
 
 @pytest.mark.sockets
 async def test_a_refusal_says_what_the_operating_system_said():
-    """By number and in words; a port that no socket takes is refused too."""
+    """By number and in words; a port that no socket takes is an error too."""
     for port, text in [(1, "Errno 111"), (99999, "port must be")]:
         with pytest.raises(httpcore.ConnectError, match=text):
             await Socket(tls_layers=0).connect_tcp("127.0.0.1", port)

@@ -322,7 +322,7 @@ async def test_a_dropped_keep_alive_connection_is_one_request_and_one_attempt(li
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1]:1"])
 async def test_what_never_connected_was_not_sent(library, url):
-    """Refused, or a name that does not resolve."""
+    """Connection refused, or a name that does not resolve."""
     async with Wire(library) as wire:
         with pytest.raises(RequestNotSentError):
             await wire.send(url, method="POST", content=b"{}")
@@ -826,7 +826,7 @@ async def test_retries_go_by_the_status_whatever_becomes_of_the_body(any_library
 
 @pytest.mark.parametrize(("status", "requests"), [(b"500", 5), (b"400", 8)])
 async def test_the_breaker_goes_by_the_status_whatever_becomes_of_the_body(any_library, status, requests):
-    """R17, R31: a server error is a failure, a refused request is none."""
+    """R17, R31: a server error is a failure, a 4xx is none."""
     sections = {"retry": {"max_attempts": 1}, "circuit_breaker": {"min_calls": 5}}
 
     async def serve(peer, _seen):
@@ -1085,7 +1085,7 @@ async def test_idle_connections_expire_by_themselves(library, tls):
 
 
 async def test_closing_ends_idle_connections_now_and_busy_ones_after_their_answer(library, tls):
-    """A call in flight is not lost; a later one is refused."""
+    """A call in flight is not lost; a later one is rejected."""
     go = asyncio.Event()
 
     async def serve(peer, seen):
@@ -1191,7 +1191,7 @@ def test_uvloop_is_as_good_a_loop(library, tls):
 
 
 async def test_a_client_certificate_is_shown(library, authority):
-    """In one file or in two; without one, the server refuses."""
+    """In one file or in two; without one, the server rejects the connection."""
     ca = {"ca_file": str(authority.files / "ca.pem")}
     one = {"client_certificate_file": str(authority.files / "client.pem")}
     two = {

@@ -27,11 +27,11 @@ from runtime.connectors.base import PlatformHttpClient
 LIMIT = 64 * 1024
 
 
-def a_client(answer):
-    """Make a client whose responses come from the function *answer*."""
+def a_client(respond):
+    """Make a client whose responses come from the function *respond*."""
     policies = StackSettings(transport=TransportSettings(max_response_bytes=LIMIT))
     return PlatformHttpClient(
-        "http://platform", "moz_test_key0", policies=policies, transport=httpx.MockTransport(answer)
+        "http://platform", "moz_test_key0", policies=policies, transport=httpx.MockTransport(respond)
     )
 
 
