@@ -1,5 +1,5 @@
 """
-Pictures of docs/observability.md: eight stories told by real calls to the reference gateway, drawn from their spans.
+Pictures of docs/observability.md: eight stories, made by real calls to the reference gateway, drawn from their spans.
 
     python3 .ci/tools/observability_pictures.py        # writes docs/traces/*.svg, and docs/traces/stories.jsonl
 """
@@ -26,7 +26,7 @@ FOLDER = ROOT / "docs" / "traces"
 
 
 async def stories(telemetry):
-    """Tell each story once, its name as the correlation id."""
+    """Make the calls of each story once, its name as the correlation id."""
     async with Gateway() as gateway:
 
         def client(service, **policies):

@@ -53,7 +53,7 @@ def table(head, rows):
 
 
 def attributes(names):
-    """Attributes of the spans, and on which of the two they stand."""
+    """Attributes of the spans, and which of the two has them."""
     places = {}
     for node in tree("telemetry/recording").body + tree("telemetry/tracing").body:
         for name in used(node) if getattr(node, "name", "") in WHERE else ():
