@@ -96,10 +96,11 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
-def pytest_collection_finish():
-    """Exempt what collection made, which stays until the end, from every later garbage collection."""
-    gc.collect()
-    gc.freeze()
+def pytest_collection_finish(session):
+    """Exempt what collection made from later garbage collections; the mutation run must still find its functions."""
+    if session.config.getoption("--unit"):
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):
