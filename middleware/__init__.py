@@ -4,6 +4,8 @@ The resilience and observability stack that every call passes.
 Public names only. Importing this package reads no environment, opens nothing and sets up no telemetry.
 """
 
+from typing import TYPE_CHECKING
+
 from ._internal.moved import RENAMED, announce_moves, announce_renames
 from .call_options import call_options, incoming_deadline
 from .clock import Clock, SystemClock
@@ -88,6 +90,12 @@ __all__ = [
     "call_options",
     "incoming_deadline",
 ]
+
+if TYPE_CHECKING:  # old names that type checkers know too; at run time `announce_renames` makes them, with a warning
+    PolicySource = SettingsSource
+    RefusedError = LocalRejectionError
+    RejectedError = OperationFailedError
+    StackConfig = StackSettings
 
 announce_moves()
 for _module in RENAMED:

@@ -6,6 +6,7 @@ A policy's settings are a frozen dataclass next to the policy; each field is
 derived from it, so a setting is declared once.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -47,6 +48,13 @@ class Setting(NamedTuple):
     type: type
     default: Any
     spec: SettingSpec
+
+    @property
+    def knob(self) -> SettingSpec:
+        """Deprecated: the old name of `spec`."""
+        text = "Setting.knob is now called spec; the old name goes with the next release"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return self.spec
 
 
 def settings_of(config: "type[Settings]") -> Iterator[Setting]:

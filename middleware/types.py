@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from ._internal.moved import renamed_member
 from .records import RANK, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings
 
@@ -134,6 +135,11 @@ class Call:
     already_deleted: bool = False
     keyed: bool = False
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
+
+    # Old names, for one release.
+    attempts = renamed_member("attempts", "attempts_sent")
+    policy = renamed_member("policy", "snapshot")
+    tries = renamed_member("tries", "attempts_scheduled")
 
     def settings(self, kind: type[_S]) -> _S:
         """Return the settings of one policy in force for this call; its defaults where nothing is set."""

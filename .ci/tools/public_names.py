@@ -47,14 +47,14 @@ def exports() -> dict[str, list[str]]:
     return {name: sorted(names) for name, module in found.items() if (names := getattr(module, "__all__", ()))}
 
 
-def error_codes() -> list[str]:
-    """`code` of each error class."""
+def error_codes() -> dict[str, str]:
+    """`code` of each error class, by the name of the class."""
     from middleware import errors
 
     kinds = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PlatformError)
     ]
-    return sorted({kind.code for kind in kinds})
+    return {kind.__name__: kind.code for kind in sorted(kinds, key=lambda kind: kind.__name__)}
 
 
 def settings() -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MOVED", "RENAMED", "MovedModules", "announce_moves", "announce_renames"]
+__all__ = ["MOVED", "RENAMED", "MovedModules", "announce_moves", "announce_renames", "renamed_member"]
 
 MOVED = {
     "middleware.aiohttp_transport": "middleware.transports.aiohttp_transport",
@@ -50,7 +50,11 @@ RENAMED = {
         "RejectedError": "OperationFailedError",
         "StackConfig": "StackSettings",
     },
-    "middleware.errors": {"RefusedError": "LocalRejectionError", "RejectedError": "OperationFailedError"},
+    "middleware.errors": {
+        "RefusedError": "LocalRejectionError",
+        "RejectedError": "OperationFailedError",
+        "forget_locals": "clear_traceback_locals",
+    },
     "middleware.policies.bulkhead": {"BulkheadConfig": "BulkheadSettings"},
     "middleware.policies.admission": {"CallCapConfig": "CallCapSettings"},
     "middleware.policies.circuit_breaker": {"CircuitBreakerConfig": "CircuitBreakerSettings"},
@@ -74,8 +78,12 @@ RENAMED = {
         "PolicySource": "SettingsSource",
         "StackConfig": "StackSettings",
     },
+    "middleware.telemetry.recording": {
+        "OutcomeMiddleware": "middleware.request.error_boundary.ErrorBoundaryMiddleware"
+    },
     "middleware.transports.response_reader": {
         "BODY_METHODS": "middleware.transports.translation.BODY_METHODS",
+        "FRESH_S": "middleware.transports.transport_settings.MAX_IDLE_FOR_UNSAFE_S",
         "MAX_IDLE_FOR_UNSAFE_S": "middleware.transports.transport_settings.MAX_IDLE_FOR_UNSAFE_S",
         "TlsContext": "middleware.transports.tls.TlsContext",
         "TransportConfig": "TransportSettings",
@@ -85,7 +93,7 @@ RENAMED = {
         "proxy_for": "middleware.transports.proxies.proxy_for",
         "wire_headers": "middleware.transports.translation.wire_headers",
     },
-    "middleware.transports.registry": {"TransportConfig": "TransportSettings"},
+    "middleware.transports.registry": {"OwnTransport": "ClosableTransport", "TransportConfig": "TransportSettings"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
 """
@@ -119,7 +127,7 @@ class MovedModules(MetaPathFinder, Loader):
         new = self.moves[spec.name]
         module = importlib.import_module(new)
         # The frames above are those of the import system, which `warnings` skips by itself.
-        warnings.warn(f"{spec.name} has moved to {new}; the old path goes with the next release", DeprecationWarning, 2)
+        warnings.warn(_moved_text(spec.name, new), DeprecationWarning, stacklevel=2)
         spec.loader_state = module.__spec__
         return module
 
@@ -137,16 +145,41 @@ def announce_moves(moves: Mapping[str, str] = MOVED) -> None:
 
 
 def announce_renames(module: str) -> None:
-    """Make the old names of *module*, which is loaded, readable: each gives what the new name gives."""
+    """
+    Make the old names of *module*, which is loaded, readable: each gives what the new name gives.
+
+    Names of its modules that moved are readable too, without an import of their old paths: `middleware.retry`.
+    """
     renames = RENAMED[module]
 
     def read_old_name(name: str) -> Any:
+        path = f"{module}.{name}"
+        if path in MOVED:
+            warnings.warn(_moved_text(path, MOVED[path]), DeprecationWarning, stacklevel=2)
+            return importlib.import_module(MOVED[path])
         if name not in renames:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         new = renames[name]
-        text = f"{module}.{name} is now called {new}; the old name goes with the next release"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        warnings.warn(_renamed_text(path, new), DeprecationWarning, stacklevel=2)
         home, _, new_name = new.rpartition(".")
         return getattr(importlib.import_module(home or module), new_name)
 
     vars(sys.modules[module])["__getattr__"] = read_old_name
+
+
+def renamed_member(old: str, new: str) -> property:
+    """Return a read-only property for the *old* name of a class's attribute or method that is now called *new*."""
+
+    def read(self: object) -> Any:
+        warnings.warn(_renamed_text(f"{type(self).__name__}.{old}", new), DeprecationWarning, stacklevel=2)
+        return getattr(self, new)
+
+    return property(read)
+
+
+def _moved_text(old: str, new: str) -> str:
+    return f"{old} has moved to {new}; the old path goes with the next release"
+
+
+def _renamed_text(old: str, new: str) -> str:
+    return f"{old} is now called {new}; the old name goes with the next release"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, NoReturn, TypeVar
 
+from middleware._internal.moved import renamed_member
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import ClientClosedError
@@ -38,6 +39,9 @@ class LoopBoundTransport(Generic[_Resources]):
         self._per_loop = PerLoop(make)
         # Returns the resources of the running event loop. Closing replaces it, so that no attempt pays for a check.
         self._resources: Callable[[], _Resources] = self._per_loop.get
+
+    # An old name, for one release.
+    close_soon = renamed_member("close_soon", "request_close")
 
     def _drain(self) -> list[tuple[asyncio.AbstractEventLoop, _Resources]]:
         """Reject further attempts, and return the resources to close with the loop that each is bound to."""
