@@ -24,7 +24,7 @@ def endpoints(service):
 
 def managed(service):
     module = import_module(f"runtime.connectors.{service}")
-    return getattr(module, f"Managed{service.capitalize()}Connector")
+    return getattr(module, f"Managed{''.join(word.capitalize() for word in service.split('_'))}Connector")
 
 
 @pytest.mark.parametrize("service", SERVICES)
