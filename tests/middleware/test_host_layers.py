@@ -12,6 +12,7 @@ from test_secrets import KEY, TOKEN, leaks_of
 from middleware import (
     CallError,
     CallState,
+    CircuitOpenError,
     ConfigError,
     DeadlineExceededError,
     DecodeError,
@@ -22,6 +23,7 @@ from middleware import (
     NotFoundError,
     PlatformResponse,
     RequestNotSentError,
+    ServerError,
     Telemetry,
 )
 from middleware.events import AttemptFinished, CallFinished
@@ -634,3 +636,28 @@ async def test_the_state_of_concurrent_calls_is_not_shared():
 
     client = client_of(ScriptedUpstream([], then={}), layers("call", notes))
     await asyncio.gather(*(client.get("/api/items") for _ in range(10)))
+
+
+@virtual_time
+async def test_what_a_layer_made_is_not_counted_by_the_breaker():
+    """R31: neither as a failure nor as a success that would outweigh the service's own failures."""
+    made = [True] * 5
+
+    async def makes(request, call_next):
+        return PlatformResponse(status=200) if made.pop() else await call_next(request)
+
+    upstream = ScriptedUpstream([500, 500], then=200)
+    client = client_of(
+        upstream,
+        layers("attempt", makes),
+        retry={"max_attempts": 1},
+        circuit_breaker={"min_calls": 2, "failure_ratio": 1.0},
+    )
+    for _ in range(5):
+        await client.get("/r", path_params={})
+    made.extend([False] * 3)
+    for _ in range(2):
+        with pytest.raises(ServerError):
+            await client.get("/r", path_params={})
+    with pytest.raises(CircuitOpenError):
+        await client.get("/r", path_params={})
