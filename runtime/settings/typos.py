@@ -16,6 +16,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the one of *known* that *name* most likely meant, best one edit away; None when none is like it."""
     names = list(known)
     near = next((one for one in names if _is_one_edit(name, one)), None)
+    # equivalent: `2`: only the first is taken
     return near or next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
-from runtime.testing import ScriptedUpstream, run_virtual
+from runtime.testing import Reply, ScriptedUpstream, run_virtual
 
 
 async def test_a_cancel_that_was_swallowed_is_passed_on():
@@ -32,15 +32,16 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
 @pytest.mark.parametrize(
     ("module", "step", "sections"),
     [
-        ("deadline", "hang", {"deadline": {"total_s": 1.0}}),
-        ("deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
-        ("hedging", 200, {"hedging": {"max_hedges": 1}}),
+        ("policies.deadline", "hang", {"deadline": {"total_s": 1.0}}),
+        ("policies.deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
+        ("policies.hedging", 200, {"hedging": {"max_hedges": 1}}),
+        ("transports.response_reader", Reply(status=400, body_after_s=30), {}),
     ],
-    ids=["deadline", "attempt timeout", "hedging"],
+    ids=["deadline", "attempt timeout", "hedging", "body of an error"],
 )
 def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
     """R42: a call that was cancelled while its scope was open ends in the cancellation, whatever its other outcome."""
-    monkeypatch.setattr(f"middleware.policies.{module}.pending_cancels", lambda: -1)
+    monkeypatch.setattr(f"middleware.{module}.pending_cancels", lambda: -1)
 
     async def scenario():
         task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))
