@@ -771,6 +771,7 @@ class NeverConnects:
         pass
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("calls", "per_second"), [(600, 5), (3000, 10)])
 @pytest.mark.parametrize("make", [get, post])
 @virtual_time
