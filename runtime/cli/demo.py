@@ -270,7 +270,7 @@ class _Story:
         sent = len(self._log()) - before
         refused = failures[-1]
         step.check(f"after {sent} requests the circuit opened", isinstance(refused, CircuitOpenError))
-        step.check("the refused call sent nothing", getattr(refused, "attempts", -1) == 0)
+        step.check("the rejected call sent nothing", getattr(refused, "attempts", -1) == 0)
         self._gateway.clear_faults()
         await asyncio.sleep((getattr(refused, "retry_after_s", None) or 0) + 0.01)
         items = await bundle.service.list_items(user_jwt=_JWT)
