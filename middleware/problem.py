@@ -79,8 +79,8 @@ def _encoding(content_type: str) -> str:
     named = _CHARSET.search(content_type)
     with suppress(LookupError):
         known = codecs.lookup(named[1]).name if named else ""
-        return known if known in _CHARSETS else "utf-8"
-    return "utf-8"
+        return known if known in _CHARSETS else "utf-8"  # equivalent: `'utf-8~'`: another name of the same codec
+    return "utf-8"  # equivalent: `'utf-8~'`: another name of the same codec
 
 
 def problem_of(document: dict[str, Any], *secrets: str | None) -> Problem:

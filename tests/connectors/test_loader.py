@@ -71,6 +71,7 @@ WORDS = "must be 1, true, yes, y, on, 0, false, no, n, off or empty"
         ("MOZAIKS_MANAGED", "ture", f"{WORDS}, got 'ture'"),
         ("MOZAIKS_MANAGED", " 2 ", f"{WORDS}, got '2'"),
         ("MOZAIKS_MANAGED", "hosted", f"{WORDS}, got 'hosted'"),
+        ("MOZAIKS_MANAGED", "x" * 200, f"{WORDS}, got 200 characters"),
         ("MOZAIKS_MANAGED", "moz_live_0123456789", f"{WORDS}, got 19 characters"),
         ("MOZAIKS_HOSTING_MODE", "host", "must be hosted, self_host, self_hosted or empty, got 'host'"),
         ("MOZAIKS_HOSTING_MODE", "true", "must be hosted, self_host, self_hosted or empty, got 'true'"),
