@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -413,12 +414,21 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
             StackSettings(hedging=HedgingSettings(max_hedges=1, delay_s=0.02), retry=RetrySettings(max_attempts=1)),
         )
         narrow = client("narrow", StackSettings(bulkhead=BulkheadSettings(permits=1, queue=2)))
+        shifted = client("shifted", StackSettings(circuit_breaker=no_breaker))
         changing = client("changing", Reloading(StackSettings(attempt=AttemptTimeoutSettings(timeout_s=5))))
         gateway.script(
             Fault(kind="status", status=503, share=0.9, times=0, path="/api/broken/"),
             Fault(kind="status", status=503, times=0, path="/api/poor/"),
             Fault(kind="latency", seconds=0.05, times=0, path="/api/(late|capped|narrow)/"),
             Fault(kind="reset", applied=True, times=0, method="POST", path="/api/changing/"),
+            Fault(
+                kind="status",
+                status=200,
+                headers={"x-correlation-id": str(uuid.uuid4())},
+                share=0.5,
+                times=0,
+                path="/api/shifted/",
+            ),
         )
 
         async def crowd() -> None:
@@ -432,10 +442,11 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
             go_on(lambda: late.get("/api/late/items", path_params={})),
             go_on(lambda: capped.get("/api/capped/items", path_params={})),
             go_on(crowd),
+            go_on(lambda: shifted.get("/api/shifted/items", path_params={})),
             go_on(lambda: changing.get("/api/changing/items", path_params={})),
             go_on(lambda: changing.post("/api/changing/items", path_params={}, json_body={"name": "Item"})),
         )
-        for made in (broken, poor, late, capped, narrow, changing):
+        for made in (broken, poor, late, capped, narrow, shifted, changing):
             await made.aclose()
 
 

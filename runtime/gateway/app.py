@@ -377,8 +377,9 @@ class _Connection:
         self, status: int, content_type: str, body: bytes, headers: Mapping[str, str], request: Request
     ) -> h11.Response:
         echoed = request.headers.get("x-correlation-id", "").strip() or str(uuid.uuid4())
+        echoed = headers.get("x-correlation-id", echoed)  # a fault may name another call's
         pairs: Iterable[tuple[str, str]] = (
-            *headers.items(),
+            *((name, value) for name, value in headers.items() if name != "x-correlation-id"),
             *((("content-type", content_type),) if content_type else ()),
             ("content-length", str(len(body))),
             ("x-correlation-id", echoed),
