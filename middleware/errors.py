@@ -737,7 +737,7 @@ def advice_table() -> str:
         "| code | error | `http_status` | `is_transient` | what to do | end users read |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    by_status = [status_error(status, Problem()) for status in range(100, 600)]
+    by_status: list[PlatformError] = [status_error(status, Problem()) for status in range(100, 600)]
     for kind in _every_class():
         # A class without a status of its own is listed by what its errors say.
         mine = [error for error in by_status if type(error) is kind] or [kind("")]
