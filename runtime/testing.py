@@ -1,5 +1,5 @@
 """
-Test kit: connectors under test without waiting, against a platform that does what the test says.
+Test kit: connectors and plugins under test without waiting, against a platform that does what the test says.
 
     import httpx
     from runtime.connectors.service import ManagedServiceConnector
@@ -11,6 +11,8 @@ Test kit: connectors under test without waiting, against a platform that does wh
         connector = ManagedServiceConnector(upstream.client(retry={"max_attempts": 4}))
         assert await connector.list_items() == []
         upstream.assert_times(0.0, 0.1, 10.7)  # when it read a request; a refused connection has none
+
+`bundle` makes all connectors so, for the test of a plugin. docs/testing.md shows tests of plugins and applications.
 
 Time is virtual: waiting moves the clock and takes no time, so that a test of minutes runs in milliseconds and every
 point in time is exact. Jitter is at its upper bound unless a source of randomness is given.

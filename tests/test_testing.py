@@ -38,12 +38,33 @@ from runtime.testing import (
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_documented_example_runs():
-    """What a connector author pastes."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), flags=re.DOTALL)
-    names = {}
-    exec(block, names)  # noqa: S102 - our own documentation
-    names["test_a_read_survives_trouble"]()
+def documented():
+    """Each test that docs/testing.md shows, by its name, as an author pastes it."""
+    found = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), flags=re.DOTALL):
+        names = {"__name__": "pasted"}
+        exec(block, names)  # noqa: S102 - our own documentation
+        found |= {name: value for name, value in names.items() if name.startswith("test_")}
+    return found
+
+
+DOCUMENTED = documented()
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_documented_example_runs(name, no_settings):
+    """What an author of a connector, a plugin or an application pastes."""
+    DOCUMENTED[name]()
+
+
+def test_every_section_with_an_example_is_run():
+    """Plugin, connector and application."""
+    assert list(DOCUMENTED) == [
+        "test_the_plugin_greets_the_user_although_the_first_attempt_fails",
+        "test_the_plugin_says_when_nothing_responds",
+        "test_a_read_survives_trouble",
+        "test_a_call_ends_with_the_time_of_the_request",
+    ]
 
 
 def test_waiting_takes_no_time_and_every_moment_is_exact():
