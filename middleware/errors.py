@@ -737,10 +737,11 @@ def advice_table() -> str:
         "| code | error | `http_status` | `is_transient` | what to do | end users read |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
+    # equivalent: `99`, `101`, `599`, `601`: what these statuses say is said by others too
     by_status: list[PlatformError] = [status_error(status, Problem()) for status in range(100, 600)]
     for kind in _every_class():
         # A class without a status of its own is listed by what its errors say.
-        mine = [error for error in by_status if type(error) is kind] or [kind("")]
+        mine = [error for error in by_status if type(error) is kind] or [kind("")]  # equivalent: `'~'`: a reason
         statuses = ", ".join(str(status) for status in sorted({error.http_status for error in mine}))
         passing = [error for error in mine if error.is_transient]
         transient = "no" if not passing else "yes" if passing == mine else f"for {_statuses(passing)}"
