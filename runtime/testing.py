@@ -213,6 +213,9 @@ raised before anything is sent, as `httpx.ConnectError` is.
 """
 
 
+_WORDS = frozenset({"hang", "hang_body", "lost"})
+
+
 class UnexpectedRequestError(BaseException):
     """A request beyond the script; no `Exception`, so that no `except` of a connector or a plugin hides it."""
 
@@ -252,7 +255,7 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         most_in_flight: The most requests in flight at a time.
 
     Raises:
-        TypeError: The script is neither a function nor a list of steps.
+        TypeError: The script is neither a function nor a list of steps, or a step is none.
     """
 
     def __init__(self, script: Script, *, then: Step | None = None) -> None:
@@ -261,6 +264,10 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         self._respond = script if callable(script) else None
         self._steps: list[Step] = [] if callable(script) else list(script)
         self._then = then
+        for index, step in enumerate(self._steps):
+            _check_step(f"script[{index}]", step)
+        if then is not None:
+            _check_step("then", then)
         self.requests: list[SeenRequest] = []
         self.refused = 0
         self.in_flight = 0
@@ -505,6 +512,12 @@ def _reply(step: Step) -> Reply:
     if isinstance(step, Mapping | list):
         return Reply(json=step)
     raise AssertionError(f"{step!r} is no step of a script")
+
+
+def _check_step(place: str, step: Step) -> None:
+    is_step = step in _WORDS if isinstance(step, str) else isinstance(step, int | Mapping | list | Reply)
+    if not is_step and not _is_exception(step):
+        raise TypeError(f"{place}: {step!r} is no step of a script")
 
 
 def _is_exception(step: Step) -> TypeGuard[BaseException | type[BaseException]]:

@@ -271,6 +271,16 @@ def test_a_script_that_is_none_is_rejected_where_it_is_made(script):
         ScriptedUpstream(script)
 
 
+@pytest.mark.parametrize("step", ["hangs", None, 1.5, (200,), int, object()], ids=repr)
+def test_a_step_that_is_none_is_rejected_where_it_is_written(step):
+    """With its place; played, it would be a failure of the client."""
+    with pytest.raises(TypeError, match=re.escape(f"script[1]: {step!r} is no step of a script")):
+        ScriptedUpstream([200, step])
+    if step is not None:
+        with pytest.raises(TypeError, match=r"then: .* is no step of a script"):
+            ScriptedUpstream([], then=step)
+
+
 def test_gauges_can_be_read_from_any_thread(recorder):
     """A metric reader collects in a thread of its own, while the loop runs, and after it has ended."""
 
