@@ -188,7 +188,8 @@ async def test_no_default_call_gets_past_respx(respx_mock, monkeypatch):
                 with pytest.raises(InternalError) as caught:
                     await client.request(method, "/x", json_body=body)
                 said = f"RESPX: <Request('{method}', '{scheme}://unknown.test/x')> not mocked!"
-                assert caught.value.reason == f"unexpected AllMockedAssertionError: {said}"
+                assert caught.value.reason.startswith("unexpected AllMockedAssertionError")
+                assert caught.value.reason.endswith(f": {said}")
     for host, sent in (("broken", "no"), ("lost", "maybe")):
         async with PlatformHttpClient(f"http://{host}.test") as client:
             with call_options(max_attempts=1), pytest.raises(CallError) as caught:
