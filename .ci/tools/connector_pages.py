@@ -146,7 +146,7 @@ async def repeats(service, operation, policies):
 
 
 def signature(method):
-    """The method's signature as code, one parameter per line."""
+    """The method's signature as code, one parameter per line; `python` would be an example, which a test runs."""
     lines, is_keyword = [f"async def {method.__name__}("], False
     found = inspect.signature(method)
     for one in list(found.parameters.values())[1:]:
@@ -155,7 +155,7 @@ def signature(method):
             lines.append("    *,")
         value = "" if one.default is one.empty else f" = {one.default!r}"
         lines.append(f"    {one.name}: {one.annotation}{value},")
-    return "\n".join(["```python", *lines, f") -> {found.return_annotation}", "```"])
+    return "\n".join(["```py", *lines, f") -> {found.return_annotation}", "```"])
 
 
 async def methods(service, operations):
