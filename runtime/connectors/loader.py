@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, partial, wraps
 from pathlib import Path
@@ -256,13 +256,12 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
     transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
-    clients: list[PlatformHttpClient] = []
 
-    def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
+    def client(service: str, base_url: str | None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
         if wire not in transports:
             transports[wire] = make_transport(wire, SystemClock())
-        client = PlatformHttpClient(
+        return PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,
             service=service,
@@ -271,8 +270,28 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             telemetry=config.telemetry,
             middleware=config.middleware,
         )
-        clients.append(client)
-        return client
+
+    return managed_bundle(config, client, transports.values())
+
+
+def managed_bundle(
+    config: ConnectorConfig,
+    client: Callable[[str, str | None], PlatformHttpClient],
+    transports: Iterable[ClosableTransport] = (),
+) -> ConnectorBundle:
+    """
+    Make a bundle of managed connectors from clients of any kind; those of the test kit are scripted.
+
+    Args:
+        config: What the bundle is made for.
+        client: Makes the client of a service, by the service's name and the base URL that differs for it.
+        transports: What the bundle closes; read after all clients are made.
+    """
+    clients: list[PlatformHttpClient] = []
+
+    def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
+        clients.append(client(service, base_url))
+        return clients[-1]
 
     bundle = ConnectorBundle(
         hosting=ManagedHostingConnector(http("hosting")),
@@ -283,7 +302,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         payment=ManagedPaymentConnector(http("payment")),
         mode="managed",
         mode_reason=_reason(config),
-        _transports=tuple(transports.values()),
+        _transports=tuple(transports),
         _clients=tuple(clients),
     )
     for service, operations in services_and_operations().items():
@@ -359,7 +378,7 @@ def load_connectors(
     if config is not None:
         if require_managed and not config.managed_mode:
             raise ConfigError(_not_managed("require_managed", _reason(config)))
-        return _load_process_wide(config) if process_wide else _load(config)
+        return make_process_wide(partial(_load, config)) if process_wide else _load(config)
     if process_wide:
         raise ConfigError("process_wide: needs a config")
     bundle = _process_wide or _from_environment(require_managed=require_managed)
@@ -372,12 +391,18 @@ def _load(config: ConnectorConfig) -> ConnectorBundle:
     return _managed(config) if config.managed_mode else _mock(config)
 
 
-def _load_process_wide(config: ConnectorConfig) -> ConnectorBundle:
-    global _process_wide  # noqa: PLW0603 - what the argument is for
+def make_process_wide(make: Callable[[], ConnectorBundle]) -> ConnectorBundle:
+    """
+    Return the bundle that *make* returns, which is process-wide until it is closed.
+
+    Raises:
+        ConfigError: Another bundle is process-wide.
+    """
+    global _process_wide  # noqa: PLW0603 - what this function is for
     with _lock:
         if _process_wide is not None:
             raise ConfigError("process_wide: another bundle is process-wide; close it first")
-        _process_wide = _load(config)
+        _process_wide = make()
         return _process_wide
 
 
