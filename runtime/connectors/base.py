@@ -4,9 +4,8 @@ The HTTP client that all connectors use, and the one module of this package that
 Each client composes one middleware stack. Clients of several services share a transport, and so its connections.
 """
 
-import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -26,11 +25,34 @@ from middleware.transports.registry import as_transport
 from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
-from .decoding import Spellings, decode_page, decoder, refuse_failure, spelled, succeeded, unwrap
+from .arguments import (
+    any_copy,
+    any_field,
+    any_key,
+    any_page,
+    any_texts,
+    body_of,
+    mapping_of,
+    texts_of,
+    without_none,
+    wrong_type,
+)
+from .decoding import (
+    UNKNOWN_KEYS,
+    Spellings,
+    decode_page,
+    decoder,
+    refuse_failure,
+    spelled,
+    subscription_is_active,
+    succeeded,
+    unwrap,
+)
 from .endpoint import Endpoint
 from .page import Page, Paging, by_number, by_skip
 
 __all__ = [
+    "UNKNOWN_KEYS",
     "CallArguments",
     "DecodeError",
     "Endpoint",
@@ -40,24 +62,29 @@ __all__ = [
     "PlatformHttpClient",
     "Spellings",
     "any_copy",
+    "any_field",
     "any_key",
+    "any_page",
     "any_texts",
+    "body_of",
     "by_number",
     "by_skip",
     "call_options",
     "check_base_url",
     "decode_page",
     "decoder",
+    "mapping_of",
     "refuse_failure",
     "spelled",
+    "subscription_is_active",
     "succeeded",
     "texts_of",
     "unwrap",
     "without_none",
+    "wrong_type",
 ]
 
 _T = TypeVar("_T")
-_V = TypeVar("_V")
 
 # The headers that every request carries, whatever the connector. `gzip` is the one content coding that
 # middleware/transports decodes.
@@ -144,50 +171,6 @@ class CallArguments(EndpointArguments, total=False):
     decode: Callable[[Any], Any] | None
     operation: str | None
     idempotent: bool | None
-
-
-def any_copy(value: _V) -> _V:
-    """Return a deep copy, for mocks; a value that cannot be copied is returned itself."""
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - deepcopy runs the value's own code
-        return value
-
-
-def any_key(value: Any) -> str:
-    """Return a string for any value, for mocks, which never raise."""
-    return value if isinstance(value, str) else object.__repr__(value)
-
-
-def any_texts(values: Any) -> list[str]:
-    """Return a list of strings for any value, for mocks, which never raise."""
-    return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
-
-
-def texts_of(name: str, values: Any) -> tuple[list[str], str]:
-    """
-    Read the caller's argument *name*, which must be an iterable of strings, for a managed method.
-
-    A single `str` is rejected: it would be sent as the list of its letters.
-
-    Returns:
-        The strings, and the error in the argument, for `EndpointArguments.problem`; one of the two is empty.
-    """
-    if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
-        return [], f"{name}: must be a list of str, got {type(values).__name__}"
-    try:
-        found = list(values)
-    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may contain anything
-        return [], f"{name}: cannot be read ({type(error).__name__})"
-    for index, value in enumerate(found):
-        if not isinstance(value, str):
-            return [], f"{name}[{index}]: must be str, got {type(value).__name__}"
-    return found, ""
-
-
-def without_none(**fields: Any) -> dict[str, Any]:
-    """Return *fields* without those that are None: the JSON body of a request whose fields are optional."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 class PlatformHttpClient:
@@ -309,7 +292,10 @@ class PlatformHttpClient:
         """
         following = partial(self.page, endpoint, limit=limit, **arguments)
         try:
-            if endpoint.paging is not None:
+            problem = arguments.get("problem") or wrong_type(int, skip=skip) or wrong_type(int | None, limit=limit)
+            if problem:
+                arguments["problem"] = problem
+            elif endpoint.paging is not None:
                 selection, params = endpoint.paging(skip, limit), arguments.get("params")
                 arguments["params"] = {**selection, **params} if params else selection
             items, total = await self.call(endpoint, **arguments)

@@ -31,8 +31,10 @@ from .base import (
     decode_page,
     decoder,
     refuse_failure,
+    subscription_is_active,
     succeeded,
     texts_of,
+    wrong_type,
 )
 
 __all__ = [
@@ -48,9 +50,6 @@ __all__ = [
     "UsageMetric",
 ]
 
-_ACTIVE = frozenset({"active", "trialing", "past_due"})
-
-
 # ============================================================================
 # DATA MODELS
 # ============================================================================
@@ -60,7 +59,7 @@ _ACTIVE = frozenset({"active", "trialing", "past_due"})
 class Subscription:
     """
     A subscription: `{"user_id", "scope", "status", "tier"?, "current_period_start"?, "current_period_end"?,
-    "cancel_at_period_end", "features": [...]}`; an unknown status is passed through.
+    "cancel_at_period_end"?, "features": [...]}`; an unknown status is passed through.
     """
 
     status: str
@@ -69,13 +68,23 @@ class Subscription:
     tier: str | None = None
     current_period_start: datetime | None = None
     current_period_end: datetime | None = None
-    cancel_at_period_end: bool = False
+    cancel_at_period_end: bool | None = None
     features: list[str] = field(default_factory=list)
 
     @property
     def is_active(self) -> bool:
-        """Whether the status is active, trialing or past_due (grace period); an unknown status is not active."""
-        return self.status in _ACTIVE
+        """
+        Whether it gives access now.
+
+        It does while active, trialing or past_due (grace period), and while canceled until the end of the period,
+        unless `cancel_at_period_end` is False. An unknown status is not active.
+        """
+        return subscription_is_active(
+            self.status,
+            period_end=self.current_period_end,
+            ends_later=self.cancel_at_period_end,
+            now=datetime.now(UTC),
+        )
 
 
 @dataclass
@@ -84,18 +93,18 @@ class FeatureAccess:
 
     feature: str
     allowed: bool
-    limit: int | None = None
-    usage: int | None = None
+    limit: int | float | None = None
+    usage: int | float | None = None
     reset_at: datetime | None = None
     reason: str | None = None
 
 
 @dataclass
 class UsageMetric:
-    """Use of one metric: `{"used", "limit"?, "percentage"?}`; counts are whole numbers."""
+    """Use of one metric: `{"used", "limit"?, "percentage"?}`; a whole number stays an `int`."""
 
-    used: int
-    limit: int | None = None
+    used: int | float
+    limit: int | float | None = None
     percentage: float | None = None
 
 
@@ -206,7 +215,7 @@ class BillingConnector(Protocol):
 
 _subscription_document = decoder(
     Subscription,
-    {Subscription: {"status": ("state",), "current_period_end": ("current_period_end_utc", "expires_at_utc")}},
+    {Subscription: {"status": ("state",), "current_period_end": ("expires_at",)}},
 )
 _feature = decoder(FeatureAccess)
 _usage = decoder(Usage)
@@ -273,9 +282,10 @@ _LIST_INVOICES = Endpoint("GET", "/api/billing/invoices", "list_invoices", _invo
 # ============================================================================
 
 
-def _scope_problem(scope: str, app_id: str | None) -> str:
-    if scope not in {"platform", "app"}:
-        return "scope: must be 'platform' or 'app'"
+def _scope_problem(scope: Any, app_id: Any) -> str:
+    problem = wrong_type(str, scope=scope) or wrong_type(str | None, app_id=app_id)
+    if problem or scope not in {"platform", "app"}:
+        return problem or "scope: must be 'platform' or 'app'"
     return "app_id: required when scope is 'app'" if scope == "app" and not app_id else ""
 
 
@@ -333,7 +343,11 @@ class ManagedBillingConnector:
     ) -> Usage:
         """Get the caller's usage; *period* is `current`, `last_month` or `all_time`."""
         return await self._http.call(
-            _GET_USAGE, params={"period": period}, user_jwt=user_jwt, correlation_id=correlation_id
+            _GET_USAGE,
+            problem=wrong_type(str, period=period),
+            params={"period": period},
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
         )
 
     async def create_checkout(
@@ -349,6 +363,7 @@ class ManagedBillingConnector:
         """Start a checkout of *plan*; not retried after a lost response, since each attempt starts a session."""
         return await self._http.call(
             _CREATE_CHECKOUT,
+            problem=wrong_type(str, scope=scope, plan=plan, success_url=success_url, cancel_url=cancel_url),
             json_body={"scope": scope, "plan": plan, "success_url": success_url, "cancel_url": cancel_url},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -357,9 +372,14 @@ class ManagedBillingConnector:
     async def cancel_subscription(
         self, *, scope: str, reason: str = "", user_jwt: str | None = None, correlation_id: str = ""
     ) -> Cancellation:
-        """Cancel the caller's subscription of *scope*; not retried, as the provider responds 500 to a second one."""
+        """
+        Cancel the caller's subscription of *scope*.
+
+        Not retried after a lost response: the provider responds 500 to a second cancellation.
+        """
         return await self._http.call(
             _CANCEL_SUBSCRIPTION,
+            problem=wrong_type(str, scope=scope, reason=reason),
             json_body={"scope": scope, "reason": reason},
             user_jwt=user_jwt,
             correlation_id=correlation_id,

@@ -27,6 +27,7 @@ from .base import (
     Page,
     PlatformHttpClient,
     any_key,
+    any_page,
     any_texts,
     by_skip,
     decode_page,
@@ -35,6 +36,7 @@ from .base import (
     spelled,
     succeeded,
     texts_of,
+    wrong_type,
 )
 
 __all__ = [
@@ -246,6 +248,7 @@ class ManagedIdentityConnector:
             _LIST_USERS,
             skip=skip,
             limit=limit,
+            problem=wrong_type(int, limit=limit) or wrong_type(str | None, role=role, search=search),
             params={"role": role, "search": search},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -330,10 +333,10 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> User:
         """Return a made-up user with this id."""
-        if user_id == "mock_user":
-            return await self.get_current_user()
-        roles = list(self._roles.get(any_key(user_id), ("user",)))
         name = any_key(user_id)
+        if name == "mock_user":
+            return await self.get_current_user()
+        roles = list(self._roles.get(name, ("user",)))
         return User(user_id=name, username=f"user_{name}", email=f"{name}@example.com", roles=roles)
 
     async def list_users(
@@ -347,7 +350,7 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> Page[User]:
         """Return an empty page: there is no directory in self-hosted mode."""
-        return Page((), total=0, skip=skip, limit=limit)
+        return any_page((), skip, limit)
 
     async def get_user_roles(
         self,
