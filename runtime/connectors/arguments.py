@@ -11,11 +11,14 @@ import dataclasses
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from middleware.errors import ConfigError
 
 from .page import Page
 
 __all__ = [
+    "MockState",
     "any_copy",
     "any_field",
     "any_key",
@@ -23,6 +26,7 @@ __all__ = [
     "any_texts",
     "body_of",
     "mapping_of",
+    "mock_state",
     "texts_of",
     "without_none",
     "wrong_type",
@@ -94,7 +98,7 @@ def body_of(request: Any, kind: type[Any]) -> tuple[dict[str, Any], str]:
     if problem := wrong_type(kind, request=request):
         return {}, problem
     body = {}
-    for name, optional, read in _readers(kind):
+    for name, optional, read in _readers(kind):  # type: ignore[arg-type] # mypy takes no type[Any] for hashable
         value = getattr(request, name)
         if value is not None or not optional:
             body[name], problem = read(f"request.{name}", value)
@@ -125,6 +129,21 @@ def without_none(**fields: Any) -> dict[str, Any]:
 
 
 # --- for mocks, which never raise -----------------------------------------------------------------------------------
+
+MockState: TypeAlias = Literal["active", "no_plan", "denied", "expired"]
+"""What a mock pretends about the caller's plan, for tests of plugins; its methods raise in no state."""
+
+
+def mock_state(state: MockState, *known: MockState) -> MockState:
+    """
+    Return *state*, a mock's argument of that name.
+
+    Raises:
+        ConfigError: It is none of *known*; a misspelled state must not count as active.
+    """
+    if state not in known:
+        raise ConfigError(f"state: must be one of {', '.join(known)}, got {state!r}")
+    return state
 
 
 def any_copy(value: _V) -> _V:

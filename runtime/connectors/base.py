@@ -26,6 +26,7 @@ from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
 from .arguments import (
+    MockState,
     any_copy,
     any_field,
     any_key,
@@ -33,6 +34,7 @@ from .arguments import (
     any_texts,
     body_of,
     mapping_of,
+    mock_state,
     texts_of,
     without_none,
     wrong_type,
@@ -57,6 +59,7 @@ __all__ = [
     "DecodeError",
     "Endpoint",
     "EndpointArguments",
+    "MockState",
     "Page",
     "Paging",
     "PlatformHttpClient",
@@ -74,6 +77,7 @@ __all__ = [
     "decode_page",
     "decoder",
     "mapping_of",
+    "mock_state",
     "refuse_failure",
     "spelled",
     "subscription_is_active",

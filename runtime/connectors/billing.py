@@ -24,12 +24,14 @@ from typing import Any, Protocol
 from .base import (
     DecodeError,
     Endpoint,
+    MockState,
     Page,
     PlatformHttpClient,
     any_key,
     any_texts,
     decode_page,
     decoder,
+    mock_state,
     refuse_failure,
     subscription_is_active,
     succeeded,
@@ -395,12 +397,29 @@ class ManagedBillingConnector:
 # ============================================================================
 
 
+_PERIOD_END = datetime(2025, 1, 31, tzinfo=UTC)
+# Status, tier, features and end of the period, by state.
+_SUBSCRIPTIONS: dict[MockState, tuple[str, str | None, tuple[str, ...], datetime | None]] = {
+    "active": ("active", "premium", ("all_features",), None),
+    "no_plan": ("inactive", None, (), None),
+    "denied": ("active", "free", (), None),
+    "expired": ("expired", "premium", (), _PERIOD_END),
+}
+
+
 class MockBillingConnector:
     """
     Mock connector for self-hosted mode: a premium subscription and every feature. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: `active`; `no_plan` has no subscription; `denied` a free one without features, which cannot be
+            canceled; `expired` one that has ended. In all but the first no feature is allowed.
     """
+
+    def __init__(self, state: MockState = "active") -> None:
+        self._state = mock_state(state, "active", "no_plan", "denied", "expired")
 
     async def get_subscription_status(
         self,
@@ -410,9 +429,16 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Subscription:
-        """Get an active premium subscription."""
+        """Get an active premium subscription, or that of the state."""
+        status, tier, features, end = _SUBSCRIPTIONS[self._state]
         return Subscription(
-            status="active", user_id="mock_user", scope=any_key(scope), tier="premium", features=["all_features"]
+            status=status,
+            user_id="mock_user",
+            scope=any_key(scope),
+            tier=tier,
+            current_period_end=end,
+            cancel_at_period_end=False,
+            features=list(features),
         )
 
     async def check_feature_access(
@@ -422,8 +448,8 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> FeatureAccess:
-        """Allow *feature*."""
-        return FeatureAccess(feature=any_key(feature), allowed=True)
+        """Allow *feature*, in state `active`; the reason is the state."""
+        return self._access(any_key(feature))
 
     async def check_features(
         self,
@@ -432,8 +458,8 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> dict[str, FeatureAccess]:
-        """Allow all of *features*."""
-        return {name: FeatureAccess(feature=name, allowed=True) for name in any_texts(features)}
+        """Allow all of *features*, in state `active`."""
+        return {name: self._access(name) for name in any_texts(features)}
 
     async def get_usage(
         self,
@@ -443,8 +469,8 @@ class MockBillingConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> Usage:
         """Get a usage without metrics, for the period in the API's documentation."""
-        start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 31, tzinfo=UTC)
-        return Usage(user_id="mock_user", period=any_key(period), period_start=start, period_end=end)
+        start = datetime(2025, 1, 1, tzinfo=UTC)
+        return Usage(user_id="mock_user", period=any_key(period), period_start=start, period_end=_PERIOD_END)
 
     async def create_checkout(
         self,
@@ -467,8 +493,9 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Cancellation:
-        """Return a success: there is nothing to cancel."""
-        return Cancellation(success=True)
+        """Return a success: there is nothing to cancel; a failure in state `denied`."""
+        denied = self._state == "denied"
+        return Cancellation(success=not denied, message="denied" if denied else "")
 
     async def list_invoices(
         self,
@@ -478,3 +505,7 @@ class MockBillingConnector:
     ) -> Page[Invoice]:
         """Return an empty page: there are no invoices."""
         return Page((), total=0)
+
+    def _access(self, feature: str) -> FeatureAccess:
+        allowed = self._state == "active"
+        return FeatureAccess(feature=feature, allowed=allowed, reason=None if allowed else self._state)

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from .base import (
     Endpoint,
+    MockState,
     Page,
     PlatformHttpClient,
     any_copy,
@@ -36,6 +37,7 @@ from .base import (
     by_skip,
     decode_page,
     decoder,
+    mock_state,
     succeeded,
     unwrap,
     wrong_type,
@@ -562,9 +564,13 @@ class MockHostingConnector:
     Mock connector for self-hosted mode: stores state in memory and returns copies. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: the app's hosting is `active`, has `no_plan`, or has `expired`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: MockState = "active") -> None:
+        self._state = mock_state(state, "active", "no_plan", "expired")
         self._apps: dict[str, App] = {}
         self._deployments: dict[str, list[Deployment]] = {}
         self._domains: dict[str, dict[str, Domain]] = {}
@@ -685,8 +691,13 @@ class MockHostingConnector:
     async def get_subscription_summary(
         self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> HostingSummary:
-        """Get an active summary of the plan `self_hosted`."""
-        return HostingSummary(app_id=any_key(app_id), status="active", plan="self_hosted")
+        """Get an active summary of the plan `self_hosted`, or that of the state."""
+        return HostingSummary(
+            app_id=any_key(app_id),
+            status="inactive" if self._state == "no_plan" else self._state,
+            plan=None if self._state == "no_plan" else "self_hosted",
+            current_period_end=datetime(2025, 1, 31, tzinfo=UTC) if self._state == "expired" else None,
+        )
 
     def _set_status(self, app_id: Any, status: str) -> AppState:
         key = any_key(app_id)

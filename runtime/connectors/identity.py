@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from .base import (
     DecodeError,
     Endpoint,
+    MockState,
     Page,
     PlatformHttpClient,
     any_key,
@@ -32,6 +33,7 @@ from .base import (
     by_skip,
     decode_page,
     decoder,
+    mock_state,
     refuse_failure,
     spelled,
     succeeded,
@@ -311,9 +313,13 @@ class MockIdentityConnector:
     Mock connector for self-hosted mode: one local user with all permissions. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: `active`, or `denied`, where no permission is granted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: MockState = "active") -> None:
+        self._permits = mock_state(state, "active", "denied") == "active"
         self._roles: dict[str, list[str]] = {}
 
     async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:  # noqa: ARG002
@@ -383,8 +389,8 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Return True: in self-hosted mode everything is permitted."""
-        return True
+        """Return True: in self-hosted mode everything is permitted; False in state `denied`."""
+        return self._permits
 
     async def check_permissions(
         self,
@@ -394,5 +400,5 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> dict[str, bool]:
-        """Return True for each of *permissions*."""
-        return dict.fromkeys(any_texts(permissions), True)
+        """Return for each of *permissions* what `check_permission` does."""
+        return dict.fromkeys(any_texts(permissions), self._permits)

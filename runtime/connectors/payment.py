@@ -21,10 +21,12 @@ from typing import Any, Protocol
 from .base import (
     UNKNOWN_KEYS,
     Endpoint,
+    MockState,
     PlatformHttpClient,
     any_key,
     decoder,
     mapping_of,
+    mock_state,
     refuse_failure,
     spelled,
     subscription_is_active,
@@ -290,7 +292,13 @@ class MockPaymentConnector:
     Mock connector for self-hosted mode: the plan `self_hosted` is always active. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: `active`; `no_plan`; `denied`, where payments and cancellations fail; `expired`.
     """
+
+    def __init__(self, state: MockState = "active") -> None:
+        self._state = mock_state(state, "active", "no_plan", "denied", "expired")
 
     async def checkout(
         self,
@@ -308,8 +316,9 @@ class MockPaymentConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> PaymentCheckout:
-        """Return a session with a new id: there is nothing to pay."""
-        return PaymentCheckout(session_id=str(uuid.uuid4()), checkout_url="self_hosted_mode")
+        """Return a session with a new id: there is nothing to pay. Its status is `denied` in that state."""
+        status = "denied" if self._state == "denied" else None
+        return PaymentCheckout(session_id=str(uuid.uuid4()), checkout_url="self_hosted_mode", status=status)
 
     async def subscription_status(
         self,
@@ -319,9 +328,16 @@ class MockPaymentConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> PaymentStatus:
-        """Return the plan `self_hosted` as active."""
-        owner = None if app_id is None else any_key(app_id)
-        return PaymentStatus(active=True, scope=any_key(scope), app_id=owner, status="active", plan="self_hosted")
+        """Return the plan `self_hosted` as active, or as the state says."""
+        return PaymentStatus(
+            active=self._state == "active",
+            scope=any_key(scope),
+            app_id=None if app_id is None else any_key(app_id),
+            status="inactive" if self._state == "no_plan" else self._state,
+            plan=None if self._state == "no_plan" else "self_hosted",
+            current_period_end=datetime(2025, 1, 31, tzinfo=UTC) if self._state == "expired" else None,
+            cancel_at_period_end=False,
+        )
 
     async def cancel(
         self,
@@ -331,5 +347,5 @@ class MockPaymentConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Return True: there is nothing to cancel."""
-        return True
+        """Return True: there is nothing to cancel; False in state `denied`."""
+        return self._state != "denied"

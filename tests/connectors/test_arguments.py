@@ -10,7 +10,8 @@ import pydantic
 import pytest
 from connector_support import MODULES, anything, implementations, required_arguments
 
-from middleware import InvalidArgumentError
+from middleware import ConfigError, InvalidArgumentError
+from runtime.connectors import billing, hosting, identity, payment
 from runtime.testing import ScriptedUpstream, virtual_time
 
 
@@ -90,6 +91,64 @@ async def test_every_mock_raises_for_no_request(kind, value):
 
 
 IN_PATHS = {"feature", *re.findall(r"{(\w+)}", "".join(inspect.getsource(module) for module in MODULES))}
+STATES = [
+    (billing.MockBillingConnector, ["active", "no_plan", "denied", "expired"]),
+    (payment.MockPaymentConnector, ["active", "no_plan", "denied", "expired"]),
+    (identity.MockIdentityConnector, ["active", "denied"]),
+    (hosting.MockHostingConnector, ["active", "no_plan", "expired"]),
+]
+
+
+@pytest.mark.parametrize(("mock", "state"), [(mock, state) for mock, states in STATES for state in states])
+async def test_a_mock_raises_in_no_state(mock, state):
+    """For no operation; and the default is `active`."""
+    for name, method in inspect.getmembers(mock(state=state), inspect.iscoroutinefunction):
+        if not name.startswith("_"):
+            await method(**required_arguments(method))
+    assert vars(mock()) == vars(mock("active"))
+
+
+@pytest.mark.parametrize(("mock", "states"), STATES)
+@pytest.mark.parametrize("state", ["no plan", "ACTIVE", "", None, 7])
+def test_a_state_that_a_mock_does_not_have_is_an_error(mock, states, state):
+    """A misspelled one would permit everything."""
+    with pytest.raises(ConfigError, match=f"^state: must be one of {', '.join(states)}, got "):
+        mock(state=state)
+
+
+async def test_what_a_plugins_test_sees_in_each_state():
+    """As docs/mocks.md says."""
+    seen = {}
+    for state in STATES[0][1]:
+        bills, pay = billing.MockBillingConnector(state=state), payment.MockPaymentConnector(state=state)
+        subscription, status = await bills.get_subscription_status(), await pay.subscription_status(scope="platform")
+        access = await bills.check_feature_access("f")
+        assert (await bills.check_features(["f"])) == {"f": access}
+        assert access.reason == (None if access.allowed else state)
+        seen[state] = (
+            subscription.status, subscription.is_active, subscription.tier, access.allowed,
+            (await bills.cancel_subscription(scope="platform")).success,
+            status.active, status.status, status.plan, (await pay.checkout()).status, await pay.cancel(scope="platform"),
+        )  # fmt: skip
+    assert seen == {
+        "active": ("active", True, "premium", True, True, True, "active", "self_hosted", None, True),
+        "no_plan": ("inactive", False, None, False, True, False, "inactive", None, None, True),
+        "denied": ("active", True, "free", False, False, False, "denied", "self_hosted", "denied", False),
+        "expired": ("expired", False, "premium", False, True, False, "expired", "self_hosted", None, True),
+    }
+    people = identity.MockIdentityConnector(state="denied")
+    assert await people.check_permission("u", "p") is False
+    assert await people.check_permissions("u", ["p"]) == {"p": False}
+    summaries = [
+        await hosting.MockHostingConnector(state=state).get_subscription_summary("a") for state in STATES[3][1]
+    ]
+    assert [(one.status, one.plan) for one in summaries] == [
+        ("active", "self_hosted"),
+        ("inactive", None),
+        ("expired", "self_hosted"),
+    ]
+
+
 # Values of a type that the annotation excludes. Ids may be int, since a path segment may; what is put in a header, and
 # the lists of strings, have tests of their own.
 WRONG = {
