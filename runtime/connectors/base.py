@@ -170,11 +170,13 @@ class CallArguments(EndpointArguments, total=False):
         decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
         operation: Name of the operation; defaults to the method in lower case.
         idempotent: Whether repeating the request is safe; None derives it from the method.
+        max_attempts: As of `Endpoint`.
     """
 
     decode: Callable[[Any], Any] | None
     operation: str | None
     idempotent: bool | None
+    max_attempts: int | None
 
 
 class PlatformHttpClient:
@@ -215,6 +217,8 @@ class PlatformHttpClient:
         self.service = service
         given = StackSettings() if policies is None else policies
         self._policies: SettingsSource = FixedSettings(given) if isinstance(given, StackSettings) else given
+        # A source without this method, as a host may have, sets nothing for single operations.
+        self._is_set: Callable[[str, str, str], bool] = getattr(given, "is_set", lambda *_: False)
         self._clock = clock or SystemClock()
         self._owns_transport = transport is None
         self._transport = as_transport(transport, self.policy().transport, self._clock)
@@ -263,7 +267,11 @@ class PlatformHttpClient:
         """
         try:
             complete = CallArguments(
-                decode=endpoint.decode, operation=endpoint.operation, idempotent=endpoint.idempotent, **arguments
+                decode=endpoint.decode,
+                operation=endpoint.operation,
+                idempotent=endpoint.idempotent,
+                max_attempts=endpoint.max_attempts,
+                **arguments,
             )
         finally:
             arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time; R52
@@ -384,7 +392,9 @@ class PlatformHttpClient:
         )
         if change is not None:
             self._emit(info, change)
-        allowed = policy.retry.max_attempts
+        allowed, declared = policy.retry.max_attempts, arguments.get("max_attempts")
+        if declared is not None and not self._is_set(self.service, operation, "retry.max_attempts"):
+            allowed = min(allowed, declared)  # R11
         call = Call(
             info=info,
             started_at=now,

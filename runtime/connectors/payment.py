@@ -184,9 +184,10 @@ def _gives_access(status: PaymentStatus) -> bool:
     )
 
 
-_CHECKOUT = Endpoint("POST", "/api/mozaiks/pay/checkout", "checkout", _checkout)
+# Never repeated: not even after 429, 503 or a refused connection, as the core's own client does not.
+_CHECKOUT = Endpoint("POST", "/api/mozaiks/pay/checkout", "checkout", _checkout, max_attempts=1)
 _SUBSCRIPTION_STATUS = Endpoint("GET", "/api/mozaiks/pay/subscription-status", "subscription_status", _status)
-_CANCEL = Endpoint("POST", "/api/mozaiks/pay/cancel", "cancel", succeeded)
+_CANCEL = Endpoint("POST", "/api/mozaiks/pay/cancel", "cancel", succeeded, max_attempts=1)
 
 
 # ============================================================================
