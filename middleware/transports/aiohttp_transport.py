@@ -18,6 +18,7 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
+from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import CallError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
@@ -158,6 +159,15 @@ def _body(content: bytes | None) -> bytes | io.BytesIO | None:
     return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
 
 
+def _close_soon(per_loop: PerLoop[_Sessions]) -> None:
+    for loop, sessions in per_loop.drain():
+        closing = sessions.close()
+        try:
+            asyncio.run_coroutine_threadsafe(closing, loop)
+        except RuntimeError:  # the loop has just been closed, by its thread
+            closing.close()
+
+
 class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
     Sends attempts over aiohttp; errors of construction as for `LoopBoundTransport`.
@@ -169,6 +179,8 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
         super().__init__(config, clock, lambda: _Sessions(config))
+        # aiohttp reports a session that is dropped without being closed, as it is when a bundle has its last caller.
+        weakref.finalize(self, _close_soon, self._per_loop).atexit = False
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """Send *request* to *url* once and read the whole response; errors as for the default transport."""
@@ -204,6 +216,10 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
         for loop, sessions in self._drain():
             asyncio.run_coroutine_threadsafe(sessions.close(), loop)
+
+    def drop_connections(self) -> None:
+        """Close as `request_close` does, and stay open: later attempts open new connections."""
+        _close_soon(self._per_loop)
 
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str

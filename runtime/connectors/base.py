@@ -40,7 +40,6 @@ from .arguments import (
     wrong_type,
 )
 from .decoding import (
-    UNKNOWN_KEYS,
     Spellings,
     decode_page,
     decoder,
@@ -48,13 +47,14 @@ from .decoding import (
     spelled,
     subscription_is_active,
     succeeded,
+    unknown_keys,
     unwrap,
 )
 from .endpoint import Endpoint
+from .operations import running_operation
 from .page import Page, Paging, by_number, by_skip
 
 __all__ = [
-    "UNKNOWN_KEYS",
     "CallArguments",
     "DecodeError",
     "Endpoint",
@@ -83,6 +83,7 @@ __all__ = [
     "subscription_is_active",
     "succeeded",
     "texts_of",
+    "unknown_keys",
     "unwrap",
     "without_none",
     "wrong_type",
@@ -168,7 +169,8 @@ class CallArguments(EndpointArguments, total=False):
 
     Attributes:
         decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
-        operation: Name of the operation; defaults to the method in lower case.
+        operation: Name of the operation; defaults to that of the connector's method, for a connector of a bundle, and
+            else to the HTTP method in lower case.
         idempotent: Whether repeating the request is safe; None derives it from the method.
         max_attempts: As of `Endpoint`.
     """
@@ -360,8 +362,16 @@ class PlatformHttpClient:
 
         The caller's frame shares the dictionary; it has not ended when the error passes, and so cannot be cleared.
         """
+        running = running_operation()
         try:
-            return await self._stack.handle(self._request(method, path, arguments))
+            request = self._request(method, path, arguments)
+            if running is None:
+                return await self._stack.handle(request)
+            running.has_called = True
+            response = await self._stack.handle(request)
+            if response.outcome is not None:
+                running.succeeded.append(response.outcome)
+            return response
         except BaseException as error:
             clear_traceback_locals(error)  # R52
             raise
@@ -375,7 +385,8 @@ class PlatformHttpClient:
         named, problem = arguments.get("operation"), arguments.get("problem", "")
         if named is not None and not isinstance(named, str):
             named, problem = None, "operation: must be str"
-        operation = named or method.lower()
+        running = running_operation()
+        operation = named or (method.lower() if running is None else running.name)
         path_params = arguments.get("path_params")
         chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
         options, now = current_options(), self._clock.now()

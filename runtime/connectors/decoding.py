@@ -24,7 +24,6 @@ from middleware.errors import DecodeError, OperationFailedError
 from middleware.problem import problem_of
 
 __all__ = [
-    "UNKNOWN_KEYS",
     "Spellings",
     "decode_page",
     "decoder",
@@ -32,6 +31,7 @@ __all__ = [
     "spelled",
     "subscription_is_active",
     "succeeded",
+    "unknown_keys",
     "unwrap",
 ]
 
@@ -56,8 +56,7 @@ _HTTP_ERROR = 400
 _ACTIVE = frozenset({"active", "trialing", "past_due"})  # past_due is the grace period
 _CANCELED = frozenset({"canceled", "cancelled"})
 
-UNKNOWN_KEYS = {"unknown_keys": True}
-"""Metadata of a model's field that takes the keys of the document that no other field reads: `field(metadata=…)`."""
+_UNKNOWN_KEYS = {"unknown_keys": True}
 
 Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
 """Other names that the platform's services give to a field, per dataclass: `{App: {"id": ("app_id",)}}`."""
@@ -87,6 +86,15 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
         raise DecodeError(f"not a {_name(kind)}: {shown}{more}")
 
     return decode
+
+
+def unknown_keys() -> Any:
+    """
+    Make a model's field for the keys of the document that no other field reads: `extra: dict[str, Any] = …`.
+
+    It is not shown by `repr`, since it may contain anything.
+    """
+    return dataclasses.field(default_factory=dict, repr=False, metadata=_UNKNOWN_KEYS)
 
 
 def _name(kind: Any) -> str:
@@ -154,7 +162,7 @@ def _plan(
     hints, others = get_type_hints(kind), dict(also)
     plan, rest = [], ""
     for field in dataclasses.fields(kind):
-        if field.metadata == UNKNOWN_KEYS:
+        if field.metadata == _UNKNOWN_KEYS:
             rest = field.name
             continue
         names: tuple[str, ...] = (field.name, *others.get(field.name, ()))

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from .base import (
-    UNKNOWN_KEYS,
     Endpoint,
     MockState,
     PlatformHttpClient,
@@ -31,6 +30,7 @@ from .base import (
     spelled,
     subscription_is_active,
     succeeded,
+    unknown_keys,
     without_none,
     wrong_type,
 )
@@ -55,7 +55,7 @@ class PaymentCheckout:
     client_secret: str | None = field(default=None, repr=False)
     mode: str | None = None
     status: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, repr=False, metadata=UNKNOWN_KEYS)
+    extra: dict[str, Any] = unknown_keys()
 
 
 @dataclass
@@ -74,7 +74,7 @@ class PaymentStatus:
     cancel_at_period_end: bool | None = None
     features: list[str] = field(default_factory=list)
     subscription_id: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, repr=False, metadata=UNKNOWN_KEYS)
+    extra: dict[str, Any] = unknown_keys()
 
 
 # ============================================================================
