@@ -41,13 +41,13 @@ from .arguments import (
 )
 from .decoding import (
     Spellings,
+    UnknownKeys,
     decode_page,
     decoder,
     refuse_failure,
     spelled,
     subscription_is_active,
     succeeded,
-    unknown_keys,
     unwrap,
 )
 from .endpoint import Endpoint
@@ -64,6 +64,7 @@ __all__ = [
     "Paging",
     "PlatformHttpClient",
     "Spellings",
+    "UnknownKeys",
     "any_copy",
     "any_field",
     "any_key",
@@ -83,7 +84,6 @@ __all__ = [
     "subscription_is_active",
     "succeeded",
     "texts_of",
-    "unknown_keys",
     "unwrap",
     "without_none",
     "wrong_type",

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,13 +25,13 @@ from middleware.problem import problem_of
 
 __all__ = [
     "Spellings",
+    "UnknownKeys",
     "decode_page",
     "decoder",
     "refuse_failure",
     "spelled",
     "subscription_is_active",
     "succeeded",
-    "unknown_keys",
     "unwrap",
 ]
 
@@ -56,10 +56,13 @@ _HTTP_ERROR = 400
 _ACTIVE = frozenset({"active", "trialing", "past_due"})  # past_due is the grace period
 _CANCELED = frozenset({"canceled", "cancelled"})
 
-_UNKNOWN_KEYS = {"unknown_keys": True}
 
 Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
 """Other names that the platform's services give to a field, per dataclass: `{App: {"id": ("app_id",)}}`."""
+
+
+UnknownKeys: TypeAlias = Annotated[dict[str, Any], "unknown keys"]
+"""Type of a model's field for the keys of the document that no other field reads; best not shown by `repr`."""
 
 
 def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
@@ -86,15 +89,6 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
         raise DecodeError(f"not a {_name(kind)}: {shown}{more}")
 
     return decode
-
-
-def unknown_keys() -> Any:
-    """
-    Make a model's field for the keys of the document that no other field reads: `extra: dict[str, Any] = …`.
-
-    It is not shown by `repr`, since it may contain anything.
-    """
-    return dataclasses.field(default_factory=dict, repr=False, metadata=_UNKNOWN_KEYS)
 
 
 def _name(kind: Any) -> str:
@@ -159,10 +153,10 @@ def _plan(
 
     And the name of the field for unknown keys; empty without one.
     """
-    hints, others = get_type_hints(kind), dict(also)
+    hints, annotated, others = get_type_hints(kind), get_type_hints(kind, include_extras=True), dict(also)
     plan, rest = [], ""
     for field in dataclasses.fields(kind):
-        if field.metadata == _UNKNOWN_KEYS:
+        if annotated[field.name] == UnknownKeys:
             rest = field.name
             continue
         names: tuple[str, ...] = (field.name, *others.get(field.name, ()))

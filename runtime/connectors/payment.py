@@ -22,6 +22,7 @@ from .base import (
     Endpoint,
     MockState,
     PlatformHttpClient,
+    UnknownKeys,
     any_key,
     decoder,
     mapping_of,
@@ -30,7 +31,6 @@ from .base import (
     spelled,
     subscription_is_active,
     succeeded,
-    unknown_keys,
     without_none,
     wrong_type,
 )
@@ -55,7 +55,7 @@ class PaymentCheckout:
     client_secret: str | None = field(default=None, repr=False)
     mode: str | None = None
     status: str | None = None
-    extra: dict[str, Any] = unknown_keys()
+    extra: UnknownKeys = field(default_factory=dict, repr=False)
 
 
 @dataclass
@@ -74,7 +74,7 @@ class PaymentStatus:
     cancel_at_period_end: bool | None = None
     features: list[str] = field(default_factory=list)
     subscription_id: str | None = None
-    extra: dict[str, Any] = unknown_keys()
+    extra: UnknownKeys = field(default_factory=dict, repr=False)
 
 
 # ============================================================================
