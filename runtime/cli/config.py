@@ -14,10 +14,11 @@ _ATTEMPTS = "retry.max_attempts"
 def main(argv: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
     from middleware import ConfigError
-    from runtime.connectors.loader import ConnectorConfig, declared_attempts, services_and_operations
+    from runtime.connectors.loader import ConnectorConfig
+    from runtime.connectors.registry import connectors
 
     try:
-        services = services_and_operations()
+        services = {one.name: one for one in connectors()}
     except ConfigError as error:  # of a connector that another package adds
         return _report(error.problems)
     parser = argparse.ArgumentParser(prog="python3 -m runtime config", description=__doc__)
@@ -25,15 +26,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("operation", nargs="?", default="", help="name of its method")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     options = parser.parse_args(argv)
-    known = services[options.service]
-    if options.operation and options.operation not in known:
-        parser.error(f"argument operation: {options.service} has {', '.join(known)}")
+    connector = services[options.service]
+    if options.operation and options.operation not in connector.operations:
+        parser.error(f"argument operation: {options.service} has {', '.join(connector.operations)}")
     try:
         policies = ConnectorConfig.from_env().policies
     except ConfigError as error:
         return _report(error.problems)
     rows = policies.effective(options.service, options.operation)
-    most = declared_attempts(options.service, options.operation)
+    most = connector.declared_attempts(options.operation)
     if most is not None and not policies.is_set(options.service, options.operation, _ATTEMPTS):
         rows = [
             row._replace(value=most, origin=f"declared by {options.service}.{options.operation}")

@@ -41,18 +41,15 @@ from .hosting import HostingConnector
 from .identity import IdentityConnector
 from .operations import typed_errors
 from .payment import PaymentConnector
-from .registry import Connector, connectors, outside, register
+from .registry import Connector, connectors, outside
 from .service import ServiceConnector
 
 __all__ = [
-    "Connector",
     "ConnectorBundle",
     "ConnectorConfig",
-    "declared_attempts",
     "get_connectors",
     "is_managed_mode",
     "load_connectors",
-    "register",
     "reset_connectors",
     "services_and_operations",
 ]
@@ -276,12 +273,6 @@ class ConnectorBundle:
 def services_and_operations() -> dict[str, tuple[str, ...]]:
     """Return the operations by service, of all connectors; errors as of `registry.connectors`."""
     return {one.name: one.operations for one in connectors()}
-
-
-def declared_attempts(service: str, operation: str) -> int | None:
-    """Return the most attempts that the endpoint of an operation declares; None where it declares none (R11)."""
-    declared = [one for connector in connectors() if connector.name == service for one in connector.endpoints()]
-    return next((one.max_attempts for one in declared if one.operation == operation), None)
 
 
 @lru_cache(maxsize=4)  # equivalent: a class that is made anew has the same fields

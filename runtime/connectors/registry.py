@@ -10,7 +10,7 @@ import keyword
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -81,11 +81,11 @@ class Connector(Generic[_T]):
         names = dict.fromkeys(name for kind in kinds for name in vars(kind) if not name.startswith("_"))
         return tuple(name for name in names if inspect.iscoroutinefunction(getattr(self.managed, name)))
 
-    def endpoints(self) -> Iterator[Endpoint[Any]]:
-        """Yield the endpoints that are declared in the module of the managed class."""
-        for value in vars(sys.modules[self.managed.__module__]).values():
-            if isinstance(value, Endpoint):
-                yield value
+    def declared_attempts(self, operation: str) -> int | None:
+        """Return the most attempts that the endpoint of *operation* declares; None where it declares none (R11)."""
+        declared = getattr(sys.modules.get(self.managed.__module__), "__dict__", {}).values()
+        endpoints = [value for value in declared if isinstance(value, Endpoint) and value.operation == operation]
+        return next((one.max_attempts for one in endpoints), None)
 
 
 _HOSTING: Connector[HostingConnector] = Connector("hosting", ManagedHostingConnector, MockHostingConnector)

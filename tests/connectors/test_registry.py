@@ -17,7 +17,6 @@ from runtime.connectors.base import Endpoint, PlatformHttpClient
 from runtime.connectors.loader import (
     ConnectorBundle,
     ConnectorConfig,
-    declared_attempts,
     get_connectors,
     load_connectors,
     services_and_operations,
@@ -136,7 +135,7 @@ def test_its_settings_are_known(no_settings, capsys):
     """A wrong name is an error with the right one; `config` prints what is in force, the declared attempts too."""
     register(PARCELS)
     assert services_and_operations()["parcels"] == ("send_parcel", "list_parcels")
-    assert (declared_attempts("parcels", "send_parcel"), declared_attempts("parcels", "list_parcels")) == (1, None)
+    assert (PARCELS.declared_attempts("send_parcel"), PARCELS.declared_attempts("list_parcels")) == (1, None)
     with pytest.raises(
         ConfigError, match=r"PARCELS__SEND_PARCELS__RETRY_MAX_ATTEMPTS: no such setting; did you mean \S+SEND_PARCEL__"
     ):
