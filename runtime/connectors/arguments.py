@@ -40,7 +40,7 @@ _Read = Callable[[str, Any], tuple[Any, str]]
 # --- for managed connectors -----------------------------------------------------------------------------------------
 
 
-def wrong_type(kind: Any, **values: Any) -> str:
+def wrong_type(kind: Any, /, **values: Any) -> str:
     """
     Return the error in the first of *values* that is not of type *kind*; empty when all are.
 

@@ -102,7 +102,7 @@ _OWN: tuple[Connector[Any], ...] = (_HOSTING, _DISCOVERY, _IDENTITY, _BILLING, _
 # Other attributes of a bundle, which no connector's field may hide.
 _RESERVED = {"aclose", "calls_in_flight", "close_soon", "mode", "mode_reason", "of", "request_close"}
 
-_lock = threading.RLock()  # an entry point may register while it is loaded
+_lock = threading.Lock()
 _registered: tuple[Connector[Any], ...] = ()
 _all: tuple[Connector[Any], ...] = ()  # empty until entry points are read, which costs milliseconds
 
@@ -128,13 +128,17 @@ def connectors() -> tuple[Connector[Any], ...]:
         ConfigError: An entry point cannot be loaded, is no `Connector`, or its name is in use.
     """
     global _all  # noqa: PLW0603 - see register
-    if not _all:
+    known = _all
+    if not known:
+        # Without the lock: an import may wait for another thread, which imports the same package and registers.
+        points = sorted(entry_points(group=_GROUP), key=lambda point: point.name)
+        installed = [_loaded(point) for point in points]
         with _lock:
             found = _registered
-            for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name):
-                found = _added(found, *_loaded(point))
-            _all = (*_OWN, *sorted(found, key=lambda one: one.name))
-    return _all
+            for connector, place in installed:
+                found = _added(found, connector, place)
+            known = _all = (*_OWN, *sorted(found, key=lambda one: one.name))
+    return known
 
 
 def outside() -> tuple[Connector[Any], ...]:

@@ -378,7 +378,7 @@ def change(environment, number):
 
 @pytest.mark.parametrize("library", ["httpcore", "aiohttp"])
 async def test_bundles_of_settings_that_are_gone_are_let_go(no_settings, gateway, library):
-    """50 changes leave one bundle, its clients and one connection, though each made a call."""
+    """After 50 changes, each followed by a call, there is one bundle with its clients."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")
     no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", gateway.url)
     no_settings.setenv("MOZAIKS_CONNECTORS_TRANSPORT_LIBRARY", library)

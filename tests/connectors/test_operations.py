@@ -131,7 +131,7 @@ async def test_a_wrong_argument_of_the_template_is_a_typed_error(request_):
 @pytest.mark.parametrize("item_id", ["../admin", "a?b", "a#b", "", None, "a\r\nb"])
 @virtual_time
 async def test_a_path_filled_in_by_hand_is_checked(item_id):
-    """What would leave the path is an error, and anything else a request that the platform answers."""
+    """What would select another path is an error; anything else is a request below the template's path."""
     upstream = ScriptedUpstream([], then=404)
     with pytest.raises((InvalidArgumentError, NotFoundError)):
         await connector(upstream).get_item(item_id)
