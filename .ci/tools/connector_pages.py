@@ -26,7 +26,7 @@ HEADERS = """\
 | `x-correlation-id` | always |
 | `traceparent`, `tracestate` | by the process's propagators, with a span |
 | `accept`, `accept-encoding`, `user-agent` | always: {constant} |
-| `x-attempt` | always: the number of the attempt, from 1 |
+| `x-attempt` | always: `attempt=1; max=3` |
 | `content-type: application/json` | the request has a body |
 | `Idempotency-Key` | POST, PATCH and DELETE, where `idempotency.honors_key` is set |
 | `X-Request-Timeout-Ms` | `attempt.announce` is set |
