@@ -80,7 +80,8 @@ def typed_errors(
             clear_traceback_locals(error)
             raise
         finally:
-            _running.set(outer)
+            if _running.get() is own:  # else a collected coroutine would end the operation of another context
+                _running.set(outer)
             if outer is not None:
                 outer.has_called |= own.has_called
                 outer.succeeded += own.succeeded

@@ -1,6 +1,7 @@
 """What the loader puts around each operation: typed errors from any connector's code, and nothing kept."""
 
 import asyncio
+import contextvars
 import gc
 import inspect
 import weakref
@@ -203,6 +204,24 @@ def test_managed_methods_are_coroutine_functions(service, operation):
         assert asyncio.iscoroutinefunction(method)
         assert {"user_jwt", "correlation_id"} <= set(inspect.signature(method).parameters)
         assert set(required_arguments(method)) <= set(inspect.signature(method).parameters)
+
+
+@virtual_time
+async def test_an_operation_that_is_dropped_does_not_end_another():
+    """A coroutine that is never finished is closed wherever it is collected."""
+    upstream = ScriptedUpstream(["hang", 404])
+    made = connector(upstream)
+
+    async def count():
+        dropped = made.list_items()
+        contextvars.Context().run(dropped.send, None)
+        dropped.close()
+        return await made._http.get("/api/items")
+
+    with pytest.raises(NotFoundError) as caught:
+        await typed_errors("orders", "count", count)()
+    assert caught.value.operation == "count"
+    upstream.assert_count(2)
 
 
 @virtual_time
