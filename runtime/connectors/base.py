@@ -364,12 +364,8 @@ class PlatformHttpClient:
         """
         running = running_operation()
         try:
-            request = self._request(method, path, arguments)
-            if running is None:
-                return await self._stack.handle(request)
-            running.has_called = True
-            response = await self._stack.handle(request)
-            if response.outcome is not None:
+            response = await self._stack.handle(self._request(method, path, arguments))  # in no variable: R52
+            if running is not None and response.outcome is not None:
                 running.succeeded.append(response.outcome)
             return response
         except BaseException as error:
@@ -414,6 +410,8 @@ class PlatformHttpClient:
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
         )
+        if running is not None:
+            running.has_called = True
         return PlatformRequest(
             call=call,
             method=method,
