@@ -72,7 +72,7 @@ THIRD_PARTY = {
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
-CONNECTOR_BASE = {"base", "decoding", "endpoint", "page", "loader"}
+CONNECTOR_BASE = {"arguments", "base", "decoding", "endpoint", "loader", "operations", "page", "registry"}
 
 
 def modules(package):

@@ -55,6 +55,10 @@ class LiveSettings:
         """Settings in force now for an operation, or for the whole service."""
         return self.current.of(service, operation)
 
+    def is_set(self, service: str, operation: str, name: str) -> bool:
+        """Return whether the setting *name*, `section.field`, is given now for this operation itself."""
+        return self.current.is_set(service, operation, name)
+
     def effective(self, service: str, operation: str = "") -> list[EffectiveSetting]:
         """Every setting in force now for an operation, with the origin of its value."""
         return self.current.effective(service, operation)

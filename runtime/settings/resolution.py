@@ -98,6 +98,10 @@ class ResolvedSettings:
                 self._cache[key] = ready
         return ready
 
+    def is_set(self, service: str, operation: str, name: str) -> bool:
+        """Return whether the setting *name*, `section.field`, is given for this operation itself."""
+        return any(level == (service, operation) and row.path == name for level, row in self._given)
+
     def poll(self, _now: float) -> SettingsChange | None:
         """Return None: a snapshot never changes."""
         return None
