@@ -68,7 +68,7 @@ THIRD_PARTY = {
     "pydantic": {"runtime/connectors/decoding.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
-    "structlog": {"middleware/telemetry/logs.py"},
+    "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }

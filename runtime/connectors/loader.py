@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, get_type_hints
 
+from middleware._internal.loggers import LibraryLogger
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, clear_traceback_locals
 from middleware.host_layers import HostLayers, as_host_layers
@@ -56,9 +57,9 @@ _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
 _CORE_URL = "MOZAIKS_CORE_BASE_URL"
 _READ = (HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL)
 
-# Unlike the logger of the calls, this one has no NullHandler: without a logging configuration Python prints its
-# warnings on stderr. Mocks permit everything, so a program must not get them by mistake without a warning.
-_log = logging.getLogger("mozaiks.mode")
+# Printed on stderr where logging is not configured, unlike lines of calls. Mocks permit everything, so a program must
+# not get them by mistake without a warning.
+_log = LibraryLogger("mozaiks.mode", prints_unconfigured=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +189,7 @@ def _not_managed(place: str, reason: str) -> str:
 
 
 def _warn(event: str, reason: str) -> None:
-    _log.warning("%s %s", event, reason, extra={"event": event, "reason": reason})
+    _log.log(logging.WARNING, f"{event} {reason}", {"event": event, "reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
