@@ -1,7 +1,7 @@
 """
-The library's own loggers of the standard library: looked up for each line, and robust against what a host does to them.
+The library's loggers of the standard library: looked up for each line, and robust against what a host does to them.
 
-`logging.config.dictConfig` and `fileConfig` disable, by default, each logger that exists and that they do not name. So a
+By default, `logging.config.dictConfig` and `fileConfig` disable each logger that exists and that they do not name. So a
 logger of this library is not created: while the host has not fetched it by name, lines go through one that only this
 module knows, with the level and the handlers of its nearest ancestor.
 """
@@ -28,7 +28,7 @@ class LibraryLogger:
     def __init__(self, name: str, *, prints_unconfigured: bool = False) -> None:
         self._name = name
         self._prints_unconfigured = prints_unconfigured
-        self._unregistered = logging.Logger(name)
+        self._unregistered = logging.Logger(name)  # noqa: LOG001 - see the docstring of the module
         parts = name.split(".")[:-1]
         self._ancestors = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
 

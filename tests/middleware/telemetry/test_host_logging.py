@@ -235,7 +235,7 @@ def test_a_processor_may_drop_a_line():
 
 
 def test_a_change_of_the_processors_in_place_is_followed():
-    """structlog's own test helper makes it."""
+    """The test helper of structlog makes it."""
     listener = LogListener()
     structlog.configure(processors=[structlog.processors.JSONRenderer()])
     try:
@@ -289,7 +289,7 @@ def printed_by(code):
 @pytest.mark.sockets
 @pytest.mark.parametrize("code", HOSTS.values(), ids=HOSTS)
 def test_a_logging_configuration_that_disables_existing_loggers_disables_none_of_ours(code):
-    """dictConfig's default: while the host has not fetched them, they are not among the existing ones."""
+    """By default it does: while the host has not fetched them, they are not among the existing ones."""
     assert printed_by(code) == [
         "mozaiks.connectors.attempts attempt.finished",
         "mozaiks.connectors call.failed",
