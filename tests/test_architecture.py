@@ -27,7 +27,13 @@ MAY_IMPORT = {
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
-    "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime", "runtime/_internal", "runtime/traces"},
+    "runtime/telemetry": {
+        *VOCABULARY,
+        "middleware/telemetry",
+        "runtime",
+        "runtime/_internal",
+        "runtime/traces",
+    },
     "runtime/connectors": {
         *VOCABULARY,
         "runtime/_internal",

@@ -220,7 +220,7 @@ class TraceFile:
     A trace file that is appended to, also by other processes: each line is one write, which the system appends whole.
 
     A line that is incomplete, because the disk was full or a process that shares the file ended, is ended by the next
-    one, and it alone is lost.
+    one, and it alone is lost. A file that was moved, replaced or deleted, as by log rotation, is opened anew.
 
     Args:
         path: The file; made if it does not exist, with mode 0600: spans describe users and their requests.
@@ -230,12 +230,42 @@ class TraceFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = append_private(path)
+        self._path = path.absolute()  # a program may change its directory
+        self._file = append_private(self._path)
 
     def append(self, line: bytes) -> bool:
-        """Append *line*; False when it could not be written whole."""
+        """
+        Append *line*; False when it could not be written whole.
+
+        Raises:
+            OSError: The file was moved or deleted, and cannot be opened anew; or it cannot be written.
+        """
+        self._follow()
+        whole = self._write(line)
+        deleted = os.fstat(self._file.fileno()).st_nlink == 0
+        if self._follow() and deleted:  # before it was written, so no reader will ever see it
+            whole = self._write(line)
+        return whole
+
+    def _write(self, line: bytes) -> bool:
         line = (b"\n" if self._ends_within_a_line() else b"") + line
         return self._file.write(line) == len(line)
+
+    def _follow(self) -> bool:
+        """Open the file anew, if it is no longer the one at its path; return whether it was not."""
+        try:
+            there = os.stat(self._path, follow_symlinks=False)  # noqa: PTH116 - one system call
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # it cannot be looked at, by a program that has given up a privilege, say
+            return False
+        else:
+            if os.path.samestat(there, os.fstat(self._file.fileno())):
+                return False
+        fresh = append_private(self._path)
+        self._file.close()
+        self._file = fresh
+        return True
 
     def _ends_within_a_line(self) -> bool:
         """Does the file end within a line? Checked for every line: another process may have written the last one."""
