@@ -70,7 +70,7 @@ class StructlogChannel:
 
 
 def _guarded(processor: Any, *, is_last: bool) -> Callable[[Any, str, Any], Any]:
-    """Return *processor* as one that, where it raises, leaves the event as it was, or as text if it *is_last*."""
+    """Return *processor* as one that, where it raises, returns the event as it was, or as text if it *is_last*."""
 
     def process(logger: Any, method: str, event: Any) -> Any:
         kept = event.copy() if isinstance(event, dict) else event  # it may raise half-way

@@ -238,11 +238,16 @@ def _replaced_fields(_event: CorrelationIdReplaced) -> dict[str, Any]:
 
 
 def _reloaded_summary(event: SettingsReloaded) -> str:
-    return f"{event.call.service} {_counted(len(event.changes), 'change')}"
+    # Not the service of the call, which happened to be the first; a source of the host's own may name no scope.
+    changes = _counted(len(event.changes), "change")
+    text = f"{changes} of {', '.join(event.scopes)}" if event.scopes else f"{event.call.service} {changes}"
+    return f"{text}, {_counted(len(event.shadowed), 'value')} shadowed" if event.shadowed else text
 
 
 def _reloaded_fields(event: SettingsReloaded) -> dict[str, Any]:
-    return {"changes": list(event.changes)}
+    fields = {"changes": list(event.changes)}
+    more = {"scopes": list(event.scopes), "shadowed": list(event.shadowed)}
+    return fields | {name: lines for name, lines in more.items() if lines}
 
 
 def _refused_summary(event: SettingsRejected) -> str:

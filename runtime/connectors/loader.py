@@ -188,8 +188,8 @@ def _not_managed(place: str, reason: str) -> str:
     return f"{place}: managed mode is required, but {reason}"
 
 
-def _warn(event: str, reason: str) -> None:
-    _log.log(logging.WARNING, f"{event} {reason}", {"event": event, "reason": reason})
+def _warn(event: str, reason: str, *, level: int = logging.WARNING) -> None:
+    _log.log(level, f"{event} {reason}", {"event": event, "reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +287,9 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         _transports=tuple(transports.values()),
         _clients=tuple(clients),
     )
+    told = [*config.policies.departures(), *config.policies.shadowed]
+    if told:
+        _warn("settings.loaded", "; ".join(told), level=logging.INFO)
     for service, operations in services_and_operations().items():
         connector = getattr(bundle, service)
         for operation in operations:
