@@ -216,12 +216,12 @@ def test_what_is_not_at_its_default_is_logged_once_per_bundle(no_settings, tmp_p
     for _ in range(2):
         load_connectors()
     (line,) = lines(caplog)
-    assert line == (
-        "INFO",
+    said = (
         "settings.loaded retry.max_attempts: 3 (default) -> 5, from MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS; "
         f"hosting.deploy.retry.max_attempts: 3 (default) -> 1, from {file}:5: services.hosting.operations.deploy.retry."
-        f"max_attempts; {file}:2: retry.max_attempts = 4 is overridden by MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS",
+        f"max_attempts; {file}:2: retry.max_attempts = 4 is overridden by MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"
     )
+    assert line == ("INFO", said)
 
 
 def test_mocks_have_no_settings_to_log(no_settings, caplog):

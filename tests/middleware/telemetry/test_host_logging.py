@@ -115,16 +115,21 @@ def test_a_record_class_may_compute_a_field(records):
     assert [(record.service, record.operation) for record in records] == [("core", "op")]
 
 
-def test_a_hosts_filter_may_set_any_field(records):
+def test_a_hosts_filter_may_set_any_field():
     """As many do, to print ids of requests; it runs last, so its value wins."""
+    root, handler = logging.getLogger(), Records()
 
     def stamp(record):
         record.correlation_id = record.service = "the host's"
         return True
 
-    logging.getLogger().handlers[-1].addFilter(stamp)
-    LogListener()(FAILED)
-    assert [(record.correlation_id, record.operation) for record in records] == [("the host's", "op")]
+    handler.addFilter(stamp)
+    root.addHandler(handler)
+    try:
+        LogListener()(FAILED)
+    finally:
+        root.removeHandler(handler)
+    assert [(record.correlation_id, record.operation) for record in handler.records] == [("the host's", "op")]
 
 
 @pytest.mark.parametrize("set_up", [without_structlog, over_stdlib], ids=lambda value: value.__name__)
