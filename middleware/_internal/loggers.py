@@ -39,13 +39,14 @@ class LibraryLogger:
         registered = known.get(self._name)
         if isinstance(registered, logging.Logger):  # else a placeholder, for a logger further down
             return registered if registered.isEnabledFor(level) else None
-        logger = self._unregistered
-        logger.parent = logging.root
+        parent: logging.Logger = logging.root
         for name in self._ancestors:
             ancestor = known.get(name)
             if isinstance(ancestor, logging.Logger):
-                logger.parent = ancestor
+                parent = ancestor
                 break
+        logger = self._unregistered
+        logger.parent = parent  # in one step, since another thread may write a line now
         # Not `isEnabledFor`: it caches, and only the caches of registered loggers are cleared when a level changes.
         return logger if manager.disable < level >= logger.getEffectiveLevel() else None
 

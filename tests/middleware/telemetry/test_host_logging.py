@@ -13,6 +13,7 @@ import pytest
 import structlog
 from layer_support import a_request
 
+import middleware._internal.loggers
 import middleware.telemetry.host_structlog
 import middleware.telemetry.logs
 from middleware import ServerError
@@ -143,7 +144,8 @@ def test_the_source_line_is_ours(records, set_up, fetched):
     channel = middleware.telemetry.logs._Channel(name)
     kind = middleware.telemetry.logs._CALL_FAILED
     channel.open(kind.level)(kind, FAILED, {})
-    ours = {middleware.telemetry.logs.__file__, middleware.telemetry.host_structlog.__file__}
+    modules = (middleware.telemetry.logs, middleware.telemetry.host_structlog, middleware._internal.loggers)
+    ours = {module.__file__ for module in modules}  # the last one with structlog's own class, which knows no levels
     (record,) = records
     assert record.pathname in ours
 
@@ -307,6 +309,16 @@ def test_a_logging_configuration_that_disables_existing_loggers_disables_none_of
 def test_a_host_silences_them_as_any_logger(code):
     """By level or switch, of theirs or of an ancestor, at any time."""
     assert printed_by(code) == []
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("fetched", ["mozaiks", "mozaiks.connectors", "mozaiks.connectors.attempts"])
+def test_a_logger_that_the_host_fetched_prints_nothing_without_a_configuration(fetched):
+    """Python's last resort would print its warnings; those of the mode, which are for that, it prints."""
+    command = [sys.executable, "-c", f"{HOST}\nlogging.getLogger({fetched!r}); lines()"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert [line.split()[0] for line in result.stderr.splitlines()] == ["mode.self_hosted"]
 
 
 def test_no_logger_is_made_by_listening():
