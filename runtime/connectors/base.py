@@ -430,7 +430,8 @@ class PlatformHttpClient:
         if change.problems:
             self._stack.events(SettingsRejected(call=info, problems=change.problems))
         else:
-            self._stack.events(SettingsReloaded(call=info, changes=change.changes))
+            changes, scopes, shadowed = change.changes, change.scopes, change.shadowed
+            self._stack.events(SettingsReloaded(call=info, changes=changes, scopes=scopes, shadowed=shadowed))
 
     async def aclose(self) -> None:
         """Close the connections, unless the transport is shared; idempotent."""

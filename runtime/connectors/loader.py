@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from middleware._internal.loggers import LibraryLogger
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, PlatformError
 from middleware.host_layers import HostLayers, as_host_layers
@@ -61,9 +62,9 @@ _CORE_URL = "MOZAIKS_CORE_BASE_URL"
 _READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL})
 _environment = Environment(lambda name: name in _READ or name.startswith(PREFIX))
 
-# Unlike the logger of the calls, this one has no NullHandler: without a logging configuration Python prints its
-# warnings on stderr. Mocks permit everything, so a program must not get them by mistake without a warning.
-_log = logging.getLogger("mozaiks.mode")
+# Printed on stderr where logging is not configured, unlike lines of calls. Mocks permit everything, so a program must
+# not get them by mistake without a warning.
+_log = LibraryLogger("mozaiks.mode", prints_unconfigured=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +197,8 @@ def _not_managed(place: str, reason: str) -> str:
     return f"{place}: managed mode is required, but {reason}"
 
 
-def _warn(event: str, reason: str) -> None:
-    _log.warning("%s %s", event, reason, extra={"event": event, "reason": reason})
+def _warn(event: str, reason: str, *, level: int = logging.WARNING) -> None:
+    _log.log(level, f"{event} {reason}", {"event": event, "reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +304,11 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             middleware=config.middleware,
         )
 
-    return managed_bundle(config, client, transports.values())
+    bundle = managed_bundle(config, client, transports.values())
+    told = [*config.policies.departures(), *config.policies.shadowed]
+    if told:
+        _warn("settings.loaded", "; ".join(told), level=logging.INFO)
+    return bundle
 
 
 def managed_bundle(

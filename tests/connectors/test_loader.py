@@ -205,6 +205,38 @@ def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, mana
     assert "hunter2" not in caplog.text
 
 
+def test_what_is_not_at_its_default_is_logged_once_per_bundle(no_settings, tmp_path, caplog):
+    """Each value with its default, its origin and its scope, and what of the file a variable shadows; in one line."""
+    caplog.set_level("INFO")
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "[retry]\nmax_attempts = 4\nbase_delay_s = 0.1\n[services.hosting.operations.deploy.retry]\nmax_attempts = 1\n"
+    )
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    load_connectors()
+    assert lines(caplog) == []
+    no_settings.setenv("MOZAIKS_CONNECTORS_FILE", str(file))
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "5")
+    for _ in range(2):
+        load_connectors()
+    (line,) = lines(caplog)
+    said = (
+        "settings.loaded retry.max_attempts: 3 (default) -> 5, from MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS; "
+        f"hosting.deploy.retry.max_attempts: 3 (default) -> 1, from {file}:5: services.hosting.operations.deploy.retry."
+        f"max_attempts; {file}:2: retry.max_attempts = 4 is overridden by MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"
+    )
+    assert line == ("INFO", said)
+
+
+def test_mocks_have_no_settings_to_log(no_settings, caplog):
+    """Nothing is in force that a value could change."""
+    caplog.set_level("INFO")
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "5")
+    assert load_connectors().mode == "self_hosted"
+    assert lines(caplog) == []
+
+
 def test_the_typo_behind_a_missing_url_is_in_the_reason(no_settings, caplog):
     """The warning about self-hosted mode says what to do about it."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")
