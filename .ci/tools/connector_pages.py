@@ -27,8 +27,8 @@ from connector_support import required_arguments
 from opentelemetry.sdk.trace import TracerProvider
 
 from middleware import CallError, Telemetry
+from runtime.connectors import registry
 from runtime.connectors.base import Endpoint, PlatformHttpClient
-from runtime.connectors.loader import services_and_operations
 from runtime.settings import ResolvedSettings
 from runtime.testing import LoopClock, ScriptedUpstream, UpperBound, run_virtual
 
@@ -146,7 +146,7 @@ async def repeats(service, operation, policies):
 
 
 def signature(method):
-    """The method's signature as code, one parameter per line."""
+    """The method's signature as code, one parameter per line; `python` would be an example, which a test runs."""
     lines, is_keyword = [f"async def {method.__name__}("], False
     found = inspect.signature(method)
     for one in list(found.parameters.values())[1:]:
@@ -155,7 +155,7 @@ def signature(method):
             lines.append("    *,")
         value = "" if one.default is one.empty else f" = {one.default!r}"
         lines.append(f"    {one.name}: {one.annotation}{value},")
-    return "\n".join(["```python", *lines, f") -> {found.return_annotation}", "```"])
+    return "\n".join(["```py", *lines, f") -> {found.return_annotation}", "```"])
 
 
 async def methods(service, operations):
@@ -253,13 +253,10 @@ async def page(service, operations):
 
 
 def pages():
-    """Every page by its file."""
+    """Every page by its file, of our own connectors."""
     logging.disable(logging.CRITICAL)  # the failures are on purpose
     try:
-        return {
-            PAGES / f"{service}.md": run_virtual(page(service, names))
-            for service, names in services_and_operations().items()
-        }
+        return {PAGES / f"{one.name}.md": run_virtual(page(one.name, one.operations)) for one in registry._OWN}
     finally:
         logging.disable(logging.NOTSET)
 
