@@ -10,7 +10,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +42,7 @@ from .hosting import HostingConnector
 from .identity import IdentityConnector
 from .operations import typed_errors
 from .payment import PaymentConnector
-from .registry import Connector, connectors, outside
+from .registry import Connector, connectors
 from .service import ServiceConnector
 
 __all__ = [
@@ -277,12 +277,13 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
 
 
 @lru_cache(maxsize=4)  # equivalent: a class that is made anew has the same fields
-def _bundle_of(others: tuple[Connector[Any], ...]) -> type[ConnectorBundle]:
-    """Return the class of bundles with a field for each of *others*, the connectors of other packages."""
-    own_fields: list[tuple[str, Any]] = [(one.name, Any) for one in others]
+def _bundle_of(known: tuple[Connector[Any], ...]) -> type[ConnectorBundle]:
+    """Return the class of bundles with a field for each of *known*, those of other packages included."""
+    own = {one.name for one in fields(ConnectorBundle)}
+    others: list[tuple[str, Any]] = [(one.name, Any) for one in known if one.name not in own]
     name, namespace = ConnectorBundle.__name__, {"__module__": __name__, "__doc__": ConnectorBundle.__doc__}
     made: type[ConnectorBundle] = make_dataclass(
-        name, own_fields, bases=(ConnectorBundle,), namespace=namespace, frozen=True, kw_only=True
+        name, others, bases=(ConnectorBundle,), namespace=namespace, frozen=True, kw_only=True
     )
     return made if others else ConnectorBundle
 
@@ -331,7 +332,8 @@ def managed_bundle(
         return clients[-1]
 
     made: dict[str, Any] = {}
-    for declared in connectors():
+    known = connectors()  # once: another thread may register meanwhile
+    for declared in known:
         connector = made[declared.name] = _made(declared, "managed", partial(declared.managed, http(declared)))
         for operation in declared.operations:
             wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
@@ -340,7 +342,7 @@ def managed_bundle(
             except AttributeError:
                 problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
                 raise ConfigError(problem) from None
-    return _bundle_of(outside())(
+    return _bundle_of(known)(
         **made,
         mode="managed",
         mode_reason=_reason(config),
@@ -375,8 +377,9 @@ def _reason(config: ConnectorConfig) -> str:
 
 
 def _mock(config: ConnectorConfig) -> ConnectorBundle:
-    made: dict[str, Any] = {one.name: _made(one, "mock", one.mock) for one in connectors()}
-    return _bundle_of(outside())(**made, mode="self_hosted", mode_reason=_reason(config))
+    known = connectors()
+    made: dict[str, Any] = {one.name: _made(one, "mock", one.mock) for one in known}
+    return _bundle_of(known)(**made, mode="self_hosted", mode_reason=_reason(config))
 
 
 # The core loads once per HTTP request and never closes: the same settings must return the same bundle, or each request

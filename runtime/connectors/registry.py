@@ -26,7 +26,7 @@ from .identity import IdentityConnector, ManagedIdentityConnector, MockIdentityC
 from .payment import ManagedPaymentConnector, MockPaymentConnector, PaymentConnector
 from .service import ManagedServiceConnector, MockServiceConnector, ServiceConnector
 
-__all__ = ["Connector", "connectors", "outside", "register"]
+__all__ = ["Connector", "connectors", "register"]
 
 _T = TypeVar("_T")
 
@@ -139,11 +139,6 @@ def connectors() -> tuple[Connector[Any], ...]:
                 found = _added(found, connector, place)
             known = _all = (*_OWN, *sorted(found, key=lambda one: one.name))
     return known
-
-
-def outside() -> tuple[Connector[Any], ...]:
-    """Return the connectors that other packages added; errors as for `connectors`."""
-    return connectors()[len(_OWN) :]
 
 
 def _loaded(point: EntryPoint) -> tuple[Any, str]:

@@ -68,6 +68,11 @@ def _clean(no_settings):
     """No connector of another test."""
 
 
+def outside():
+    """Names of the connectors that are not ours."""
+    return [one.name for one in connectors()[6:]]
+
+
 def installed(monkeypatch, *points):
     """Make these entry points the installed ones, given as name and value."""
     found = [EntryPoint(name, value, "mozaiks.connectors") for name, value in points]
@@ -170,11 +175,11 @@ def test_an_entry_point_adds_a_connector_without_an_import(monkeypatch):
     other = Connector("letters", ManagedParcels, MockParcels)
     monkeypatch.setattr(sys.modules[__name__], "LETTERS", other, raising=False)
     installed(monkeypatch, ("parcels", f"{__name__}:PARCELS"), ("x", f"{__name__}:LETTERS"))
-    assert [one.name for one in registry.outside()] == ["letters", "parcels"]
+    assert outside() == ["letters", "parcels"]
     assert connectors() is connectors()
     assert type(get_connectors().letters) is type(get_connectors().parcels) is MockParcels
     register(PARCELS)  # the same one by both ways
-    assert [one.name for one in registry.outside()] == ["letters", "parcels"]
+    assert outside() == ["letters", "parcels"]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +340,23 @@ def test_many_threads_register_and_load(monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [one.name for one in registry.outside()] == [*names, "parcels"]
+    assert outside() == [*names, "parcels"]
+
+
+@pytest.mark.parametrize("config", [MANAGED, ConnectorConfig()], ids=["managed", "self_hosted"])
+def test_a_connector_registered_during_a_load_is_in_the_next_one(config):
+    """The bundle has the fields of the connectors that it was made from."""
+
+    def late(cls):
+        def make(*arguments):
+            register(dataclasses.replace(PARCELS, name="late"))
+            return cls(*arguments)
+
+        return type(cls.__name__, (cls,), {"__new__": lambda kind, *arguments: make(*arguments)})
+
+    register(Connector("parcels", late(ManagedParcels), late(MockParcels)))
+    assert not hasattr(load_connectors(config), "late")
+    assert hasattr(load_connectors(config), "late")
 
 
 @pytest.mark.sockets
