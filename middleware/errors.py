@@ -310,9 +310,20 @@ class InvalidArgumentError(CallError, ValueError):
 
 
 class RequestNotSentError(CallError):
-    """No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed."""
+    """
+    No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed.
+
+    Args:
+        reason: What happened, for people; free of secrets.
+        connection_refused: The connection was refused, or could not be made for another reason than lack of time.
+        options: As for `CallError`.
+    """
 
     code = "REQUEST_NOT_SENT"
+
+    def __init__(self, reason: str = "", *, connection_refused: bool = False, **options: Any) -> None:
+        super().__init__(reason, **options)
+        self.connection_refused = connection_refused
 
 
 class LocalRejectionError(RequestNotSentError):
@@ -565,6 +576,11 @@ def status_error(
     said = ": ".join(text for text in (problem.code, problem.message) if text)
     reason = f"{status} response" + (f": {said}" if said else "")
     return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
+
+
+def is_refused_connection(error: BaseException | None) -> bool:
+    """Return whether *error* says that no connection was made, for another reason than lack of time."""
+    return isinstance(error, RequestNotSentError) and error.connection_refused
 
 
 def codes_table() -> str:

@@ -202,7 +202,7 @@ def build_stack(
 
     def hedge_rejection(request: PlatformRequest) -> str:
         call = request.call
-        if call.attempts_scheduled >= call.max_attempts:  # R19
+        if call.attempts_scheduled >= call.attempts_allowed:  # R19
             return "max_attempts"
         if not breaker.is_closed(request):  # R19
             return "circuit_open"

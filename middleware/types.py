@@ -109,9 +109,11 @@ class Call:
         correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it can only shorten the configured one.
         max_attempts: Attempts that the call may make, hedges included.
+        max_refused: Refused connections that end the call; with 0 they count towards `max_attempts` as all others.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts_scheduled: Attempts decided so far, hedges included; some may still wait for a permit.
         attempts_sent: Attempts started on the wire so far.
+        attempts_refused: Those whose connection was refused, and that do not count towards `max_attempts`.
         timeline: Records of the attempts that have ended.
         stop_reason: Why no further attempt is made; set by the retry layer.
         circuit_state: State of the circuit breaker when it was last checked.
@@ -126,9 +128,11 @@ class Call:
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int = 1
+    max_refused: int = 0
     deadline_at: float = float("inf")
     attempts_scheduled: int = 0
     attempts_sent: int = 0
+    attempts_refused: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
     stop_reason: StopReason = ""
     circuit_state: str = ""
@@ -145,6 +149,13 @@ class Call:
         """Return the settings of one policy in force for this call; its defaults where nothing is set."""
         found = self.snapshot.get(kind)
         return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
+
+    @property
+    def attempts_allowed(self) -> int:
+        """Attempts that the call may make in all, by what is known so far."""
+        if 0 < self.max_refused <= self.attempts_refused:  # R20
+            return self.attempts_scheduled
+        return self.max_attempts + self.attempts_refused  # R20
 
     def is_over(self, now: float) -> bool:
         """Return whether the deadline has passed; a timer may fire early by a rounding error."""

@@ -10,7 +10,7 @@ Test kit: connectors under test without waiting, against a platform that does wh
         upstream = ScriptedUpstream([503, "hang", httpx.ConnectError, {"items": []}])
         connector = ManagedServiceConnector(upstream.client(retry={"max_attempts": 4}))
         assert await connector.list_items() == []
-        upstream.assert_times(0.0, 0.1, 10.7)  # when it read a request; a refused connection has none
+        upstream.assert_times(0.0, 0.1, 10.8)  # when it read a request; a refused connection has none
 
 Time is virtual: waiting moves the clock and takes no time, so that a test of minutes runs in milliseconds and every
 point in time is exact. Jitter is at its upper bound unless a source of randomness is given.

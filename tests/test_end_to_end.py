@@ -316,7 +316,7 @@ async def test_a_refused_connection_is_repeated_even_for_a_write(make_client, ga
     await gateway.stop()
     with pytest.raises(RequestNotSentError) as caught:
         await make_client().post("/api/service/items", path_params={}, json_body=ITEM)
-    assert (caught.value.attempts, caught.value.outcome.request_sent) == (3, "no")
+    assert (caught.value.attempts, caught.value.outcome.request_sent) == (5, "no")
     assert caught.value.is_retry_safe
 
 

@@ -13,6 +13,7 @@ from random import Random
 
 import httpx
 import pytest
+from layer_support import LowerBound
 from opentelemetry.sdk.trace import TracerProvider
 
 from middleware import (
@@ -55,7 +56,7 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
-    *(f"R{number}" for number in (1, 2, 3, *range(10, 20))),
+    *(f"R{number}" for number in (1, 2, 3, *range(10, 21))),
     *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 55), 60, 61)),
 ]
 
@@ -212,7 +213,7 @@ async def test_a_key_makes_attempts_repeatable_and_not_the_call():
         await post(upstream.client(**OFF, idempotency={"honors_key": True}))
     assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, True, False)
     for last in (httpx.ConnectError, 429, 401):
-        upstream = ScriptedUpstream(["lost", last, last])
+        upstream = ScriptedUpstream(["lost"], then=last)
         with pytest.raises(CallError) as caught:
             await post(upstream.client(**OFF, idempotency={"honors_key": True}))
         assert (caught.value.outcome_unknown, caught.value.is_retry_safe) == (True, False)
@@ -538,6 +539,124 @@ async def at_rate(client, *, calls, per_second):
         return await get(client)
 
     return await asyncio.gather(*(one(number) for number in range(calls)), return_exceptions=True)
+
+
+@virtual_time
+async def test_refused_connections_have_a_backoff_and_a_count_of_their_own():
+    """R15, R20, R50: 0.5 s, then 1 s each; a 503 between them goes on with its own backoff, and its own count."""
+    upstream = ScriptedUpstream([503, *[httpx.ConnectError] * 4, 503, 200])
+    response = await post(upstream.client(**OFF), idempotent=True)
+    upstream.assert_times(0.0, 3.6, 3.8)
+    assert [round(record.delay_s, 6) for record in response.outcome.timeline] == [0, 0.1, 0.5, 1.0, 1.0, 1.0, 0.2]
+    numbers = [request.headers["x-attempt"] for request in upstream.requests]
+    assert numbers == ["attempt=1; max=3", "attempt=6; max=7", "attempt=7; max=7"]
+    for script, refused in (([], 5), ([503], 5), ([503, 503], 5)):
+        upstream = ScriptedUpstream(script, then=httpx.ConnectError)
+        with pytest.raises(RequestNotSentError) as caught:
+            await get(upstream.client(**OFF))
+        assert (caught.value.stop_reason, upstream.refused) == ("max_attempts", refused)
+    upstream = ScriptedUpstream([*[httpx.ConnectError] * 4, 503, 503, 503])
+    with pytest.raises(ServerError) as caught:
+        await get(upstream.client(**OFF))
+    assert (caught.value.stop_reason, caught.value.attempts) == ("max_attempts", 7)
+
+
+@virtual_time
+async def test_the_count_of_refused_connections_is_a_setting_that_no_retry_and_the_caller_go_before():
+    """R20: its own setting; `max_attempts` 1 is no retry at all, and the caller's number is that of all attempts."""
+    for retry, options, refused in (
+        ({"not_sent_max_attempts": 2}, {}, 2),
+        ({"not_sent_max_attempts": 1}, {}, 1),
+        ({"max_attempts": 2}, {}, 5),
+        ({"max_attempts": 1}, {}, 1),
+        ({}, {"max_attempts": 2}, 2),
+        ({"max_attempts": 1}, {"max_attempts": 9}, 1),
+    ):
+        upstream = ScriptedUpstream([], then=httpx.ConnectError)
+        with call_options(**options), pytest.raises(RequestNotSentError):
+            await get(upstream.client(**OFF, retry=retry))
+        assert upstream.refused == refused, (retry, options)
+    upstream = ScriptedUpstream([httpx.ConnectError, 503, 503])
+    with call_options(max_attempts=3), pytest.raises(ServerError):
+        await get(upstream.client(**OFF))
+    assert upstream.requests[-1].headers["x-attempt"] == "attempt=3; max=3"
+
+
+@pytest.mark.parametrize("late", [httpx.ConnectTimeout, httpx.PoolTimeout, TimeoutError])
+@virtual_time
+async def test_a_connection_that_was_not_made_in_time_is_not_a_refused_one(late):
+    """R20: the black hole has the old count and backoff, since each attempt takes its time."""
+    upstream = ScriptedUpstream([], then=late)
+    started = LoopClock().now()
+    with pytest.raises(RequestNotSentError) as caught:
+        await get(upstream.client(**OFF))
+    assert (upstream.refused, caught.value.connection_refused) == (3, False)
+    assert LoopClock().now() - started == pytest.approx(0.1 + 0.2)
+
+
+def test_the_shortest_waits_after_refused_connections_outlast_a_second():
+    """R20: 0.25, 0.5, 0.5 and 0.5 s."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=httpx.ConnectError)
+        with pytest.raises(RequestNotSentError) as caught:
+            await get(upstream.client(**OFF, random=LowerBound()))
+        return [record.delay_s for record in caught.value.timeline]
+
+    assert run_virtual(scenario()) == [0, 0.25, 0.5, 0.5, 0.5]
+
+
+RESTART_RATE = 60
+
+
+async def restart(gap_s, *, random, before_s=10, after_s=6):
+    """A gateway that restarts under 60 calls/s: the results, the upstream, and when the gap began and ended."""
+    gap_at = LoopClock().now() + before_s - 0.001
+
+    def gateway(seen):
+        away = gap_at <= seen.at_s < gap_at + gap_s
+        return httpx.ConnectError if away else Reply(after_s=0.03)
+
+    upstream = ScriptedUpstream(gateway)
+    client = upstream.client(random=random)
+    results = await at_rate(client, calls=round((before_s + gap_s + after_s) * RESTART_RATE), per_second=RESTART_RATE)
+    return results, upstream, gap_at, gap_at + gap_s
+
+
+@pytest.mark.parametrize("gap_s", [0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=repr)
+@pytest.mark.torture
+def test_a_gateway_that_is_away_for_a_second_fails_no_call(gap_s, random):
+    """R18, R20: whatever the jitter; with fewer retries than the 130 that the budget has after 10 s of such traffic."""
+    results, upstream, _, _ = run_virtual(restart(gap_s, random=random))
+    assert [error for error in results if isinstance(error, Exception)] == []
+    attempts = len(upstream.requests) + upstream.refused
+    assert attempts - len(results) <= 120
+
+
+@pytest.mark.parametrize("before_s", [0, 1, 10])
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=repr)
+@pytest.mark.torture
+def test_a_gateway_that_was_away_for_three_seconds_is_found_within_one(before_s, random):
+    """R20, R33: after a quiet time the circuit opens, but for less than a second at a time."""
+    results, upstream, _, back_at = run_virtual(restart(3.0, random=random, before_s=before_s))
+    responded = [at + 0.03 for at in upstream.times if at >= back_at]
+    assert responded[0] - back_at <= 1.0
+    assert not any(isinstance(result, Exception) for result in results[-4 * RESTART_RATE :])
+
+
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=repr)
+@pytest.mark.torture
+def test_a_port_that_is_closed_from_the_first_call_on_is_tried_seldom(random):
+    """R20, R33: 10 open the circuit, then one probe for each open time of at least 0.8 s."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=httpx.ConnectError)
+        results = await at_rate(upstream.client(random=random), calls=1000, per_second=RESTART_RATE)
+        assert {type(error) for error in results} == {RequestNotSentError, CircuitOpenError}
+        return upstream.refused
+
+    assert run_virtual(scenario()) <= 10 + 1000 / RESTART_RATE / 0.8 + 1
 
 
 @virtual_time
@@ -1170,7 +1289,7 @@ def test_seventeen_seconds_pass_without_waiting():
         await get(upstream.client(retry={"max_attempts": 4}))
         return LoopClock().now()
 
-    assert run_virtual(scenario()) == pytest.approx(10.7)
+    assert run_virtual(scenario()) == pytest.approx(10.8)
 
 
 # --- what goes out, what is logged ------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from middleware.errors import (
     RequestNotSentError,
     ResponseLostError,
     StatusError,
+    is_refused_connection,
 )
 from middleware.events import AttemptRejected, CircuitStateChanged, Listener
 from middleware.records import CallInfo
@@ -46,6 +47,7 @@ Verdict: TypeAlias = StatusVerdict | Literal["deadline"]
 
 _BUCKETS = 10
 _OPEN_JITTER = 0.2
+_REFUSED_OPEN_S = 0.8, 0.95  # with the time until the next call and its response: less than 1 s
 _MAX_BREAKERS = 1024
 _NO_EPOCH = -1  # equivalent: `2`: -2 is not an epoch either
 _PATIENCE = 1.5
@@ -161,7 +163,8 @@ class CircuitBreaker:
         self._epoch = 0  # equivalent: `1`: epochs are compared, not counted
         self._open_until = 0.0  # equivalent: set before it is read
         self._probe_until: float | None = None  # equivalent: set before it is read
-        self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow attempts]
+        # [bucket start, attempts, failures, slow attempts, failures that are refused connections]
+        self._window: deque[list[float]] = deque()
         self._in_flight = 0
         self._watched: list[_Watch] = []
         self._unwatched = 0.0
@@ -279,9 +282,29 @@ class CircuitBreaker:
         return permit
 
     def record(
-        self, permit: Permit, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool = False
+        self,
+        permit: Permit,
+        verdict: Verdict,
+        now: float,
+        config: CircuitBreakerSettings,
+        *,
+        slow: bool = False,
+        refused: bool = False,
     ) -> tuple[State, State]:
-        """Record the end of the attempt with *permit*; returns the state before and after."""
+        """
+        Record the end of the attempt with *permit*.
+
+        Args:
+            permit: What `acquire` returned.
+            verdict: What it counts as.
+            now: Clock reading.
+            config: The settings.
+            slow: It took longer than `slow_share` of its timeout.
+            refused: It is a failure whose connection was refused.
+
+        Returns:
+            The state before and after.
+        """
         with self._lock:
             before = self._state
             self._in_flight -= 1
@@ -289,11 +312,11 @@ class CircuitBreaker:
                 return before, before
             weight = 1 + self._end_watch(permit.watch)
             if permit.is_probe:
-                self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0)
+                self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0, refused=refused)
             elif verdict == "deadline":
                 self._unwatched += any(watch.call_ended for watch in self._watched)  # R38: they represent it
             elif verdict != "neutral":
-                self._count(verdict, now, config, slow=slow, weight=weight)
+                self._count(verdict, now, config, slow=slow, refused=refused, weight=weight)
             return before, self._state
 
     def go_on(self, permit: Permit) -> None:
@@ -314,43 +337,51 @@ class CircuitBreaker:
         self._unwatched -= share
         return share
 
-    def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
+    def _end_probe(
+        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, refused: bool
+    ) -> None:
         self._probe_until = None  # R34: released, whatever the verdict
         if verdict == "failure" or (verdict == "success" and slow):
-            self._open(now, config)
+            self._open(now, config, refused=refused)
         elif verdict == "success":
             self._state = "closed"
 
     def _count(
-        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, weight: float
+        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, refused: bool, weight: float
     ) -> None:
         width = config.window_s / _BUCKETS
         start = now - now % width
         if not self._window or self._window[-1][0] < start:
-            self._window.append([start, 0, 0, 0])
+            self._window.append([start, 0, 0, 0, 0])
         bucket = self._window[-1]
         bucket[1] += weight
         bucket[2] += weight * (verdict == "failure")
         bucket[3] += weight * slow
+        bucket[4] += weight * refused
         attempts, failures, slow_ones = self._totals(now, config)
         if attempts < config.min_calls:  # R32
             return
-        if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32
-            self._open(now, config)
+        if failures / attempts >= config.failure_ratio:  # R32
+            self._open(now, config, refused=all(failed == unsent for _, _, failed, _, unsent in self._window))  # R33
+        elif 0 < config.slow_ratio <= slow_ones / attempts:  # R32
+            self._open(now, config, refused=False)
 
     def _totals(self, now: float, config: CircuitBreakerSettings) -> tuple[float, float, float]:
         """Return the attempts, failures and slow attempts in the window."""
         while self._window and self._window[0][0] <= now - config.window_s:  # R32: the window slides
             self._window.popleft()
         attempts = failures = slow_ones = 0.0
-        for _, counted, failed, late in self._window:
+        for _, counted, failed, late, _ in self._window:
             attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
         return attempts, failures, slow_ones
 
-    def _open(self, now: float, config: CircuitBreakerSettings) -> None:
+    def _open(self, now: float, config: CircuitBreakerSettings, *, refused: bool) -> None:
         self._state = "open"
         self._epoch += 1  # equivalent: `2`: epochs are compared, not counted
-        self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
+        open_s = config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
+        if refused:  # R33: nothing was sent, so a short time adds no load
+            open_s = min(open_s, self._random.uniform(*_REFUSED_OPEN_S))  # R33
+        self._open_until = now + open_s  # R33
         self._window.clear()
 
 
@@ -506,7 +537,8 @@ class CircuitBreakerMiddleware:
                 never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
                 verdict = "failure" if never_connected else "deadline"  # R31, R38
             slow = now - started > config.slow_share * timeout_s
-            before, after = breaker.record(permit, verdict, now, config, slow=slow)
+            refused = is_refused_connection(error)
+            before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
             call.circuit_state = breaker.shown_state(config)
             self._emit_change(call.info, breaker, before, after)
 

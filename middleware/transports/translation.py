@@ -6,6 +6,7 @@ The same for every transport, so that no library decides what an error of ours m
 
 from collections.abc import Callable, Mapping
 
+import httpcore
 import httpx
 
 from middleware.errors import CallError, PoolTimeoutError, RequestNotSentError, ResponseLostError, status_error
@@ -21,6 +22,7 @@ __all__ = ["BODY_METHODS", "to_response", "translate_error", "wire_headers"]
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 """Methods that send `Content-Length: 0` where they have no body (RFC 9110 section 8.6)."""
 
+_NO_CONNECTION = OSError, httpcore.ConnectError, httpx.ConnectError
 _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol
 
 
@@ -77,6 +79,10 @@ def translate_error(
     if attempt.request_sent == "no":
         # The text of the operating system or of TLS. Later ones may quote what the peer sent.
         shown = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-        kind = PoolTimeoutError if isinstance(error, httpx.PoolTimeout) else RequestNotSentError
-        return kind(f"{name}: {shown}" if shown else name)
+        reason = f"{name}: {shown}" if shown else name
+        if isinstance(error, httpx.PoolTimeout):
+            return PoolTimeoutError(reason)
+        # R20: TimeoutError is an OSError.
+        refused = isinstance(error, _NO_CONNECTION) and not isinstance(error, TimeoutError)
+        return RequestNotSentError(reason, connection_refused=refused)
     return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)

@@ -66,11 +66,11 @@ class Breaker:
     def must_wait(self, now):
         return self.machine.must_wait(now, self.config)
 
-    def record(self, permit, verdict, now=0.0, slow=False):
-        return self.machine.record(permit, verdict, now, self.config, slow=slow)
+    def record(self, permit, verdict, now=0.0, slow=False, refused=False):
+        return self.machine.record(permit, verdict, now, self.config, slow=slow, refused=refused)
 
-    def play(self, verdict, now=0.0, slow=False):
-        return self.record(self.acquire(now), verdict, now, slow)
+    def play(self, verdict, now=0.0, slow=False, refused=False):
+        return self.record(self.acquire(now), verdict, now, slow, refused)
 
     def retry_after_s(self, now):
         return self.machine.retry_after_s(now)
@@ -135,6 +135,55 @@ def test_it_stays_open_for_its_time(random, open_s):
     assert breaker.acquire(open_s - 0.001) is None
     assert breaker.retry_after_s(open_s - 1) == pytest.approx(1.0)
     assert breaker.acquire(open_s).is_probe
+
+
+@pytest.mark.parametrize(
+    ("random", "config", "open_s"),
+    [
+        (LowerBound(), {}, 0.8),
+        (UpperBound(), {}, 0.95),
+        (LowerBound(), {"open_s": 0.5}, 0.5),
+        (UpperBound(), {"open_s": 0.5}, 0.6),
+    ],
+)
+def test_refused_connections_open_it_for_less_than_a_second(random, config, open_s):
+    """R33: while all failures are refused connections, successes aside; and never for longer than the open time."""
+    breaker = Breaker(random=random, **config)
+    for _ in range(4):
+        breaker.play("success")
+    for _ in range(9):
+        breaker.play("failure", refused=True)
+    breaker.play("failure", 1.0, refused=True)
+    assert breaker.state == "open"
+    assert breaker.retry_after_s(1.0) == pytest.approx(open_s)
+
+
+@pytest.mark.parametrize("other_at", [0.0, 1.0])
+def test_another_failure_in_the_window_opens_it_for_the_whole_time(other_at):
+    """R33: nine refused connections and one 503, in whichever order."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure", 1.0 - other_at, refused=True)
+    breaker.play("failure", other_at)
+    assert breaker.retry_after_s(1.0) == pytest.approx(5.0 - (1.0 - other_at))
+
+
+def test_slow_successes_open_it_for_the_whole_time():
+    """R33: no failure is not a refused connection."""
+    breaker = Breaker(slow_ratio=0.5)
+    for _ in range(10):
+        breaker.play("success", slow=True)
+    assert breaker.retry_after_s(0.0) == 5.0
+
+
+@pytest.mark.parametrize(("refused", "open_s"), [(True, 0.8), (False, 5.0)])
+def test_the_probe_alone_decides_for_how_long_it_opens_anew(refused, open_s):
+    """R33: it is the whole window of its epoch; a service that is away after it failed, or the other way round."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.play("failure", refused=not refused)
+    breaker.play("failure", 5.0, refused=refused)
+    assert breaker.retry_after_s(5.0) == pytest.approx(open_s)
 
 
 def test_one_probe_at_a_time():
