@@ -365,6 +365,16 @@ async def test_a_gateway_that_restarts_fails_no_call(any_library, gap_s):
     assert sum(attempts) > len(attempts)
 
 
+@pytest.mark.parametrize(("lines", "seconds"), [([b"7", b"7"], 7.0), ([b"3", b'"4.5"'], 4.5)], ids=repr)
+async def test_retry_after_of_two_lines_is_the_longest(any_library, lines, seconds):
+    """R15: as of a gateway and the service behind it, whatever the library makes of repeated headers."""
+    answer = ok(b"{}", *(b"retry-after: " + line for line in lines), status=b"429 Too Many Requests")
+    async with RawServer(lambda _seen: answer) as server, a_client(any_library, server.url) as client:
+        with call_options(max_attempts=1), pytest.raises(RateLimitedError) as caught:
+            await client.get("/x", path_params={})
+    assert caught.value.retry_after_s == seconds
+
+
 async def test_a_closed_port_gets_few_connection_attempts(any_library):
     """R33: ten open the circuit, whose open time is below a second; on the way back the first success is soon."""
     async with a_client(any_library, "http://127.0.0.1:1", retry={"max_attempts": 1}) as client:
