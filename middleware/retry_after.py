@@ -1,4 +1,4 @@
-"""Parses the Retry-After header: both forms of RFC 9110 section 10.2.3, and the spellings that gateways send beyond it."""
+"""Parses the Retry-After header: both forms of RFC 9110 section 10.2.3, and others that services and gateways send."""
 
 import re
 from collections.abc import Iterator

@@ -224,7 +224,8 @@ def build_stack(
         *([DecodeMiddleware()] if middleware.call else []),
         *[HostLayerMiddleware(layer, per_attempt=False) for layer in middleware.call],
         retry,  # the layers below run once per attempt
-        HedgingMiddleware(clock, emit, hedge_rejection),  # inside the retry, which sees one result per round
+        # inside the retry, which sees one result per round
+        HedgingMiddleware(clock, emit, hedge_rejection, retry.refund),
         bulkhead,  # inside the retry: a call in backoff has no permit
         RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit

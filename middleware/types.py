@@ -18,6 +18,7 @@ from .settings import Settings
 __all__ = [
     "IDEMPOTENCY_HEADER",
     "KEYED_METHODS",
+    "SAFE_METHODS",
     "TIME_LEFT_HEADER",
     "Attempt",
     "Call",
@@ -39,6 +40,9 @@ TIME_LEFT_HEADER = "x-request-timeout-ms"
 KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 """Methods that carry an idempotency key where the service honours one."""
 
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110 section 9.2.1); TRACE is not used."""
 
 _ROUNDING_S = 1e-6
 
@@ -83,6 +87,7 @@ class Attempt:
             its error or with None for a success.
         goes_on: The call has ended, and this attempt goes on.
         is_short_circuited: A layer of the host made the response, so it says nothing about the service.
+        lost_race: Another attempt of its round decided, so this one is cancelled.
     """
 
     delay_s: float = 0.0
@@ -95,6 +100,7 @@ class Attempt:
     on_late_end: Callable[[BaseException | None], None] | None = None
     goes_on: bool = False
     is_short_circuited: bool = False
+    lost_race: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -46,6 +46,8 @@ from middleware.events import (
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
+    RetryAbandoned,
+    RetryScheduled,
 )
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import services_and_operations
@@ -782,6 +784,152 @@ async def test_a_hedge_that_still_waits_when_the_round_is_decided_never_started(
     await get(client)
     assert not [event for event in events if isinstance(event, HedgeStarted | HedgeRefused)]
     upstream.assert_times(0)
+
+
+def refuse_document(document):
+    raise OperationFailedError("no")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize(
+    ("definitive", "kind"),
+    [
+        *((status, StatusError) for status in (301, 400, 401, 403, 404, 409, 410, 422, 501)),
+        (Reply(status=404, headers={"retry-after": "1"}), NotFoundError),
+        (Reply(body=b"{"), DecodeError),
+        ({"success": False}, OperationFailedError),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_a_definitive_response_ends_the_round_at_once(method, definitive, kind):
+    """R19: as without hedging: from the first attempt while the hedge hangs, and the other way round."""
+    late = Reply(status=definitive, after_s=1.5) if isinstance(definitive, int) else definitive
+    late = late if isinstance(late, Reply) else Reply(json=late)
+    late = Reply(status=late.status, json=late.json, body=late.body, headers=late.headers, after_s=1.5)
+    for script, ended_at in (([late, "hang"], 1.5), (["hang", late], 2.5)):
+        started = LoopClock().now()
+        upstream, client = hedged(script, hedging={"max_hedges": 1, "delay_s": 1.0})
+        with pytest.raises(kind) as caught:
+            await client.request(method, "/r", path_params={}, decode=refuse_document)
+        assert (LoopClock().now() - started, upstream.in_flight) == (ended_at, 0)
+        assert (caught.value.stop_reason, caught.value.attempts) == ("not_retryable", 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [("DELETE", 404), ("PUT", 409), ("GET", 503), ("GET", 408), ("GET", "lost"), ("GET", httpx.ConnectError)],
+)
+@virtual_time
+async def test_what_another_attempt_may_still_change_does_not_end_the_round(method, first):
+    """R19: a DELETE finds nothing because the other attempt deleted it; what is repeated is not definitive either."""
+    numbers = iter(range(2))
+
+    async def platform(_seen):
+        if next(numbers) == 1:
+            return Reply(status=200, after_s=2)
+        await asyncio.sleep(1.2)
+        return first
+
+    _, client = hedged(platform, hedging={"max_hedges": 1, "delay_s": 1.0})
+    assert (await client.request(method, "/r", path_params={})).status == 200
+    assert LoopClock().now() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third_at"),
+    [
+        (Reply(status=429, headers={"retry-after": "5"}, after_s=1.2), Reply(status=503, after_s=0.6), 1.6 + 5.5),
+        (Reply(status=503, after_s=1.2), Reply(status=429, headers={"retry-after": "5"}, after_s=0.6), 1.6 + 5.5),
+        (
+            Reply(status=503, headers={"retry-after": "5"}, after_s=1.2),
+            Reply(status=503, headers={"retry-after": "3"}, after_s=0.6),
+            1.6 + 5.5,
+        ),
+        (Reply(status=429, headers={"retry-after": "5"}, after_s=1.2), "lost", 1.2 + 5.5),
+    ],
+)
+@virtual_time
+async def test_the_longest_retry_after_of_a_round_is_waited_for(first, second, third_at):
+    """R15, R19: whichever attempt got it, and however the last one failed."""
+    if second == "lost":
+
+        async def platform(_seen):
+            return first if not upstream.requests else ("lost" if len(upstream.requests) == 1 else 200)
+
+        upstream, client = hedged(platform, hedging={"max_hedges": 1, "delay_s": 1.0})
+    else:
+        upstream, client = hedged([first, second, 200], hedging={"max_hedges": 1, "delay_s": 1.0})
+    await get(client)
+    upstream.assert_times(0, 1, third_at)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Reply(status=429, after_s=1.5),
+        Reply(status=503, headers={"x-envoy-overloaded": "true"}, after_s=1.5),
+        Reply(status=500, headers={"retry-after": "1"}, after_s=1.5),
+    ],
+    ids=lambda reply: f"{reply.status} {dict(reply.headers)}",
+)
+@virtual_time
+async def test_a_service_that_asks_for_fewer_requests_gets_no_further_hedge(first):
+    """R19: the second hedge is due at 2 s; the first one is in flight, and wins."""
+    events = []
+    upstream, client = hedged([first, Reply(after_s=3)], events)
+    await get(client)
+    upstream.assert_times(0, 1)
+    assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["throttled"]
+
+
+@virtual_time
+async def test_a_hedge_that_was_never_sent_costs_neither_an_attempt_nor_budget():
+    """R18, R19: rejected after it was decided, or still waiting at the end: one retry is left for what comes then."""
+    one = {"budget": {"ratio": 0, "min_per_s": 0.1, "enabled": True}, "retry": {"max_attempts": 2}}
+    events = []
+    with call_options(deadline_s=9), pytest.raises(RateLimitExceededError):
+        _, client = hedged(
+            [Reply(status=500, after_s=2)],
+            events,
+            rate_limit={"per_second": 0.1, "burst": 1},
+            hedging={"max_hedges": 1, "delay_s": 1.0},
+            **one,
+        )
+        await get(client)
+    assert [type(event) for event in events if isinstance(event, HedgeRefused | RetryScheduled | RetryAbandoned)] == [
+        HedgeRefused,
+        RetryScheduled,
+    ]
+    upstream, client = hedged(
+        [Reply(after_s=4), 500, 200],
+        rate_limit={"per_second": 0.1, "burst": 1},
+        hedging={"max_hedges": 1, "delay_s": 1.0},
+        **one,
+    )
+    assert (await get(client)).status == 200  # its hedge still waited
+    await asyncio.sleep(20)
+    await get(client)
+    upstream.assert_count(3)
+
+
+@pytest.mark.parametrize(("slow_ratio", "state"), [(0.5, "open"), (0.0, "closed")])
+@virtual_time
+async def test_slow_attempts_that_lost_to_a_hedge_count_as_slow(slow_ratio, state):
+    """R31, R32: each call has a slow attempt, which is not waited for, and a prompt one."""
+
+    def platform(_seen):
+        return Reply(after_s=1.9 if len(upstream.requests) % 2 == 0 else 0.6)
+
+    upstream, client = hedged(
+        platform,
+        attempt={"timeout_s": 2},
+        hedging={"max_hedges": 1, "delay_s": 0.5},
+        circuit_breaker={"mode": "normal", "slow_ratio": slow_ratio, "failure_ratio": 1.0},
+    )
+    outcomes = [(await get(client)).outcome for _ in range(5)]
+    assert [round(outcome.elapsed_s, 6) for outcome in outcomes] == [1.1] * 5
+    assert outcomes[-1].circuit_state == state
 
 
 @virtual_time

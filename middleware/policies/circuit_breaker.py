@@ -533,10 +533,13 @@ class CircuitBreakerMiddleware:
             now = self._clock.now()
             # R31: a response that a layer of the host made says nothing about the service.
             verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
-            if isinstance(error, asyncio.CancelledError) and call.is_over(now):
-                never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
-                verdict = "failure" if never_connected else "deadline"  # R31, R38
             slow = now - started > config.slow_share * timeout_s
+            if isinstance(error, asyncio.CancelledError):
+                if call.is_over(now):
+                    never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
+                    verdict = "failure" if never_connected else "deadline"  # R31, R38
+                elif request.attempt.lost_race and slow and config.slow_ratio > 0:
+                    verdict = "success"  # R31: without its result, but its time counts
             refused = is_refused_connection(error)
             before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
             call.circuit_state = breaker.shown_state(config)

@@ -336,6 +336,11 @@ class RetryMiddleware:
         self._emit(RetryBudgetExhausted(call=call.info, balance=balance, first=first))
         return False
 
+    def refund(self, call: Call, withdrawn_at: float) -> None:
+        """Undo a withdrawal of *call* at clock reading *withdrawn_at*: what it was for was never sent."""
+        if call.settings(RetryBudgetSettings).enabled:
+            self._budget.refund(withdrawn_at)
+
 
 async def _repeat(
     attempt: Callable[[], Awaitable[PlatformResponse]],

@@ -971,6 +971,31 @@ async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, s
     assert events == []
 
 
+@pytest.mark.parametrize(
+    ("took_s", "lost_race", "slow_ratio", "counted"),
+    [
+        (5.1, True, 0.5, (1, 0, 1)),
+        (5.0, True, 0.5, (0, 0, 0)),
+        (5.1, False, 0.5, (0, 0, 0)),
+        (5.1, True, 0.0, (0, 0, 0)),
+    ],
+)
+async def test_an_attempt_that_lost_to_a_hedge_counts_only_if_it_was_slow(took_s, lost_race, slow_ratio, counted):
+    """R31: its time is known, its result is not; a caller's cancellation and slow_ratio 0 leave it uncounted."""
+    clock = FakeClock()
+    layer, breakers = a_layer(clock)
+    config = CircuitBreakerSettings(slow_ratio=slow_ratio)
+
+    async def lose(request):
+        clock.time = took_s
+        request.attempt.lost_race = lost_race
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await layer(a_request(settings=[config]), lose)
+    assert breakers.all()[0]._totals(took_s, config) == counted
+
+
 async def test_the_layer_knows_what_the_deadline_has_cut():
     """R31, R38: one that goes on speaks for one that does not; for one whose caller went away it does not."""
     clock = FakeClock()
