@@ -194,7 +194,9 @@ def build_stack(
         listeners.append(telemetry.listener)
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
-    breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
+    breaker = CircuitBreakerMiddleware(
+        breakers, clock, emit, _attempt_timeout_s, lambda: policies.of(service).attempt.timeout_s
+    )
     bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open)
     watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)

@@ -973,6 +973,61 @@ async def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_with_it():
     assert recovered_at - back_at <= 5.0 * 1.2 + 0.01 + 0.05
 
 
+async def probed(platform):
+    """Open the circuit at 0 s, and make the operation `report` its probe at 6 s."""
+    numbers = iter(range(10**6))
+    upstream = ScriptedUpstream(lambda seen: 500 if next(numbers) < 10 else platform(seen))
+    report = {"report": {"attempt": {"timeout_s": 100}, "deadline": {"total_s": 100}}}
+    policies = {"retry": {"max_attempts": 1}, "services": {"service": {"operations": report}}}
+    client = upstream.client(policies=ResolvedSettings(policies))
+    for _ in range(10):
+        with pytest.raises(ServerError):
+            await get(client)
+    await asyncio.sleep(6.1)
+    probe = asyncio.ensure_future(get(client, operation="report"))
+    await asyncio.sleep(0)
+    return upstream, client, probe
+
+
+@virtual_time
+async def test_a_long_operation_as_probe_does_not_shut_the_others_out():
+    """R34, R36: they learn for how long, and one of them is the next probe after the open time."""
+    steps = iter([Reply(after_s=60)])
+    _, client, probe = await probed(lambda _seen: next(steps, 200))
+    started = LoopClock().now()
+    with pytest.raises(CircuitOpenError) as caught:
+        await get(client)
+    assert caught.value.retry_after_s == pytest.approx(5.0)
+    await asyncio.sleep(4.99)
+    with pytest.raises(CircuitOpenError):
+        await get(client)
+    await asyncio.sleep(0.01)
+    assert (await get(client)).outcome.circuit_state == "closed"
+    assert (await probe).status == 200
+    assert LoopClock().now() - started == pytest.approx(60)
+
+
+@virtual_time
+async def test_a_service_that_hangs_gets_one_probe_more_next_to_a_long_one():
+    """R34: at 6.1 s the long one, at 11.1 s another, which opens the circuit at 21.1 s; then one for each 16 s."""
+    upstream, client, probe = await probed(lambda _seen: "hang")
+    await at_rate(client, calls=10 * 90, per_second=10)
+    assert upstream.times[10:] == pytest.approx([6.1, 11.1, 27.1, 43.1, 59.1, 75.1, 91.1], abs=0.3)
+    with pytest.raises(DeadlineExceededError):
+        await probe
+
+
+@virtual_time
+async def test_a_slow_service_closes_the_circuit_with_its_first_success():
+    """R34: after 7 s; the second probe, after 5 s, does not supersede the long one."""
+    upstream, client, probe = await probed(lambda _seen: Reply(after_s=7))
+    await asyncio.sleep(5)
+    second = asyncio.ensure_future(get(client))
+    assert (await probe).outcome.circuit_state == "closed"
+    assert (await second).status == 200
+    upstream.assert_count(12)
+
+
 @virtual_time
 async def test_a_group_of_operations_may_have_a_breaker_of_its_own():
     """R30: one route fails, the others go on."""
