@@ -47,7 +47,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .problem import Problem
-from .records import Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
+from .records import AnsweredBy, Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
 from .status import StatusRule, status_rule
 
 __all__ = [
@@ -222,6 +222,11 @@ class CallError(PlatformError):
     def problem(self) -> Problem | None:
         """Details from the error response; None when the failure was not a response."""
         return None
+
+    @property
+    def answered_by(self) -> AnsweredBy:
+        """Who sent the error response, `platform`, `gateway` or `unknown`; empty when the failure was not one."""
+        return ""
 
     @property
     def attempt_applied(self) -> Applied:
@@ -462,6 +467,7 @@ class StatusError(CallError):
         problem: What the body said.
         retry_after_s: The server's Retry-After in seconds.
         is_overloaded: The response carries `x-envoy-overloaded: true`.
+        answered_by: Who sent the response.
     """
 
     code = "UNEXPECTED_STATUS"
@@ -475,8 +481,10 @@ class StatusError(CallError):
         problem: Problem | None = None,
         retry_after_s: float | None = None,
         is_overloaded: bool = False,
+        answered_by: AnsweredBy = "unknown",
     ) -> None:
         super().__init__(reason, request_sent="yes", retry_after_s=retry_after_s)
+        self._answered_by: AnsweredBy = answered_by
         self._status = status
         self._is_overloaded = is_overloaded
         self._problem = problem or Problem()
@@ -490,6 +498,11 @@ class StatusError(CallError):
     def problem(self) -> Problem:
         """Details from the error response."""
         return self._problem
+
+    @property
+    def answered_by(self) -> AnsweredBy:
+        """Who sent the response."""
+        return self._answered_by
 
     @property
     def rule(self) -> StatusRule:
@@ -543,6 +556,17 @@ class NotFoundError(StatusError):
 
     code = "NOT_FOUND"
 
+    @property
+    def outcome_unknown(self) -> bool:
+        """
+        True also for a DELETE that may have been applied, and whose last response is not known to be the platform's.
+
+        A gateway's own 404 does not say that the resource is gone.
+        """
+        is_delete = self.outcome is not None and self.outcome.call.method == "DELETE"
+        is_doubtful = is_delete and self.applied == "maybe" and self.answered_by != "platform"  # R13
+        return is_doubtful or super().outcome_unknown
+
 
 class ConflictError(StatusError):
     """409: the state of the resource does not allow this now."""
@@ -568,14 +592,44 @@ _STATUS_ERRORS: dict[str, type[StatusError]] = {
 }
 
 
+_REFUSED_BY_GATEWAYS = frozenset({400, 413, 431})  # for its size or its form, before it reached the platform
+
+
 def status_error(
-    status: int, problem: Problem, *, retry_after_s: float | None = None, is_overloaded: bool = False
+    status: int,
+    problem: Problem,
+    *,
+    retry_after_s: float | None = None,
+    is_overloaded: bool = False,
+    answered_by: AnsweredBy = "unknown",
+    gateway: str = "",
 ) -> StatusError:
-    """Make the error for a response with *status*, of the class that `status.py` names."""
+    """
+    Make the error for a response with *status*, of the class that `status.py` names.
+
+    Args:
+        status: HTTP status.
+        problem: What the body said.
+        retry_after_s: The server's Retry-After in seconds.
+        is_overloaded: The response carries `x-envoy-overloaded: true`.
+        answered_by: Who sent the response.
+        gateway: Name of the gateway's software, where one sent it.
+    """
     kind = _STATUS_ERRORS[status_rule(status).error]
     said = ": ".join(text for text in (problem.code, problem.message) if text)
-    reason = f"{status} response" + (f": {said}" if said else "")
-    return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
+    reason = f"{status} response"
+    if answered_by == "gateway":
+        reason += f" of the gateway {gateway}" if gateway else " of a gateway"
+        # Without this, 400 reads as if the platform had found a fault in the caller's values.
+        reason += ", which refused the request" if status in _REFUSED_BY_GATEWAYS else ""
+    return kind(
+        reason + (f": {said}" if said else ""),
+        status=status,
+        problem=problem,
+        retry_after_s=retry_after_s,
+        is_overloaded=is_overloaded,
+        answered_by=answered_by,
+    )
 
 
 def is_refused_connection(error: BaseException | None) -> bool:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._internal.moved import renamed_member
-from .records import RANK, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
+from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings
 
 __all__ = [
@@ -172,8 +172,8 @@ class Call:
         """The most that any ended attempt of this call reached."""
         return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
 
-    def outcome(self, now: float) -> Outcome:
-        """Return the record of this call at clock reading *now*."""
+    def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
+        """Return the record of this call at clock reading *now*; *answered_by*: who sent its error response."""
         return Outcome(
             call=self.info,
             attempts=self.attempts_sent,
@@ -184,6 +184,7 @@ class Call:
             circuit_state=self.circuit_state,
             already_deleted=self.already_deleted,
             keyed=self.keyed,
+            answered_by=answered_by,
         )
 
 

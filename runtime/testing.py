@@ -361,7 +361,9 @@ def _reply(step: Step) -> Reply:
     if isinstance(step, Reply):
         return step
     if isinstance(step, int):
-        return Reply(status=step)
+        # An error as the platform sends it, not as a gateway before it does.
+        headers = {"content-type": "application/problem+json"} if step >= 400 else {}  # noqa: PLR2004
+        return Reply(status=step, headers=headers)
     if isinstance(step, Mapping | list):
         return Reply(json=step)
     raise AssertionError(f"{step!r} is no step of a script")

@@ -59,7 +59,7 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
     *(f"R{number}" for number in (1, 2, 3, *range(10, 21))),
-    *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 55), 60, 61)),
+    *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 56), 60, 61)),
 ]
 
 
@@ -396,11 +396,108 @@ async def test_a_delete_whose_answer_was_lost_may_find_nothing_the_next_time():
             await ScriptedUpstream([before, 404]).client(**OFF).request("DELETE", "/r", path_params={})
 
 
+PAGE = Reply(
+    status=404, body=b"<html><body>404 page</body></html>", headers={"content-type": "text/html", "server": "nginx/1.2"}
+)
+
+
+@pytest.mark.parametrize("before", [502, "lost"])
+@pytest.mark.parametrize(("page", "who"), [(PAGE, "gateway"), (Reply(status=404), "unknown")])
+@virtual_time
+async def test_a_404_of_a_gateway_does_not_say_that_it_is_deleted(before, page, who):
+    """R13, R52, R55: as of one that has lost its route; as the first response it is known that nothing was deleted."""
+    upstream = ScriptedUpstream([before, page, page])
+    client = upstream.client(**OFF)
+    with pytest.raises(NotFoundError) as caught:
+        await client.request("DELETE", "/r", path_params={}, operation="remove")
+    error = caught.value
+    assert (error.answered_by, error.outcome.answered_by, error.outcome.already_deleted) == (who, who, False)
+    assert (error.outcome_unknown, error.is_retry_safe, error.attempts) == (True, True, 2)
+    assert error.to_plugin_error()["details"]["outcome_unknown"]
+    assert [record.answered_by for record in error.timeline] == ["platform" if before == 502 else "", who]
+    with pytest.raises(NotFoundError) as caught:
+        await client.request("DELETE", "/r", path_params={})
+    assert (caught.value.outcome_unknown, caught.value.answered_by) == (False, who)
+
+
+@virtual_time
+async def test_another_method_that_finds_nothing_is_known_not_to_be_applied():
+    """R52, R55: a 404 to an idempotent PUT says that it was not applied, whoever sent it."""
+    with pytest.raises(NotFoundError) as caught:
+        await ScriptedUpstream(["lost", PAGE]).client(**OFF).request("PUT", "/r", path_params={}, json_body={})
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (
+            Reply(status=400, body=PAGE.body, headers=PAGE.headers),
+            "400 response of the gateway nginx, which refused the request",
+        ),
+        (Reply(status=413, body=PAGE.body), "413 response of a gateway, which refused the request"),
+        (Reply(status=431, body=b"too large"), "431 response of a gateway, which refused the request: too large"),
+        (Reply(status=502, body=PAGE.body, headers=PAGE.headers), "502 response of the gateway nginx"),
+        (
+            Reply(status=503, body=b"no upstream", headers={"server": "envoy"}),
+            "503 response of the gateway envoy: no upstream",
+        ),
+        (Reply(status=400, json={"error": "Bad"}, headers={"server": "nginx"}), "400 response: Bad"),
+        (Reply(status=404, headers={"server": "nginx"}), "404 response"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+@virtual_time
+async def test_the_text_of_an_error_names_the_gateway(reply, text):
+    """R55: so that a 400 of a gateway is not read as one of the platform; the class is the status's all the same."""
+    with call_options(max_attempts=1), pytest.raises(StatusError) as caught:
+        await get(ScriptedUpstream([reply]).client())
+    assert caught.value.reason == text
+
+
+@virtual_time
+async def test_a_secret_is_not_the_name_of_a_gateway():
+    """R52, R55: a server may put what was sent into any header."""
+    reply = Reply(status=502, body=b"<html>", headers={"server": "t0k3n-secret-value"})
+    with call_options(max_attempts=1), pytest.raises(ServerError) as caught:
+        await ScriptedUpstream([reply]).client().request("GET", "/r", path_params={}, user_jwt="t0k3n-secret-value")
+    assert "t0k3n" not in str(caught.value)
+
+
+def test_who_sent_an_error_response_is_on_spans_metric_and_log_lines(recorder, caplog):
+    """R55: of the attempt and of the call; absent where none was sent."""
+    caplog.set_level(logging.DEBUG)
+
+    async def scenario():
+        upstream = ScriptedUpstream([PAGE, "lost", 200])
+        client = upstream.client(telemetry=recorder.telemetry, **OFF)
+        with pytest.raises(NotFoundError):
+            await get(client)
+        await get(client)
+
+    run_virtual(scenario())
+    for kind, expected in (("CLIENT", ["gateway", None, None]), ("INTERNAL", ["gateway", None])):
+        assert [span.attributes.get("mozaiks.answered_by") for span in recorder.spans(kind)] == expected
+    labels = [point.attributes.get("mozaiks.answered_by") for point in recorder.points("http.client.request.duration")]
+    assert sorted(labels, key=str) == [None, None, "gateway"]
+    lines = [(line.event, line.answered_by) for line in caplog.records if hasattr(line, "answered_by")]
+    assert lines == [
+        ("attempt.finished", "gateway"),
+        ("call.failed", "gateway"),
+        ("attempt.finished", ""),
+        ("attempt.finished", ""),
+    ]
+
+
 @virtual_time
 async def test_a_delete_whose_success_lost_its_body_may_find_nothing_the_next_time():
     """R13: its status came, and the response is lost all the same."""
     answers = iter(
-        [httpx.Response(200, stream=BrokenOff()), httpx.Response(204, stream=BrokenOff()), httpx.Response(404)]
+        [
+            httpx.Response(200, stream=BrokenOff()),
+            httpx.Response(204, stream=BrokenOff()),
+            httpx.Response(404, json={"error": "NotFound"}),
+        ]
     )
     client = PlatformHttpClient("http://platform.test", transport=httpx.MockTransport(lambda _: next(answers)))
     response = await client.request("DELETE", "/r", path_params={})

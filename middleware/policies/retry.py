@@ -248,10 +248,12 @@ class RetryMiddleware:
         Return a success for a DELETE whose earlier attempt may have deleted already.
 
         Raises:
-            NotFoundError: No earlier attempt of this call may have deleted it.
+            NotFoundError: No earlier attempt of this call may have deleted it, or the platform did not say that it is
+                gone.
         """
         call = request.call
-        accepts = call.settings(RetrySettings).accept_already_deleted
+        # R13: a gateway's own 404 does not say so.
+        accepts = call.settings(RetrySettings).accept_already_deleted and error.answered_by == "platform"
         if request.method == "DELETE" and accepts and _may_be_deleted(call):  # R13
             with suppress(Exception):  # an operation whose decoder needs a document has none here
                 data = {} if request.decode is None else request.decode({})

@@ -68,7 +68,7 @@ class CallRecordingMiddleware:
         finally:
             if error is not None:
                 call.stop_reason = call.stop_reason or "not_retryable"
-            outcome = call.outcome(self._clock.now())
+            outcome = call.outcome(self._clock.now(), answered_by=error.answered_by if error is not None else "")
             if error is not None:
                 error.outcome = outcome  # before the event: listeners read it from the error too
             elif response is not None:
@@ -157,6 +157,7 @@ class AttemptRecordingMiddleware:
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,
                 applied=_applied(response, error, attempt.request_sent),
+                answered_by=error.answered_by if error is not None else "",
             )
             call.timeline.append(record)
             self._emit(AttemptFinished(call=call.info, record=record, error=recorded))

@@ -50,6 +50,8 @@ STOP_REASON: Final = "mozaiks.stop_reason"
 `budget`."""
 REQUEST_SENT: Final = "mozaiks.request_sent"
 """Did the server receive the request? `no`: no byte was sent; `maybe`: sent, no response; `yes`: it responded."""
+ANSWERED_BY: Final = "mozaiks.answered_by"
+"""Who sent an error response, by its evidence: `platform`, `gateway` or `unknown`; absent without an error response."""
 ALREADY_DELETED: Final = "mozaiks.already_deleted"
 """True for a DELETE that found nothing left to delete, after an attempt that may have done it."""
 RETRY_ATTEMPTS: Final = "mozaiks.retry.attempts"
@@ -169,6 +171,7 @@ METRIC_REQUEST_DURATION: Final = Metric(
         SERVER_PORT,
         HTTP_RESPONSE_STATUS_CODE,
         ERROR_TYPE,
+        ANSWERED_BY,
     ),
 )
 METRIC_CALL_DURATION: Final = Metric(

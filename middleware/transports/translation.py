@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import httpcore
 import httpx
 
+from middleware.answered_by import answered_by, gateway_name
 from middleware.errors import CallError, PoolTimeoutError, RequestNotSentError, ResponseLostError, status_error
 from middleware.problem import parse_problem
 from middleware.redaction import query_values, redact
@@ -55,7 +56,14 @@ def to_response(
     hidden = request.user_jwt, request.headers.get("x-mozaiks-app-key"), *query_values(request.params)
     problem = parse_problem(body, headers.get("content-type", ""), *hidden)  # equivalent: `'~'`: neither is HTML
     overloaded = headers.get("x-envoy-overloaded", "").strip().lower() == "true"
-    raise status_error(status, problem, retry_after_s=after, is_overloaded=overloaded)
+    raise status_error(
+        status,
+        problem,
+        retry_after_s=after,
+        is_overloaded=overloaded,
+        answered_by=answered_by(status, headers, body, request.call.info.correlation_id),
+        gateway=redact(gateway_name(headers), *hidden),
+    )
 
 
 def translate_error(
