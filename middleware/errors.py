@@ -34,6 +34,7 @@ Whether a write was applied (`applied`, `outcome_unknown`, `is_retry_safe`) foll
     4xx but 408; 503 with `x-envoy-overloaded: true`                no: the server says so
     a 2xx whose body reports failure                                no: the platform says so
     a 2xx that cannot be decoded                                    yes: the status says so
+    a 2xx without the report of success that its body has to have   maybe
     everything else: response lost, incomplete, too large or late,  maybe
     1xx, 3xx, 408, any other 5xx, a defect of ours
 
@@ -385,14 +386,29 @@ class DeadlineExceededError(CallError):
 
 
 class DecodeError(CallError):
-    """A 2xx response that is not what the operation promises; the reason names the field's path."""
+    """
+    A 2xx response that is not what the operation promises; the reason names the field's path.
+
+    Args:
+        reason: What is wrong with the response, for people; free of secrets.
+        lacks_result: The body was to report whether the operation worked, and does not.
+        options: As for `CallError`.
+    """
 
     code = "INVALID_RESPONSE"
 
+    def __init__(self, reason: str = "", *, lacks_result: bool = False, **options: Any) -> None:
+        super().__init__(reason, **options)
+        self._lacks_result = lacks_result
+
     @property
     def attempt_applied(self) -> Applied:
-        """Yes: by RFC 9110 section 15.3 a 2xx says that the request was received, understood and accepted."""
-        return "yes"
+        """
+        Yes: by RFC 9110 section 15.3 a 2xx says that the request was received, understood and accepted.
+
+        Maybe, where the body was to report whether it worked, and does not.
+        """
+        return "maybe" if self._lacks_result else "yes"
 
 
 class OperationFailedError(CallError):

@@ -25,7 +25,7 @@ from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
-from middleware.request.encode import EncodeMiddleware
+from middleware.request.encode import EncodeMiddleware, PathSettings
 from middleware.request.error_boundary import ErrorBoundaryMiddleware
 from middleware.request.idempotency import IdempotencySettings
 from middleware.telemetry.logs import LogListener
@@ -68,6 +68,7 @@ class StackSettings:
     circuit_breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     attempt: AttemptTimeoutSettings = field(default_factory=AttemptTimeoutSettings)
     correlation: CorrelationSettings = field(default_factory=CorrelationSettings)
+    path: PathSettings = field(default_factory=PathSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
     by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
 

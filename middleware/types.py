@@ -25,6 +25,7 @@ __all__ = [
     "CallState",
     "Handler",
     "Middleware",
+    "NoContent",
     "PlatformRequest",
     "PlatformResponse",
     "StackState",
@@ -311,6 +312,14 @@ class PlatformResponse:
     def location(self) -> str | None:
         """Value of the Location header, as a 201 carries it."""
         return self.headers.get("location")
+
+
+class NoContent(dict[str, Any]):
+    """
+    The document of a response whose status says that there is none (204, 205): an empty object.
+
+    An empty body of any other status may be what is left of a response that was lost on its way.
+    """
 
 
 Handler: TypeAlias = Callable[[PlatformRequest], Awaitable[PlatformResponse]]

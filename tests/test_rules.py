@@ -1612,6 +1612,24 @@ async def test_each_attempt_tells_the_server_which_it_is():
     assert upstream.requests[-1].headers["x-attempt"] == "attempt=1; max=1"
 
 
+@virtual_time
+async def test_a_value_with_a_separator_is_for_operations_that_allow_it():
+    """R54, R60: what one operation allows, another one does not; a path filled by hand is its author's."""
+    policies = {"services": {"service": {"operations": {"read_file": {"path": {"allow_slash": True}}}}}}
+    upstream = ScriptedUpstream([], then=200)
+    client = upstream.client(policies=ResolvedSettings(policies))
+    for value in ("a/b", "a\\b", "a;b", "a%2fb"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"path_params.id: must not contain .* path\.allow_slash"
+        ) as caught:
+            await client.get("/files/{id}", path_params={"id": value}, operation="read_user")
+        assert value not in str(caught.value)
+    upstream.assert_count(0)
+    await client.get("/files/{id}", path_params={"id": "a/b;c"}, operation="read_file")
+    await client.get("/files/a/b;c", operation="read_user")
+    assert [request.path for request in upstream.requests] == ["/files/a/b;c"] * 2
+
+
 @pytest.mark.torture
 def test_labels_are_bounded(recorder):
     """R51: a thousand ids in paths make one series."""

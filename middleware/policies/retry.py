@@ -30,7 +30,7 @@ from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.records import StopReason
 from middleware.settings import Settings, SettingSpec
 from middleware.status import status_rule
-from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, PlatformResponse
+from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, NoContent, PlatformRequest, PlatformResponse
 
 __all__ = ["RetryMiddleware", "RetryPolicy", "RetrySettings"]
 
@@ -256,7 +256,7 @@ class RetryMiddleware:
         accepts = call.settings(RetrySettings).accept_already_deleted and error.answered_by == "platform"
         if request.method == "DELETE" and accepts and _may_be_deleted(call):  # R13
             with suppress(Exception):  # an operation whose decoder needs a document has none here
-                data = {} if request.decode is None else request.decode({})
+                data = {} if request.decode is None else request.decode(NoContent())
                 call.already_deleted, call.stop_reason = True, ""
                 return PlatformResponse(status=204, headers={}, data=data, correlation_id=call.info.correlation_id)
         raise error
