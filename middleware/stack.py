@@ -246,6 +246,7 @@ def build_stack(
             calls_in_flight=call_cap.in_flight,
             attempts_in_flight=attempts_in_flight,
             attempts_queued=attempts_queued,
+            attempts_limit=bulkhead.limit(),
             breakers={one.name: one.shown_state(config.circuit_breaker) for one in breakers.all()},
             budget_balance=budget.balance(clock.now(), config.budget),
         )
