@@ -84,10 +84,12 @@ class SettingsChange:
     Attributes:
         changes: One line per changed value; empty when the new settings were rejected.
         problems: Why they were rejected; empty when they are in force.
+        contradictions: Values in force that contradict each other and did not before; one line each.
     """
 
     changes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
 
 
 class SettingsSource(Protocol):
@@ -195,7 +197,8 @@ def build_stack(
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
     breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
-    bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open)
+    rate_limit = RateLimitMiddleware(clock, emit)
+    bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open, rate_limit.apply, _attempt_timeout_s)
     watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)
     retry = RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open)
@@ -226,7 +229,7 @@ def build_stack(
         retry,  # the layers below run once per attempt
         HedgingMiddleware(clock, emit, hedge_rejection),  # inside the retry, which sees one result per round
         bulkhead,  # inside the retry: a call in backoff has no permit
-        RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
+        rate_limit,  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit
         AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span, one record per attempt that is sent
         AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding

@@ -19,7 +19,6 @@ from middleware.clock import Clock
 from middleware.errors import BulkheadFullError, StatusError
 from middleware.events import AttemptQueued, AttemptRejected, Listener
 from middleware.policies.adaptive_limit import AdaptiveLimit
-from middleware.policies.deadline import AttemptTimeoutSettings
 from middleware.settings import Settings, SettingSpec
 from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
@@ -140,12 +139,23 @@ class BulkheadMiddleware:
         clock: Source of time, for how long an attempt waited.
         emit: Listener for waits and rejections.
         before_waiting: Called before an attempt waits here or in a layer below; raises when it would be rejected after.
+        on_queue: Called with an attempt that has to wait for a permit.
+        attempt_timeout_s: Returns the attempt timeout of a call in seconds.
     """
 
-    def __init__(self, clock: Clock, emit: Listener, before_waiting: Callable[[PlatformRequest], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        emit: Listener,
+        before_waiting: Callable[[PlatformRequest], None],
+        on_queue: Callable[[PlatformRequest], None] = lambda _request: None,
+        attempt_timeout_s: Callable[[Call], float] = lambda _call: float("inf"),
+    ) -> None:
         self._clock = clock
         self._emit = emit
         self._before_waiting = before_waiting
+        self._on_queue = on_queue
+        self._attempt_timeout_s = attempt_timeout_s
         # equivalent: `-1`: no setting allows either: the first call sizes it
         self._bulkheads = PerLoop(lambda: Bulkhead(0))  # futures belong to one loop
 
@@ -219,16 +229,22 @@ class BulkheadMiddleware:
         is_full = bulkhead.queued >= config.queue  # R41
         if request.attempt.is_hedge or is_full:  # R19, R41
             raise self._rejection(request, bulkhead, config)
+        self._on_queue(request)
         started = self._clock.now()
         if bulkhead.adaptive is None:
             await bulkhead.wait()
-        elif not await _wait_for(bulkhead, _patience_s(request.call, started)):
+        elif not await _wait_for(bulkhead, self._patience_s(request.call, started)):
             raise self._rejection(request, bulkhead, config, waited_s=self._clock.now() - started)
         try:
             self._emit(AttemptQueued(call=request.call.info, waited_s=self._clock.now() - started))
         except BaseException:
             bulkhead.release()  # no layer above knows of the permit that was just acquired
             raise
+
+    def _patience_s(self, call: Call, now: float) -> float:
+        """Return the longest wait after which an attempt still has a fair chance (R45)."""
+        left_s = call.deadline_at - now
+        return left_s - _FAIR_SHARE * min(left_s, self._attempt_timeout_s(call))
 
     def _rejection(
         self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadSettings, *, waited_s: float | None = None
@@ -237,12 +253,6 @@ class BulkheadMiddleware:
         in_use, queued = f"{bulkhead.in_flight}/{bulkhead.limit}", f"{bulkhead.queued}/{config.queue}"
         waited = "" if waited_s is None else f", waited {waited_s:.3g} s"
         return BulkheadFullError(f"bulkhead full: {in_use} permits, {queued} queued{waited}")
-
-
-def _patience_s(call: Call, now: float) -> float:
-    """Return the longest wait after which an attempt still has a fair chance (R45)."""
-    left_s = call.deadline_at - now
-    return left_s - _FAIR_SHARE * min(left_s, call.settings(AttemptTimeoutSettings).timeout_s)
 
 
 async def _wait_for(bulkhead: Bulkhead, patience_s: float) -> bool:
@@ -260,7 +270,7 @@ def _shows_overload(request: PlatformRequest, error: BaseException | None, now: 
     if isinstance(error, StatusError):
         return error.is_throttled
     attempt = request.attempt
-    if isinstance(error, asyncio.CancelledError):  # by the deadline, after a fair share of the attempt timeout
-        fair_s = _FAIR_SHARE * request.call.settings(AttemptTimeoutSettings).timeout_s
-        return request.call.is_over(now) and now - attempt.started_at >= fair_s
+    if isinstance(error, asyncio.CancelledError) and attempt.timeout_s is not None:
+        # Ended by the deadline: it says something if it had a fair share of the attempt timeout.
+        return request.call.is_over(now) and now - attempt.started_at >= _FAIR_SHARE * attempt.timeout_s
     return attempt.timed_out

@@ -25,7 +25,7 @@ from middleware.errors import (
     ResponseLostError,
     StatusError,
 )
-from middleware.events import AttemptRejected, CircuitStateChanged, Listener
+from middleware.events import AttemptRejected, AttemptRejectedInShadow, CircuitStateChanged, Listener
 from middleware.records import CallInfo
 from middleware.settings import Settings, SettingSpec
 from middleware.status import StatusVerdict
@@ -40,7 +40,12 @@ __all__ = [
     "verdict_of",
 ]
 
-State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "disabled", "shadow"]
+State: TypeAlias = Literal["closed", "open", "half_open"]
+ShownState: TypeAlias = Literal[
+    "closed", "open", "half_open", "forced_open", "disabled", "shadow", "shadow_open", "shadow_half_open"
+]
+"""What is reported: the state, or the mode where that decides; in mode shadow both, unless the circuit is closed."""
+
 Verdict: TypeAlias = StatusVerdict | Literal["deadline"]
 """What the end of an attempt counts as; `deadline`: its call's deadline ended it before the attempt timeout."""
 
@@ -61,8 +66,8 @@ class CircuitBreakerSettings(Settings):
     mode: Annotated[
         str,
         SettingSpec(
-            doc="normal; shadow counts and reports but never rejects; disabled permits all and counts none; "
-            "forced_open rejects all.",
+            doc="normal; shadow never rejects, and counts and reports what normal would reject; disabled permits all "
+            "and counts none; forced_open rejects all.",
             choices=("normal", "shadow", "disabled", "forced_open"),
         ),
     ] = "normal"
@@ -177,9 +182,13 @@ class CircuitBreaker:
         """Closed, with no attempt in flight: safe to evict."""
         return self._state == "closed" and self._in_flight == 0
 
-    def shown_state(self, config: CircuitBreakerSettings) -> State:
-        """Return the state to report: the mode, where the mode decides instead of the state."""
-        return self._state if config.mode == "normal" else config.mode  # type: ignore[return-value] # the SettingSpec's choices
+    def shown_state(self, config: CircuitBreakerSettings) -> ShownState:
+        """Return the state to report: the mode, where the mode decides instead of the state; in mode shadow both."""
+        if config.mode == "normal":
+            return self._state
+        if config.mode == "shadow" and self._state != "closed":
+            return "shadow_open" if self._state == "open" else "shadow_half_open"  # R30
+        return config.mode  # type: ignore[return-value] # the SettingSpec's choices
 
     def rejects(self, now: float, config: CircuitBreakerSettings) -> bool:
         """Return whether an attempt at *now* would be rejected."""
@@ -288,6 +297,9 @@ class CircuitBreaker:
             if permit.epoch != self._epoch:  # R35: acquired in another epoch, or never counted
                 return before, before
             weight = 1 + self._end_watch(permit.watch)
+            if verdict == "limited":
+                attempts, failures, _ = self._totals(now, config)
+                verdict = "neutral" if attempts > failures else "failure"  # R31
             if permit.is_probe:
                 self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0)
             elif verdict == "deadline":
@@ -404,9 +416,10 @@ def verdict_of(error: BaseException | None) -> Verdict:
     """
     Return what the end of an attempt says about the service's health.
 
-    A response counts as the row of its status says (`status.py`), a 2xx as a success. Transport failures and attempt
-    timeouts are failures. Neutral are cancellations, a pool without a free connection, a response that cannot be
-    decoded, and local rejections.
+    A response counts as the row of its status says (`status.py`), a 2xx as a success. What `limited` counts as depends
+    on the other results in the window: `CircuitBreaker.record` decides. Transport failures and attempt timeouts are
+    failures. Neutral are cancellations, a pool without a free connection, a response that cannot be decoded, and local
+    rejections.
     """
     if error is None or isinstance(error, OperationFailedError):
         return "success"
@@ -497,6 +510,9 @@ class CircuitBreakerMiddleware:
         call.circuit_state = breaker.shown_state(config)
         if permit is None:
             raise self._rejection(request, breaker, config)
+        if permit is _UNCOUNTED and config.mode == "shadow":  # R30
+            retry_after_s = breaker.retry_after_s(started)
+            self._emit(AttemptRejectedInShadow(call=call.info, breaker=breaker.name, retry_after_s=retry_after_s))
 
         def end(error: BaseException | None) -> None:
             now = self._clock.now()

@@ -14,6 +14,7 @@ def main(argv: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
     from middleware import ConfigError
     from runtime.connectors.loader import ConnectorConfig, services_and_operations
+    from runtime.settings.contradictions import contradictions
 
     services = services_and_operations()
     parser = argparse.ArgumentParser(prog="python3 -m runtime config", description=__doc__)
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return _WRONG_SETTINGS
+    for contradiction in contradictions(rows):
+        sys.stderr.write(f"{contradiction}\n")
     if options.json:
         json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
         sys.stdout.write("\n")

@@ -255,6 +255,8 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
+    for contradiction in config.policies.contradictions():
+        _warn("settings.contradictory", contradiction)
     transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
     clients: list[PlatformHttpClient] = []
 

@@ -59,6 +59,10 @@ class LiveSettings:
         """Every setting in force now for an operation, with the origin of its value."""
         return self.current.effective(service, operation)
 
+    def contradictions(self) -> tuple[str, ...]:
+        """One line for each contradiction among the settings in force now, with the place of each value."""
+        return self.current.contradictions()
+
     def poll(self, now: float) -> SettingsChange | None:
         """Look at the file, at most once a second; return the effect of a change, to one caller, once."""
         if now < self._next_look or not self._lock.acquire(blocking=False):
@@ -79,8 +83,10 @@ class LiveSettings:
                 return SettingsChange(
                     problems=tuple(f"{self._file}: {change}: needs a restart, nothing was changed" for change in fixed)
                 )
+            known = self.current.contradictions()
             self.current = fresh  # R61: one assignment; calls in flight keep the snapshot they began with
-            return SettingsChange(changes=changes) if changes else None
+            found = tuple(line for line in fresh.contradictions() if line not in known)
+            return SettingsChange(changes=changes, contradictions=found) if changes else None
         finally:
             self._lock.release()
 

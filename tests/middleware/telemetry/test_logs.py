@@ -42,6 +42,7 @@ LINES = [
     (facts.CorrelationIdReplaced(call=CALL), "WARNING", "correlation_id.replaced"),
     (facts.SettingsReloaded(call=CALL, changes=("retry.max_attempts: 3 -> 5",)), "INFO", "settings.reloaded"),
     (facts.SettingsRejected(call=CALL, problems=("retry.max_attempts: too high",)), "ERROR", "settings.rejected"),
+    (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), "WARNING", "settings.contradictory"),
 ]  # fmt: skip
 
 
@@ -207,6 +208,7 @@ SUMMARIES = [
     (facts.CorrelationIdReplaced(call=CALL), "correlation_id.replaced svc.op"),
     (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), "settings.reloaded svc 1 change"),
     (facts.SettingsRejected(call=CALL, problems=("a: 100% wrong", "b")), "settings.rejected svc 2 problems"),
+    (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), "settings.contradictory svc 1 contradiction"),
 ]  # fmt: skip
 
 
@@ -284,6 +286,7 @@ LOGGED = [
     (facts.CorrelationIdReplaced(call=CALL), CALLS, {}),
     (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), CALLS, {"changes": ["a: 3 -> 5"]}),
     (facts.SettingsRejected(call=CALL, problems=("a: too high",)), CALLS, {"problems": ["a: too high"]}),
+    (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), CALLS, {"contradictions": ["a: b"]}),
 ]  # fmt: skip
 
 
