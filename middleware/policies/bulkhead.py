@@ -149,7 +149,7 @@ class BulkheadMiddleware:
         emit: Listener,
         before_waiting: Callable[[PlatformRequest], None],
         on_queue: Callable[[PlatformRequest], None] = lambda _request: None,
-        attempt_timeout_s: Callable[[Call], float] = lambda _call: float("inf"),
+        attempt_timeout_s: Callable[[Call], float] = lambda _call: 0.0,
     ) -> None:
         self._clock = clock
         self._emit = emit
