@@ -17,7 +17,7 @@ def found(given):
 
 
 def test_the_defaults_do_not_contradict_each_other():
-    """R62: nobody is told to mend what nobody set."""
+    """R62: no warning where nothing is set."""
     assert ResolvedSettings().contradictions() == ()
     assert ResolvedSettings({"hedging": {"max_hedges": 1}}).contradictions() == ()
     assert ResolvedSettings({"bulkhead": {"adaptive": True}}).contradictions() == ()
@@ -102,7 +102,7 @@ def test_values_that_just_fit_do_not_contradict_each_other(given):
     assert found(given) == []
 
 
-def test_a_contradiction_is_found_at_any_level_and_told_once(tmp_path):
+def test_a_contradiction_is_found_at_any_level_and_listed_once(tmp_path):
     """R62: an operation's own value against one for all; every other level that has both repeats nothing."""
     file = tmp_path / "settings.toml"
     file.write_text("[deadline]\ntotal_s = 22\n[services.hosting.operations.deploy.attempt]\ntimeout_s = 30\n")

@@ -235,7 +235,7 @@ def test_a_shadow_breaker_counts_and_never_rejects():
 
 
 def test_the_shown_state_in_shadow_mode_says_what_normal_would_do():
-    """R30: else nobody learns from it."""
+    """R30: so that it can be tried before it is switched on."""
     breaker = Breaker(mode="shadow")
     assert breaker.machine.shown_state(breaker.config) == "shadow"
     for _ in range(10):
@@ -293,7 +293,7 @@ def test_a_limiter_is_neutral_while_others_succeed():
 
 
 def test_a_limiter_without_any_success_is_a_failure():
-    """R31: Varnish says 503 with Retry-After for a dead upstream too; failures beside it are no successes."""
+    """R31: Varnish says 503 with Retry-After for a dead upstream too; failures are no successes."""
     breaker = Breaker()
     breaker.play("failure")
     for _ in range(8):
