@@ -34,6 +34,7 @@ Whether a write was applied (`applied`, `outcome_unknown`, `is_retry_safe`) foll
     4xx but 408; 503 with `x-envoy-overloaded: true`                no: the server says so
     a 2xx whose body reports failure                                no: the platform says so
     a 2xx that cannot be decoded                                    yes: the status says so
+    a 2xx without the report of success that its body has to have   maybe
     everything else: response lost, incomplete, too large or late,  maybe
     1xx, 3xx, 408, any other 5xx, a defect of ours
 
@@ -47,7 +48,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .problem import Problem
-from .records import Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
+from .records import AnsweredBy, Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
 from .status import StatusRule, status_rule
 
 __all__ = [
@@ -224,6 +225,11 @@ class CallError(PlatformError):
         return None
 
     @property
+    def answered_by(self) -> AnsweredBy:
+        """Who sent the error response, `platform`, `gateway` or `unknown`; empty when the failure was not one."""
+        return ""
+
+    @property
     def attempt_applied(self) -> Applied:
         """Whether the server applied the last attempt, judged by this error alone."""
         return "no" if self.request_sent == "no" else "maybe"
@@ -310,9 +316,20 @@ class InvalidArgumentError(CallError, ValueError):
 
 
 class RequestNotSentError(CallError):
-    """No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed."""
+    """
+    No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed.
+
+    Args:
+        reason: What happened, for people; free of secrets.
+        connection_refused: The connection was refused, or could not be made for another reason than lack of time.
+        options: As for `CallError`.
+    """
 
     code = "REQUEST_NOT_SENT"
+
+    def __init__(self, reason: str = "", *, connection_refused: bool = False, **options: Any) -> None:
+        super().__init__(reason, **options)
+        self.connection_refused = connection_refused
 
 
 class LocalRejectionError(RequestNotSentError):
@@ -369,14 +386,29 @@ class DeadlineExceededError(CallError):
 
 
 class DecodeError(CallError):
-    """A 2xx response that is not what the operation promises; the reason names the field's path."""
+    """
+    A 2xx response that is not what the operation promises; the reason names the field's path.
+
+    Args:
+        reason: What is wrong with the response, for people; free of secrets.
+        lacks_result: The body was to report whether the operation worked, and does not.
+        options: As for `CallError`.
+    """
 
     code = "INVALID_RESPONSE"
 
+    def __init__(self, reason: str = "", *, lacks_result: bool = False, **options: Any) -> None:
+        super().__init__(reason, **options)
+        self._lacks_result = lacks_result
+
     @property
     def attempt_applied(self) -> Applied:
-        """Yes: by RFC 9110 section 15.3 a 2xx says that the request was received, understood and accepted."""
-        return "yes"
+        """
+        Yes: by RFC 9110 section 15.3 a 2xx says that the request was received, understood and accepted.
+
+        Maybe, where the body was to report whether it worked, and does not.
+        """
+        return "maybe" if self._lacks_result else "yes"
 
 
 class OperationFailedError(CallError):
@@ -451,6 +483,7 @@ class StatusError(CallError):
         problem: What the body said.
         retry_after_s: The server's Retry-After in seconds.
         is_overloaded: The response carries `x-envoy-overloaded: true`.
+        answered_by: Who sent the response.
     """
 
     code = "UNEXPECTED_STATUS"
@@ -464,8 +497,10 @@ class StatusError(CallError):
         problem: Problem | None = None,
         retry_after_s: float | None = None,
         is_overloaded: bool = False,
+        answered_by: AnsweredBy = "unknown",
     ) -> None:
         super().__init__(reason, request_sent="yes", retry_after_s=retry_after_s)
+        self._answered_by: AnsweredBy = answered_by
         self._status = status
         self._is_overloaded = is_overloaded
         self._problem = problem or Problem()
@@ -479,6 +514,11 @@ class StatusError(CallError):
     def problem(self) -> Problem:
         """Details from the error response."""
         return self._problem
+
+    @property
+    def answered_by(self) -> AnsweredBy:
+        """Who sent the response."""
+        return self._answered_by
 
     @property
     def rule(self) -> StatusRule:
@@ -532,6 +572,17 @@ class NotFoundError(StatusError):
 
     code = "NOT_FOUND"
 
+    @property
+    def outcome_unknown(self) -> bool:
+        """
+        True also for a DELETE that may have been applied, and whose last response is not known to be the platform's.
+
+        A gateway's own 404 does not say that the resource is gone.
+        """
+        is_delete = self.outcome is not None and self.outcome.call.method == "DELETE"
+        is_doubtful = is_delete and self.applied == "maybe" and self.answered_by != "platform"  # R13
+        return is_doubtful or super().outcome_unknown
+
 
 class ConflictError(StatusError):
     """409: the state of the resource does not allow this now."""
@@ -557,14 +608,49 @@ _STATUS_ERRORS: dict[str, type[StatusError]] = {
 }
 
 
+_REFUSED_BY_GATEWAYS = frozenset({400, 413, 431})  # for its size or its form, before it reached the platform
+
+
 def status_error(
-    status: int, problem: Problem, *, retry_after_s: float | None = None, is_overloaded: bool = False
+    status: int,
+    problem: Problem,
+    *,
+    retry_after_s: float | None = None,
+    is_overloaded: bool = False,
+    answered_by: AnsweredBy = "unknown",
+    gateway: str = "",
 ) -> StatusError:
-    """Make the error for a response with *status*, of the class that `status.py` names."""
+    """
+    Make the error for a response with *status*, of the class that `status.py` names.
+
+    Args:
+        status: HTTP status.
+        problem: What the body said.
+        retry_after_s: The server's Retry-After in seconds.
+        is_overloaded: The response carries `x-envoy-overloaded: true`.
+        answered_by: Who sent the response.
+        gateway: Name of the gateway's software, where one sent it.
+    """
     kind = _STATUS_ERRORS[status_rule(status).error]
     said = ": ".join(text for text in (problem.code, problem.message) if text)
-    reason = f"{status} response" + (f": {said}" if said else "")
-    return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
+    reason = f"{status} response"
+    if answered_by == "gateway":
+        reason += f" of the gateway {gateway}" if gateway else " of a gateway"
+        # Without this, 400 reads as if the platform had found a fault in the caller's values.
+        reason += ", which refused the request" if status in _REFUSED_BY_GATEWAYS else ""
+    return kind(
+        reason + (f": {said}" if said else ""),
+        status=status,
+        problem=problem,
+        retry_after_s=retry_after_s,
+        is_overloaded=is_overloaded,
+        answered_by=answered_by,
+    )
+
+
+def is_refused_connection(error: BaseException | None) -> bool:
+    """Return whether *error* says that no connection was made, for another reason than lack of time."""
+    return isinstance(error, RequestNotSentError) and error.connection_refused
 
 
 def codes_table() -> str:

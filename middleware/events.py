@@ -233,7 +233,7 @@ class HedgeRefused(Event):
     A hedge was due and did not start; the attempt in flight continues.
 
     Attributes:
-        reason: Why: `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit` or `budget`.
+        reason: Why: `throttled`, `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit` or `budget`.
     """
 
     reason: str

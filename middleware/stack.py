@@ -25,7 +25,7 @@ from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
-from middleware.request.encode import EncodeMiddleware
+from middleware.request.encode import EncodeMiddleware, PathSettings
 from middleware.request.error_boundary import ErrorBoundaryMiddleware
 from middleware.request.idempotency import IdempotencySettings
 from middleware.telemetry.logs import LogListener
@@ -68,6 +68,7 @@ class StackSettings:
     circuit_breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     attempt: AttemptTimeoutSettings = field(default_factory=AttemptTimeoutSettings)
     correlation: CorrelationSettings = field(default_factory=CorrelationSettings)
+    path: PathSettings = field(default_factory=PathSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
     by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
 
@@ -196,7 +197,9 @@ def build_stack(
         listeners.append(telemetry.listener)
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
-    breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
+    breaker = CircuitBreakerMiddleware(
+        breakers, clock, emit, _attempt_timeout_s, lambda: policies.of(service).attempt.timeout_s
+    )
     rate_limit = RateLimitMiddleware(clock, emit)
     bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open, rate_limit.apply, _attempt_timeout_s)
     watched = WatchedAttempts(clock)
@@ -205,7 +208,7 @@ def build_stack(
 
     def hedge_rejection(request: PlatformRequest) -> str:
         call = request.call
-        if call.attempts_scheduled >= call.max_attempts:  # R19
+        if call.attempts_scheduled >= call.attempts_allowed:  # R19
             return "max_attempts"
         if not breaker.is_closed(request):  # R19
             return "circuit_open"
@@ -227,7 +230,8 @@ def build_stack(
         *([DecodeMiddleware()] if middleware.call else []),
         *[HostLayerMiddleware(layer, per_attempt=False) for layer in middleware.call],
         retry,  # the layers below run once per attempt
-        HedgingMiddleware(clock, emit, hedge_rejection),  # inside the retry, which sees one result per round
+        # inside the retry, which sees one result per round
+        HedgingMiddleware(clock, emit, hedge_rejection, retry.refund),
         bulkhead,  # inside the retry: a call in backoff has no permit
         rate_limit,  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit

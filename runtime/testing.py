@@ -10,7 +10,7 @@ Test kit: connectors under test without waiting, against a platform that does wh
         upstream = ScriptedUpstream([503, "hang", httpx.ConnectError, {"items": []}])
         connector = ManagedServiceConnector(upstream.client(retry={"max_attempts": 4}))
         assert await connector.list_items() == []
-        upstream.assert_times(0.0, 0.1, 10.7)  # when it read a request; a refused connection has none
+        upstream.assert_times(0.0, 0.1, 10.8)  # when it read a request; a refused connection has none
 
 Time is virtual: waiting moves the clock and takes no time, so that a test of minutes runs in milliseconds and every
 point in time is exact. Jitter is at its upper bound unless a source of randomness is given.
@@ -361,7 +361,9 @@ def _reply(step: Step) -> Reply:
     if isinstance(step, Reply):
         return step
     if isinstance(step, int):
-        return Reply(status=step)
+        # An error as the platform sends it, not as a gateway before it does.
+        headers = {"content-type": "application/problem+json"} if step >= 400 else {}  # noqa: PLR2004
+        return Reply(status=step, headers=headers)
     if isinstance(step, Mapping | list):
         return Reply(json=step)
     raise AssertionError(f"{step!r} is no step of a script")

@@ -161,6 +161,7 @@ def _failed_fields(event: CallFinished) -> dict[str, Any]:
         "reason": event.error.reason if event.error else "",
         "stop_reason": event.outcome.stop_reason,
         "request_sent": event.outcome.request_sent,
+        "answered_by": event.outcome.answered_by,
     }
 
 
@@ -176,6 +177,7 @@ def _attempt_fields(event: AttemptFinished) -> dict[str, Any]:
         "attempt_outcome": record.outcome,
         "status": record.status,
         "request_sent": record.request_sent,
+        "answered_by": record.answered_by,
         "duration_s": round(record.ended_s - record.started_s, 6),
         "is_hedge": record.is_hedge,
     }

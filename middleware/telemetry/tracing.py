@@ -249,6 +249,8 @@ def _call_finished(span: Span, event: CallFinished) -> None:
     error = event.error
     if error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(error)
+        if outcome.answered_by:
+            attributes[semconv.ANSWERED_BY] = outcome.answered_by
         if outcome.stop_reason:
             attributes[semconv.STOP_REASON] = outcome.stop_reason
         retry_after_s = getattr(error, "retry_after_s", None)
@@ -267,6 +269,8 @@ def _attempt_finished(span: Span, event: AttemptFinished) -> None:
     if event.error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(event.error)
         span.set_status(_failed(event.error))
+    if record.answered_by:
+        attributes[semconv.ANSWERED_BY] = record.answered_by
     span.set_attributes(attributes)
 
 

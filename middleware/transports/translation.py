@@ -6,8 +6,10 @@ The same for every transport, so that no library decides what an error of ours m
 
 from collections.abc import Callable, Mapping
 
+import httpcore
 import httpx
 
+from middleware.answered_by import answered_by, gateway_name
 from middleware.errors import CallError, PoolTimeoutError, RequestNotSentError, ResponseLostError, status_error
 from middleware.problem import parse_problem
 from middleware.redaction import query_values, redact
@@ -21,6 +23,7 @@ __all__ = ["BODY_METHODS", "to_response", "translate_error", "wire_headers"]
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 """Methods that send `Content-Length: 0` where they have no body (RFC 9110 section 8.6)."""
 
+_NO_CONNECTION = OSError, httpcore.ConnectError, httpx.ConnectError
 _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol
 
 
@@ -53,7 +56,14 @@ def to_response(
     hidden = request.user_jwt, request.headers.get("x-mozaiks-app-key"), *query_values(request.params)
     problem = parse_problem(body, headers.get("content-type", ""), *hidden)  # equivalent: `'~'`: neither is HTML
     overloaded = headers.get("x-envoy-overloaded", "").strip().lower() == "true"
-    raise status_error(status, problem, retry_after_s=after, is_overloaded=overloaded)
+    raise status_error(
+        status,
+        problem,
+        retry_after_s=after,
+        is_overloaded=overloaded,
+        answered_by=answered_by(status, headers, body, request.call.info.correlation_id),
+        gateway=redact(gateway_name(headers), *hidden),
+    )
 
 
 def translate_error(
@@ -77,6 +87,10 @@ def translate_error(
     if attempt.request_sent == "no":
         # The text of the operating system or of TLS. Later ones may quote what the peer sent.
         shown = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-        kind = PoolTimeoutError if isinstance(error, httpx.PoolTimeout) else RequestNotSentError
-        return kind(f"{name}: {shown}" if shown else name)
+        reason = f"{name}: {shown}" if shown else name
+        if isinstance(error, httpx.PoolTimeout):
+            return PoolTimeoutError(reason)
+        # R20: TimeoutError is an OSError.
+        refused = isinstance(error, _NO_CONNECTION) and not isinstance(error, TimeoutError)
+        return RequestNotSentError(reason, connection_refused=refused)
     return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)

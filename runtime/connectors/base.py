@@ -402,6 +402,8 @@ class PlatformHttpClient:
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
+            # R20: one attempt means no retry, and what a caller sets bounds all attempts.
+            max_refused=policy.retry.not_sent_max_attempts if options.max_attempts is None and allowed > 1 else 0,
         )
         return PlatformRequest(
             call=call,

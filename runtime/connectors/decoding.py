@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from middleware.errors import DecodeError, OperationFailedError
 from middleware.problem import problem_of
+from middleware.types import NoContent
 
 __all__ = ["Spellings", "decode_page", "decoder", "refuse_failure", "spelled", "succeeded", "unwrap"]
 
@@ -240,14 +241,19 @@ def succeeded(document: Any) -> bool:
     `status` such as `failed`, or an HTTP status from 400 on; an `error` without any flag; and each of them inside
     `operation`, the envelope of the second generation.
 
+    An empty document is no response to a change, unless its status says that there is none (204): gateways make a
+    complete response of one that was lost on its way.
+
     Raises:
         OperationFailedError: The change did not work, and the response has an `error`; carries its problem.
-        DecodeError: A flag is neither true nor false.
+        DecodeError: A flag is neither true nor false, or the document is empty.
     """
     if isinstance(document, bool):
         return document
     if not isinstance(document, Mapping):
         return True
+    if not document and not isinstance(document, NoContent):
+        raise DecodeError("$: must report whether the change worked, and is empty", lacks_result=True)
     worked = _worked(document, _FAILED)
     operations = [inner for inner in spelled(document, "operation") if isinstance(inner, Mapping)]
     return all(_worked(inner, _FAILED | _NOT_DONE) for inner in operations) and worked

@@ -476,7 +476,6 @@ CHANGES = [
         ({"ok": True}, True),
         ({"success": True}, True),
         (True, True),
-        ({}, True),
     ],
 )
 @pytest.mark.parametrize(("kind", "operation", "arguments"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
@@ -484,6 +483,24 @@ async def test_every_change_reads_success_alike(kind, operation, arguments, docu
     """No connector reports success where the platform reports failure."""
     result = await getattr(responding(kind, document), operation)(**arguments)
     assert (result.success if isinstance(result, billing.Cancellation) else result) is worked
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 205])
+@pytest.mark.parametrize("body", [b"", b"{}", b" \n", b" {} "])
+@pytest.mark.parametrize(("kind", "operation", "arguments"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
+async def test_an_empty_response_to_a_change_is_a_success_only_by_its_status(kind, operation, arguments, status, body):
+    """R52: gateways make a complete, empty response of one that was lost on its way; 204 and 205 never have a body."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(status, content=body))
+    connector = kind(PlatformHttpClient("http://platform", transport=transport))
+    if status in (204, 205):
+        result = await getattr(connector, operation)(**arguments)
+        assert (result.success if isinstance(result, billing.Cancellation) else result) is True
+        return
+    with pytest.raises(DecodeError) as caught:
+        await getattr(connector, operation)(**arguments)
+    is_post = operation in ("cancel", "cancel_subscription")  # the others are idempotent: always safe to repeat
+    assert (caught.value.applied, caught.value.status, caught.value.attempts) == ("maybe", status, 1)
+    assert (caught.value.outcome_unknown, caught.value.is_retry_safe) == (is_post, not is_post)
 
 
 @pytest.mark.parametrize("document", [{"ok": False, "error": "Full"}, {"status": "failed", "error": "Full"}])
@@ -595,7 +612,9 @@ async def test_what_is_no_list_of_strings_is_rejected(kind, operation, arguments
     upstream.assert_count(0)
 
 
-@pytest.mark.parametrize("given", [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), iter(["a", "b"])], ids=repr)
+@pytest.mark.parametrize(
+    "given", [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), iter(["a", "b"])], ids=lambda given: type(given).__name__
+)
 async def test_any_iterable_of_strings_is_sent_as_a_list(given):
     """Read once, in its order."""
     upstream = ScriptedUpstream([{"success": True}])

@@ -269,7 +269,7 @@ async def test_an_attempt_layer_that_failed_before_sending_may_be_retried():
 @virtual_time
 async def test_an_error_from_below_passes_untouched():
     """The last attempt's: a lost one before it does not change what became of the last."""
-    upstream = ScriptedUpstream(["lost", httpx.ConnectError])
+    upstream = ScriptedUpstream(["lost"], then=httpx.ConnectError)
     own = HostLayers(call=[passes], attempt=[passes])
     error = await error_of(client_of(upstream, own, retry={"max_attempts": 2}))
     assert type(error) is RequestNotSentError

@@ -206,7 +206,7 @@ NOW = 1_800_000_000.0
         (" 7 ", None, 7.0),
         ("0", None, None),
         ("-1", None, None),
-        ("1.5", None, None),
+        ("1.5", None, 1.5),
         ("soon", None, None),
         ("", None, None),
         (None, None, None),
