@@ -16,7 +16,7 @@ import anyio
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
-from middleware.errors import BulkheadFullError, StatusError
+from middleware.errors import BulkheadFullError, CallError, StatusError
 from middleware.events import AttemptQueued, AttemptRejected, Listener
 from middleware.policies.adaptive_limit import AdaptiveLimit
 from middleware.settings import Settings, SettingSpec
@@ -219,7 +219,7 @@ class BulkheadMiddleware:
                 pass  # R31: a response that a layer of the host made says nothing about the service
             elif _shows_overload(request, error, now):
                 limit.on_overload(started, now, bulkhead.in_flight, bulkhead.permits)  # R45
-            elif error is None or isinstance(error, StatusError):
+            elif error is None or (isinstance(error, CallError) and request.attempt.status is not None):
                 limit.on_response(bulkhead.in_flight, bulkhead.permits)  # R45
             del error  # its traceback refers to this frame
             bulkhead.adapt()

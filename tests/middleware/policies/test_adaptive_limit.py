@@ -1,11 +1,12 @@
 """How many attempts a service takes at a time: the arithmetic, and what the bulkhead does with it."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from layer_support import a_request
 
-from middleware.errors import BulkheadFullError, RequestNotSentError
+from middleware.errors import BulkheadFullError, CallError, RequestNotSentError
 from middleware.events import AttemptQueued, AttemptRejected
 from middleware.policies.adaptive_limit import AdaptiveLimit
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
@@ -196,6 +197,29 @@ async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cance
     (result,) = await asyncio.gather(waiting, return_exceptions=True)
     assert isinstance(result, asyncio.CancelledError)
     await holder
+
+
+@pytest.mark.parametrize(
+    ("step", "limit"),
+    [
+        ({}, 2),
+        (500, 2),
+        (Reply(body=b"{"), 2),
+        ({"success": False}, 2),
+        ("lost", 1),
+        (RequestNotSentError("refused"), 1),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_any_response_that_is_not_throttled_raises_it(step, limit):
+    """R45: whatever it says; without one nothing is known."""
+    upstream = ScriptedUpstream(["hang", step])
+    client = upstream.client(**ADAPTIVE, **NO_RETRY)
+    for _ in range(2):
+        with suppress(CallError):
+            await client.get("/x", decode=dict)
+    assert client._stack.state().attempts_limit == limit
 
 
 @virtual_time
