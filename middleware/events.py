@@ -17,6 +17,7 @@ __all__ = [
     "AttemptFinished",
     "AttemptQueued",
     "AttemptRejected",
+    "AttemptRejectedInShadow",
     "AttemptStarted",
     "CallFinished",
     "CallStarted",
@@ -33,6 +34,7 @@ __all__ = [
     "RetryAbandoned",
     "RetryBudgetExhausted",
     "RetryScheduled",
+    "SettingsContradictory",
     "SettingsRejected",
     "SettingsReloaded",
 ]
@@ -134,6 +136,20 @@ class AttemptRejected(Event):
     """
 
     guard: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRejectedInShadow(Event):
+    """
+    A circuit breaker in mode shadow let an attempt through that it would have rejected in mode normal.
+
+    Attributes:
+        breaker: Name of the breaker.
+        retry_after_s: Seconds until it would allow attempts again; None when it is not known.
+    """
+
+    breaker: str
     retry_after_s: float | None = None
 
 
@@ -289,6 +305,18 @@ class SettingsRejected(Event):
     """
 
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsContradictory(Event):
+    """
+    Settings came into force that contradict each other.
+
+    Attributes:
+        contradictions: One line each, with the place of each value.
+    """
+
+    contradictions: tuple[str, ...]
 
 
 Listener: TypeAlias = Callable[[Event], None]

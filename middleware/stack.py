@@ -87,12 +87,14 @@ class SettingsChange:
         problems: Why they were rejected; empty when they are in force.
         scopes: For what values were changed: `all services`, services, operations as `service.operation`.
         shadowed: One line per value of the file that a stronger source overrides.
+        contradictions: Values in force that contradict each other and did not before; one line each.
     """
 
     changes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     shadowed: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
 
 
 class SettingsSource(Protocol):
@@ -202,7 +204,8 @@ def build_stack(
     breaker = CircuitBreakerMiddleware(
         breakers, clock, emit, _attempt_timeout_s, lambda: policies.of(service).attempt.timeout_s
     )
-    bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open)
+    rate_limit = RateLimitMiddleware(clock, emit)
+    bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open, rate_limit.apply, _attempt_timeout_s)
     watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)
     retry = RetryMiddleware(RetryPolicy(random), budget, clock, emit, breaker.is_open)
@@ -234,7 +237,7 @@ def build_stack(
         # inside the retry, which sees one result per round
         HedgingMiddleware(clock, emit, hedge_rejection, retry.refund),
         bulkhead,  # inside the retry: a call in backoff has no permit
-        RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
+        rate_limit,  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit
         AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span, one record per attempt that is sent
         AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding
@@ -254,6 +257,7 @@ def build_stack(
             calls_in_flight=call_cap.in_flight,
             attempts_in_flight=attempts_in_flight,
             attempts_queued=attempts_queued,
+            attempts_limit=bulkhead.limit(),
             breakers={one.name: one.shown_state(config.circuit_breaker) for one in breakers.all()},
             budget_balance=budget.balance(clock.now(), config.budget),
         )

@@ -13,8 +13,12 @@ __all__ = ["Repeat", "StatusRule", "StatusVerdict", "status_rule", "status_rules
 Repeat: TypeAlias = Literal["never", "keyed", "repeatable", "any"]
 """Which requests may be sent again: none, those with an honoured idempotency key, repeatable ones, all."""
 
-StatusVerdict: TypeAlias = Literal["success", "failure", "neutral"]
-"""What the circuit breaker counts: a healthy service, a failing one, or nothing."""
+StatusVerdict: TypeAlias = Literal["success", "failure", "neutral", "limited"]
+"""
+What the circuit breaker counts: a healthy service, a failing one, or nothing.
+
+`limited`: nothing while there are successes too, since a limiter lets some requests through; else a failing service.
+"""
 
 _Header: TypeAlias = Literal["", "retry-after", "x-envoy-overloaded"]
 
@@ -74,11 +78,12 @@ _RULES: dict[tuple[int, _Header], StatusRule] = {
     (501, ""): StatusRule(error="ServerError", ambiguous=True),  # R31: a method that the service does not know
     (502, ""): _GATEWAY_ERROR,
     (503, ""): _GATEWAY_ERROR,
-    # R11: Envoy dropped the request before its upstream; wins over Retry-After.
-    (503, "x-envoy-overloaded"): StatusRule(error="ServerError", repeat="any", throttled=True, verdict="failure"),
+    # R11: Envoy dropped the request before its upstream; wins over Retry-After. R31: a limiter.
+    (503, "x-envoy-overloaded"): StatusRule(error="ServerError", repeat="any", throttled=True, verdict="limited"),
     # R11: gateways send it after the upstream has read the request, too, so it does not say "not processed".
+    # R31: a limiter sends it, and so does Varnish for a dead upstream.
     (503, "retry-after"): StatusRule(
-        error="ServerError", repeat="repeatable", throttled=True, ambiguous=True, verdict="failure"
+        error="ServerError", repeat="repeatable", throttled=True, ambiguous=True, verdict="limited"
     ),
     (504, ""): _GATEWAY_ERROR,
     (505, ""): StatusRule(error="ServerError", ambiguous=True),  # R31: a version of HTTP that the service does not know

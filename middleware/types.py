@@ -60,6 +60,7 @@ class StackState:
         calls_in_flight: Calls that have started and not ended, waiting ones included.
         attempts_in_flight: Attempts with a permit of the bulkhead, all event loops together.
         attempts_queued: Attempts that wait for a permit.
+        attempts_limit: Attempts that the bulkhead allows at a time now, all event loops together.
         breakers: State of each circuit breaker by its name.
         budget_balance: Retries that the budget still allows; None when it is off.
     """
@@ -69,6 +70,7 @@ class StackState:
     attempts_queued: int
     breakers: Mapping[str, str]
     budget_balance: float | None
+    attempts_limit: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -81,6 +83,8 @@ class Attempt:
         is_hedge: Started while another attempt is in flight; it never queues.
         request_sent: Whether the server got it; the transport keeps it current.
         status: HTTP status, set by the transport once the head of a response is read, whether or not the body follows.
+        started_at: Clock reading at its start, when all guards have let it through; infinite before.
+        timed_out: The attempt timeout has ended it.
         timeout_s: The attempt timeout, for the transport's own timeouts, a backstop; None means no limit.
         ends_at: Clock reading at which the attempt timeout or the call's deadline ends it, whichever comes first.
         on_start: Called when all guards have let it through and it starts; a rejected attempt never starts.
@@ -95,6 +99,8 @@ class Attempt:
     is_hedge: bool = False
     request_sent: RequestSent = "no"
     status: int | None = None
+    started_at: float = float("inf")
+    timed_out: bool = False
     timeout_s: float | None = None
     ends_at: float = float("inf")
     on_start: Callable[[], None] | None = None

@@ -1,4 +1,8 @@
-"""Bulkhead: a bounded number of attempts at a time, and a bounded first-in-first-out queue for the others."""
+"""
+Bulkhead: a bounded number of attempts at a time, and a bounded first-in-first-out queue for the others.
+
+With `adaptive` the number follows what the service takes (`adaptive_limit.py`); the permits are its upper bound.
+"""
 
 import asyncio
 from collections import deque
@@ -7,14 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio
+
+from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
-from middleware.errors import BulkheadFullError
+from middleware.errors import BulkheadFullError, CallError, StatusError
 from middleware.events import AttemptQueued, AttemptRejected, Listener
+from middleware.policies.adaptive_limit import AdaptiveLimit
 from middleware.settings import Settings, SettingSpec
 from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["Bulkhead", "BulkheadMiddleware", "BulkheadSettings"]
+
+_FAIR_SHARE = 0.5  # of the attempt timeout: with less time an attempt is likely to be sent in vain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +47,15 @@ class BulkheadSettings(Settings):
             doc="Attempts that may wait for a permit; more are rejected at once.", ge=0, le=1_000_000, shared=True
         ),
     ] = 900
+    adaptive: Annotated[
+        bool,
+        SettingSpec(
+            doc="Fewer permits while attempts time out or are throttled: half of those in use, then one more per round "
+            "trip; an attempt stops waiting where its call has no time left for it.",
+            shared=True,
+            source="TCP congestion avoidance",
+        ),
+    ] = False
 
 
 class Bulkhead:
@@ -48,12 +67,15 @@ class Bulkhead:
 
     Attributes:
         permits: How many there are; `resize` changes it at any time.
+        adaptive: Lowers the number in force; None where the host's number applies.
+        limit: The number in force, at most `permits`.
         in_flight: Permits that are in use.
         sized_at: Start of the call whose settings the number of permits came from.
     """
 
     def __init__(self, permits: int) -> None:
-        self.permits = permits
+        self.permits = self.limit = permits
+        self.adaptive: AdaptiveLimit | None = None
         self.sized_at = float("-inf")
         self.in_flight = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -63,14 +85,20 @@ class Bulkhead:
         """Attempts that wait for a permit."""
         return len(self._waiters)
 
-    def resize(self, permits: int) -> None:
+    def resize(self, permits: int, *, adaptive: bool = False) -> None:
         """Set the number of permits; waiters get new ones at once, and surplus ones end with their attempts."""
         self.permits = permits
+        self.adaptive = (self.adaptive or AdaptiveLimit()) if adaptive else None
+        self.adapt()
+
+    def adapt(self) -> None:
+        """Apply the present value of the adaptive limit."""
+        self.limit = self.permits if self.adaptive is None else self.adaptive.of(self.permits)
         self._transfer()
 
     def try_acquire(self) -> bool:
         """Acquire a permit if one is free and the queue is empty."""
-        if self._waiters or self.in_flight >= self.permits:  # R41: no attempt overtakes the queue
+        if self._waiters or self.in_flight >= self.limit:  # R41: no attempt overtakes the queue
             return False
         self.in_flight += 1
         return True
@@ -96,7 +124,7 @@ class Bulkhead:
 
     def _transfer(self) -> None:
         """Transfer free permits to waiters, first come, first served."""
-        while self.in_flight < self.permits and self._waiters:
+        while self.in_flight < self.limit and self._waiters:
             waiter = self._waiters.popleft()  # R41: first in, first out
             if not waiter.done():
                 self.in_flight += 1
@@ -111,20 +139,32 @@ class BulkheadMiddleware:
         clock: Source of time, for how long an attempt waited.
         emit: Listener for waits and rejections.
         before_waiting: Called before an attempt waits here or in a layer below; raises when it would be rejected after.
+        on_queue: Called with an attempt that has to wait for a permit.
+        attempt_timeout_s: Returns the attempt timeout of a call in seconds.
     """
 
-    def __init__(self, clock: Clock, emit: Listener, before_waiting: Callable[[PlatformRequest], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        emit: Listener,
+        before_waiting: Callable[[PlatformRequest], None],
+        on_queue: Callable[[PlatformRequest], None] = lambda _request: None,
+        attempt_timeout_s: Callable[[Call], float] = lambda _call: 0.0,
+    ) -> None:
         self._clock = clock
         self._emit = emit
         self._before_waiting = before_waiting
+        self._on_queue = on_queue
+        self._attempt_timeout_s = attempt_timeout_s
         # equivalent: `-1`: no setting allows either: the first call sizes it
         self._bulkheads = PerLoop(lambda: Bulkhead(0))  # futures belong to one loop
 
-    def _bulkhead(self, call: Call, permits: int) -> Bulkhead:
+    def _bulkhead(self, call: Call, config: BulkheadSettings) -> Bulkhead:
         bulkhead = self._bulkheads.get()
-        if bulkhead.permits != permits and call.started_at >= bulkhead.sized_at:
+        differs = bulkhead.permits != config.permits or (bulkhead.adaptive is not None) is not config.adaptive
+        if differs and call.started_at >= bulkhead.sized_at:
             # R61: the settings were reloaded. Acquired permits stay valid; an older call does not undo the change.
-            bulkhead.resize(permits)
+            bulkhead.resize(config.permits, adaptive=config.adaptive)
             bulkhead.sized_at = call.started_at
         return bulkhead
 
@@ -133,38 +173,104 @@ class BulkheadMiddleware:
         bulkheads = self._bulkheads.all()
         return sum(one.in_flight for one in bulkheads), sum(one.queued for one in bulkheads)
 
+    def limit(self) -> int:
+        """Return the number of attempts allowed at a time now, all event loops together."""
+        return sum(one.limit for one in self._bulkheads.all())
+
     def has_room(self, request: PlatformRequest) -> bool:
         """Return whether an attempt of *request* could start now, without waiting."""
-        bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadSettings).permits)
-        return bulkhead.in_flight < bulkhead.permits and not bulkhead.queued
+        bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadSettings))
+        return bulkhead.in_flight < bulkhead.limit and not bulkhead.queued
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
         Keep one permit for the duration of the attempt.
 
         Raises:
-            BulkheadFullError: No permit is free, and the queue is full or the attempt is a hedge, which never waits.
+            BulkheadFullError: No permit is free, and the queue is full, the attempt is a hedge, which never waits, or,
+                with `adaptive`, its call has no time left to wait.
         """
         config = request.call.settings(BulkheadSettings)
-        bulkhead = self._bulkhead(request.call, config.permits)
+        bulkhead = self._bulkhead(request.call, config)
         self._before_waiting(request)
         if not bulkhead.try_acquire():
             await self._queue(request, bulkhead, config)
+        if bulkhead.adaptive is not None:
+            return await self._adapting(request, call_next, bulkhead, bulkhead.adaptive)
         try:
             return await call_next(request)
         finally:
             bulkhead.release()
 
+    async def _adapting(
+        self, request: PlatformRequest, call_next: Handler, bulkhead: Bulkhead, limit: AdaptiveLimit
+    ) -> PlatformResponse:
+        """Make the attempt with the permit it has, and let its end change the limit."""
+        started = self._clock.now()
+        error: BaseException | None = None
+        try:
+            return await call_next(request)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            now = self._clock.now()
+            if request.attempt.is_short_circuited:
+                pass  # R31: a response that a layer of the host made says nothing about the service
+            elif _shows_overload(request, error, now):
+                limit.on_overload(started, now, bulkhead.in_flight, bulkhead.permits)  # R45
+            elif error is None or (isinstance(error, CallError) and request.attempt.status is not None):
+                limit.on_response(bulkhead.in_flight, bulkhead.permits)  # R45
+            del error  # its traceback refers to this frame
+            bulkhead.adapt()
+            bulkhead.release()
+
     async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadSettings) -> None:
         is_full = bulkhead.queued >= config.queue  # R41
         if request.attempt.is_hedge or is_full:  # R19, R41
-            self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
-            in_use, queued = f"{bulkhead.in_flight}/{bulkhead.permits}", f"{bulkhead.queued}/{config.queue}"
-            raise BulkheadFullError(f"bulkhead full: {in_use} permits, {queued} queued")
+            raise self._rejection(request, bulkhead, config)
+        self._on_queue(request)
         started = self._clock.now()
-        await bulkhead.wait()
+        if bulkhead.adaptive is None:
+            await bulkhead.wait()
+        elif not await _wait_for(bulkhead, self._patience_s(request.call, started)):
+            raise self._rejection(request, bulkhead, config, waited_s=self._clock.now() - started)
         try:
             self._emit(AttemptQueued(call=request.call.info, waited_s=self._clock.now() - started))
         except BaseException:
             bulkhead.release()  # no layer above knows of the permit that was just acquired
             raise
+
+    def _patience_s(self, call: Call, now: float) -> float:
+        """Return the longest wait after which an attempt still has a fair chance (R45)."""
+        left_s = call.deadline_at - now
+        return left_s - _FAIR_SHARE * min(left_s, self._attempt_timeout_s(call))
+
+    def _rejection(
+        self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadSettings, *, waited_s: float | None = None
+    ) -> BulkheadFullError:
+        self._emit(AttemptRejected(call=request.call.info, guard="bulkhead"))
+        in_use, queued = f"{bulkhead.in_flight}/{bulkhead.limit}", f"{bulkhead.queued}/{config.queue}"
+        waited = "" if waited_s is None else f", waited {waited_s:.3g} s"
+        return BulkheadFullError(f"bulkhead full: {in_use} permits, {queued} queued{waited}")
+
+
+async def _wait_for(bulkhead: Bulkhead, patience_s: float) -> bool:
+    """Wait for a permit; False, and no permit, after *patience_s*."""
+    before = pending_cancels()
+    with anyio.move_on_after(patience_s):
+        await bulkhead.wait()
+        return True
+    pass_on_cancel(before)  # R42
+    return False
+
+
+def _shows_overload(request: PlatformRequest, error: BaseException | None, now: float) -> bool:
+    """Return whether the end of an attempt says that the service has more to do than it can (R45)."""
+    if isinstance(error, StatusError):
+        return error.is_throttled
+    attempt = request.attempt
+    if isinstance(error, asyncio.CancelledError) and attempt.timeout_s is not None:
+        # Ended by the deadline: it says something if it had a fair share of the attempt timeout.
+        return request.call.is_over(now) and now - attempt.started_at >= _FAIR_SHARE * attempt.timeout_s
+    return attempt.timed_out

@@ -26,7 +26,7 @@ from middleware.errors import (
     StatusError,
     is_refused_connection,
 )
-from middleware.events import AttemptRejected, CircuitStateChanged, Listener
+from middleware.events import AttemptRejected, AttemptRejectedInShadow, CircuitStateChanged, Listener
 from middleware.records import CallInfo
 from middleware.settings import Settings, SettingSpec
 from middleware.status import StatusVerdict
@@ -41,7 +41,12 @@ __all__ = [
     "verdict_of",
 ]
 
-State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "disabled", "shadow"]
+State: TypeAlias = Literal["closed", "open", "half_open"]
+ShownState: TypeAlias = Literal[
+    "closed", "open", "half_open", "forced_open", "disabled", "shadow", "shadow_open", "shadow_half_open"
+]
+"""What is reported: the state, or the mode where that decides; in mode shadow both, unless the circuit is closed."""
+
 Verdict: TypeAlias = StatusVerdict | Literal["deadline"]
 """What the end of an attempt counts as; `deadline`: its call's deadline ended it before the attempt timeout."""
 
@@ -65,8 +70,8 @@ class CircuitBreakerSettings(Settings):
     mode: Annotated[
         str,
         SettingSpec(
-            doc="normal; shadow counts and reports but never rejects; disabled permits all and counts none; "
-            "forced_open rejects all.",
+            doc="normal; shadow never rejects, and counts and reports what normal would reject; disabled permits all "
+            "and counts none; forced_open rejects all.",
             choices=("normal", "shadow", "disabled", "forced_open"),
         ),
     ] = "normal"
@@ -183,9 +188,13 @@ class CircuitBreaker:
         """Closed, with no attempt in flight: safe to evict."""
         return self._state == "closed" and self._in_flight == 0
 
-    def shown_state(self, config: CircuitBreakerSettings) -> State:
-        """Return the state to report: the mode, where the mode decides instead of the state."""
-        return self._state if config.mode == "normal" else config.mode  # type: ignore[return-value] # the SettingSpec's choices
+    def shown_state(self, config: CircuitBreakerSettings) -> ShownState:
+        """Return the state to report: the mode, where the mode decides instead of the state; in mode shadow both."""
+        if config.mode == "normal":
+            return self._state
+        if config.mode == "shadow" and self._state != "closed":
+            return "shadow_open" if self._state == "open" else "shadow_half_open"  # R30
+        return config.mode  # type: ignore[return-value] # the SettingSpec's choices
 
     def rejects(self, now: float, config: CircuitBreakerSettings) -> bool:
         """Return whether an attempt at *now* would be rejected."""
@@ -318,6 +327,9 @@ class CircuitBreaker:
             if permit.epoch != self._epoch:  # R35: acquired in another epoch, or never counted
                 return before, before
             weight = 1 + self._end_watch(permit.watch)
+            if verdict == "limited":
+                attempts, failures, _ = self._totals(now, config)
+                verdict = "neutral" if attempts > failures else "failure"  # R31
             if permit.is_probe and before == "half_open":
                 if permit is self._probe:  # R34: a longer probe before it may be in flight still
                     self._probe = None
@@ -443,9 +455,10 @@ def verdict_of(error: BaseException | None) -> Verdict:
     """
     Return what the end of an attempt says about the service's health.
 
-    A response counts as the row of its status says (`status.py`), a 2xx as a success. Transport failures and attempt
-    timeouts are failures. Neutral are cancellations, a pool without a free connection, a response that cannot be
-    decoded, and local rejections.
+    A response counts as the row of its status says (`status.py`), a 2xx as a success. What `limited` counts as depends
+    on the other results in the window: `CircuitBreaker.record` decides. Transport failures and attempt timeouts are
+    failures. Neutral are cancellations, a pool without a free connection, a response that cannot be decoded, and local
+    rejections.
     """
     if error is None or isinstance(error, OperationFailedError):
         return "success"
@@ -517,6 +530,17 @@ class CircuitBreakerMiddleware:
         # A new object each time: the traceback of one that is raised again would grow each time.
         return CircuitOpenError(f"circuit {breaker.name} is open", retry_after_s=retry_after_s)  # R36
 
+    def _pass_uncounted(
+        self, request: PlatformRequest, breaker: CircuitBreaker, config: CircuitBreakerSettings, permit: Permit | None
+    ) -> Permit:
+        """Return the permit of an attempt that is not counted; in mode shadow normal would have rejected it."""
+        if permit is None:
+            raise self._rejection(request, breaker, config)
+        if config.mode == "shadow":  # R30
+            after_s = breaker.retry_after_s(self._clock.now())
+            self._emit(AttemptRejectedInShadow(call=request.call.info, breaker=breaker.name, retry_after_s=after_s))
+        return permit
+
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
         Make the attempt with a permit.
@@ -537,8 +561,8 @@ class CircuitBreakerMiddleware:
             watch_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
         )
         call.circuit_state = breaker.shown_state(config)
-        if permit is None:
-            raise self._rejection(request, breaker, config)
+        if permit is None or permit is _UNCOUNTED:
+            permit = self._pass_uncounted(request, breaker, config, permit)
 
         def end(error: BaseException | None) -> None:
             now = self._clock.now()

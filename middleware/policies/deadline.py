@@ -109,6 +109,7 @@ class AttemptTimeoutMiddleware:
         config = call.settings(AttemptTimeoutSettings)
         now = self._clock.now()
         left_s = call.deadline_at - now
+        attempt.started_at = now
         attempt.timeout_s = timeout_s = config.timeout_s
         attempt.ends_at = now + min(left_s, timeout_s)
         if config.announce:
@@ -126,6 +127,7 @@ async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float)
     with anyio.move_on_after(timeout_s):  # R44
         return await call_next(request)
     pass_on_cancel(before)  # R42
+    request.attempt.timed_out = True
     reason = f"attempt timed out after {timeout_s:g} s"
     if request.attempt.request_sent == "no":
         raise RequestNotSentError(reason)

@@ -1,14 +1,20 @@
 """The client's own rate limit, off by default: attempts are sent no faster than a configured rate."""
 
+import asyncio
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
+import anyio
+
+from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.clock import Clock
 from middleware.errors import RateLimitExceededError
 from middleware.events import AttemptRejected, Listener
 from middleware.settings import Settings, SettingSpec
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["RateLimitMiddleware", "RateLimitSettings", "RateLimiter", "Slot"]
 
@@ -48,23 +54,51 @@ class RateLimiter:
     Decides when the next attempt may be sent; pure arithmetic.
 
     Generic cell rate algorithm (ITU-T I.371): each attempt adds one interval to the theoretical arrival time. The
-    settings are arguments, so that a reload keeps what was counted.
+    settings are arguments, so that a reload keeps what was counted. A raised rate shortens the waits of the slots that
+    are reserved already; a reduced one applies to later slots.
+
+    Args:
+        on_raise: Called when the rate was raised, with the clock reading and the factor of all waits from then on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_raise: Callable[[float, float], None] = lambda _now, _factor: None) -> None:
+        self._on_raise = on_raise
         self._arrival_at = float("-inf")
+        self._interval_s = 0.0  # equivalent: there is no backlog yet
         self._lock = threading.Lock()
 
     def reserve(self, now: float, latest: float, config: RateLimitSettings) -> Slot | None:
         """Reserve the next slot; None, and nothing reserved, if it is after *latest*."""
-        interval_s = 1.0 / config.per_second
         with self._lock:
-            arrival = max(self._arrival_at, now)
-            wait = max(0.0, arrival - interval_s * (config.burst - 1) - now)
+            self._apply(now, config)
+            wait = self._wait_s(now, config)
             if now + wait >= latest:
                 return None
-            self._arrival_at = arrival + interval_s
+            arrival = max(self._arrival_at, now)
+            self._arrival_at = arrival + self._interval_s
             return Slot(wait, arrival, self._arrival_at)
+
+    def wait_s(self, now: float, config: RateLimitSettings) -> float:
+        """Return the seconds until the next free slot."""
+        with self._lock:
+            return self._wait_s(now, config)
+
+    def apply(self, now: float, config: RateLimitSettings) -> None:
+        """Let *config* apply to the slots that are reserved already."""
+        with self._lock:
+            self._apply(now, config)
+
+    def _apply(self, now: float, config: RateLimitSettings) -> None:
+        interval_s = 1.0 / config.per_second if config.per_second else 0.0
+        backlog_s = self._arrival_at - now
+        if backlog_s > 0 and interval_s < self._interval_s:  # R61: the backlog is a number of slots, not of old seconds
+            factor = interval_s / self._interval_s
+            self._arrival_at = now + backlog_s * factor
+            self._on_raise(now, factor)
+        self._interval_s = interval_s
+
+    def _wait_s(self, now: float, config: RateLimitSettings) -> float:
+        return max(0.0, self._arrival_at - self._interval_s * (config.burst - 1) - now)
 
     def cancel_reservation(self, slot: Slot) -> None:
         """Cancel an unused slot; one that is not the last stays empty, since later slots depend on it."""
@@ -73,11 +107,30 @@ class RateLimiter:
                 self._arrival_at = slot.at
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """
+    An attempt that waits for its slot.
+
+    Attributes:
+        due_at: When the slot comes; a raised rate moves it.
+        scope: Ends the present sleep.
+        loop: The event loop of the attempt.
+    """
+
+    due_at: float
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+
 class RateLimitMiddleware:
     """Delays attempts so that they do not exceed the rate."""
 
     def __init__(self, clock: Clock, emit: Listener) -> None:
-        self._limiter = RateLimiter()
+        self._waiting: set[_Waiting] = set()
+        self._in_force = RateLimitSettings()
+        self._in_force_since = float("-inf")
+        self._limiter = RateLimiter(self._shorten)
         self._clock = clock
         self._emit = emit
 
@@ -86,21 +139,53 @@ class RateLimitMiddleware:
         Wait for this attempt's slot.
 
         Raises:
-            RateLimitExceededError: Its slot is after the deadline.
+            RateLimitExceededError: Its slot is after the deadline; `retry_after_s` is the time until it.
         """
-        config = request.call.settings(RateLimitSettings)
-        if config.per_second > 0:
-            await self._wait_for_slot(request, config)
+        if request.call.settings(RateLimitSettings).per_second > 0:
+            await self._wait_for_slot(request)
         return await call_next(request)
 
-    async def _wait_for_slot(self, request: PlatformRequest, config: RateLimitSettings) -> None:
-        slot = self._limiter.reserve(self._clock.now(), request.call.deadline_at, config)
+    def apply(self, request: PlatformRequest) -> None:
+        """Let the settings of *request* apply to the attempts that wait already, which may have what it waits for."""
+        self._limiter.apply(self._clock.now(), self._newest(request.call))
+
+    def _newest(self, call: Call) -> RateLimitSettings:
+        if call.started_at >= self._in_force_since:  # R61: an older call does not undo a reload
+            self._in_force, self._in_force_since = call.settings(RateLimitSettings), call.started_at
+        return self._in_force
+
+    async def _wait_for_slot(self, request: PlatformRequest) -> None:
+        now, config = self._clock.now(), self._newest(request.call)
+        slot = self._limiter.reserve(now, request.call.deadline_at, config)
         if slot is None:
-            self._emit(AttemptRejected(call=request.call.info, guard="rate_limit"))
-            raise RateLimitExceededError("client-side rate limit: next slot is after the deadline")
+            retry_after_s = self._limiter.wait_s(now, config)
+            self._emit(AttemptRejected(call=request.call.info, guard="rate_limit", retry_after_s=retry_after_s))
+            raise RateLimitExceededError(
+                "client-side rate limit: next slot is after the deadline", retry_after_s=retry_after_s
+            )
         if slot.wait_s > 0:
             try:
-                await self._clock.sleep(slot.wait_s)
+                await self._sleep(now, slot.wait_s)
             except BaseException:
                 self._limiter.cancel_reservation(slot)
                 raise
+
+    async def _sleep(self, now: float, delay_s: float) -> None:
+        waiting, before = _Waiting(now + delay_s), pending_cancels()
+        self._waiting.add(waiting)
+        try:
+            while True:
+                with waiting.scope:
+                    await self._clock.sleep(delay_s)
+                    return
+                pass_on_cancel(before)  # R42
+                delay_s, waiting.scope = max(0.0, waiting.due_at - self._clock.now()), anyio.CancelScope()
+        finally:
+            self._waiting.discard(waiting)
+
+    def _shorten(self, now: float, factor: float) -> None:
+        """Let the attempts that wait at the old rate go at the new one: they have permits that others need."""
+        for waiting in tuple(self._waiting):
+            waiting.due_at = now + (waiting.due_at - now) * factor
+            with suppress(RuntimeError):  # its loop was closed before the attempt ended
+                waiting.loop.call_soon_threadsafe(waiting.scope.cancel)

@@ -27,7 +27,12 @@ class RetryBudgetSettings(Settings):
             source="Finagle, Envoy: 20 %",
         ),
     ] = 0.2
-    ttl_s: Annotated[float, SettingSpec(doc="Length of the window.", unit="s", ge=1, le=600, shared=True)] = 10.0
+    ttl_s: Annotated[
+        float,
+        SettingSpec(
+            doc="Length of the window; a retry counts for up to 0.1 s more.", unit="s", ge=1, le=600, shared=True
+        ),
+    ] = 10.0
     min_per_s: Annotated[
         float, SettingSpec(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000, shared=True)
     ] = 1.0
@@ -38,8 +43,10 @@ class RetryBudget:
     Sliding window over the calls and retries of one service in this process.
 
     balance = min_per_s * ttl_s + ratio * calls started - retries and hedges decided, both within the last ttl_s
-    seconds. A withdrawal happens when a retry or hedge is decided; it is refunded only for a hedge that was never sent.
-    First attempts need none. The settings are arguments, so that a reload keeps the window.
+    seconds; to bound memory the window is kept in tenths of a second, in which a call counts for up to 0.1 s less than
+    ttl_s, and a retry for up to 0.1 s more. A withdrawal happens when a retry or hedge is decided; it is refunded only
+    for a hedge that was never sent. First attempts need none. The settings are arguments, so that a reload keeps the
+    window.
     """
 
     def __init__(self) -> None:

@@ -26,6 +26,7 @@ from middleware.events import (
     HedgeStarted,
     RetryBudgetExhausted,
     RetryScheduled,
+    SettingsContradictory,
     SettingsRejected,
     SettingsReloaded,
 )
@@ -260,6 +261,14 @@ def _refused_fields(event: SettingsRejected) -> dict[str, Any]:
     return {"problems": list(event.problems)}
 
 
+def _contradictory_summary(event: SettingsContradictory) -> str:
+    return f"{event.call.service} {_counted(len(event.contradictions), 'contradiction')}"
+
+
+def _contradictory_fields(event: SettingsContradictory) -> dict[str, Any]:
+    return {"contradictions": list(event.contradictions)}
+
+
 _CALL_SUCCEEDED = _Kind(semconv.LOG_CALL_SUCCEEDED, logging.DEBUG, _ended_summary, _ended_fields)
 _CALL_CANCELLED = _Kind(semconv.LOG_CALL_CANCELLED, logging.DEBUG, _ended_summary, _ended_fields)
 _CALL_FAILED = _Kind(semconv.LOG_CALL_FAILED, logging.WARNING, _failed_summary, _failed_fields)
@@ -280,6 +289,10 @@ _CORRELATION_ID_MISMATCHED = _Kind(
 )
 _SETTINGS_RELOADED = _Kind(semconv.LOG_SETTINGS_RELOADED, logging.INFO, _reloaded_summary, _reloaded_fields)
 _SETTINGS_REJECTED = _Kind(semconv.LOG_SETTINGS_REJECTED, logging.ERROR, _refused_summary, _refused_fields)
+
+_SETTINGS_CONTRADICTORY = _Kind(
+    semconv.LOG_SETTINGS_CONTRADICTORY, logging.WARNING, _contradictory_summary, _contradictory_fields
+)
 
 
 def _kind_of_end(event: CallFinished) -> _Kind:
@@ -303,6 +316,7 @@ _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {
     HedgeStarted: lambda _: _HEDGE_STARTED,
     RetryBudgetExhausted: _kind_of_exhaustion,
     RetryScheduled: lambda _: _RETRY_SCHEDULED,
+    SettingsContradictory: lambda _: _SETTINGS_CONTRADICTORY,
     SettingsRejected: lambda _: _SETTINGS_REJECTED,
     SettingsReloaded: lambda _: _SETTINGS_RELOADED,
 }

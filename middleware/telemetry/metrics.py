@@ -19,6 +19,7 @@ from middleware.events import (
     AttemptFinished,
     AttemptQueued,
     AttemptRejected,
+    AttemptRejectedInShadow,
     CallFinished,
     CircuitStateChanged,
     CorrelationIdMismatched,
@@ -42,6 +43,7 @@ __all__ = ["MetricsListener"]
 _Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 _BREAKER_STATES = ("closed", "open", "half_open")
+_SHADOW_STATES = ("shadow", "shadow_open", "shadow_half_open")
 
 
 class MetricsListener:
@@ -72,6 +74,7 @@ class MetricsListener:
             AttemptFinished: self._attempt_finished,
             AttemptQueued: self._attempt_queued,
             AttemptRejected: self._attempt_rejected,
+            AttemptRejectedInShadow: self._attempt_rejected_in_shadow,
             CallFinished: self._call_finished,
             CircuitStateChanged: self._circuit_state_changed,
             CorrelationIdMismatched: self._correlation_id_mismatched,
@@ -100,6 +103,7 @@ class MetricsListener:
         self._rejections = _counter(meter, semconv.METRIC_REJECTIONS)
         self._transitions = _counter(meter, semconv.METRIC_CIRCUIT_TRANSITIONS)
         self._circuit_rejections = _counter(meter, semconv.METRIC_CIRCUIT_REJECTIONS)
+        self._circuit_rejections_in_shadow = _counter(meter, semconv.METRIC_CIRCUIT_REJECTIONS_IN_SHADOW)
         self._mismatches = _counter(meter, semconv.METRIC_CORRELATION_ID_MISMATCHES)
         self._reloads = _counter(meter, semconv.METRIC_RELOADS)
 
@@ -168,6 +172,9 @@ class MetricsListener:
         else:
             self._rejections.add(1, {**self._service, semconv.GUARD: event.guard})
 
+    def _attempt_rejected_in_shadow(self, _event: AttemptRejectedInShadow) -> None:
+        self._circuit_rejections_in_shadow.add(1, self._service)
+
     def _circuit_state_changed(self, event: CircuitStateChanged) -> None:
         self._transitions.add(
             1,
@@ -200,7 +207,7 @@ class MetricsListener:
                 (*service, (semconv.CIRCUIT_BREAKER_NAME, breaker), (semconv.CIRCUIT_BREAKER_STATE, known)): known
                 == now
                 for breaker, now in state.breakers.items()
-                for known in (*_BREAKER_STATES, now)
+                for known in (*_BREAKER_STATES, *(_SHADOW_STATES if now in _SHADOW_STATES else (now,)))
             }
         value = getattr(state, _STATES[metric.name])
         return {} if value is None else {service: value}
@@ -211,6 +218,7 @@ _STATES = {
     semconv.METRIC_CALLS_IN_FLIGHT.name: "calls_in_flight",
     semconv.METRIC_ATTEMPTS_IN_FLIGHT.name: "attempts_in_flight",
     semconv.METRIC_ATTEMPTS_QUEUED.name: "attempts_queued",
+    semconv.METRIC_ATTEMPTS_LIMIT.name: "attempts_limit",
     semconv.METRIC_BUDGET_BALANCE.name: "budget_balance",
 }
 
@@ -247,6 +255,7 @@ class _Gauges:
             (meter.create_observable_up_down_counter, semconv.METRIC_CALLS_IN_FLIGHT),
             (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_IN_FLIGHT),
             (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_QUEUED),
+            (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_LIMIT),
             (meter.create_observable_gauge, semconv.METRIC_BUDGET_BALANCE),
             (meter.create_observable_gauge, semconv.METRIC_CIRCUIT_STATE),
             (meter.create_observable_counter, semconv.METRIC_DROPPED),

@@ -106,6 +106,8 @@ EVENT_REJECTED: Final = "rejected"
 """The bulkhead, the call cap or the client's own rate limit rejected the call or attempt; nothing was sent."""
 EVENT_CIRCUIT_REJECTED: Final = "circuit_breaker.rejected"
 """The circuit breaker rejected the attempt; nothing was sent."""
+EVENT_CIRCUIT_REJECTED_IN_SHADOW: Final = "circuit_breaker.rejected_in_shadow"
+"""The circuit breaker, in mode shadow, would have rejected the attempt in mode normal."""
 EVENT_CIRCUIT_STATE_CHANGED: Final = "circuit_breaker.state_changed"
 """The circuit breaker changed its state during this call."""
 EVENT_HEDGE_STARTED: Final = "hedge.started"
@@ -145,6 +147,9 @@ LOG_SETTINGS_RELOADED: Final = "settings.reloaded"
 """Changed settings came into force."""
 LOG_SETTINGS_REJECTED: Final = "settings.rejected"
 """A changed settings file is invalid; the last valid settings stay in force."""
+
+LOG_SETTINGS_CONTRADICTORY: Final = "settings.contradictory"
+"""Settings in force contradict each other; once at the start, and when a reload brings a new contradiction."""
 
 
 class Metric(NamedTuple):
@@ -240,6 +245,13 @@ METRIC_CIRCUIT_REJECTIONS: Final = Metric(
     "Attempts rejected by an open circuit.",
     (CONNECTOR_NAME,),
 )
+METRIC_CIRCUIT_REJECTIONS_IN_SHADOW: Final = Metric(
+    "mozaiks.circuit_breaker.rejections_in_shadow",
+    "counter",
+    "{request}",
+    "Attempts that a circuit breaker in mode shadow would have rejected in mode normal.",
+    (CONNECTOR_NAME,),
+)
 METRIC_CORRELATION_ID_MISMATCHES: Final = Metric(
     "mozaiks.connector.correlation_id.mismatches",
     "counter",
@@ -273,6 +285,13 @@ METRIC_ATTEMPTS_QUEUED: Final = Metric(
     "observable up-down counter",
     "{attempt}",
     "Attempts in the queue for a permit of the bulkhead.",
+    (CONNECTOR_NAME,),
+)
+METRIC_ATTEMPTS_LIMIT: Final = Metric(
+    "mozaiks.bulkhead.limit",
+    "observable up-down counter",
+    "{attempt}",
+    "Attempts that the bulkhead allows at a time: its permits, or fewer while `bulkhead.adaptive` lowers them.",
     (CONNECTOR_NAME,),
 )
 METRIC_CIRCUIT_STATE: Final = Metric(

@@ -31,6 +31,7 @@ from middleware.events import (
     AttemptFinished,
     AttemptQueued,
     AttemptRejected,
+    AttemptRejectedInShadow,
     CallFinished,
     CircuitStateChanged,
     CorrelationIdMismatched,
@@ -322,6 +323,13 @@ def _attempt_rejected(span: Span, event: AttemptRejected) -> None:
     span.add_event(semconv.EVENT_CIRCUIT_REJECTED if by_breaker else semconv.EVENT_REJECTED, attributes)
 
 
+def _attempt_rejected_in_shadow(span: Span, event: AttemptRejectedInShadow) -> None:
+    attributes: dict[str, Any] = {semconv.CIRCUIT_BREAKER_NAME: event.breaker}
+    if event.retry_after_s is not None:
+        attributes[semconv.RETRY_AFTER] = event.retry_after_s
+    span.add_event(semconv.EVENT_CIRCUIT_REJECTED_IN_SHADOW, attributes)
+
+
 def _attempt_queued(span: Span, event: AttemptQueued) -> None:
     span.add_event(semconv.EVENT_QUEUED, {semconv.BULKHEAD_WAIT: event.waited_s})
 
@@ -361,6 +369,7 @@ _WRITERS: dict[type[Event], Callable[[Span, Any], None]] = {
     AttemptFinished: _attempt_finished,
     AttemptQueued: _attempt_queued,
     AttemptRejected: _attempt_rejected,
+    AttemptRejectedInShadow: _attempt_rejected_in_shadow,
     CallFinished: _call_finished,
     CircuitStateChanged: _circuit_state_changed,
     CorrelationIdMismatched: _correlation_id_mismatched,

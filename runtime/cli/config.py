@@ -16,6 +16,7 @@ def main(argv: Sequence[str]) -> int:
     from middleware import ConfigError
     from runtime.connectors.loader import ConnectorConfig
     from runtime.connectors.registry import connectors
+    from runtime.settings.contradictions import contradictions
 
     try:
         services = {one.name: one for one in connectors()}
@@ -42,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
             else row
             for row in rows
         ]
+    for contradiction in contradictions(rows):
+        sys.stderr.write(f"{contradiction}\n")
     if options.json:
         json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
         sys.stdout.write("\n")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
 from middleware.errors import ConfigError, DecodeError, clear_traceback_locals
-from middleware.events import SettingsRejected, SettingsReloaded
+from middleware.events import SettingsContradictory, SettingsRejected, SettingsReloaded
 from middleware.host_layers import HostLayers, as_host_layers
 from middleware.records import CallInfo
 from middleware.request.auth import check_api_key
@@ -434,6 +434,8 @@ class PlatformHttpClient:
         else:
             changes, scopes, shadowed = change.changes, change.scopes, change.shadowed
             self._stack.events(SettingsReloaded(call=info, changes=changes, scopes=scopes, shadowed=shadowed))
+        if change.contradictions:
+            self._stack.events(SettingsContradictory(call=info, contradictions=change.contradictions))
 
     async def aclose(self) -> None:
         """Close the connections, unless the transport is shared; idempotent."""

@@ -289,6 +289,8 @@ def _bundle_of(known: tuple[Connector[Any], ...]) -> type[ConnectorBundle]:
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
+    for contradiction in config.policies.contradictions():
+        _warn("settings.contradictory", contradiction)
     transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
 
     def client(service: str, base_url: str | None) -> PlatformHttpClient:

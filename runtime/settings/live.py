@@ -92,6 +92,10 @@ class LiveSettings:
         """One line per value of the file that a stronger source overrides."""
         return self.current.shadowed
 
+    def contradictions(self) -> tuple[str, ...]:
+        """One line for each contradiction among the settings in force now, with the place of each value."""
+        return self.current.contradictions()
+
     def poll(self, now: float) -> SettingsChange | None:
         """Look at the file, at most once a second; return the effect of a change, to one caller, once."""
         if now < self._next_look or not self._lock.acquire(blocking=False):
@@ -163,6 +167,7 @@ class LiveSettings:
             return SettingsChange(
                 problems=tuple(f"{self._file}: {change}: needs a restart, nothing was changed" for change in fixed)
             )
+        known = self.current.contradictions()
         self.current = fresh  # R61: one assignment; calls in flight keep the snapshot they began with
         if not changes and not fresh.shadowed:
             return None
@@ -170,6 +175,7 @@ class LiveSettings:
             changes=tuple(map(str, changes)),
             scopes=tuple(dict.fromkeys(change.scope for change in changes)),
             shadowed=fresh.shadowed,
+            contradictions=tuple(line for line in fresh.contradictions() if line not in known),
         )
 
     def _look(self) -> os.stat_result | None:

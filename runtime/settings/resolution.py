@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from middleware.errors import ConfigError
 from middleware.stack import SettingsChange, StackSettings
 
+from .contradictions import contradictions
 from .sources import (
+    EffectiveSetting,
     Given,
     Level,
     Row,
@@ -30,26 +32,6 @@ from .sources import (
 __all__ = ["EffectiveSetting", "ResolvedSettings", "ValueChange"]
 
 _MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the program, yet nothing may grow without a bound
-
-
-class EffectiveSetting(NamedTuple):
-    """
-    One setting as it is in force.
-
-    Attributes:
-        name: `section.field`.
-        value: The value.
-        origin: Where it was written: a variable, a file with line and key, `constructor` with the key, or `default`.
-    """
-
-    name: str
-    value: Any
-    origin: str
-
-    @property
-    def shown(self) -> str:
-        """The value as it is written in settings."""
-        return as_written(self.value)
 
 
 class ValueChange(NamedTuple):
@@ -144,12 +126,20 @@ class ResolvedSettings:
 
     def effective(self, service: str, operation: str = "") -> list[EffectiveSetting]:
         """Every setting in force for an operation, with the origin of its value."""
-        levels = _levels((service, operation))
+        return self._effective((service, operation))
+
+    def _effective(self, level: Level) -> list[EffectiveSetting]:
+        levels = _levels(level)
         rows = []
         for row in settings():
             given = next((self._given[level, row] for level in levels if (level, row) in self._given), None)
             rows.append(EffectiveSetting(row.path, *(given or Given(row.setting.default, "default"))))
         return rows
+
+    def contradictions(self) -> tuple[str, ...]:
+        """One line for each contradiction among the settings of any level, each once, with the place of each value."""
+        levels = sorted({(), *(level for level, _ in self._given)}, key=len)
+        return tuple(dict.fromkeys(line for level in levels for line in contradictions(self._effective(level))))
 
     def changes_to(self, other: "ResolvedSettings") -> tuple[ValueChange, ...]:
         """Return each value that differs in *other*."""

@@ -33,6 +33,7 @@ __all__ = [
     "FILE_VARIABLE",
     "PREFIX",
     "REQUIRE_VARIABLE",
+    "EffectiveSetting",
     "Given",
     "Level",
     "Row",
@@ -89,6 +90,26 @@ class Given(NamedTuple):
 
     value: Any
     origin: str
+
+
+class EffectiveSetting(NamedTuple):
+    """
+    One setting as it is in force.
+
+    Attributes:
+        name: `section.field`.
+        value: The value.
+        origin: Where it was written: a variable, a file with line and key, `constructor` with the key, or `default`.
+    """
+
+    name: str
+    value: Any
+    origin: str
+
+    @property
+    def shown(self) -> str:
+        """The value as it is written in settings."""
+        return as_written(self.value)
 
 
 SourceValues: TypeAlias = dict[tuple[Level, Row], Given]

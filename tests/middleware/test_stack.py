@@ -9,7 +9,7 @@ DEFAULTS = {
     "calls": {"max_in_flight": 1000},
     "idempotency": {"honors_key": False},
     "hedging": {"max_hedges": 0, "delay_s": 2.0},
-    "bulkhead": {"permits": 100, "queue": 900},
+    "bulkhead": {"permits": 100, "queue": 900, "adaptive": False},
     "rate_limit": {"per_second": 0.0, "burst": 10},
     "attempt": {"timeout_s": 10.0, "announce": False},
     "correlation": {"verify_echo": True},

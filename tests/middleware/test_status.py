@@ -76,11 +76,11 @@ def test_a_status_without_a_row_has_the_meaning_of_its_hundred(code, rule):
 
 
 def test_headers_select_a_row_of_their_own():
-    """R11: of 503; `x-envoy-overloaded` wins over Retry-After, and no other status has such rows."""
+    """R11, R31: of 503; `x-envoy-overloaded` wins over Retry-After, and no other status has such rows."""
     after, overloaded = status_rule(503, has_retry_after=True), status_rule(503, is_overloaded=True)
-    failure = {"error": "ServerError", "throttled": True, "verdict": "failure"}
-    assert after == StatusRule(repeat="repeatable", ambiguous=True, **failure)
-    assert overloaded == StatusRule(repeat="any", **failure)
+    limited = {"error": "ServerError", "throttled": True, "verdict": "limited"}
+    assert after == StatusRule(repeat="repeatable", ambiguous=True, **limited)
+    assert overloaded == StatusRule(repeat="any", **limited)
     assert status_rule(503, has_retry_after=True, is_overloaded=True) is overloaded
     for code in [*range(100, 503), *range(504, 700)]:
         assert status_rule(code, has_retry_after=True, is_overloaded=True) is status_rule(code)

@@ -26,6 +26,7 @@ from middleware.errors import (
     StatusError,
     status_error,
 )
+from middleware.events import AttemptRejectedInShadow
 from middleware.policies.circuit_breaker import (
     CircuitBreaker,
     CircuitBreakerMiddleware,
@@ -304,7 +305,102 @@ def test_a_shadow_breaker_counts_and_never_rejects():
         changes.append(breaker.record(permit, "failure", now / 10))
     assert [change for change in changes if change[0] != change[1]] == [("closed", "open"), ("half_open", "open")]
     assert not breaker.machine.rejects(2.0, breaker.config)
+    assert breaker.machine.shown_state(breaker.config) == "shadow_open"
+
+
+def test_the_shown_state_in_shadow_mode_says_what_normal_would_do():
+    """R30: so that it can be tried before it is switched on."""
+    breaker = Breaker(mode="shadow")
     assert breaker.machine.shown_state(breaker.config) == "shadow"
+    for _ in range(10):
+        breaker.play("failure")
+    assert breaker.machine.shown_state(breaker.config) == "shadow_open"
+    breaker.acquire(5.0)
+    assert breaker.machine.shown_state(breaker.config) == "shadow_half_open"
+
+
+async def test_shadow_mode_reports_each_attempt_that_normal_would_reject():
+    """R30: with the breaker and the time until which it would reject; the attempt is sent, and the probe is not listed."""
+    events, clock = [], FakeClock()
+    breakers = CircuitBreakers("svc", LowerBound())
+    layer = CircuitBreakerMiddleware(breakers, clock, events.append, lambda _call: 10.0)
+    settings, upstream = [CircuitBreakerSettings(mode="shadow", min_calls=1)], Upstream(ResponseLostError("x"))
+
+    async def attempt():
+        request = a_request(settings=settings)
+        with pytest.raises(ResponseLostError):
+            await layer(request, upstream)
+        return request.call.circuit_state
+
+    states = [await attempt()]
+    clock.time = 2.0
+    states.append(await attempt())
+    clock.time = 5.0
+    states.append(await attempt())
+    call = a_request().call.info
+    assert [event for event in events if isinstance(event, AttemptRejectedInShadow)] == [
+        AttemptRejectedInShadow(call=call, breaker="svc", retry_after_s=3.0)
+    ]
+    assert (upstream.calls, states) == (3, ["shadow_open"] * 3)
+
+
+async def test_a_disabled_breaker_reports_no_rejections():
+    """R30: it knows nothing."""
+    events = []
+    layer = CircuitBreakerMiddleware(
+        CircuitBreakers("svc", LowerBound()), FakeClock(), events.append, lambda _call: 10.0
+    )
+    await layer(a_request(settings=[CircuitBreakerSettings(mode="disabled")]), Upstream(None))
+    assert events == []
+
+
+def test_a_limiter_is_neutral_while_others_succeed():
+    """R31: it lets some requests through; the circuit would keep out the rest."""
+    breaker = Breaker()
+    breaker.play("success", 0.0)
+    for _ in range(100):
+        breaker.play("limited", 9.0)
+    assert breaker.state == "closed"
+    for _ in range(3):  # they would be enough, had the others been counted
+        breaker.play("failure", 9.0)
+    assert breaker.state == "closed"
+
+
+def test_a_limiter_without_any_success_is_a_failure():
+    """R31: Varnish says 503 with Retry-After for a dead upstream too; failures are no successes."""
+    breaker = Breaker()
+    breaker.play("failure")
+    for _ in range(8):
+        breaker.play("limited")
+    assert breaker.state == "closed"
+    breaker.play("limited")
+    assert breaker.state == "open"
+
+
+def test_a_success_that_has_left_the_window_does_not_count_for_a_limiter():
+    """R31: an upstream that died a window ago."""
+    breaker = Breaker()
+    breaker.play("success", 0.0)
+    for _ in range(10):
+        breaker.play("limited", 9.9)
+    assert breaker.state == "closed"
+    for _ in range(10):
+        breaker.play("limited", 11.0)
+    assert breaker.state == "open"
+
+
+def test_a_probe_that_is_limited_opens_it_anew():
+    """R31, R34: its window is empty."""
+    breaker = opened()
+    breaker.play("limited", 5.0)
+    assert breaker.state == "open"
+
+
+@pytest.mark.parametrize("headers", [{"retry_after_s": 5.0}, {"is_overloaded": True}])
+async def test_a_503_of_a_limiter_has_a_verdict_of_its_own(headers):
+    """R31: by its headers; a plain 503 is a failure as ever."""
+    assert verdict_of(status_error(503, Problem(), **headers)) == "limited"
+    assert verdict_of(status_error(503, Problem())) == "failure"
 
 
 def test_slow_attempts_open_it_where_that_is_switched_on():
@@ -647,10 +743,11 @@ def test_a_rejected_attempt_has_no_effect():
 
 @pytest.mark.parametrize("mode", ["normal", "shadow", "disabled", "forced_open"])
 def test_the_shown_state_is_the_mode_where_a_mode_decides(mode):
-    """R30: and the breaker's own where none does."""
+    """R30: and the breaker's own where none does; in shadow mode both."""
     breaker = opened(mode="normal")
     config = CircuitBreakerSettings(mode=mode)
-    assert breaker.machine.shown_state(config) == ("open" if mode == "normal" else mode)
+    shown = {"normal": "open", "shadow": "shadow_open"}.get(mode, mode)
+    assert breaker.machine.shown_state(config) == shown
     assert breaker.machine.rejects(1.0, config) is (mode in {"normal", "forced_open"})
     assert breaker.machine.acquire(1.0, config, 15.0)[1:] == ("open", "open")
 

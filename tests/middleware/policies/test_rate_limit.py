@@ -7,6 +7,8 @@ from layer_support import FakeClock, Upstream, a_request
 
 from middleware.errors import RateLimitExceededError
 from middleware.policies.rate_limit import RateLimiter, RateLimitMiddleware, RateLimitSettings
+from runtime.settings import ResolvedSettings
+from runtime.testing import LoopClock, ScriptedUpstream, virtual_time
 
 NEVER = float("inf")
 
@@ -71,6 +73,7 @@ async def test_the_layer_waits_for_its_slot_or_rejects_at_once():
     assert caught.value.reason == "client-side rate limit: next slot is after the deadline"
     assert (upstream.calls, clock.slept) == (2, [2.0])
     assert [event.guard for event in events] == ["rate_limit"]
+    assert (caught.value.retry_after_s, events[0].retry_after_s) == (2.0, 2.0)
 
 
 async def test_a_wait_that_is_cancelled_releases_its_slot():
@@ -90,3 +93,129 @@ async def test_a_wait_that_is_cancelled_releases_its_slot():
         await layer(a_request(settings=settings), upstream)
     await layer(a_request(settings=settings), upstream)
     assert (upstream.calls, clock.slept) == (2, [1.0, 1.0])
+
+
+def test_a_raised_rate_shortens_the_backlog():
+    """R61: thirty slots at one a second are thirty at a thousand a second, and no thirty seconds."""
+    limiter, slow, fast = (
+        RateLimiter(),
+        RateLimitSettings(per_second=1, burst=1),
+        RateLimitSettings(per_second=1000, burst=1),
+    )
+    for _ in range(31):
+        limiter.reserve(0.0, NEVER, slow)
+    assert limiter.wait_s(1.0, slow) == 30
+    assert limiter.reserve(1.0, NEVER, fast).wait_s == pytest.approx(0.03)
+    assert limiter.reserve(1.0, NEVER, fast).wait_s == pytest.approx(0.031)
+
+
+def test_a_reduced_rate_applies_to_later_slots():
+    """R61: those that were allowed keep their times, and are not paid for at the new rate."""
+    limiter, fast, slow = (
+        RateLimiter(),
+        RateLimitSettings(per_second=1000, burst=1),
+        RateLimitSettings(per_second=1, burst=1),
+    )
+    for _ in range(1000):
+        limiter.reserve(0.0, NEVER, fast)
+    assert limiter.reserve(0.0, NEVER, slow).wait_s == pytest.approx(1.0)
+    assert limiter.reserve(0.0, NEVER, slow).wait_s == pytest.approx(2.0)
+
+
+class Reloaded:
+    """A source of settings whose rate a test changes."""
+
+    def __init__(self, per_second, **sections):
+        self.sections = sections
+        self.set(per_second)
+
+    def set(self, per_second):
+        self.resolved = ResolvedSettings({"rate_limit": {"per_second": per_second, "burst": 1}, **self.sections})
+
+    def of(self, *names):
+        return self.resolved.of(*names)
+
+    def poll(self, _now):
+        return None
+
+
+@pytest.mark.parametrize("sections", [{}, {"bulkhead": {"permits": 5}}], ids=["permits free", "permits in use"])
+@pytest.mark.parametrize("raised", [1000.0, 0.0])
+@virtual_time
+async def test_a_raised_rate_is_in_force_at_once(raised, sections):
+    """R61: for those that wait already too, which may have the permits that a new call needs; 0 is no limit at all."""
+    live, upstream = Reloaded(1.0, **sections), ScriptedUpstream([], then={})
+    client = upstream.client(policies=live)
+    waiting = [asyncio.ensure_future(client.get("/x")) for _ in range(20)]
+    await asyncio.sleep(1.5)
+    assert len(upstream.requests) == 2
+    live.set(raised)
+    await client.get("/x")
+    if raised or sections:
+        await asyncio.gather(*waiting)
+        assert upstream.requests[-1].at_s == pytest.approx(1.5, abs=0.03)
+    assert upstream.requests[2].at_s == pytest.approx(1.5, abs=0.03)
+    await asyncio.gather(*waiting)
+
+
+@virtual_time
+async def test_an_older_call_does_not_undo_a_raised_rate():
+    """R61: it started before the reload, and comes to the rate limit after it."""
+    layer, times = RateLimitMiddleware(LoopClock(), lambda _event: None), []
+
+    async def rest(_request):
+        times.append(round(asyncio.get_running_loop().time(), 6))
+
+    def request(started_at, per_second):
+        return a_request(started_at=started_at, settings=[RateLimitSettings(per_second=per_second, burst=1)])
+
+    await layer(request(2.0, 10.0), rest)
+    await layer(request(1.0, 0.1), rest)
+    await layer(request(2.0, 10.0), rest)
+    assert times == [0.0, 0.1, 0.2]
+
+
+@virtual_time
+async def test_a_waiting_attempt_that_is_cancelled_at_the_reload_stays_cancelled():
+    """R42: the end of its sleep does not swallow the caller's cancellation."""
+    layer, sent = RateLimitMiddleware(LoopClock(), lambda _event: None), []
+
+    async def rest(_request):
+        sent.append(True)
+
+    def request(per_second):
+        return a_request(settings=[RateLimitSettings(per_second=per_second, burst=1)])
+
+    await layer(request(0.1), rest)
+    waiting = asyncio.ensure_future(layer(request(0.1), rest))
+    await asyncio.sleep(1)
+    layer.apply(request(1000.0))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(sent) == 1
+
+
+def test_a_loop_that_was_closed_with_a_waiting_attempt_does_not_stop_a_reload():
+    """R3, R61: a client outlives event loops."""
+    layer = RateLimitMiddleware(LoopClock(), lambda _event: None)
+
+    async def rest(_request):
+        return None
+
+    def request(per_second):
+        return a_request(settings=[RateLimitSettings(per_second=per_second, burst=1)])
+
+    async def leave_one_behind():
+        await layer(request(0.001), rest)
+        return asyncio.ensure_future(layer(request(0.001), rest)), await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    task, _ = loop.run_until_complete(leave_one_behind())
+    loop.close()
+    task._log_destroy_pending = False
+
+    async def reload():
+        layer.apply(request(1000.0))
+
+    asyncio.run(reload())

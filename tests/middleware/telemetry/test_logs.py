@@ -42,6 +42,7 @@ LINES = [
     (facts.CorrelationIdReplaced(call=CALL), "WARNING", "correlation_id.replaced"),
     (facts.SettingsReloaded(call=CALL, changes=("retry.max_attempts: 3 -> 5",)), "INFO", "settings.reloaded"),
     (facts.SettingsRejected(call=CALL, problems=("retry.max_attempts: too high",)), "ERROR", "settings.rejected"),
+    (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), "WARNING", "settings.contradictory"),
 ]  # fmt: skip
 
 
@@ -212,6 +213,7 @@ SUMMARIES = [
     ),
     (facts.SettingsReloaded(call=CALL, changes=(), shadowed=("c", "d")), "settings.reloaded svc 0 changes, 2 values shadowed"),
     (facts.SettingsRejected(call=CALL, problems=("a: 100% wrong", "b")), "settings.rejected svc 2 problems"),
+    (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), "settings.contradictory svc 1 contradiction"),
 ]  # fmt: skip
 
 
@@ -300,6 +302,7 @@ LOGGED = [
         {"changes": ["a: 3 -> 5"], "scopes": ["all services"], "shadowed": ["b"]},
     ),
     (facts.SettingsRejected(call=CALL, problems=("a: too high",)), CALLS, {"problems": ["a: too high"]}),
+    (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), CALLS, {"contradictions": ["a: b"]}),
 ]  # fmt: skip
 
 

@@ -57,7 +57,12 @@ def listener(reader):
     )
     made.observe(
         lambda: StackState(
-            calls_in_flight=4, attempts_in_flight=3, attempts_queued=2, breakers={"svc": "open"}, budget_balance=9.5
+            calls_in_flight=4,
+            attempts_in_flight=3,
+            attempts_queued=2,
+            attempts_limit=7,
+            breakers={"svc": "open"},
+            budget_balance=9.5,
         ),
         lambda: {"event": 1, "span": 0},
     )
@@ -72,6 +77,7 @@ FED = [
     (facts.AttemptQueued(call=CALL, waited_s=0.2), "mozaiks.bulkhead.wait", SERVICE),
     (facts.AttemptRejected(call=CALL, guard="call_cap"), "mozaiks.connector.rejections", {**SERVICE, "mozaiks.guard": "call_cap"}),
     (facts.AttemptRejected(call=CALL, guard="circuit_breaker"), "mozaiks.circuit_breaker.rejections", SERVICE),
+    (facts.AttemptRejectedInShadow(call=CALL, breaker="svc"), "mozaiks.circuit_breaker.rejections_in_shadow", SERVICE),
     (
         facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"),
         "mozaiks.circuit_breaker.transitions",
@@ -172,6 +178,7 @@ def test_states_are_read_at_export(listener, reader):
     assert values("mozaiks.connector.calls.in_flight") == {("svc",): 4}
     assert values("mozaiks.bulkhead.in_flight") == {("svc",): 3}
     assert values("mozaiks.bulkhead.queued") == {("svc",): 2}
+    assert values("mozaiks.bulkhead.limit") == {("svc",): 7}
     assert values("mozaiks.retry_budget.balance") == {("svc",): 9.5}
     assert values("mozaiks.circuit_breaker.state") == {
         ("svc", "svc", "closed"): 0,
@@ -179,6 +186,17 @@ def test_states_are_read_at_export(listener, reader):
         ("svc", "svc", "half_open"): 0,
     }
     assert values("mozaiks.telemetry.dropped") == {("svc", "event"): 1, ("svc", "span"): 0}
+
+
+@pytest.mark.parametrize("state", ["shadow", "shadow_open", "shadow_half_open"])
+def test_a_state_in_shadow_mode_is_one_of_three(reader, state):
+    """R30: a series that ended with its state would keep its last 1 in a dashboard."""
+    made = MetricsListener(MeterProvider([reader], shutdown_on_exit=False), "0", service="svc", base_url="http://p")
+    made.observe(lambda: replace(a_state(), breakers={"svc": state}), dict)
+    points = collected(reader)["mozaiks.circuit_breaker.state"].data.data_points
+    values = {dict(point.attributes)["mozaiks.circuit_breaker.state"]: point.value for point in points}
+    known = ("closed", "open", "half_open", "shadow", "shadow_open", "shadow_half_open")
+    assert values == {name: name == state for name in known}
 
 
 async def test_a_busy_client_shows_what_it_holds(make_client, gateway, recorder):

@@ -94,6 +94,16 @@ def provider(exporter):
             {"mozaiks.guard": "circuit_breaker", "mozaiks.retry.retry_after": 3.0},
         ),
         (
+            facts.AttemptRejectedInShadow(call=CALL, breaker="svc", retry_after_s=3.0),
+            "circuit_breaker.rejected_in_shadow",
+            {"mozaiks.circuit_breaker.name": "svc", "mozaiks.retry.retry_after": 3.0},
+        ),
+        (
+            facts.AttemptRejectedInShadow(call=CALL, breaker="svc"),
+            "circuit_breaker.rejected_in_shadow",
+            {"mozaiks.circuit_breaker.name": "svc"},
+        ),
+        (
             facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"),
             "circuit_breaker.state_changed",
             {
