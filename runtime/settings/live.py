@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from middleware._internal.forks import renew_in_child
 from middleware.errors import ConfigError
 from middleware.stack import SettingsChange, StackSettings
 
@@ -46,10 +47,14 @@ class LiveSettings:
         self._environ = dict(environ or {})
         self._file = file
         self._services = services
-        self._lock = threading.Lock()
+        self._renew()
+        renew_in_child(self._renew)
         self._next_look = float("-inf")
         self._seen = self._look()
         self.current = self._load()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()  # in a child a thread of the parent may have acquired the old one
 
     def of(self, service: str, operation: str = "") -> StackSettings:
         """Settings in force now for an operation, or for the whole service."""

@@ -5,6 +5,7 @@ import gc
 import weakref
 
 import pytest
+import uvloop
 from layer_support import Upstream, a_request
 
 from middleware import BulkheadFullError, StackSettings
@@ -47,6 +48,45 @@ async def test_a_call_that_fails_releases_its_slot():
     assert layer.in_flight == 0
 
 
+@pytest.mark.parametrize("kind", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_loop_that_is_closed_gives_the_slots_of_its_calls_back(kind):
+    """R3: those of calls in flight and those that were reserved; a call that is collected later counts once."""
+    layer = CallCapMiddleware(print)
+
+    async def rest(_request):
+        await asyncio.Event().wait()
+
+    async def begin():
+        call = asyncio.create_task(layer(a_request(settings=SETTINGS), rest))
+        assert layer.reserve(a_request(settings=SETTINGS).call)
+        await asyncio.sleep(0)
+        call._log_destroy_pending = False
+        assert (layer.in_flight, layer.reserve(a_request(settings=SETTINGS).call)) == (2, False)
+        return call
+
+    async def fill():
+        requests = [a_request(settings=SETTINGS) for _ in range(2)]
+        assert [layer.reserve(request.call) for request in requests] == [True, True]
+        gc.collect()  # ends the calls of the closed loop
+        assert not layer.reserve(a_request(settings=SETTINGS).call)
+        for request in requests:
+            layer.release(request.call)
+
+    for _ in range(3):
+        loop = kind()
+        pending = loop.run_until_complete(begin())
+        loop.close()
+        assert layer.in_flight == 0
+        loop = kind()
+        pending = loop.run_until_complete(begin())
+        loop.close()
+        loop = kind()
+        del pending
+        loop.run_until_complete(fill())
+        loop.close()
+    assert layer.in_flight == 0
+
+
 class Paced:
     """The layer alone, and which calls it let start."""
 
@@ -58,7 +98,7 @@ class Paced:
         self.reserved += self.reserved < self._room
         return self.reserved <= self._room and self._room > 0
 
-    def _cancel_reservation(self):
+    def _cancel_reservation(self, _call):
         self.reserved -= 1
 
     async def start(self, number):
