@@ -11,6 +11,7 @@ The whole error tree. The class says what happened to the request, and so whethe
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
+    │       ├── OutOfResourcesError    this process has no descriptor, memory or thread left
         │       └── ClientClosedError      the client was closed
         ├── ResponseLostError              sent, no complete response: safe to repeat only if idempotent
         ├── DeadlineExceededError          the time for the whole call is up
@@ -66,6 +67,7 @@ __all__ = [
     "LocalRejectionError",
     "NotFoundError",
     "OperationFailedError",
+    "OutOfResourcesError",
     "PermissionDeniedError",
     "PlatformError",
     "PoolTimeoutError",
@@ -139,6 +141,7 @@ class CallError(PlatformError):
 
     Attributes:
         outcome: Record of the whole call; None only until the call has ended.
+        is_local: True when the cause is in this process, so that it says nothing about the service.
     """
 
     code = "CALL_FAILED"
@@ -152,6 +155,7 @@ class CallError(PlatformError):
         self.request_sent: RequestSent = request_sent
         self.retry_after_s = retry_after_s
         self.outcome: Outcome | None = None
+        self.is_local = False
         self._status: int | None = None
 
     def note_status(self, status: int | None) -> None:
@@ -337,6 +341,12 @@ class RateLimitExceededError(LocalRejectionError):
     """The client's own rate limit would make this attempt wait past its deadline."""
 
     code = "CLIENT_RATE_LIMITED"
+
+
+class OutOfResourcesError(LocalRejectionError):
+    """This process has no descriptor, memory or thread left to send the request; says nothing about the service."""
+
+    code = "OUT_OF_RESOURCES"
 
 
 class ClientClosedError(LocalRejectionError):

@@ -11,19 +11,22 @@ import select
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, TypeAlias
+from contextvars import Context
+from typing import Any
 
 import anyio
 import httpcore
 
+from middleware._internal.detached import detached
 from middleware.errors import ResponseTooLargeError
 from middleware.types import Attempt
 
-__all__ = ["Socket"]
+from .exhaustion import as_exhausted
+from .resolver import Address, Resolver
 
-_Address: TypeAlias = tuple[int, Any]  # family, and what a socket of that family connects to
+__all__ = ["Socket"]
 
 _PAUSE_ABOVE = 128 * 1024
 _UNBOUNDED = sys.maxsize
@@ -36,10 +39,12 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     Args:
         tls_layers: Number of TLS handshakes before the first byte of a request.
+        resolver: Looks names up; None makes one.
     """
 
-    def __init__(self, tls_layers: int) -> None:
+    def __init__(self, tls_layers: int, resolver: Resolver | None = None) -> None:
         self._tls_layers = tls_layers
+        self._resolver = resolver or Resolver(0.0, time.monotonic)
         self._connect_by = float("inf")
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
@@ -90,15 +95,18 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - as above
     ) -> "Socket":
         """Connect; *timeout* also bounds the TLS handshakes that follow."""
+        return await detached(self._connect(host, port, timeout))  # a connection outlives the call that opens it
+
+    async def _connect(self, host: str, port: int, timeout: float | None) -> "Socket":  # noqa: ASYNC109 - as above
         loop = asyncio.get_running_loop()
         self._connect_by = loop.time() + (float("inf") if timeout is None else timeout)
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
-                await loop.create_connection(lambda: self, sock=await _open(host, port))
+                await loop.create_connection(lambda: self, sock=await _open(await self._resolver.resolve(host, port)))
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket accepts
-            raise httpcore.ConnectError(str(error)) from None
+            raise as_exhausted(error) or httpcore.ConnectError(str(error)) from None
         return self
 
     async def start_tls(
@@ -108,6 +116,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
     ) -> "Socket":
         """Start TLS on the connection; where that fails, the caller aborts the socket."""
+        return await detached(self._start_tls(ssl_context, server_hostname))
+
+    async def _start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None) -> "Socket":
         loop = asyncio.get_running_loop()
         below = self._transport
         if below is None or self._received:  # a proxy sent bytes before the handshake
@@ -118,7 +129,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         except TimeoutError:
             raise httpcore.ConnectTimeout("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
-            raise httpcore.ConnectError(str(error) or "connection lost in the TLS handshake") from None
+            raise as_exhausted(error) or httpcore.ConnectError(
+                str(error) or "connection lost in the TLS handshake"
+            ) from None
         if self._transport is None:
             raise httpcore.ConnectError("connection lost in the TLS handshake")
         self._tls_layers -= 1
@@ -147,7 +160,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._head_left -= size
         if self._paused_reading and len(self._received) < _PAUSE_ABOVE and self._transport is not None:
             self._paused_reading = False
-            self._transport.resume_reading()
+            Context().run(self._transport.resume_reading)
         return piece
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, ARG002 - see above
@@ -157,8 +170,10 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         transport = self._transport
         if transport is None or self._is_gone:
             raise httpcore.WriteError("connection closed")
-        if self._attempt is not None and not self._tls_layers and self._attempt.request_sent == "no":
-            self._attempt.request_sent = "maybe"
+        if self._attempt is not None and not self._tls_layers:
+            if self._attempt.request_sent == "no":
+                self._attempt.request_sent = "maybe"
+            self._attempt = None  # an idle connection must not keep the call that used it
         transport.write(buffer)
         while self._paused_writing and not self._is_gone:
             await self._wait()
@@ -225,14 +240,13 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
             self._waiter.set_result(None)
 
 
-async def _open(host: str, port: int) -> socket.socket:
+async def _open(addresses: list[Address]) -> socket.socket:
     """
-    Connect a socket to the first address of *host* that responds; the next one starts after 250 ms (RFC 8305).
+    Connect a socket to the first of *addresses* that responds; the next one starts after 250 ms (RFC 8305).
 
     asyncio and anyio do this too, but leak sockets when they are cancelled at the wrong moment. Here every socket is in
     a list as soon as it exists, and all but the returned one are closed.
     """
-    addresses = await _resolve(host, port)
     opened: list[socket.socket] = []
     chosen: socket.socket | None = None
     try:
@@ -245,16 +259,7 @@ async def _open(host: str, port: int) -> socket.socket:
     return chosen
 
 
-async def _resolve(host: str, port: int) -> list[_Address]:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
-            socket.inet_pton(family, host)
-            return [(family, (host, port))]  # an address needs no resolver and so no thread
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
-
-
-async def _connect(address: _Address, opened: list[socket.socket]) -> socket.socket:
+async def _connect(address: Address, opened: list[socket.socket]) -> socket.socket:
     # The protocol is explicit, since asyncio checks it: without it TCP_NODELAY stays off, and each body after its head
     # waits 40 ms for a delayed acknowledgement.
     sock = socket.socket(address[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -264,16 +269,16 @@ async def _connect(address: _Address, opened: list[socket.socket]) -> socket.soc
     return sock
 
 
-async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socket.socket:
+async def _race(addresses: list[Address], opened: list[socket.socket]) -> socket.socket:
     connected: list[socket.socket] = []
-    errors: list[str] = []
+    errors: list[OSError] = []
 
-    async def attempt(address: _Address, ended: anyio.Event) -> None:
+    async def attempt(address: Address, ended: anyio.Event) -> None:
         try:
             connected.append(await _connect(address, opened))
             group.cancel_scope.cancel()
         except OSError as error:
-            errors.append(str(error))
+            errors.append(error)
         finally:
             ended.set()
 
@@ -284,5 +289,5 @@ async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socke
             with anyio.move_on_after(_HAPPY_EYEBALLS_S):
                 await ended.wait()
     if not connected:
-        raise OSError("; ".join(errors))
+        raise next(filter(as_exhausted, errors), None) or OSError("; ".join(map(str, errors)))
     return connected[0]  # equivalent: `-1`: if two connected in the same moment, either will do

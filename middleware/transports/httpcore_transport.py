@@ -10,6 +10,7 @@ bulkhead bounds how many are open at once.
 import asyncio
 from collections.abc import AsyncIterable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +41,7 @@ _TRANSLATED = (
     httpcore.UnsupportedProtocol,
     httpx.HTTPError,
     OSError,
+    MemoryError,
     UnicodeError,
 )
 
@@ -55,15 +57,16 @@ class _Origin(NamedTuple):
 
 
 class _Connection:
-    """One httpcore connection, its socket, and since when it has been idle."""
+    """One httpcore connection, its socket, since when it has been idle, and until when it may be used."""
 
-    __slots__ = ("http", "idle_since", "socket")
+    __slots__ = ("ends_at", "http", "idle_since", "socket")
 
     idle_since: float
 
-    def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket) -> None:
+    def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket, ends_at: float) -> None:
         self.http = http
         self.socket = socket
+        self.ends_at = ends_at
 
 
 class _Idle:
@@ -83,12 +86,12 @@ class _Idle:
         self._closed = False
 
     def take(self, origin: _Origin, longest_s: float) -> _Connection | None:
-        """Pop a connection that is not stale and has been idle for at most *longest_s*; None if there is none."""
+        """Pop a connection that can be used and has been idle for at most *longest_s*; None if there is none."""
         stack, now = self._stacks.get(origin), self._now()
         oldest = now - min(longest_s, self._expiry_s)
         while stack and stack[-1].idle_since >= oldest:
             connection = stack.pop()
-            if not connection.socket.is_stale:
+            if now < connection.ends_at and not connection.socket.is_stale:
                 return connection
             connection.socket.abort()
         return None
@@ -106,7 +109,7 @@ class _Idle:
         connection.idle_since = self._now()
         self._stacks.setdefault(origin, []).append(connection)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire)
+            self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire, context=Context())
 
     def _expire(self) -> None:
         """Close what has been idle for too long; runs again as long as something is idle."""
@@ -117,7 +120,7 @@ class _Idle:
             if not stack:
                 del self._stacks[origin]
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._expiry_s, self._expire) if self._stacks else None
+        self._timer = loop.call_later(self._expiry_s, self._expire, context=Context()) if self._stacks else None
 
     def close(self) -> None:
         """Close all idle connections now, and busy ones when their attempt ends."""
@@ -239,9 +242,10 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         proxy = urlsplit(origin.proxy) if origin.proxy else None
         to_proxy_by_tls = proxy is not None and proxy.scheme == "https"
         tls = await self._tls.get() if by_tls or to_proxy_by_tls else None
-        socket = Socket(tls_layers=by_tls + to_proxy_by_tls)
+        socket = Socket(by_tls + to_proxy_by_tls, self._resolver)
+        ends_at = self._lifetime.ends_at()
         if proxy is None:
-            return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket)
+            return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket, ends_at)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
         through = httpcore.AsyncHTTPProxy(
             # equivalent: `'~'`: a proxy without a host is rejected earlier
@@ -251,7 +255,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             proxy_ssl_context=tls if to_proxy_by_tls else None,
             network_backend=socket,
         )
-        return _Connection(through.create_connection(where), socket)
+        return _Connection(through.create_connection(where), socket, ends_at)
 
 
 def _wire_request(request: PlatformRequest, origin: _Origin, target: str) -> httpcore.Request:

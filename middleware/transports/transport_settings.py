@@ -77,14 +77,43 @@ class TransportSettings(Settings):
             shared=True, doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx"
         ),
     ] = 5.0
+    connection_lifetime_s: Annotated[
+        float,
+        SettingSpec(
+            shared=True,
+            doc="Connections are replaced after this time, times U(0.8, 1), so that a name that moved is followed; 0 "
+            "keeps them for ever.",
+            unit="s",
+            ge=0,
+            le=86_400,
+            source=".NET HttpClient guidelines: PooledConnectionLifetime",
+        ),
+    ] = 300.0
+    dns_cache_s: Annotated[
+        float,
+        SettingSpec(
+            shared=True, doc="The addresses of a name are used for this time without a look-up.", unit="s", ge=0, le=600
+        ),
+    ] = 5.0
     ca_file: Annotated[
-        str, SettingSpec(shared=True, doc="PEM file of the authorities to trust instead of the public ones.")
+        str,
+        SettingSpec(
+            shared=True,
+            doc="PEM file of the authorities to trust instead of the public ones; read again when it changes.",
+        ),
     ] = ""
     client_certificate_file: Annotated[
-        str, SettingSpec(shared=True, doc="PEM file of the certificate to show to servers; may contain its key too.")
+        str,
+        SettingSpec(
+            shared=True,
+            doc="PEM file of the certificate to show to servers; may contain its key too; read again when it changes.",
+        ),
     ] = ""
     client_key_file: Annotated[
-        str, SettingSpec(shared=True, doc="PEM file of that certificate's key, without a passphrase.")
+        str,
+        SettingSpec(
+            shared=True, doc="PEM file of that certificate's key, without a passphrase; read again when it changes."
+        ),
     ] = ""
     trust_env: Annotated[
         bool, SettingSpec(shared=True, doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")

@@ -13,7 +13,7 @@ _WRONG_SETTINGS = 3
 def main(argv: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
     from middleware import ConfigError
-    from runtime.connectors.loader import ConnectorConfig, services_and_operations
+    from runtime.connectors.loader import ConnectorConfig, open_transport, services_and_operations
 
     services = services_and_operations()
     parser = argparse.ArgumentParser(prog="python3 -m runtime config", description=__doc__)
@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     if options.operation and options.operation not in known:
         parser.error(f"argument operation: {options.service} has {', '.join(known)}")
     try:
-        rows = ConnectorConfig.from_env().policies.effective(options.service, options.operation)
+        config = ConnectorConfig.from_env()
+        rows = config.policies.effective(options.service, options.operation)
+        open_transport(config, options.service)
     except ConfigError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return _WRONG_SETTINGS

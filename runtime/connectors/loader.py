@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, get_type_hints
 
+from middleware._internal.forks import renew_in_child
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, clear_traceback_locals
 from middleware.host_layers import HostLayers, as_host_layers
@@ -30,6 +31,7 @@ from runtime.settings import (
     no_such,
 )
 from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings.resolution import at_origins
 from runtime.settings.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
@@ -254,6 +256,19 @@ def services_and_operations() -> dict[str, tuple[str, ...]]:
     }
 
 
+def open_transport(config: ConnectorConfig, service: str) -> ClosableTransport:
+    """
+    Make the transport of *service*; opens the files that its settings name.
+
+    Raises:
+        ConfigError: A file, a proxy or a library cannot be used; names where the setting was written.
+    """
+    try:
+        return make_transport(config.policies.of(service).transport, SystemClock())
+    except ConfigError as error:
+        raise ConfigError(at_origins(error.problems, config.policies.effective(service))) from None
+
+
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
     transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
     clients: list[PlatformHttpClient] = []
@@ -261,7 +276,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
     def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
         if wire not in transports:
-            transports[wire] = make_transport(wire, SystemClock())
+            transports[wire] = open_transport(config, service)
         client = PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,
@@ -334,6 +349,14 @@ _by_settings: dict[tuple[tuple[str, str], ...], ConnectorBundle] = {}
 _frozen: ConnectorBundle | None = None
 _process_wide: ConnectorBundle | None = None  # loaded from a config, for every caller in the process
 _logged: list[str] = []  # what is_managed_mode last logged
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a thread that does not exist in the child may have acquired it
+    _lock = threading.RLock()
+
+
+renew_in_child(_renew_lock)
 
 
 def load_connectors(
