@@ -23,6 +23,7 @@ def test_what_the_mutation_run_leaves_out_exists(pattern):
     assert any(mutate.in_any(path, [pattern]) for path in mutate.modules())
 
 
+@pytest.mark.torture
 def test_every_excuse_excuses_a_change():
     """The comment goes with the line; the tool reports one that stayed behind."""
     assert mutate.unused_excuses() == []

@@ -1,4 +1,4 @@
-"""`python3 -m runtime test`: the whole suite; with `--unit` the tests that open no socket and start no process."""
+"""`python3 -m runtime test`: the suite on every core; `--unit`: without the tests that need sockets or processes."""
 
 import os
 import subprocess
@@ -14,6 +14,8 @@ def main(argv: Sequence[str]) -> int:
     """
     Run pytest with *argv* in the project's directory; returns its exit code.
 
+    Runs of the whole suite, and of its unit tests, use every core; `-n 0` switches that off. Where *argv* names files,
+    the start of a process per core would take longer than the tests.
     `--unit` is an option of the suite itself, see tests/support/unit_mode.py.
     """
     project = project_directory()
@@ -21,5 +23,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write("test: no tests here; they come with the source, not with the installed package\n")
         return 1
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "pytest", *argv]
+    names_files = any((project / argument.partition("::")[0]).exists() for argument in argv)
+    cores = [] if names_files else ["-n", "auto", "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", *cores, *argv]
     return subprocess.run(command, cwd=project, env=environment, check=False).returncode  # noqa: S603 - ourselves

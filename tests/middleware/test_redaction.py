@@ -50,6 +50,7 @@ def test_a_huge_text_is_looked_at_in_part():
     assert redact("token=" + "a" * 200 + " end more" + " more" * 200, limit=10) == "***…"
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "secret",
     [

@@ -547,6 +547,7 @@ def test_the_command_prints_what_is_in_force(no_settings, capsys):
         assert caught.value.code == 2
 
 
+@pytest.mark.torture
 def test_settings_kept_ready_are_bounded():
     """Whatever names a program makes up."""
     policies = ResolvedSettings(LEVELS)

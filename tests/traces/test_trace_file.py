@@ -137,6 +137,7 @@ SHALLOW = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(KEYS, LEAVES, 
 VALUES = SHALLOW | st.lists(SHALLOW, max_size=3) | st.dictionaries(KEYS, SHALLOW, max_size=3)
 
 
+@pytest.mark.torture
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data())
 def test_whatever_a_file_holds_it_is_shown_or_refused(data):

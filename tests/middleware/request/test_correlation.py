@@ -17,7 +17,7 @@ from middleware.request.correlation import (
 from middleware.types import PlatformResponse
 
 
-@pytest.mark.parametrize("given", ["a", "!", "~", "!~" * 64, str(uuid.uuid4())])
+@pytest.mark.parametrize("given", ["a", "!", "~", "!~" * 64, "3f2504e0-4f89-41d3-9a0c-0305e82c3301"])
 def test_a_usable_id_is_sent_as_it_is(given):
     """1 to 128 visible ASCII characters."""
     assert choose_correlation_id(given) == (given, False)
