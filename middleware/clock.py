@@ -39,4 +39,4 @@ class SystemClock:
 
     async def sleep(self, delay_s: float) -> None:
         """Wait *delay_s* seconds on the running event loop."""
-        await detached(anyio.sleep(delay_s))  # a wait that is cancelled leaves its timer behind
+        await detached(anyio.sleep(delay_s))  # asyncio keeps the timer of a wait that was cancelled

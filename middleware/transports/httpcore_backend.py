@@ -11,7 +11,6 @@ import select
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Iterable
 from contextvars import Context
 from typing import Any
@@ -20,6 +19,7 @@ import anyio
 import httpcore
 
 from middleware._internal.detached import detached
+from middleware.clock import SystemClock
 from middleware.errors import ResponseTooLargeError
 from middleware.types import Attempt
 
@@ -44,7 +44,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     def __init__(self, tls_layers: int, resolver: Resolver | None = None) -> None:
         self._tls_layers = tls_layers
-        self._resolver = resolver or Resolver(0.0, time.monotonic)
+        self._resolver = resolver or Resolver(0.0, SystemClock().now)
         self._connect_by = float("inf")
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()

@@ -1,15 +1,17 @@
 """Names to addresses: each name is looked up at most once at a time, whatever the number of calls that wait."""
 
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
 from middleware._internal.single_flight import SingleFlight
+from middleware.clock import SystemClock
 
 __all__ = ["Address", "Resolver"]
+
+_MACHINE = SystemClock()
 
 Address: TypeAlias = tuple[int, Any]
 """Family, and what a socket of that family connects to."""
@@ -52,10 +54,10 @@ class Resolver:
         return [(family, (address[0], port, *address[2:])) for family, address in found]
 
     def _look_up(self, host: str, started: float) -> list[Address]:
-        begun = time.monotonic()  # in this thread the clock, which may be an event loop's, cannot be read
+        begun = _MACHINE.now()  # in this thread the clock, which may be an event loop's, cannot be read
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         found: list[Address] = [(family, address) for family, _, _, _, address in answers]
-        # Kept here, so that an answer that comes when all callers have given up still serves the next ones.
+        # Kept here, so that what comes when all callers have given up still serves the next ones.
         if self._keep_s:
-            self._kept[host] = started + (time.monotonic() - begun) + self._keep_s, found
+            self._kept[host] = started + (_MACHINE.now() - begun) + self._keep_s, found
         return found

@@ -3,12 +3,12 @@
 import logging
 import os
 import ssl
-import time
 from collections.abc import Callable
 
 import httpx
 
 from middleware._internal.single_flight import SingleFlight
+from middleware.clock import SystemClock
 from middleware.errors import ConfigError, RequestNotSentError
 
 from .exhaustion import as_exhausted, out_of_resources
@@ -37,7 +37,7 @@ class TlsContext:
         ConfigError: A file of the settings cannot be used; names the setting and the path.
     """
 
-    def __init__(self, config: TransportSettings, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: TransportSettings, now: Callable[[], float] = SystemClock().now) -> None:
         self._config = config
         self._now = now
         self._loads: SingleFlight[None] = SingleFlight()

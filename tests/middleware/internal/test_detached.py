@@ -12,7 +12,7 @@ user = ContextVar("user")
 
 
 async def test_the_work_sees_no_context_variable_and_runs_in_the_same_task():
-    """Nor does what it sets leave it; its result is returned."""
+    """Nor does its caller see what it sets; its result is returned."""
     user.set("alice")
 
     async def work():

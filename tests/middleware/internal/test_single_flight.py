@@ -124,7 +124,7 @@ def test_a_loop_that_was_closed_meanwhile_is_no_trouble(caplog):
 
 
 async def test_a_thread_that_cannot_be_started_is_the_systems_error(monkeypatch):
-    """As the operating system tells it; the next one is free to start."""
+    """With the number that the operating system gives it; the next one is free to start."""
     flights = SingleFlight()
 
     def start(_thread):

@@ -95,7 +95,7 @@ def at(server, host):
 
 @pytest.mark.parametrize("kind", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_a_name_that_hangs_stops_neither_other_names_nor_the_hosts_threads(library, names, kind):
-    """However many calls wait for it: one look-up, shared by all of them."""
+    """R4: however many calls wait for it: one look-up, shared by all of them."""
     names.hanging, names.addresses = {"dead.test"}, {"live.test": "127.0.0.1"}
 
     async def scenario():
@@ -129,7 +129,7 @@ async def test_a_call_ends_in_time_though_its_name_hangs(library, names):
 
 
 async def test_addresses_are_kept_and_failures_are_not(library, names):
-    """For `dns_cache_s`, whatever the number of connections."""
+    """R4: for `dns_cache_s`, whatever the number of connections."""
     clock = FakeClock(SystemClock())
     names.addresses = {"name.test": "no-such-name.invalid"}
 
@@ -156,7 +156,7 @@ async def test_addresses_are_kept_and_failures_are_not(library, names):
 
 
 async def test_a_client_in_steady_use_follows_a_name_that_moved(library, names):
-    """Within the longest life of a connection: the old server still responds on those that are open."""
+    """R5: within the longest life of a connection: the old server still responds on those that are open."""
     clock = FakeClock(SystemClock())
     names.addresses = {"name.test": "127.0.0.1"}
     async with RawServer() as old:
@@ -179,7 +179,7 @@ async def test_a_client_in_steady_use_follows_a_name_that_moved(library, names):
 
 @pytest.mark.parametrize(("lifetime_s", "connections"), [(0.0, 1), (2.0, 10)])
 async def test_the_longest_life_is_a_setting(library, lifetime_s, connections):
-    """0 keeps a connection for as long as it is used."""
+    """R5: 0 keeps a connection for as long as it is used."""
     clock = FakeClock(SystemClock())
     wire = {"connection_lifetime_s": lifetime_s}
     async with RawServer() as server, a_client(library, server.url, clock=clock, wire=wire) as client:
@@ -264,7 +264,7 @@ def files(tmp_path):
 
 
 async def test_a_renewed_certificate_is_shown_on_new_connections(library, files):
-    """Without a restart; files that do not fit each other for a while leave the last good ones in use."""
+    """R5: without a restart; while files do not fit each other, the last good ones stay in use."""
     clock = FakeClock(SystemClock())
     async with (
         RawServer(serve=files.serve, tls=files.server) as server,
@@ -292,7 +292,7 @@ async def test_a_renewed_certificate_is_shown_on_new_connections(library, files)
 
 
 async def test_why_a_renewed_file_is_not_used_is_logged_once(library, files, caplog):
-    """With the setting and the path."""
+    """R5: with the setting and the path."""
     caplog.set_level(logging.INFO, logger="mozaiks.connectors.tls")
     clock = FakeClock(SystemClock())
     async with (
@@ -495,6 +495,7 @@ def test_a_look_up_that_ran_at_the_fork_is_begun_anew_in_the_child(library, thre
         names.release.set()
         with pytest.raises(RequestNotSentError):
             await call
+        await client.aclose()
         return found
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
@@ -503,7 +504,6 @@ def test_a_look_up_that_ran_at_the_fork_is_begun_anew_in_the_child(library, thre
 
 def test_children_of_one_parent_do_not_wait_in_step(library, threaded):
     """R15: the jitter of the retries, R33: of the open time, and the spans' and calls' ids differ in each child."""
-    client = make_client(library, threaded.url, retry={"max_attempts": 2, "base_delay_s": 0.001, "max_delay_s": 0.001})
     slept = []
 
     class Recording(SystemClock):
@@ -550,7 +550,7 @@ def no_descriptors_left():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_process_without_descriptors_does_not_blame_the_service(any_library, host):
-    """The call is rejected by us, nothing was sent, and the circuit stays closed."""
+    """R6: the call is rejected by us, nothing was sent, and the circuit stays closed."""
     async with RawServer() as server, a_client(any_library, at(server, host), wire={"dns_cache_s": 0.0}) as client:
         with no_descriptors_left():
             for _ in range(12):
@@ -575,7 +575,7 @@ async def test_the_public_authorities_need_a_descriptor_too(library):
 
 
 async def test_a_process_without_threads_does_not_blame_the_service(library, monkeypatch):
-    """A look-up needs one."""
+    """R6: a look-up needs one."""
 
     def start(_thread):
         raise RuntimeError("can't start new thread")
@@ -592,7 +592,7 @@ async def test_a_process_without_threads_does_not_blame_the_service(library, mon
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOBUFS, "No buffer space available")], ids=repr)
 async def test_a_process_without_memory_does_not_blame_the_service(any_library, monkeypatch, error):
-    """Before the request was sent it is a rejection of ours; later it may have been applied, and says so."""
+    """R6, R31: before the request was sent it is a rejection of ours; later it may have been applied, and says so."""
 
     def fail(*_args, **_options):
         raise error
@@ -616,6 +616,7 @@ async def test_a_process_without_memory_does_not_blame_the_service(any_library, 
 # Event loops that are closed, and contexts
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loop_that_is_closed_with_calls_pending_gives_their_slots_back(library, threaded):
     """R3: a job that stops its loop in the middle of calls takes nothing from the next one."""
     client = make_client(library, threaded.url, calls={"max_in_flight": 3}, bulkhead={"permits": 3, "queue": 0})
@@ -640,6 +641,8 @@ def test_a_loop_that_is_closed_with_calls_pending_gives_their_slots_back(library
     assert loop.run_until_complete(client.get("/after", path_params={}))["for"] == "/after"
     loop.run_until_complete(client.aclose())
     loop.close()
+    abandoned.clear()
+    gc.collect()  # the garbage contains sockets
 
 
 user = ContextVar("user")
