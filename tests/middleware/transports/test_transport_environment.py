@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import ssl
+import sys
 import threading
 import time
 import weakref
@@ -26,6 +27,7 @@ from middleware import CircuitOpenError, OutOfResourcesError, RequestNotSentErro
 from middleware.clock import SystemClock
 from middleware.transports import transport_settings
 from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.loader import load_connectors
 from runtime.settings import ResolvedSettings
 
 pytestmark = pytest.mark.sockets
@@ -453,27 +455,57 @@ def test_a_child_made_by_fork_begins_anew_though_calls_were_in_flight(library, t
     assert not parents & set(ports)
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_child_shares_no_lock_with_a_thread_that_it_does_not_have(library, threaded):
-    """Whatever a thread of the parent was doing: here it has acquired each lock that the client has."""
-    client = make_client(library, threaded.url)
-    locks = [found for found in gc.get_objects() if isinstance(found, type(threading.Lock()))]
-    mine = [found for found in locks if any(in_ours(owner) for owner in gc.get_referrers(found))]
-    assert len(mine) > 5
-    taken = [lock for lock in mine if lock.acquire(blocking=False)]
-    try:
-        found = in_child(lambda: client.get("/child", path_params={}))
-    finally:
+LOCKS = type(threading.Lock()), type(threading.RLock())
+
+
+def locks_of_ours():
+    """Those in the attributes of our objects and modules."""
+    objects = [one for one in gc.get_objects() if str(type(one).__module__).split(".")[0] in {"middleware", "runtime"}]
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] in {"middleware", "runtime"}]
+    owners = [vars(one) for one in (*objects, *modules) if hasattr(one, "__dict__")]
+    return {id(value): value for owner in owners for value in owner.values() if isinstance(value, LOCKS)}.values()
+
+
+@contextmanager
+def acquired_by_another_thread(locks):
+    done, ready, taken = threading.Event(), threading.Event(), []
+
+    def run():
+        taken.extend(lock for lock in locks if lock.acquire(blocking=False))
+        ready.set()
+        done.wait(10)
         for lock in taken:
             lock.release()
-    assert found["for"] == "/child"
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ready.wait(5)
+    yield taken
+    done.set()
+    thread.join()
 
 
-def in_ours(owner):
-    """An object of ours, or the attributes of one."""
-    if isinstance(owner, dict):
-        return any(in_ours(one) for one in gc.get_referrers(owner) if getattr(one, "__dict__", None) is owner)
-    return type(owner).__module__.split(".")[0] in {"middleware", "runtime"}
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_shares_no_lock_with_a_thread_that_it_does_not_have(library, threaded, tmp_path, no_settings):
+    """R3: whatever a thread of the parent was doing: here it has acquired each lock that we have."""
+    file = tmp_path / "settings.toml"
+    file.write_text(f"[transport]\nlibrary = '{library}'\n")
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", threaded.url)
+    no_settings.setenv("MOZAIKS_CONNECTORS_FILE", str(file))
+    bundle = load_connectors()
+
+    async def report():
+        file.write_text(f"[transport]\nlibrary = '{library}'\n[retry]\nmax_attempts = 2\n")
+        no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S", "1")
+        other = load_connectors()
+        results = [await one.service._http.get("/child", path_params={}) for one in (bundle, other)]
+        reloaded = bundle.service._http.policy().retry.max_attempts
+        return [[result["for"] for result in results], reloaded, other is bundle]
+
+    with acquired_by_another_thread(locks_of_ours()) as taken:
+        assert len(taken) > 20
+        assert in_child(report) == [["/child", "/child"], 2, False]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
