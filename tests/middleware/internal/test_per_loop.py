@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import weakref
 
 import pytest
@@ -85,6 +86,7 @@ def test_a_process_made_by_fork_begins_without_any():
         with kept._lock:
             pid = os.fork()
             if pid == 0:
+                signal.alarm(10)  # ends a child that waits for a lock
                 new = asyncio.new_event_loop()
                 fine = kept.all() == kept.drain() == []
                 fine = fine and new.run_until_complete(both(kept))[0] is not None

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import socket
 import ssl
 import sys
@@ -397,6 +398,7 @@ def in_child(report):
     """What the coroutine function *report* returns in a child made by fork, on an event loop of the child."""
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
+        signal.alarm(10)  # ends a child that waits for a lock
         try:
             found = asyncio.new_event_loop().run_until_complete(asyncio.wait_for(report(), 5))
         except BaseException as error:
