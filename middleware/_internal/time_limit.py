@@ -9,7 +9,7 @@ call are steps, locks of an HTTP library among them, that a cancellation would i
 import asyncio
 from contextvars import Context
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 import anyio
 
@@ -74,7 +74,7 @@ class TimeLimit:
         """True when the block was cancelled because its time was over."""
         return self._scope.cancelled_caught
 
-    def __enter__(self) -> "TimeLimit":
+    def __enter__(self) -> Self:
         """Start the time."""
         loop = asyncio.get_running_loop()
         self._scope.__enter__()

@@ -7,7 +7,6 @@ family do not intercept what is sent here.
 """
 
 import asyncio
-import io
 import select
 import socket
 import weakref
@@ -36,7 +35,7 @@ from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["AiohttpTransport"]
 
-_MAX_WRITE = 2**20  # equivalent: the same bytes, in other pieces
+_MAX_BYTES = 2**16  # equivalent: the same bytes on the wire
 _TRANSLATED = aiohttp.ClientError, OSError, MemoryError, UnicodeError
 _PLAIN = "http://"
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -200,10 +199,10 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _LostError from error
 
 
-def _body(content: bytes | None) -> bytes | io.BytesIO | None:
-    # aiohttp writes bytes to the socket in one step; a large body goes in pieces, so that the loop is not blocked.
-    # equivalent: `len(content) < _MAX_WRITE`: the same bytes, in other pieces
-    return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    # All at once: from its own buffer asyncio writes after it has read. A write of another piece to a connection that
+    # the peer has reset would discard the response. An iterator, since aiohttp warns of large bytes.
+    yield content
 
 
 async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -265,11 +264,14 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         proxy = proxy_for(self._proxies, url) if self._proxies else None
         # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
+        content, headers = request.content, request.headers
+        if content is not None and len(content) > _MAX_BYTES:
+            headers = {**headers, "content-length": str(len(content))}
         response = await session.request(
             request.method,
             yarl.URL(url, encoded=True),
-            headers=request.headers,
-            data=_body(request.content),
+            headers=headers,
+            data=content if content is None or len(content) <= _MAX_BYTES else _whole(content),
             allow_redirects=False,
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it

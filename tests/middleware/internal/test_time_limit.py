@@ -99,7 +99,7 @@ async def test_a_late_timer_waits_no_longer_than_it_was_late(monkeypatch):
 
 @virtual_time
 async def test_a_timer_that_fires_early_is_set_again(monkeypatch):
-    """uvloop rounds to milliseconds: nothing ends before its time."""
+    """The loop may round to milliseconds, as uvloop does: nothing ends before its time."""
     loop = asyncio.get_running_loop()
     call_at, early_s = loop.call_at, [0.0, 0.25, 0.5]
     monkeypatch.setattr(loop, "call_at", lambda when, *args, **options: call_at(when - early_s.pop(), *args, **options))

@@ -979,7 +979,7 @@ def test_a_timer_of_uvloop_does_not_discard_what_arrived(any_library):
                 await settled(lambda: len(server.requests) == 4)
                 server.go.set()
                 assert server.responded.wait(5)
-                time.sleep(0.5)  # noqa: ASYNC251 - what the test is about
+                time.sleep(0.5)
                 found = await asyncio.gather(*tasks, return_exceptions=True)
             await settled(lambda: not server.open)
             return found
