@@ -698,13 +698,17 @@ def test_nothing_keeps_the_context_of_a_call_that_has_ended(library, files, kind
 
     async def scenario(tls, wire):
         other = asyncio.get_running_loop().call_later(3600, print)  # as a host has them
-        async with RawServer(serve=serve, tls=tls) as server, a_client(library, server.url, wire=wire) as client:
+        watched = {"deadline": {"total_s": 9.0}}  # shorter than the attempt timeout: R38
+        async with (
+            RawServer(serve=serve, tls=tls) as server,
+            a_client(library, server.url, wire=wire, **watched) as client,
+        ):
 
             async def request(target):
                 session = Session()
                 user.set(session)
                 try:
-                    await client.get(target, path_params={})
+                    await client.get(target, path_params={}, decode=lambda document: (document, session))
                 except Exception:
                     assert target == "/broken"
                 return weakref.ref(session)
