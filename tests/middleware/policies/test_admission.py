@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from contextvars import ContextVar, copy_context
 
 import pytest
 import uvloop
@@ -129,6 +130,23 @@ async def test_a_bounded_number_starts_in_each_iteration_in_order():
     assert await paced.iterations(4) == [16, 32, 48, 50]
     await asyncio.gather(*tasks)
     assert (paced.started, paced.reserved) == (list(range(50)), 0)
+
+
+async def test_the_queue_of_waiting_calls_keeps_no_context(monkeypatch):
+    """It goes on for as long as any call waits, not only the first one."""
+    loop, contexts = asyncio.get_running_loop(), []
+    call_soon = loop.call_soon
+
+    def recorded(callback, *args, context=None):
+        if getattr(callback, "__name__", "") == "_start_next":
+            contexts.append(len(copy_context() if context is None else context))
+        return call_soon(callback, *args, context=context)
+
+    ContextVar("user").set("alice")
+    monkeypatch.setattr(loop, "call_soon", recorded)
+    paced = Paced()
+    await asyncio.gather(*paced.make(50))
+    assert (contexts[:3], set(contexts), len(paced.started)) == ([0, 0, 0], {0}, 50)
 
 
 async def test_calls_one_after_another_never_wait():
