@@ -31,15 +31,15 @@ class TlsContext:
 
     Args:
         config: The settings.
-        now: Source of time, read on event loops alone.
+        now: Source of time, read on event loops alone; None takes the system's.
 
     Raises:
         ConfigError: A file of the settings cannot be used; names the setting and the path.
     """
 
-    def __init__(self, config: TransportSettings, now: Callable[[], float] = SystemClock().now) -> None:
+    def __init__(self, config: TransportSettings, now: Callable[[], float] | None = None) -> None:
         self._config = config
-        self._now = now
+        self._now = now or SystemClock().now
         self._loads: SingleFlight[None] = SingleFlight()
         self._files = [
             file for file in (config.ca_file, config.client_certificate_file, config.client_key_file) if file
