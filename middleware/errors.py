@@ -432,6 +432,7 @@ class OutOfResourcesError(LocalRejectionError):
     """This process has no descriptor, memory or thread left to send the request; says nothing about the service."""
 
     code = "OUT_OF_RESOURCES"
+    _advice = "Raise the limits of this process (`ulimit -n`), or find what keeps its descriptors, memory or threads."
 
 
 class ClientClosedError(LocalRejectionError):
