@@ -1,11 +1,14 @@
 """
-The whole error tree. The class says what happened to the request, and so whether repeating it is safe.
+The whole error tree. The class says what happened to the request.
+
+It is that of the last attempt; where that one was not sent, that of the last one that may have been applied, so that
+`RequestNotSentError` is true of the whole call (`decisive_error`).
 
     PlatformError                          one `except` catches everything this library raises
     ├── ConfigError                        a setting is wrong; lists every problem, not the first
     └── CallError                          one call failed; carries the outcome record
         ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
-        ├── RequestNotSentError            no byte was sent: safe to repeat for any method
+        ├── RequestNotSentError            nothing was sent that may be applied: safe to repeat for any method
         │   ├── PoolTimeoutError           the transport's own pool had no free connection
         │   └── LocalRejectionError        a guard of ours rejected it; never retried by the stack
         │       ├── CircuitOpenError       the service has been failing
@@ -46,8 +49,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from .problem import Problem
+from .problem import Problem, redact_problem
 from .records import Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
+from .redaction import Redactor, printable
 from .status import StatusRule, status_rule
 
 __all__ = [
@@ -79,6 +83,7 @@ __all__ = [
     "StatusError",
     "clear_traceback_locals",
     "codes_table",
+    "decisive_error",
     "error_type",
     "status_error",
 ]
@@ -118,7 +123,8 @@ class ConfigError(PlatformError, ValueError):
     code = "CONFIGURATION_ERROR"
 
     def __init__(self, problems: Sequence[str] | str) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        # A variable of the environment may contain bytes that are no UTF-8, which Python reads as surrogates.
+        self.problems = tuple(map(printable, (problems,) if isinstance(problems, str) else problems))
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -134,7 +140,7 @@ class CallError(PlatformError):
 
     Args:
         reason: What happened, for people; free of secrets.
-        request_sent: Whether the server received the last attempt.
+        request_sent: Whether the server received the attempt that the error describes.
         retry_after_s: Seconds after which the server, or a guard of ours, allows another attempt.
 
     Attributes:
@@ -146,6 +152,7 @@ class CallError(PlatformError):
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
     ) -> None:
+        reason = printable(reason)
         # One positional argument: pickle and copy pass `args` to `__init__`.
         super().__init__(reason)
         self.reason = reason
@@ -153,11 +160,18 @@ class CallError(PlatformError):
         self.retry_after_s = retry_after_s
         self.outcome: Outcome | None = None
         self._status: int | None = None
+        self._platform_correlation_id = ""
 
-    def note_status(self, status: int | None) -> None:
-        """Set the HTTP status of the response that caused this failure, unless it is set already."""
+    def note_response(self, status: int | None, platform_correlation_id: str = "") -> None:
+        """Set status and correlation id of the response that caused this failure, unless they are set already."""
         if self._status is None:
             self._status = status
+        self._platform_correlation_id = self._platform_correlation_id or platform_correlation_id
+
+    def redact(self, redactor: Redactor) -> None:
+        """Make the text of this error safe to show: what raised it may have quoted the response."""
+        self.reason = redactor.redact(self.reason, _LONGEST_REASON)
+        self.args = (self.reason,)
 
     @property
     def service(self) -> str:
@@ -185,6 +199,15 @@ class CallError(PlatformError):
         return self.outcome.call.correlation_id if self.outcome else ""
 
     @property
+    def platform_correlation_id(self) -> str:
+        """
+        Id of the response in the platform's logs, where it differs from `correlation_id`; empty where none does.
+
+        At most 128 printable characters.
+        """
+        return self._platform_correlation_id or (self.outcome.platform_correlation_id if self.outcome else "")
+
+    @property
     def attempts(self) -> int:
         """Attempts sent; 0 when the call was rejected before the first."""
         return self.outcome.attempts if self.outcome else 0
@@ -203,6 +226,11 @@ class CallError(PlatformError):
     def stop_reason(self) -> StopReason:
         """Why no further attempt was made."""
         return self.outcome.stop_reason if self.outcome else ""
+
+    @property
+    def stop_detail(self) -> str:
+        """The limit behind `stop_reason`, for people; empty where there is none."""
+        return self.outcome.stop_detail if self.outcome else ""
 
     @property
     def circuit_state(self) -> str:
@@ -225,12 +253,12 @@ class CallError(PlatformError):
 
     @property
     def attempt_applied(self) -> Applied:
-        """Whether the server applied the last attempt, judged by this error alone."""
+        """Whether the server applied the attempt that the error describes, judged by this error alone."""
         return "no" if self.request_sent == "no" else "maybe"
 
     @property
     def is_ambiguous(self) -> bool:
-        """True when it is unknown whether the last attempt was applied."""
+        """True when it is unknown whether the attempt that the error describes was applied."""
         return self.attempt_applied == "maybe"
 
     @property
@@ -294,12 +322,17 @@ class CallError(PlatformError):
         where = f"{call.service}.{call.operation} ({call.method} {call.route})"
         known = "" if self.is_retry_safe else _APPLIED[self.applied]
         counted = f"{tries} attempt{'' if tries == 1 else 's'}"
-        return f"{where}: {self.reason} [{counted}{known}; correlation id {call.correlation_id}]"
+        limit = f" (gave up: {self.stop_detail})" if self.stop_detail else ""
+        ids = f"correlation id {call.correlation_id}"
+        if self.platform_correlation_id:
+            ids += f", the platform's {self.platform_correlation_id}"
+        return f"{where}: {self.reason}{limit} [{counted}{known}; {ids}]"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self}>"
 
 
+_LONGEST_REASON = 2_000
 _APPLIED: dict[Applied, str] = {"maybe": "; the write may have been applied", "yes": "; the write was applied"}
 
 
@@ -310,7 +343,11 @@ class InvalidArgumentError(CallError, ValueError):
 
 
 class RequestNotSentError(CallError):
-    """No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed."""
+    """
+    Nothing was sent that may have been applied: the name did not resolve, the connection was refused, TLS failed.
+
+    It is true of all attempts of the call: after one that may have been applied, the call ends with that one's error.
+    """
 
     code = "REQUEST_NOT_SENT"
 
@@ -369,9 +406,25 @@ class DeadlineExceededError(CallError):
 
 
 class DecodeError(CallError):
-    """A 2xx response that is not what the operation promises; the reason names the field's path."""
+    """
+    A 2xx response that is not what the operation promises; the reason names the field's path.
+
+    Args:
+        reason: What is wrong, for people; never the body.
+        is_incomplete: The body is the beginning of a JSON document, whose rest was lost on its way; a request that may
+            be repeated is sent again.
+    """
 
     code = "INVALID_RESPONSE"
+
+    def __init__(self, reason: str = "", *, is_incomplete: bool = False, **options: Any) -> None:
+        super().__init__(reason, **options)
+        self.is_incomplete = is_incomplete
+
+    def redact(self, redactor: Redactor) -> None:
+        """Make the text safe to show; it names fields and quotes no values."""
+        self.reason = redactor.redact(self.reason, _LONGEST_REASON, is_name=True)
+        self.args = (self.reason,)
 
     @property
     def attempt_applied(self) -> Applied:
@@ -392,9 +445,21 @@ class OperationFailedError(CallError):
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text comes from pickle and copy, which restore the problem with the state.
         self._problem = problem if isinstance(problem, Problem) else Problem()
-        said = ": ".join(text for text in (self._problem.code, self._problem.message) if text)
-        reported = "2xx response reports failure" + (f": {said}" if said else "")
-        super().__init__(problem if isinstance(problem, str) else reported, **options)
+        super().__init__(problem if isinstance(problem, str) else self._reported(), **options)
+
+    def _reported(self) -> str:
+        texts = "2xx response reports failure", self._problem.code, self._problem.message
+        return ": ".join(text for text in texts if text)
+
+    def redact(self, redactor: Redactor) -> None:
+        """Make the details and the text that is made of them safe to show."""
+        is_made_of_them = self.reason == self._reported()
+        self._problem = redact_problem(self._problem, redactor)
+        if is_made_of_them:
+            self.reason = self._reported()
+            self.args = (self.reason,)
+        else:
+            super().redact(redactor)
 
     @property
     def problem(self) -> Problem:
@@ -431,7 +496,7 @@ class InternalError(CallError):
 
     Args:
         reason: What happened, for people; free of secrets.
-        origin: Where: `file:line in function`, innermost last.
+        origin: Where: `module:line in function`, innermost last.
     """
 
     code = "INTERNAL_ERROR"
@@ -439,6 +504,9 @@ class InternalError(CallError):
     def __init__(self, reason: str = "", *, origin: Sequence[str] = (), **options: Any) -> None:
         super().__init__(reason, **options)
         self.origin = tuple(origin)
+
+    def _details(self) -> dict[str, Any]:
+        return {**super()._details(), "origin": list(self.origin)}
 
 
 class StatusError(CallError):
@@ -551,6 +619,7 @@ class ServerError(StatusError):
     code = "SERVER_ERROR"
 
 
+_SHOWN_FIELDS = 5
 _STATUS_ERRORS: dict[str, type[StatusError]] = {
     StatusError.__name__: StatusError,
     **{kind.__name__: kind for kind in StatusError.__subclasses__()},
@@ -562,8 +631,12 @@ def status_error(
 ) -> StatusError:
     """Make the error for a response with *status*, of the class that `status.py` names."""
     kind = _STATUS_ERRORS[status_rule(status).error]
-    said = ": ".join(text for text in (problem.code, problem.message) if text)
-    reason = f"{status} response" + (f": {said}" if said else "")
+    said = ": ".join(text for text in (f"{status} response", problem.code, problem.message) if text)
+    names = [name for name in problem.field_errors if name]
+    if names:
+        more = f" and {len(names) - _SHOWN_FIELDS} more" if len(names) > _SHOWN_FIELDS else ""
+        said += f" (fields: {', '.join(names[:_SHOWN_FIELDS])}{more})"
+    reason = said if retry_after_s is None else f"{said}; Retry-After {retry_after_s:g} s"
     return kind(reason, status=status, problem=problem, retry_after_s=retry_after_s, is_overloaded=is_overloaded)
 
 
@@ -581,9 +654,31 @@ def codes_table() -> str:
 def internal_error(error: Exception, request_sent: RequestSent, *, where: str = "") -> InternalError:
     """Make the `InternalError` for a third-party *error*: its class, *where*, the lines it passed; never its text."""
     frames = traceback.walk_tb(error.__traceback__)
-    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
+    # Modules and no paths of files, which show how the host is installed.
+    origin = [f"{frame.f_globals.get('__name__', '?')}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
     reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "")
+    if origin:
+        reason += f" ({origin[-1]})"
     return InternalError(reason, origin=origin, request_sent=request_sent)
+
+
+def decisive_error(failures: Sequence[CallError], last: CallError) -> CallError:
+    """
+    Return the error of a call, so that its class is true of all attempts.
+
+    `RequestNotSentError` allows to repeat any request, but an earlier attempt of the call may have been applied. Where
+    the last attempt was not sent, the result is the last error of an attempt that may have been applied, else the last
+    one that the service or the network caused.
+
+    Args:
+        failures: Errors of the call's attempts, oldest first.
+        last: The one that ended the call.
+    """
+    if not isinstance(last, RequestNotSentError):
+        return last
+    upstream = [error for error in failures if not isinstance(error, LocalRejectionError)]
+    unsettled = [error for error in upstream if error.attempt_applied != "no"]
+    return (unsettled or upstream or [last])[-1]
 
 
 def clear_traceback_locals(error: BaseException) -> None:

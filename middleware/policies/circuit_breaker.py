@@ -524,6 +524,7 @@ class CircuitBreakerMiddleware:
                 breaker.go_on(permit)
             else:
                 end(error)
+            error = None  # else it would refer to itself by its traceback, and a cycle would keep the request
 
     def _emit_change(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
         if before != after:

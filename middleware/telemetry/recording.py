@@ -133,6 +133,7 @@ class AttemptRecordingMiddleware:
         except CallError as raised:
             error = raised
             attempt.request_sent = raised.request_sent
+            call.note_failure(raised)
         except Exception as raised:  # noqa: BLE001 - layers outside of this one see our errors only
             error = internal_error(raised, attempt.request_sent)
         except BaseException:
@@ -144,7 +145,7 @@ class AttemptRecordingMiddleware:
         finally:
             recorded = error or timed_out
             if recorded is not None:
-                recorded.note_status(attempt.status)
+                recorded.note_response(attempt.status, attempt.platform_correlation_id)
             record = AttemptRecord(
                 number=number,
                 started_s=started - call.started_at,
@@ -155,6 +156,7 @@ class AttemptRecordingMiddleware:
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,
                 applied=_applied(response, error, attempt.request_sent),
+                platform_correlation_id=attempt.platform_correlation_id,
             )
             call.timeline.append(record)
             self._emit(AttemptFinished(call=call.info, record=record, error=recorded))

@@ -38,11 +38,19 @@ _PLAIN = "http://"
 class _Exchange:
     """The attempt that runs in this context, and its connection, which the connector sets."""
 
-    __slots__ = ("attempt", "transport")
+    __slots__ = ("attempt", "is_new", "protocol", "proxy", "transport")
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.transport: asyncio.Transport | None = None
+        self.protocol: ResponseHandler | None = None
+        self.is_new = False
+        self.proxy: str | None = None
+
+    def end(self) -> BaseException | None:
+        """Return why the connection is closed: what fails because of it, such as writing a body, does not say so."""
+        closed = None if self.protocol is None else self.protocol.closed
+        return _error_of(closed) if closed is not None and closed.done() else None
 
     def abort(self) -> None:
         """Close the connection without waiting for the peer or for unsent data."""
@@ -69,10 +77,17 @@ class _Connector(aiohttp.TCPConnector):
                 break
             transport.abort()
             connection.close()
+        exchange.is_new = protocol not in self.used
+        if exchange.is_new and protocol.closed is not None:
+            protocol.closed.add_done_callback(_error_of)  # asyncio logs errors that are never retrieved
         self.used.add(protocol)
-        exchange.transport = transport
+        exchange.transport, exchange.protocol = transport, protocol
         exchange.attempt.request_sent = "maybe"
         return connection
+
+
+def _error_of(closed: "asyncio.Future[None]") -> BaseException | None:
+    return None if closed.cancelled() else closed.exception()
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
@@ -180,7 +195,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             received = await self._exchange(session, exchange, request, url)
         except (*_TRANSLATED, _LostError) as error:
             exchange.abort()
-            lost = self._translate_error(request, error)
+            lost = self._translate_error(request, error, exchange)
         except BaseException:
             exchange.abort()
             raise
@@ -208,7 +223,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
     ) -> Received:
-        proxy = proxy_for(self._proxies, url) if self._proxies else None
+        proxy = exchange.proxy = proxy_for(self._proxies, url) if self._proxies else None
         # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
         response = await session.request(
@@ -221,6 +236,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it
         )
         is_complete = False
+        assert exchange.transport is not None  # noqa: S101 - the connector has set it
         try:
             received = await receive(
                 request,
@@ -230,6 +246,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 config=self._config,
                 now=self._clock.now,
                 lost=_TRANSLATED,
+                extra_info=exchange.transport.get_extra_info,
             )
             is_complete = received.is_complete
         finally:
@@ -238,7 +255,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 response.close()
         return received
 
-    def _translate_error(self, request: PlatformRequest, error: BaseException) -> CallError:
+    def _translate_error(self, request: PlatformRequest, error: BaseException, exchange: _Exchange) -> CallError:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, LineTooLong):
@@ -248,4 +265,17 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             error = error.__cause__
         # Other texts of aiohttp contain the URL, and so the query's values.
         text = str(error) if isinstance(error, aiohttp.ClientConnectorError) else ""
-        return translate_error(request, error, phase_known=True, text=text)
+        proxy = ""
+        if exchange.proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+            through = yarl.URL(exchange.proxy)
+            if (error.host, error.port) == (through.host, through.port):
+                proxy, text = f"proxy {error.host}:{error.port}", str(error.os_error)
+        return translate_error(
+            request,
+            error,
+            phase_known=True,
+            text=text,
+            proxy=proxy,
+            is_new=exchange.is_new,
+            connection_error=exchange.end(),
+        )

@@ -57,13 +57,15 @@ class _Origin(NamedTuple):
 class _Connection:
     """One httpcore connection, its socket, and since when it has been idle."""
 
-    __slots__ = ("http", "idle_since", "socket")
+    __slots__ = ("http", "idle_since", "is_new", "socket")
 
     idle_since: float
+    is_new: bool
 
     def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket) -> None:
         self.http = http
         self.socket = socket
+        self.is_new = True
 
 
 class _Idle:
@@ -103,7 +105,7 @@ class _Idle:
                 connection.socket.abort()
         if not usable:
             return
-        connection.idle_since = self._now()
+        connection.idle_since, connection.is_new = self._now(), False
         self._stacks.setdefault(origin, []).append(connection)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire)
@@ -186,7 +188,13 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         except _TRANSLATED as error:
             connection.socket.abort()
             # httpx's own exceptions come from a test double, which reports no phase.
-            lost = translate_error(request, error, phase_known=not isinstance(error, httpx.HTTPError))
+            lost = translate_error(
+                request,
+                error,
+                phase_known=not isinstance(error, httpx.HTTPError),
+                proxy=connection.socket.proxy,
+                is_new=connection.is_new,
+            )
         except BaseException:
             connection.socket.abort()
             raise
@@ -211,6 +219,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             config=self._config,
             now=self._clock.now,
             lost=_TRANSLATED,
+            extra_info=connection.socket.get_extra_info,
         )
         if received.is_complete:
             await response.aclose()
@@ -239,7 +248,8 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         proxy = urlsplit(origin.proxy) if origin.proxy else None
         to_proxy_by_tls = proxy is not None and proxy.scheme == "https"
         tls = await self._tls.get() if by_tls or to_proxy_by_tls else None
-        socket = Socket(tls_layers=by_tls + to_proxy_by_tls)
+        shown = "" if proxy is None else f"proxy {proxy.hostname}:{proxy.port or _DEFAULT_PORTS[proxy.scheme]}"
+        socket = Socket(tls_layers=by_tls + to_proxy_by_tls, proxy=shown, proxy_tls_layers=int(to_proxy_by_tls))
         if proxy is None:
             return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")

@@ -187,7 +187,7 @@ async def test_no_default_call_gets_past_respx(respx_mock, monkeypatch):
             async with PlatformHttpClient(f"{scheme}://unknown.test") as client:
                 with pytest.raises(InternalError) as caught:
                     await client.request(method, "/x", json_body=body)
-                assert caught.value.reason == "unexpected AllMockedAssertionError"
+                assert caught.value.reason == f"unexpected AllMockedAssertionError ({caught.value.origin[-1]})"
     for host, sent in (("broken", "no"), ("lost", "maybe")):
         async with PlatformHttpClient(f"http://{host}.test") as client:
             with call_options(max_attempts=1), pytest.raises(CallError) as caught:
