@@ -66,13 +66,10 @@ class Upstream(ScriptedUpstream):
 
     count = 0
 
-    async def _next(self, seen):
+    async def handle_async_request(self, request):
         self.count += 1
-        return await self._respond(seen)
-
-    async def _play(self, step, request):
         self.requests.clear()
-        return await super()._play(step, request)
+        return await super().handle_async_request(request)
 
 
 async def simulate(sections, seed):

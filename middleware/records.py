@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["RANK", "Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
+__all__ = ["RANK", "AnsweredBy", "Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
 """Whether the server got the request. `no`: no byte was sent; `maybe`: sent, no response; `yes`: it responded."""
 
 Applied: TypeAlias = Literal["no", "maybe", "yes"]
 """Whether the server applied the request. `no`: it did not; `maybe`: only the server knows; `yes`: a 2xx says so."""
+
+AnsweredBy: TypeAlias = Literal["", "gateway", "platform", "unknown"]
+"""Who sent an error response, by its evidence; empty where no error response arrived."""
 
 StopReason: TypeAlias = Literal[
     "", "not_retryable", "max_attempts", "circuit_open", "retry_after_max", "deadline", "budget"
@@ -42,6 +45,7 @@ class AttemptRecord:
         delay_s: Backoff slept before this attempt.
         is_hedge: True for an attempt that was started while another one was in flight.
         applied: Whether the server applied this attempt.
+        answered_by: Who sent its error response.
         platform_correlation_id: Id of the response where it differs from the one that was sent; at most 128 printable
             characters.
     """
@@ -55,6 +59,7 @@ class AttemptRecord:
     delay_s: float
     is_hedge: bool = False
     applied: Applied = "no"
+    answered_by: AnsweredBy = ""
     platform_correlation_id: str = ""
 
     @property
@@ -104,6 +109,7 @@ class Outcome:
         circuit_state: State of the circuit breaker when it was last checked; empty when it never was.
         already_deleted: True for a DELETE with a 404 or 410 response after an earlier attempt that may have deleted it.
         keyed: True when all attempts had one idempotency key that the service honours.
+        answered_by: Who sent the error response that the call ended with.
     """
 
     call: CallInfo
@@ -115,6 +121,7 @@ class Outcome:
     circuit_state: str
     already_deleted: bool = False
     keyed: bool = False
+    answered_by: AnsweredBy = ""
     stop_detail: str = ""
 
     @property

@@ -25,7 +25,7 @@ from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
-from middleware.request.encode import EncodeMiddleware
+from middleware.request.encode import EncodeMiddleware, PathSettings
 from middleware.request.error_boundary import ErrorBoundaryMiddleware
 from middleware.request.idempotency import IdempotencySettings
 from middleware.telemetry.logs import LogListener
@@ -68,6 +68,7 @@ class StackSettings:
     circuit_breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     attempt: AttemptTimeoutSettings = field(default_factory=AttemptTimeoutSettings)
     correlation: CorrelationSettings = field(default_factory=CorrelationSettings)
+    path: PathSettings = field(default_factory=PathSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
     by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
 
@@ -84,10 +85,14 @@ class SettingsChange:
     Attributes:
         changes: One line per changed value; empty when the new settings were rejected.
         problems: Why they were rejected; empty when they are in force.
+        scopes: For what values were changed: `all services`, services, operations as `service.operation`.
+        shadowed: One line per value of the file that a stronger source overrides.
     """
 
     changes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    shadowed: tuple[str, ...] = ()
 
 
 class SettingsSource(Protocol):
@@ -194,7 +199,9 @@ def build_stack(
         listeners.append(telemetry.listener)
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
-    breaker = CircuitBreakerMiddleware(breakers, clock, emit, _attempt_timeout_s)
+    breaker = CircuitBreakerMiddleware(
+        breakers, clock, emit, _attempt_timeout_s, lambda: policies.of(service).attempt.timeout_s
+    )
     bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open)
     watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)
@@ -202,7 +209,7 @@ def build_stack(
 
     def hedge_rejection(request: PlatformRequest) -> str:
         call = request.call
-        if call.attempts_scheduled >= call.max_attempts:  # R19
+        if call.attempts_scheduled >= call.attempts_allowed:  # R19
             return "max_attempts"
         if not breaker.is_closed(request):  # R19
             return "circuit_open"
@@ -224,7 +231,8 @@ def build_stack(
         *([DecodeMiddleware()] if middleware.call else []),
         *[HostLayerMiddleware(layer, per_attempt=False) for layer in middleware.call],
         retry,  # the layers below run once per attempt
-        HedgingMiddleware(clock, emit, hedge_rejection),  # inside the retry, which sees one result per round
+        # inside the retry, which sees one result per round
+        HedgingMiddleware(clock, emit, hedge_rejection, retry.refund),
         bulkhead,  # inside the retry: a call in backoff has no permit
         RateLimitMiddleware(clock, emit),  # inside the retry: limits retries and hedges too
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit

@@ -13,19 +13,21 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._internal.moved import renamed_member
 from .errors import CallError
-from .records import RANK, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
+from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings
 
 __all__ = [
     "IDEMPOTENCY_HEADER",
     "KEYED_METHODS",
     "LONGEST_ID",
+    "SAFE_METHODS",
     "TIME_LEFT_HEADER",
     "Attempt",
     "Call",
     "CallState",
     "Handler",
     "Middleware",
+    "NoContent",
     "PlatformRequest",
     "PlatformResponse",
     "StackState",
@@ -44,6 +46,9 @@ TIME_LEFT_HEADER = "x-request-timeout-ms"
 KEYED_METHODS = frozenset({"POST", "PATCH", "DELETE"})
 """Methods that carry an idempotency key where the service honours one."""
 
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110 section 9.2.1); TRACE is not used."""
 
 _ROUNDING_S = 1e-6
 
@@ -89,6 +94,7 @@ class Attempt:
         goes_on: The call has ended, and this attempt goes on.
         platform_correlation_id: The id of the response, where it differs from the one that was sent; safe to show.
         is_short_circuited: A layer of the host made the response, so it says nothing about the service.
+        lost_race: Another attempt of its round decided, so this one is cancelled.
     """
 
     delay_s: float = 0.0
@@ -102,6 +108,7 @@ class Attempt:
     goes_on: bool = False
     platform_correlation_id: str = ""
     is_short_circuited: bool = False
+    lost_race: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -116,9 +123,11 @@ class Call:
         correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it can only shorten the configured one.
         max_attempts: Attempts that the call may make, hedges included.
+        max_refused: Refused connections that end the call; with 0 they count towards `max_attempts` as all others.
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts_scheduled: Attempts decided so far, hedges included; some may still wait for a permit.
         attempts_sent: Attempts started on the wire so far.
+        attempts_refused: Those whose connection was refused, and that do not count towards `max_attempts`.
         timeline: Records of the attempts that have ended.
         failures: Errors of the attempts so far; cleared at the end of the call, since they refer to it.
         stop_reason: Why no further attempt is made; set by the retry layer.
@@ -135,9 +144,11 @@ class Call:
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int = 1
+    max_refused: int = 0
     deadline_at: float = float("inf")
     attempts_scheduled: int = 0
     attempts_sent: int = 0
+    attempts_refused: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
     failures: "list[CallError]" = field(default_factory=list, repr=False)
     stop_reason: StopReason = ""
@@ -157,6 +168,13 @@ class Call:
         found = self.snapshot.get(kind)
         return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
 
+    @property
+    def attempts_allowed(self) -> int:
+        """Attempts that the call may make in all, by what is known so far."""
+        if 0 < self.max_refused <= self.attempts_refused:  # R20
+            return self.attempts_scheduled
+        return self.max_attempts + self.attempts_refused  # R20
+
     def is_over(self, now: float) -> bool:
         """Return whether the deadline has passed; a timer may fire early by a rounding error."""
         return now >= self.deadline_at - _ROUNDING_S
@@ -171,8 +189,8 @@ class Call:
         """The most that any ended attempt of this call reached."""
         return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
 
-    def outcome(self, now: float) -> Outcome:
-        """Return the record of this call at clock reading *now*."""
+    def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
+        """Return the record of this call at clock reading *now*; *answered_by*: who sent its error response."""
         return Outcome(
             call=self.info,
             attempts=self.attempts_sent,
@@ -184,6 +202,7 @@ class Call:
             already_deleted=self.already_deleted,
             keyed=self.keyed,
             stop_detail=self.stop_detail,
+            answered_by=answered_by,
         )
 
 
@@ -315,6 +334,14 @@ class PlatformResponse:
     def location(self) -> str | None:
         """Value of the Location header, as a 201 carries it."""
         return self.headers.get("location")
+
+
+class NoContent(dict[str, Any]):
+    """
+    The document of a response whose status says that there is none (204, 205): an empty object.
+
+    An empty body of any other status may be what is left of a response that was lost on its way.
+    """
 
 
 Handler: TypeAlias = Callable[[PlatformRequest], Awaitable[PlatformResponse]]

@@ -34,6 +34,7 @@ from middleware.policies.hedging import HedgingSettings
 from middleware.policies.rate_limit import RateLimitSettings
 from middleware.policies.retry import RetrySettings
 from middleware.request.correlation import CorrelationMiddleware
+from middleware.request.encode import PathSettings
 from middleware.request.idempotency import IdempotencySettings
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
@@ -117,7 +118,8 @@ def test_an_unsendable_key_is_a_config_error(hostile):
 async def test_a_hostile_id_stays_one_encoded_segment(make_client, gateway, hostile):
     """An id stays in its segment of the path."""
     with pytest.raises(NotFoundError):
-        await make_client().get("/api/service/items/{item_id}", path_params={"item_id": hostile})
+        client = make_client(path=PathSettings(allow_slash=True))
+        await client.get("/api/service/items/{item_id}", path_params={"item_id": hostile})
     (request,) = gateway.requests
     assert request.path.startswith("/api/service/items/")
     assert request.path.count("/") == 4
@@ -128,11 +130,12 @@ async def test_a_hostile_id_stays_one_encoded_segment(make_client, gateway, host
     "hostile",
     [
         *("", ".", "..", None, True, object(), 1.5, "\ud800", "x" * 10_000),
+        *("a/b", "a;b", "a\\b", "..a%2f", "a%255Cb"),
         *("a\r\nb", "nul\0", "%2e%2e", "..%2f", "../admin/7", "..%252fadmin"),
     ],
 )
 async def test_an_id_that_is_no_segment_is_refused(make_client, gateway, hostile):
-    """R54: empty, dotted, endless and untyped ids, and those with control characters, are typed errors; nothing is sent."""
+    """R54: empty, dotted, endless and untyped ids, separators and control characters are typed errors; nothing is sent."""
     with pytest.raises(InvalidArgumentError, match="path"):
         await make_client().get("/api/service/items/{item_id}", path_params={"item_id": hostile})
     assert gateway.requests == []
@@ -316,7 +319,7 @@ async def test_a_refused_connection_is_repeated_even_for_a_write(make_client, ga
     await gateway.stop()
     with pytest.raises(RequestNotSentError) as caught:
         await make_client().post("/api/service/items", path_params={}, json_body=ITEM)
-    assert (caught.value.attempts, caught.value.outcome.request_sent) == (3, "no")
+    assert (caught.value.attempts, caught.value.outcome.request_sent) == (5, "no")
     assert caught.value.is_retry_safe
 
 

@@ -13,6 +13,7 @@ from random import Random
 
 import httpx
 import pytest
+from layer_support import LowerBound
 from opentelemetry.sdk.trace import TracerProvider
 
 from middleware import (
@@ -45,6 +46,8 @@ from middleware.events import (
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
+    RetryAbandoned,
+    RetryScheduled,
 )
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import services_and_operations
@@ -55,8 +58,8 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
-    *(f"R{number}" for number in (1, 2, 3, *range(10, 20))),
-    *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 55), 60, 61)),
+    *(f"R{number}" for number in (1, 2, 3, *range(10, 21))),
+    *(f"R{number}" for number in (*range(30, 40), *range(40, 45), *range(50, 56), 60, 61)),
 ]
 
 
@@ -214,7 +217,7 @@ async def test_a_key_makes_attempts_repeatable_and_not_the_call():
         await post(upstream.client(**OFF, idempotency={"honors_key": True}))
     assert (caught.value.attempts, caught.value.outcome_unknown, caught.value.is_retry_safe) == (3, True, False)
     for last in (httpx.ConnectError, 429, 401):
-        upstream = ScriptedUpstream(["lost", last, last])
+        upstream = ScriptedUpstream(["lost"], then=last)
         with pytest.raises(CallError) as caught:
             await post(upstream.client(**OFF, idempotency={"honors_key": True}))
         assert (caught.value.outcome_unknown, caught.value.is_retry_safe) == (True, False)
@@ -395,11 +398,108 @@ async def test_a_delete_whose_answer_was_lost_may_find_nothing_the_next_time():
             await ScriptedUpstream([before, 404]).client(**OFF).request("DELETE", "/r", path_params={})
 
 
+PAGE = Reply(
+    status=404, body=b"<html><body>404 page</body></html>", headers={"content-type": "text/html", "server": "nginx/1.2"}
+)
+
+
+@pytest.mark.parametrize("before", [502, "lost"])
+@pytest.mark.parametrize(("page", "who"), [(PAGE, "gateway"), (Reply(status=404), "unknown")])
+@virtual_time
+async def test_a_404_of_a_gateway_does_not_say_that_it_is_deleted(before, page, who):
+    """R13, R52, R55: as of one that has lost its route; as the first response it is known that nothing was deleted."""
+    upstream = ScriptedUpstream([before, page, page])
+    client = upstream.client(**OFF)
+    with pytest.raises(NotFoundError) as caught:
+        await client.request("DELETE", "/r", path_params={}, operation="remove")
+    error = caught.value
+    assert (error.answered_by, error.outcome.answered_by, error.outcome.already_deleted) == (who, who, False)
+    assert (error.outcome_unknown, error.is_retry_safe, error.attempts) == (True, True, 2)
+    assert error.to_plugin_error()["details"]["outcome_unknown"]
+    assert [record.answered_by for record in error.timeline] == ["platform" if before == 502 else "", who]
+    with pytest.raises(NotFoundError) as caught:
+        await client.request("DELETE", "/r", path_params={})
+    assert (caught.value.outcome_unknown, caught.value.answered_by) == (False, who)
+
+
+@virtual_time
+async def test_another_method_that_finds_nothing_is_known_not_to_be_applied():
+    """R52, R55: a 404 to an idempotent PUT says that it was not applied, also where a gateway sent it."""
+    with pytest.raises(NotFoundError) as caught:
+        await ScriptedUpstream(["lost", PAGE]).client(**OFF).request("PUT", "/r", path_params={}, json_body={})
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (
+            Reply(status=400, body=PAGE.body, headers=PAGE.headers),
+            "400 response of the gateway nginx, which refused the request",
+        ),
+        (Reply(status=413, body=PAGE.body), "413 response of a gateway, which refused the request"),
+        (Reply(status=431, body=b"too large"), "431 response of a gateway, which refused the request: too large"),
+        (Reply(status=502, body=PAGE.body, headers=PAGE.headers), "502 response of the gateway nginx"),
+        (
+            Reply(status=503, body=b"no upstream", headers={"server": "envoy"}),
+            "503 response of the gateway envoy: no upstream",
+        ),
+        (Reply(status=400, json={"error": "Bad"}, headers={"server": "nginx"}), "400 response: Bad"),
+        (Reply(status=404, headers={"server": "nginx"}), "404 response"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+@virtual_time
+async def test_the_text_of_an_error_names_the_gateway(reply, text):
+    """R55: so that a 400 of a gateway is not read as one of the platform; the class is the status's all the same."""
+    with call_options(max_attempts=1), pytest.raises(StatusError) as caught:
+        await get(ScriptedUpstream([reply]).client())
+    assert caught.value.reason == text
+
+
+@virtual_time
+async def test_a_secret_is_not_the_name_of_a_gateway():
+    """R52, R55: a server may put what was sent into any header."""
+    reply = Reply(status=502, body=b"<html>", headers={"server": "t0k3n-secret-value"})
+    with call_options(max_attempts=1), pytest.raises(ServerError) as caught:
+        await ScriptedUpstream([reply]).client().request("GET", "/r", path_params={}, user_jwt="t0k3n-secret-value")
+    assert "t0k3n" not in str(caught.value)
+
+
+def test_who_sent_an_error_response_is_on_spans_metric_and_log_lines(recorder, caplog):
+    """R55: of the attempt and of the call; absent where none was sent."""
+    caplog.set_level(logging.DEBUG)
+
+    async def scenario():
+        upstream = ScriptedUpstream([PAGE, "lost", 200])
+        client = upstream.client(telemetry=recorder.telemetry, **OFF)
+        with pytest.raises(NotFoundError):
+            await get(client)
+        await get(client)
+
+    run_virtual(scenario())
+    for kind, expected in (("CLIENT", ["gateway", None, None]), ("INTERNAL", ["gateway", None])):
+        assert [span.attributes.get("mozaiks.answered_by") for span in recorder.spans(kind)] == expected
+    labels = [point.attributes.get("mozaiks.answered_by") for point in recorder.points("http.client.request.duration")]
+    assert sorted(labels, key=str) == [None, None, "gateway"]
+    lines = [(line.event, line.answered_by) for line in caplog.records if hasattr(line, "answered_by")]
+    assert lines == [
+        ("attempt.finished", "gateway"),
+        ("call.failed", "gateway"),
+        ("attempt.finished", ""),
+        ("attempt.finished", ""),
+    ]
+
+
 @virtual_time
 async def test_a_delete_whose_success_lost_its_body_may_find_nothing_the_next_time():
     """R13: its status came, and the response is lost all the same."""
     answers = iter(
-        [httpx.Response(200, stream=BrokenOff()), httpx.Response(204, stream=BrokenOff()), httpx.Response(404)]
+        [
+            httpx.Response(200, stream=BrokenOff()),
+            httpx.Response(204, stream=BrokenOff()),
+            httpx.Response(404, json={"error": "NotFound"}),
+        ]
     )
     client = PlatformHttpClient("http://platform.test", transport=httpx.MockTransport(lambda _: next(answers)))
     response = await client.request("DELETE", "/r", path_params={})
@@ -543,6 +643,124 @@ async def at_rate(client, *, calls, per_second):
 
 
 @virtual_time
+async def test_refused_connections_have_a_backoff_and_a_count_of_their_own():
+    """R15, R20, R50: 0.5 s, then 1 s each; a 503 between them goes on with its own backoff, and its own count."""
+    upstream = ScriptedUpstream([503, *[httpx.ConnectError] * 4, 503, 200])
+    response = await post(upstream.client(**OFF), idempotent=True)
+    upstream.assert_times(0.0, 3.6, 3.8)
+    assert [round(record.delay_s, 6) for record in response.outcome.timeline] == [0, 0.1, 0.5, 1.0, 1.0, 1.0, 0.2]
+    numbers = [request.headers["x-attempt"] for request in upstream.requests]
+    assert numbers == ["attempt=1; max=3", "attempt=6; max=7", "attempt=7; max=7"]
+    for script, refused in (([], 5), ([503], 5), ([503, 503], 5)):
+        upstream = ScriptedUpstream(script, then=httpx.ConnectError)
+        with pytest.raises(RequestNotSentError) as caught:
+            await get(upstream.client(**OFF))
+        assert (caught.value.stop_reason, upstream.refused) == ("max_attempts", refused)
+    upstream = ScriptedUpstream([*[httpx.ConnectError] * 4, 503, 503, 503])
+    with pytest.raises(ServerError) as caught:
+        await get(upstream.client(**OFF))
+    assert (caught.value.stop_reason, caught.value.attempts) == ("max_attempts", 7)
+
+
+@virtual_time
+async def test_the_count_of_refused_connections_is_a_setting_that_no_retry_and_the_caller_go_before():
+    """R20: its own setting; `max_attempts` 1 is no retry at all, and the caller's number is that of all attempts."""
+    for retry, options, refused in (
+        ({"not_sent_max_attempts": 2}, {}, 2),
+        ({"not_sent_max_attempts": 1}, {}, 1),
+        ({"max_attempts": 2}, {}, 5),
+        ({"max_attempts": 1}, {}, 1),
+        ({}, {"max_attempts": 2}, 2),
+        ({"max_attempts": 1}, {"max_attempts": 9}, 1),
+    ):
+        upstream = ScriptedUpstream([], then=httpx.ConnectError)
+        with call_options(**options), pytest.raises(RequestNotSentError):
+            await get(upstream.client(**OFF, retry=retry))
+        assert upstream.refused == refused, (retry, options)
+    upstream = ScriptedUpstream([httpx.ConnectError, 503, 503])
+    with call_options(max_attempts=3), pytest.raises(ServerError):
+        await get(upstream.client(**OFF))
+    assert upstream.requests[-1].headers["x-attempt"] == "attempt=3; max=3"
+
+
+@pytest.mark.parametrize("late", [httpx.ConnectTimeout, httpx.PoolTimeout, TimeoutError])
+@virtual_time
+async def test_a_connection_that_was_not_made_in_time_is_not_a_refused_one(late):
+    """R20: the black hole has the old count and backoff, since each attempt takes its time."""
+    upstream = ScriptedUpstream([], then=late)
+    started = LoopClock().now()
+    with pytest.raises(RequestNotSentError) as caught:
+        await get(upstream.client(**OFF))
+    assert (upstream.refused, caught.value.connection_refused) == (3, False)
+    assert LoopClock().now() - started == pytest.approx(0.1 + 0.2)
+
+
+def test_the_shortest_waits_after_refused_connections_outlast_a_second():
+    """R20: 0.25, 0.5, 0.5 and 0.5 s."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=httpx.ConnectError)
+        with pytest.raises(RequestNotSentError) as caught:
+            await get(upstream.client(**OFF, random=LowerBound()))
+        return [record.delay_s for record in caught.value.timeline]
+
+    assert run_virtual(scenario()) == [0, 0.25, 0.5, 0.5, 0.5]
+
+
+RESTART_RATE = 60
+
+
+async def restart(gap_s, *, random, before_s=10, after_s=6):
+    """A gateway that restarts under 60 calls/s: the results, the upstream, and when the gap began and ended."""
+    gap_at = LoopClock().now() + before_s - 0.001
+
+    def gateway(seen):
+        away = gap_at <= seen.at_s < gap_at + gap_s
+        return httpx.ConnectError if away else Reply(after_s=0.03)
+
+    upstream = ScriptedUpstream(gateway)
+    client = upstream.client(random=random)
+    results = await at_rate(client, calls=round((before_s + gap_s + after_s) * RESTART_RATE), per_second=RESTART_RATE)
+    return results, upstream, gap_at, gap_at + gap_s
+
+
+@pytest.mark.parametrize("gap_s", [0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=repr)
+@pytest.mark.torture
+def test_a_gateway_that_is_away_for_a_second_fails_no_call(gap_s, random):
+    """R18, R20: whatever the jitter; with fewer retries than the 130 that the budget has after 10 s of such traffic."""
+    results, upstream, _, _ = run_virtual(restart(gap_s, random=random))
+    assert [error for error in results if isinstance(error, Exception)] == []
+    attempts = len(upstream.requests) + upstream.refused
+    assert attempts - len(results) <= 120
+
+
+@pytest.mark.parametrize("before_s", [0, 1, 10])
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=repr)
+@pytest.mark.torture
+def test_a_gateway_that_was_away_for_three_seconds_is_found_within_one(before_s, random):
+    """R20, R33: after a quiet time the circuit opens, but for less than a second at a time."""
+    results, upstream, _, back_at = run_virtual(restart(3.0, random=random, before_s=before_s))
+    responded = [at + 0.03 for at in upstream.times if at >= back_at]
+    assert responded[0] - back_at <= 1.0
+    assert not any(isinstance(result, Exception) for result in results[-4 * RESTART_RATE :])
+
+
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=repr)
+@pytest.mark.torture
+def test_a_port_that_is_closed_from_the_first_call_on_is_tried_seldom(random):
+    """R20, R33: 10 open the circuit, then one probe for each open time of at least 0.8 s."""
+
+    async def scenario():
+        upstream = ScriptedUpstream([], then=httpx.ConnectError)
+        results = await at_rate(upstream.client(random=random), calls=1000, per_second=RESTART_RATE)
+        assert {type(error) for error in results} == {RequestNotSentError, CircuitOpenError}
+        return upstream.refused
+
+    assert run_virtual(scenario()) <= 10 + 1000 / RESTART_RATE / 0.8 + 1
+
+
+@virtual_time
 async def test_first_attempts_never_pay_and_are_never_blocked():
     """R18: with a budget of nothing every call is still made once."""
     upstream = ScriptedUpstream([], then=503)
@@ -667,6 +885,152 @@ async def test_a_hedge_that_still_waits_when_the_round_is_decided_never_started(
     upstream.assert_times(0)
 
 
+def refuse_document(document):
+    raise OperationFailedError("no")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize(
+    ("definitive", "kind"),
+    [
+        *((status, StatusError) for status in (301, 400, 401, 403, 404, 409, 410, 422, 501)),
+        (Reply(status=404, headers={"retry-after": "1"}), NotFoundError),
+        (Reply(body=b"{"), DecodeError),
+        ({"success": False}, OperationFailedError),
+    ],
+    ids=str,
+)
+@virtual_time
+async def test_a_definitive_response_ends_the_round_at_once(method, definitive, kind):
+    """R19: as without hedging: from the first attempt while the hedge hangs, and the other way round."""
+    late = Reply(status=definitive, after_s=1.5) if isinstance(definitive, int) else definitive
+    late = late if isinstance(late, Reply) else Reply(json=late)
+    late = Reply(status=late.status, json=late.json, body=late.body, headers=late.headers, after_s=1.5)
+    for script, ended_at in (([late, "hang"], 1.5), (["hang", late], 2.5)):
+        started = LoopClock().now()
+        upstream, client = hedged(script, hedging={"max_hedges": 1, "delay_s": 1.0})
+        with pytest.raises(kind) as caught:
+            await client.request(method, "/r", path_params={}, decode=refuse_document)
+        assert (LoopClock().now() - started, upstream.in_flight) == (ended_at, 0)
+        assert (caught.value.stop_reason, caught.value.attempts) == ("not_retryable", 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [("DELETE", 404), ("PUT", 409), ("GET", 503), ("GET", 408), ("GET", "lost"), ("GET", httpx.ConnectError)],
+)
+@virtual_time
+async def test_what_another_attempt_may_still_change_does_not_end_the_round(method, first):
+    """R19: a DELETE finds nothing because the other attempt deleted it; what is repeated is not definitive either."""
+    numbers = iter(range(2))
+
+    async def platform(_seen):
+        if next(numbers) == 1:
+            return Reply(status=200, after_s=2)
+        await asyncio.sleep(1.2)
+        return first
+
+    _, client = hedged(platform, hedging={"max_hedges": 1, "delay_s": 1.0})
+    assert (await client.request(method, "/r", path_params={})).status == 200
+    assert LoopClock().now() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third_at"),
+    [
+        (Reply(status=429, headers={"retry-after": "5"}, after_s=1.2), Reply(status=503, after_s=0.6), 1.6 + 5.5),
+        (Reply(status=503, after_s=1.2), Reply(status=429, headers={"retry-after": "5"}, after_s=0.6), 1.6 + 5.5),
+        (
+            Reply(status=503, headers={"retry-after": "5"}, after_s=1.2),
+            Reply(status=503, headers={"retry-after": "3"}, after_s=0.6),
+            1.6 + 5.5,
+        ),
+        (Reply(status=429, headers={"retry-after": "5"}, after_s=1.2), "lost", 1.2 + 5.5),
+    ],
+)
+@virtual_time
+async def test_the_longest_retry_after_of_a_round_is_waited_for(first, second, third_at):
+    """R15, R19: whichever attempt got it, and however the last one failed."""
+    if second == "lost":
+
+        async def platform(_seen):
+            return first if not upstream.requests else ("lost" if len(upstream.requests) == 1 else 200)
+
+        upstream, client = hedged(platform, hedging={"max_hedges": 1, "delay_s": 1.0})
+    else:
+        upstream, client = hedged([first, second, 200], hedging={"max_hedges": 1, "delay_s": 1.0})
+    await get(client)
+    upstream.assert_times(0, 1, third_at)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Reply(status=429, after_s=1.5),
+        Reply(status=503, headers={"x-envoy-overloaded": "true"}, after_s=1.5),
+        Reply(status=500, headers={"retry-after": "1"}, after_s=1.5),
+    ],
+    ids=lambda reply: f"{reply.status} {dict(reply.headers)}",
+)
+@virtual_time
+async def test_a_service_that_asks_for_fewer_requests_gets_no_further_hedge(first):
+    """R19: the second hedge is due at 2 s; the first one is in flight, and wins."""
+    events = []
+    upstream, client = hedged([first, Reply(after_s=3)], events)
+    await get(client)
+    upstream.assert_times(0, 1)
+    assert [event.reason for event in events if isinstance(event, HedgeRefused)] == ["throttled"]
+
+
+@virtual_time
+async def test_a_hedge_that_was_never_sent_costs_neither_an_attempt_nor_budget():
+    """R18, R19: rejected after it was decided, or still waiting at the end: one retry is left for what comes then."""
+    one = {"budget": {"ratio": 0, "min_per_s": 0.1, "enabled": True}, "retry": {"max_attempts": 2}}
+    events = []
+    with call_options(deadline_s=9), pytest.raises(RateLimitExceededError):
+        _, client = hedged(
+            [Reply(status=500, after_s=2)],
+            events,
+            rate_limit={"per_second": 0.1, "burst": 1},
+            hedging={"max_hedges": 1, "delay_s": 1.0},
+            **one,
+        )
+        await get(client)
+    assert [type(event) for event in events if isinstance(event, HedgeRefused | RetryScheduled | RetryAbandoned)] == [
+        HedgeRefused,
+        RetryScheduled,
+    ]
+    upstream, client = hedged(
+        [Reply(after_s=4), 500, 200],
+        rate_limit={"per_second": 0.1, "burst": 1},
+        hedging={"max_hedges": 1, "delay_s": 1.0},
+        **one,
+    )
+    assert (await get(client)).status == 200  # its hedge still waited
+    await asyncio.sleep(20)
+    await get(client)
+    upstream.assert_count(3)
+
+
+@pytest.mark.parametrize(("slow_ratio", "state"), [(0.5, "open"), (0.0, "closed")])
+@virtual_time
+async def test_slow_attempts_that_lost_to_a_hedge_count_as_slow(slow_ratio, state):
+    """R31, R32: each call has a slow attempt, which is not waited for, and a prompt one."""
+
+    def platform(_seen):
+        return Reply(after_s=1.9 if len(upstream.requests) % 2 == 0 else 0.6)
+
+    upstream, client = hedged(
+        platform,
+        attempt={"timeout_s": 2},
+        hedging={"max_hedges": 1, "delay_s": 0.5},
+        circuit_breaker={"mode": "normal", "slow_ratio": slow_ratio, "failure_ratio": 1.0},
+    )
+    outcomes = [(await get(client)).outcome for _ in range(5)]
+    assert [round(outcome.elapsed_s, 6) for outcome in outcomes] == [1.1] * 5
+    assert outcomes[-1].circuit_state == state
+
+
 @virtual_time
 async def test_a_service_that_is_failing_gets_no_hedges():
     """R19: the probe of a half-open circuit has no company."""
@@ -706,6 +1070,61 @@ async def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_with_it():
         recovered_at = None if isinstance(result, Exception) else LoopClock().now()
         await asyncio.sleep(0.01)
     assert recovered_at - back_at <= 5.0 * 1.2 + 0.01 + 0.05
+
+
+async def probed(platform):
+    """Open the circuit at 0 s, and make the operation `report` its probe at 6 s."""
+    numbers = iter(range(10**6))
+    upstream = ScriptedUpstream(lambda seen: 500 if next(numbers) < 10 else platform(seen))
+    report = {"report": {"attempt": {"timeout_s": 100}, "deadline": {"total_s": 100}}}
+    policies = {"retry": {"max_attempts": 1}, "services": {"service": {"operations": report}}}
+    client = upstream.client(policies=ResolvedSettings(policies))
+    for _ in range(10):
+        with pytest.raises(ServerError):
+            await get(client)
+    await asyncio.sleep(6.1)
+    probe = asyncio.ensure_future(get(client, operation="report"))
+    await asyncio.sleep(0)
+    return upstream, client, probe
+
+
+@virtual_time
+async def test_a_long_operation_as_probe_does_not_shut_the_others_out():
+    """R34, R36: they learn for how long, and one of them is the next probe after the open time."""
+    steps = iter([Reply(after_s=60)])
+    _, client, probe = await probed(lambda _seen: next(steps, 200))
+    started = LoopClock().now()
+    with pytest.raises(CircuitOpenError) as caught:
+        await get(client)
+    assert caught.value.retry_after_s == pytest.approx(5.0)
+    await asyncio.sleep(4.99)
+    with pytest.raises(CircuitOpenError):
+        await get(client)
+    await asyncio.sleep(0.01)
+    assert (await get(client)).outcome.circuit_state == "closed"
+    assert (await probe).status == 200
+    assert LoopClock().now() - started == pytest.approx(60)
+
+
+@virtual_time
+async def test_a_service_that_hangs_gets_one_probe_more_next_to_a_long_one():
+    """R34: at 6.1 s the long one, at 11.1 s another, which opens the circuit at 21.1 s; then one for each 16 s."""
+    upstream, client, probe = await probed(lambda _seen: "hang")
+    await at_rate(client, calls=10 * 90, per_second=10)
+    assert upstream.times[10:] == pytest.approx([6.1, 11.1, 27.1, 43.1, 59.1, 75.1, 91.1], abs=0.3)
+    with pytest.raises(DeadlineExceededError):
+        await probe
+
+
+@virtual_time
+async def test_a_slow_service_closes_the_circuit_with_its_first_success():
+    """R34: after 7 s; the second probe, after 5 s, does not supersede the long one."""
+    upstream, client, probe = await probed(lambda _seen: Reply(after_s=7))
+    await asyncio.sleep(5)
+    second = asyncio.ensure_future(get(client))
+    assert (await probe).outcome.circuit_state == "closed"
+    assert (await second).status == 200
+    upstream.assert_count(12)
 
 
 @virtual_time
@@ -1172,7 +1591,7 @@ def test_seventeen_seconds_pass_without_waiting():
         await get(upstream.client(retry={"max_attempts": 4}))
         return LoopClock().now()
 
-    assert run_virtual(scenario()) == pytest.approx(10.7)
+    assert run_virtual(scenario()) == pytest.approx(10.8)
 
 
 # --- what goes out, what is logged ------------------------------------------------------------------------------------
@@ -1193,6 +1612,24 @@ async def test_each_attempt_tells_the_server_which_it_is():
         await get(upstream.client(attempt={"announce": True}))
     assert upstream.requests[-1].headers["x-request-timeout-ms"] == "4000"
     assert upstream.requests[-1].headers["x-attempt"] == "attempt=1; max=1"
+
+
+@virtual_time
+async def test_a_value_with_a_separator_is_for_operations_that_allow_it():
+    """R54, R60: what one operation allows, another one does not; a path filled by hand is its author's."""
+    policies = {"services": {"service": {"operations": {"read_file": {"path": {"allow_slash": True}}}}}}
+    upstream = ScriptedUpstream([], then=200)
+    client = upstream.client(policies=ResolvedSettings(policies))
+    for value in ("a/b", "a\\b", "a;b", "a%2fb"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"path_params.id: must not contain .* path\.allow_slash"
+        ) as caught:
+            await client.get("/files/{id}", path_params={"id": value}, operation="read_user")
+        assert value not in str(caught.value)
+    upstream.assert_count(0)
+    await client.get("/files/{id}", path_params={"id": "a/b;c"}, operation="read_file")
+    await client.get("/files/a/b;c", operation="read_user")
+    assert [request.path for request in upstream.requests] == ["/files/a/b;c"] * 2
 
 
 @pytest.mark.torture

@@ -2,9 +2,9 @@
 A circuit breaker over a sliding time window.
 
 `CircuitBreaker` is the pure state machine: everything that affects a state is in this file. Closed permits attempts
-and counts their results; open rejects them; half_open permits exactly one probe. A result belongs to the epoch in which
-its permit was acquired, and is ignored in a later epoch. The settings are arguments, so that a reload keeps state and
-window.
+and counts their results; open rejects them; half_open permits a probe, and another one when it takes long. A result
+belongs to the epoch in which its permit was acquired, and is ignored in a later epoch. The settings are arguments, so
+that a reload keeps state and window.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from middleware.errors import (
     RequestNotSentError,
     ResponseLostError,
     StatusError,
+    is_refused_connection,
 )
 from middleware.events import AttemptRejected, CircuitStateChanged, Listener
 from middleware.records import CallInfo
@@ -46,9 +47,12 @@ Verdict: TypeAlias = StatusVerdict | Literal["deadline"]
 
 _BUCKETS = 10
 _OPEN_JITTER = 0.2
+_REFUSED_OPEN_S = 0.8, 0.95  # with the time until the next call and its response: less than 1 s
 _MAX_BREAKERS = 1024
 _NO_EPOCH = -1  # equivalent: `2`: -2 is not an epoch either
 _PATIENCE = 1.5
+_MOST_ALONE_S = 15.0  # 1.5 times the default of the attempt timeout
+_LEAST_ALONE_S = 1.0
 _FAIR_CONNECT_S = 1.0  # RFC 6298 section 2: by then a lost SYN was sent again, so a healthy service has connected
 _SCOUT_EVERY_S = 1.0
 _RECHECK_S = 0.1
@@ -160,8 +164,10 @@ class CircuitBreaker:
         self._state: State = "closed"
         self._epoch = 0  # equivalent: `1`: epochs are compared, not counted
         self._open_until = 0.0  # equivalent: set before it is read
-        self._probe_until: float | None = None  # equivalent: set before it is read
-        self._window: deque[list[float]] = deque()  # [bucket start, attempts, failures, slow attempts]
+        self._probe: Permit | None = None  # equivalent: set before it is read
+        self._alone_until = 0.0  # equivalent: set before it is read
+        # [bucket start, attempts, failures, slow attempts, failures that are refused connections]
+        self._window: deque[list[float]] = deque()
         self._in_flight = 0
         self._watched: list[_Watch] = []
         self._unwatched = 0.0
@@ -189,14 +195,16 @@ class CircuitBreaker:
         return config.mode == "forced_open"
 
     def retry_after_s(self, now: float) -> float | None:
-        """Return the remaining open time; None when it is over, or while the result of a probe is awaited."""
+        """Return the time for which attempts are rejected at most; None when none is."""
         with self._lock:
-            return self._open_until - now if self._state == "open" and now < self._open_until else None
+            if not self._rejects(now):
+                return None
+            return (self._open_until if self._state == "open" else self._alone_until) - now  # R36
 
     def _rejects(self, now: float) -> bool:
         if self._state == "open":
             return now < self._open_until  # R33: at exactly that time it is over
-        return self._state == "half_open" and self._probe_until is not None and now < self._probe_until  # R34
+        return self._state == "half_open" and self._probe is not None and now < self._alone_until  # R34
 
     def must_wait(self, now: float, config: CircuitBreakerSettings) -> bool:
         """
@@ -226,7 +234,7 @@ class CircuitBreaker:
         self,
         now: float,
         config: CircuitBreakerSettings,
-        probe_timeout_s: float,
+        probe_alone_s: float,
         *,
         watch_timeout_s: float | None = None,
     ) -> tuple[Permit | None, State, State]:
@@ -236,7 +244,7 @@ class CircuitBreaker:
         Args:
             now: Clock reading.
             config: The settings.
-            probe_timeout_s: A probe without a result for this long loses its permit, so that half_open always ends.
+            probe_alone_s: After this time without the result of a probe the next attempt is a probe too.
             watch_timeout_s: Timeout of an attempt that its call's deadline would end earlier; None for any other.
 
         Returns:
@@ -255,14 +263,16 @@ class CircuitBreaker:
             if before == "closed":
                 watch = self._watch(now, config, watch_timeout_s)
                 return self._issue(Permit(self._epoch, is_probe=False, watch=watch)), before, before
-            # The open time is over, or half_open has no live probe: this attempt becomes the probe.
+            # The open time is over, or the last probe is alone no longer: this attempt is a probe.
+            if before == "open":  # R34: in half_open the result of a probe that takes long still counts
+                self._epoch += 1  # equivalent: `2`: epochs are compared, not counted
             self._state = "half_open"
-            self._epoch += 1  # equivalent: `2`: epochs are compared, not counted
-            self._probe_until = now + probe_timeout_s  # R34
-            self._watched.clear()  # R38: of an older epoch
+            self._alone_until = now + probe_alone_s  # R34
+            self._watched.clear()  # R38: of an older epoch, or an older probe
             self._unwatched = 0.0  # R38
             watch = self._watch(now, config, watch_timeout_s)  # R34: a probe is watched too
-            return self._issue(Permit(self._epoch, is_probe=True, watch=watch)), before, "half_open"
+            self._probe = Permit(self._epoch, is_probe=True, watch=watch)
+            return self._issue(self._probe), before, "half_open"
 
     def _watch(self, now: float, config: CircuitBreakerSettings, timeout_s: float | None) -> _Watch | None:
         if timeout_s is None:
@@ -279,21 +289,43 @@ class CircuitBreaker:
         return permit
 
     def record(
-        self, permit: Permit, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool = False
+        self,
+        permit: Permit,
+        verdict: Verdict,
+        now: float,
+        config: CircuitBreakerSettings,
+        *,
+        slow: bool = False,
+        refused: bool = False,
     ) -> tuple[State, State]:
-        """Record the end of the attempt with *permit*; returns the state before and after."""
+        """
+        Record the end of the attempt with *permit*.
+
+        Args:
+            permit: What `acquire` returned.
+            verdict: What it counts as.
+            now: Clock reading.
+            config: The settings.
+            slow: It took longer than `slow_share` of its timeout.
+            refused: It is a failure whose connection was refused.
+
+        Returns:
+            The state before and after.
+        """
         with self._lock:
             before = self._state
             self._in_flight -= 1
             if permit.epoch != self._epoch:  # R35: acquired in another epoch, or never counted
                 return before, before
             weight = 1 + self._end_watch(permit.watch)
-            if permit.is_probe:
-                self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0)
+            if permit.is_probe and before == "half_open":
+                if permit is self._probe:  # R34: a longer probe before it may be in flight still
+                    self._probe = None
+                self._end_probe(verdict, now, config, slow=slow and config.slow_ratio > 0, refused=refused)
             elif verdict == "deadline":
                 self._unwatched += any(watch.call_ended for watch in self._watched)  # R38: they represent it
             elif verdict != "neutral":
-                self._count(verdict, now, config, slow=slow, weight=weight)
+                self._count(verdict, now, config, slow=slow, refused=refused, weight=weight)
             return before, self._state
 
     def go_on(self, permit: Permit) -> None:
@@ -314,43 +346,50 @@ class CircuitBreaker:
         self._unwatched -= share
         return share
 
-    def _end_probe(self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool) -> None:
-        self._probe_until = None  # R34: released, whatever the verdict
+    def _end_probe(
+        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, refused: bool
+    ) -> None:
         if verdict == "failure" or (verdict == "success" and slow):
-            self._open(now, config)
+            self._open(now, config, refused=refused)
         elif verdict == "success":
             self._state = "closed"
 
     def _count(
-        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, weight: float
+        self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, refused: bool, weight: float
     ) -> None:
         width = config.window_s / _BUCKETS
         start = now - now % width
         if not self._window or self._window[-1][0] < start:
-            self._window.append([start, 0, 0, 0])
+            self._window.append([start, 0, 0, 0, 0])
         bucket = self._window[-1]
         bucket[1] += weight
         bucket[2] += weight * (verdict == "failure")
         bucket[3] += weight * slow
+        bucket[4] += weight * refused
         attempts, failures, slow_ones = self._totals(now, config)
         if attempts < config.min_calls:  # R32
             return
-        if failures / attempts >= config.failure_ratio or 0 < config.slow_ratio <= slow_ones / attempts:  # R32
-            self._open(now, config)
+        if failures / attempts >= config.failure_ratio:  # R32
+            self._open(now, config, refused=all(failed == unsent for _, _, failed, _, unsent in self._window))  # R33
+        elif 0 < config.slow_ratio <= slow_ones / attempts:  # R32
+            self._open(now, config, refused=False)
 
     def _totals(self, now: float, config: CircuitBreakerSettings) -> tuple[float, float, float]:
         """Return the attempts, failures and slow attempts in the window."""
         while self._window and self._window[0][0] <= now - config.window_s:  # R32: the window slides
             self._window.popleft()
         attempts = failures = slow_ones = 0.0
-        for _, counted, failed, late in self._window:
+        for _, counted, failed, late, _ in self._window:
             attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
         return attempts, failures, slow_ones
 
-    def _open(self, now: float, config: CircuitBreakerSettings) -> None:
+    def _open(self, now: float, config: CircuitBreakerSettings, *, refused: bool) -> None:
         self._state = "open"
         self._epoch += 1  # equivalent: `2`: epochs are compared, not counted
-        self._open_until = now + config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
+        open_s = config.open_s * self._random.uniform(1, 1 + _OPEN_JITTER)  # R33
+        if refused:  # R33: nothing was sent, so a short time adds no load
+            open_s = min(open_s, self._random.uniform(*_REFUSED_OPEN_S))  # R33
+        self._open_until = now + open_s  # R33
         self._window.clear()
 
 
@@ -426,6 +465,7 @@ class CircuitBreakerMiddleware:
         clock: Source of time.
         emit: Listener for rejections and changes of state.
         attempt_timeout_s: Returns the attempt timeout of a call in seconds.
+        usual_timeout_s: Returns the attempt timeout of operations without one of their own; None for no difference.
     """
 
     def __init__(
@@ -434,11 +474,13 @@ class CircuitBreakerMiddleware:
         clock: Clock,
         emit: Listener,
         attempt_timeout_s: Callable[[Call], float],
+        usual_timeout_s: Callable[[], float] | None = None,
     ) -> None:
         self._breakers = breakers
         self._clock = clock
         self._emit = emit
         self._attempt_timeout_s = attempt_timeout_s
+        self._usual_timeout_s = usual_timeout_s
 
     def _breaker(self, call: Call) -> tuple[CircuitBreaker, CircuitBreakerSettings]:
         config = call.settings(CircuitBreakerSettings)
@@ -491,7 +533,7 @@ class CircuitBreakerMiddleware:
         permit, before, after = breaker.acquire(
             started,
             config,
-            max(_PATIENCE * timeout_s, config.open_s),  # R34
+            0.0 if breaker.state == "closed" else self._alone_s(timeout_s, config),
             watch_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
         )
         call.circuit_state = breaker.shown_state(config)
@@ -502,11 +544,15 @@ class CircuitBreakerMiddleware:
             now = self._clock.now()
             # R31: a response that a layer of the host made says nothing about the service.
             verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
-            if isinstance(error, asyncio.CancelledError) and call.is_over(now):
-                never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
-                verdict = "failure" if never_connected else "deadline"  # R31, R38
             slow = now - started > config.slow_share * timeout_s
-            before, after = breaker.record(permit, verdict, now, config, slow=slow)
+            if isinstance(error, asyncio.CancelledError):
+                if call.is_over(now):
+                    never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
+                    verdict = "failure" if never_connected else "deadline"  # R31, R38
+                elif request.attempt.lost_race and slow and config.slow_ratio > 0:
+                    verdict = "success"  # R31: without its result, but its time counts
+            refused = is_refused_connection(error)
+            before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
             call.circuit_state = breaker.shown_state(config)
             self._emit_change(call.info, breaker, before, after)
 
@@ -525,6 +571,12 @@ class CircuitBreakerMiddleware:
             else:
                 end(error)
             error = None  # else it would refer to itself by its traceback, and a cycle would keep the request
+
+    def _alone_s(self, timeout_s: float, config: CircuitBreakerSettings) -> float:
+        """Return how long a probe with that attempt timeout is alone."""
+        is_long = self._usual_timeout_s is not None and timeout_s > self._usual_timeout_s()
+        alone_s = _LEAST_ALONE_S if is_long else min(_PATIENCE * timeout_s, _MOST_ALONE_S)  # R34
+        return max(alone_s, config.open_s)  # R34
 
     def _emit_change(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
         if before != after:

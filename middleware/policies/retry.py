@@ -5,6 +5,7 @@ Retries: which failures are retried, after which wait, and when a call stops.
 instance per call, entered only when an attempt has failed in a way that may be retried.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,13 +26,14 @@ from middleware.errors import (
     ResponseLostError,
     StatusError,
     decisive_error,
+    is_refused_connection,
 )
 from middleware.events import Listener, RetryAbandoned, RetryBudgetExhausted, RetryScheduled
 from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
 from middleware.records import StopReason
 from middleware.settings import Settings, SettingSpec
 from middleware.status import status_rule
-from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, PlatformRequest, PlatformResponse
+from middleware.types import IDEMPOTENCY_HEADER, Attempt, Call, Handler, NoContent, PlatformRequest, PlatformResponse
 
 __all__ = ["RetryMiddleware", "RetryPolicy", "RetrySettings"]
 
@@ -45,10 +47,32 @@ class RetrySettings(Settings):
     max_attempts: Annotated[
         int, SettingSpec(doc="Attempts of one call, the first included.", ge=1, le=10, source="AWS standard mode")
     ] = 3
+    not_sent_max_attempts: Annotated[
+        int,
+        SettingSpec(
+            doc="Refused connections that end a call; they do not count towards max_attempts, which with 1 disables "
+            "all retries.",
+            ge=1,
+            le=10,
+        ),
+    ] = 5
     base_delay_s: Annotated[
         float, SettingSpec(doc="Backoff ceiling before the first retry; doubles each time.", unit="s", ge=0, le=60)
     ] = 0.1
     max_delay_s: Annotated[float, SettingSpec(doc="Highest backoff ceiling.", unit="s", ge=0, le=600)] = 5.0
+    not_sent_base_delay_s: Annotated[
+        float,
+        SettingSpec(
+            doc="As base_delay_s, after a refused connection; each wait is at least half its ceiling.",
+            unit="s",
+            ge=0,
+            le=60,
+            source="a gateway restarts in up to 1 s",
+        ),
+    ] = 0.5
+    not_sent_max_delay_s: Annotated[
+        float, SettingSpec(doc="As max_delay_s, after a refused connection.", unit="s", ge=0, le=600)
+    ] = 1.0
     throttle_base_delay_s: Annotated[
         float,
         SettingSpec(
@@ -123,13 +147,22 @@ class RetryPolicy:
         Seconds to wait after *attempt* failed with *error*.
 
         Full jitter, `uniform(0, min(max, base * 2 ** (attempt - 1)))` (AWS Architecture Blog, "Exponential Backoff And
-        Jitter"), or Retry-After plus up to 10 % (at most 1 s), whichever is longer.
+        Jitter"), or Retry-After plus up to 10 % (at most 1 s), whichever is longer. After a refused connection the
+        jitter is "equal" (same source), from half the ceiling, so that even the shortest waits outlast a restart.
+
+        Args:
+            error: Why the attempt failed.
+            attempt: Number of failures so far that have the same backoff, this one included.
+            config: The settings.
         """
-        if isinstance(error, StatusError) and error.is_throttled:
+        if is_refused_connection(error):
+            base, cap = config.not_sent_base_delay_s, config.not_sent_max_delay_s
+        elif isinstance(error, StatusError) and error.is_throttled:
             base, cap = config.throttle_base_delay_s, config.throttle_max_delay_s
         else:
             base, cap = config.base_delay_s, config.max_delay_s
-        backoff = self._random.uniform(0, min(cap, base * 2 ** (attempt - 1)))
+        ceiling = min(cap, base * 2 ** (attempt - 1))
+        backoff = self._random.uniform(ceiling / 2 if is_refused_connection(error) else 0, ceiling)  # R15, R20
         after = _retry_after(error)
         if after is None:
             return backoff
@@ -196,7 +229,7 @@ class RetryMiddleware:
             failed, may_retry = error, self._may_retry(error, request)
             if not may_retry:
                 call.stop_reason = _rejection_reason(error)
-            elif call.attempts_scheduled >= call.max_attempts:  # no engine for a call without further attempts
+            elif call.attempts_scheduled >= call.attempts_allowed:  # no engine for a call without further attempts
                 may_retry = False
                 call.stop_reason, call.stop_detail = "max_attempts", _max_attempts_detail(call)
                 self._emit(
@@ -228,13 +261,15 @@ class RetryMiddleware:
         Return a success for a DELETE whose earlier attempt may have deleted already.
 
         Raises:
-            NotFoundError: No earlier attempt of this call may have deleted it.
+            NotFoundError: No earlier attempt of this call may have deleted it, or the platform did not say that it is
+                gone.
         """
         call = request.call
-        accepts = call.settings(RetrySettings).accept_already_deleted
+        # R13: a gateway's own 404 does not say so.
+        accepts = call.settings(RetrySettings).accept_already_deleted and error.answered_by == "platform"
         if request.method == "DELETE" and accepts and _may_be_deleted(call):  # R13
             with suppress(Exception):  # an operation whose decoder needs a document has none here
-                data = {} if request.decode is None else request.decode({})
+                data = {} if request.decode is None else request.decode(NoContent())
                 call.already_deleted, call.stop_reason = True, ""
                 return PlatformResponse(status=204, headers={}, data=data, correlation_id=call.info.correlation_id)
         raise error
@@ -243,6 +278,7 @@ class RetryMiddleware:
         """Retry the attempt that failed with *first* until one succeeds or a reason to stop applies."""
         call, config = request.call, request.call.settings(RetrySettings)
         rounds, waited_s = [first], 0.0  # equivalent: `stop` sets it before anything reads it
+        failed = Counter[bool]()  # by whether the connection was refused: each kind has its own backoff
 
         async def attempt() -> PlatformResponse:
             call.attempts_scheduled += 1
@@ -259,8 +295,11 @@ class RetryMiddleware:
             call.stop_reason = _rejection_reason(error)
             return False
 
-        def wait(number: int) -> float:
-            return self._policy.delay_s(rounds[-1], number, config)
+        def wait() -> float:
+            last = rounds[-1]
+            refused = is_refused_connection(last)
+            failed[refused] += 1  # R20
+            return self._policy.delay_s(last, failed[refused], config)
 
         def stop(delay_s: float) -> bool:
             nonlocal waited_s
@@ -293,7 +332,7 @@ class RetryMiddleware:
         """
         call, now = request.call, self._clock.now()
         config = call.settings(RetrySettings)
-        if call.attempts_scheduled >= call.max_attempts:  # R10
+        if call.attempts_scheduled >= call.attempts_allowed:  # R10
             call.stop_detail = _max_attempts_detail(call)
             return "max_attempts"
         if self._circuit_is_open(request):  # R10, R37
@@ -322,13 +361,18 @@ class RetryMiddleware:
         self._emit(RetryBudgetExhausted(call=call.info, balance=balance, first=first))
         return False
 
+    def refund(self, call: Call, withdrawn_at: float) -> None:
+        """Undo a withdrawal of *call* at clock reading *withdrawn_at*: what it was for was never sent."""
+        if call.settings(RetryBudgetSettings).enabled:
+            self._budget.refund(withdrawn_at)
+
 
 async def _repeat(
     attempt: Callable[[], Awaitable[PlatformResponse]],
     first: CallError,
     *,
     may_retry: Callable[[BaseException], bool],
-    wait: Callable[[int], float],
+    wait: Callable[[], float],
     stop: Callable[[float], bool],
     sleep: Callable[[float], Awaitable[None]],
 ) -> PlatformResponse:
@@ -339,7 +383,7 @@ async def _repeat(
         attempt: Makes one more attempt.
         first: Failure of the attempt that was already made; round 1 replays it.
         may_retry: Returns whether a failure allows another attempt.
-        wait: Returns the seconds to wait after round *n* failed.
+        wait: Returns the seconds to wait after a round has failed; called once for each.
         stop: Returns whether to stop instead of waiting *delay* seconds for the next round.
         sleep: Waits.
     """
@@ -356,7 +400,7 @@ async def _repeat(
     # A new instance per call: an instance keeps state, and all tasks of a loop would share it.
     engine = tenacity.AsyncRetrying(
         retry=lambda state: (error := failure(state)) is not None and may_retry(error),
-        wait=lambda state: wait(state.attempt_number),
+        wait=lambda _state: wait(),
         stop=lambda state: stop(state.upcoming_sleep),
         sleep=sleep,
         reraise=True,

@@ -38,8 +38,8 @@ class RetryBudget:
     Sliding window over the calls and retries of one service in this process.
 
     balance = min_per_s * ttl_s + ratio * calls started - retries and hedges decided, both within the last ttl_s
-    seconds. A withdrawal happens when a retry is decided and is never refunded; first attempts need none. The settings
-    are arguments, so that a reload keeps the window.
+    seconds. A withdrawal happens when a retry or hedge is decided; it is refunded only for a hedge that was never sent.
+    First attempts need none. The settings are arguments, so that a reload keeps the window.
     """
 
     def __init__(self) -> None:
@@ -76,6 +76,13 @@ class RetryBudget:
             # coarse window never allows more than the bound.
             _count(self._retries, now, lasts_s=_GRAIN_S)
             return True
+
+    def refund(self, withdrawn_at: float) -> None:
+        """Undo a withdrawal at clock reading *withdrawn_at*, unless it has expired."""
+        with self._lock:
+            for index, (expires, count) in enumerate(self._retries):
+                if withdrawn_at < expires <= withdrawn_at + _GRAIN_S:
+                    self._retries[index] = (expires, count - 1)
 
     def is_first_refusal(self, now: float, config: RetryBudgetSettings) -> bool:
         """Return True once per window: an exhausted budget is reported, not each of its rejections."""

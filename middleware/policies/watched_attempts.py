@@ -13,11 +13,9 @@ from typing import Any
 from middleware._internal.cancellation import pending_cancels
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
-from middleware.types import PlatformRequest, PlatformResponse
+from middleware.types import SAFE_METHODS, PlatformRequest, PlatformResponse
 
 __all__ = ["WatchedAttempts"]
-
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class WatchedAttempts:
@@ -71,7 +69,7 @@ class WatchedAttempts:
         if cancels > 1 or not request.call.is_over(self._clock.now()):
             return False  # R42: its caller cancelled it, also at the moment of the deadline, or a hedge won
         # R38: the caller's error says "not sent", so it must not be sent later, unless it changes nothing.
-        return request.attempt.request_sent != "no" or request.method in _SAFE_METHODS
+        return request.attempt.request_sent != "no" or request.method in SAFE_METHODS
 
     def close(self) -> None:
         """Cancel all watched attempts, in every event loop."""

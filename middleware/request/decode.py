@@ -9,9 +9,11 @@ from middleware.echoes import redactor_of
 from middleware.errors import CallError, DecodeError
 from middleware.problem import MAX_READ
 from middleware.redaction import redact
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.types import Handler, NoContent, PlatformRequest, PlatformResponse
 
 __all__ = ["DecodeMiddleware", "parse_json"]
+
+_WITHOUT_BODY = frozenset({204, 205})  # RFC 9110 sections 15.3.5 and 15.3.6
 
 
 _LONGEST_TYPE = 80
@@ -82,7 +84,7 @@ class DecodeMiddleware:
         request.attempt.status = response.status  # for a custom transport that did not set it
         if response.data is not None:
             return response
-        document = parse_json(response)
+        document = NoContent() if response.status in _WITHOUT_BODY else parse_json(response)
         if request.decode is None:
             response.data = document
             return response

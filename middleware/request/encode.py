@@ -7,17 +7,19 @@ Placed above the retry, so that every attempt sends the same bytes and the same 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlencode
 
 from middleware.errors import InvalidArgumentError
+from middleware.settings import Settings, SettingSpec
 from middleware.types import KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
 
 from .header_values import MAX_TOKEN, is_token
 from .idempotency import add_key
 
-__all__ = ["EncodeMiddleware", "encode_body", "encode_target"]
+__all__ = ["EncodeMiddleware", "PathSettings", "encode_body", "encode_target"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -25,11 +27,31 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: character
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
 # Dots between separators. Windows accepts '\' as a separator, and servlet containers drop a segment's text after ';'.
 _DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.\.?(?=[/\\;]|\Z)")
+_SEPARATOR = re.compile(r"[/\\;]")
 _NO_DOT_SEGMENTS = "must not contain '.' or '..' segments"
 _MAX_TARGET = 8192  # characters; common servers accept a request line of that length
 
 
-def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapping[str, Any] | None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathSettings(Settings):
+    """Which values a path template takes."""
+
+    allow_slash: Annotated[
+        bool,
+        SettingSpec(
+            doc="Send values that contain '/', '\\' or ';', percent-encoded; only for operations whose gateways do not "
+            "decode a path before they choose its route."
+        ),
+    ] = False
+
+
+def encode_target(
+    path: str,
+    path_params: Mapping[str, Any] | None,
+    params: Mapping[str, Any] | None,
+    *,
+    allow_slash: bool = False,
+) -> str:
     """
     Encode path and query as a request target.
 
@@ -37,12 +59,18 @@ def encode_target(path: str, path_params: Mapping[str, Any] | None, params: Mapp
     is already filled, and only its unsafe characters are encoded. Both are rejected where a gateway that decodes
     before it routes could see another path.
 
+    Args:
+        path: The path.
+        path_params: Values for its placeholders.
+        params: Query values.
+        allow_slash: Values may contain separators: slash, backslash, semicolon.
+
     Raises:
         InvalidArgumentError: The result would not be one path below the base URL; names the argument.
     """
     if not isinstance(path, str):
         raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
-    filled = _by_hand(path) if path_params is None else _fill(path, path_params)
+    filled = _by_hand(path) if path_params is None else _fill(path, path_params, allow_slash=allow_slash)
     target = filled + _query(params)
     if len(target) > _MAX_TARGET:
         raise InvalidArgumentError(f"path and params: encoded they are longer than {_MAX_TARGET} characters")
@@ -83,16 +111,18 @@ def _template(path: str) -> tuple[str, ...]:
     return tuple(_PLACEHOLDER.split(path))
 
 
-def _fill(path: str, values: Mapping[str, Any]) -> str:
+def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     if not isinstance(values, Mapping):
         raise InvalidArgumentError(f"path_params: must be a mapping, got {type(values).__name__}")
     parts = _template(path)
     if unused := values.keys() - parts[1::2]:
         raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
-    return "".join(_segment(part, values) if index % 2 else part for index, part in enumerate(parts))
+    return "".join(
+        _segment(part, values, allow_slash=allow_slash) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
-def _segment(name: str, values: Mapping[str, Any]) -> str:
+def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     if name not in values:
         raise InvalidArgumentError(f"path_params.{name}: missing")
     value = values[name]
@@ -108,6 +138,10 @@ def _segment(name: str, values: Mapping[str, Any]) -> str:
         raise InvalidArgumentError(f"path_params.{name}: must not contain control characters")
     if _DOT_SEGMENT.search(decoded):
         raise InvalidArgumentError(f"path_params.{name}: {_NO_DOT_SEGMENTS}")
+    if not allow_slash and _SEPARATOR.search(decoded):  # R54
+        raise InvalidArgumentError(
+            f"path_params.{name}: must not contain '/', '\\' or ';' where path.allow_slash is off for the operation"
+        )
     return _quote(text, f"path_params.{name}", safe=":")  # equivalent: `':~'`: a tilde is never encoded
 
 
@@ -181,5 +215,6 @@ class EncodeMiddleware:
             request.headers["content-type"] = "application/json"
         if request.method in KEYED_METHODS:
             add_key(request)
-        request.target = encode_target(request.path, request.path_params, request.params)
+        allow_slash = request.call.settings(PathSettings).allow_slash
+        request.target = encode_target(request.path, request.path_params, request.params, allow_slash=allow_slash)
         return await call_next(request)

@@ -129,6 +129,8 @@ class MetricsListener:
             attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = record.status
         if event.error is not None:
             attributes[semconv.ERROR_TYPE] = error_type(event.error)
+        if record.answered_by:
+            attributes[semconv.ANSWERED_BY] = record.answered_by
         self._requests.record(record.ended_s - record.started_s, attributes)
 
     def _call_finished(self, event: CallFinished) -> None:

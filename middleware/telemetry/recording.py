@@ -8,7 +8,7 @@ span, in this order: so log lines and metric exemplars, which listeners write fr
 from opentelemetry.trace import SpanKind
 
 from middleware.clock import Clock
-from middleware.errors import CallError, DeadlineExceededError, internal_error
+from middleware.errors import CallError, DeadlineExceededError, internal_error, is_refused_connection
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
 from middleware.records import Applied, AttemptRecord, RequestSent
 from middleware.types import Handler, PlatformRequest, PlatformResponse
@@ -68,7 +68,7 @@ class CallRecordingMiddleware:
         finally:
             if error is not None:
                 call.stop_reason = call.stop_reason or "not_retryable"
-            outcome = call.outcome(self._clock.now())
+            outcome = call.outcome(self._clock.now(), answered_by=error.answered_by if error is not None else "")
             if error is not None:
                 error.outcome = outcome  # before the event: listeners read it from the error too
             elif response is not None:
@@ -120,7 +120,7 @@ class AttemptRecordingMiddleware:
         call, attempt = request.call, request.attempt
         call.attempts_sent += 1
         number, started = call.attempts_sent, self._clock.now()
-        request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts}"  # R50
+        request.headers["x-attempt"] = f"attempt={number}; max={call.max_attempts + call.attempts_refused}"  # R50
         if attempt.on_start is not None:
             attempt.on_start()
         self._emit(AttemptStarted(call=call.info, number=number))
@@ -134,6 +134,8 @@ class AttemptRecordingMiddleware:
             error = raised
             attempt.request_sent = raised.request_sent
             call.note_failure(raised)
+            if call.max_refused and is_refused_connection(raised):
+                call.attempts_refused += 1  # R20
         except Exception as raised:  # noqa: BLE001 - layers outside of this one see our errors only
             error = internal_error(raised, attempt.request_sent)
         except BaseException:
@@ -157,6 +159,7 @@ class AttemptRecordingMiddleware:
                 is_hedge=attempt.is_hedge,
                 applied=_applied(response, error, attempt.request_sent),
                 platform_correlation_id=attempt.platform_correlation_id,
+                answered_by=error.answered_by if error is not None else "",
             )
             call.timeline.append(record)
             self._emit(AttemptFinished(call=call.info, record=record, error=recorded))

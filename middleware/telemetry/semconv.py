@@ -52,6 +52,8 @@ STOP_REASON: Final = "mozaiks.stop_reason"
 `budget`."""
 REQUEST_SENT: Final = "mozaiks.request_sent"
 """Did the server receive the request? `no`: no byte was sent; `maybe`: sent, no response; `yes`: it responded."""
+ANSWERED_BY: Final = "mozaiks.answered_by"
+"""Who sent an error response, by its evidence: `platform`, `gateway` or `unknown`; absent without an error response."""
 ALREADY_DELETED: Final = "mozaiks.already_deleted"
 """True for a DELETE that found nothing left to delete, after an attempt that may have done it."""
 RETRY_ATTEMPTS: Final = "mozaiks.retry.attempts"
@@ -81,7 +83,8 @@ HEDGE_NUMBER: Final = "mozaiks.hedge.number"
 HEDGE_DELAY: Final = "mozaiks.hedge.delay"
 """Seconds from the start of the round to the start of the hedge, its wait for the rate limit included."""
 HEDGE_REFUSAL: Final = "mozaiks.hedge.refusal"
-"""Why a hedge was not sent: `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit`, `budget`, or `refused`."""
+"""Why a hedge was not sent: `throttled`, `max_attempts`, `circuit_open`, `bulkhead`, `rate_limit`, `budget`, or \
+`refused`."""
 DEADLINE: Final = "mozaiks.deadline"
 """Seconds that the whole call had."""
 RELOAD_RESULT: Final = "mozaiks.settings.result"
@@ -170,6 +173,7 @@ METRIC_REQUEST_DURATION: Final = Metric(
         SERVER_PORT,
         HTTP_RESPONSE_STATUS_CODE,
         ERROR_TYPE,
+        ANSWERED_BY,
     ),
 )
 METRIC_CALL_DURATION: Final = Metric(

@@ -14,7 +14,7 @@ from contextvars import Token
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -46,7 +46,7 @@ from middleware.events import (
 from middleware.redaction import redact, redact_target
 from middleware.types import PlatformRequest
 
-from . import semconv
+from . import propagation, semconv
 
 __all__ = ["SUPPRESS", "OpenSpan", "SafeTracer", "SpanListener", "attempt_span", "current_ids"]
 
@@ -109,6 +109,7 @@ class SafeTracer:
         self._provider = provider
         self._tracer = self._get_tracer(version)
         self.refresh_provider()
+        propagation.report_unusable()
 
     @_counts_loss(NoOpTracer())
     def _get_tracer(self, version: str) -> trace.Tracer:
@@ -165,7 +166,7 @@ class SafeTracer:
         if not context.get_current():
             return _NO_HEADERS  # no span, no baggage
         carrier: dict[str, str] = {}
-        propagate.inject(carrier)
+        propagation.inject(carrier)
         return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
 
 
@@ -250,6 +251,8 @@ def _call_finished(span: Span, event: CallFinished) -> None:
     error = event.error
     if error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(error)
+        if outcome.answered_by:
+            attributes[semconv.ANSWERED_BY] = outcome.answered_by
         if outcome.stop_reason:
             attributes[semconv.STOP_REASON] = outcome.stop_reason
         retry_after_s = getattr(error, "retry_after_s", None)
@@ -270,6 +273,8 @@ def _attempt_finished(span: Span, event: AttemptFinished) -> None:
     if event.error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(event.error)
         span.set_status(_failed(event.error))
+    if record.answered_by:
+        attributes[semconv.ANSWERED_BY] = record.answered_by
     span.set_attributes(attributes)
 
 

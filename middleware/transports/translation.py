@@ -8,8 +8,10 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 
+import httpcore
 import httpx
 
+from middleware.answered_by import answered_by, gateway_name
 from middleware.echoes import redactor_of
 from middleware.errors import (
     CallError,
@@ -49,6 +51,7 @@ _CERTIFICATE_ALERTS = frozenset(
     }
 )
 _PROBLEM = "application/problem+"  # +json and +xml, RFC 9457 section 6
+_NO_CONNECTION = OSError, httpcore.ConnectError, httpx.ConnectError
 _NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol
 
 
@@ -85,14 +88,23 @@ def to_response(
             correlation_id = redactor_of(request, budget=MAX_READ).redact(correlation_id, LONGEST_ID, is_name=True)
         return PlatformResponse(status=status, headers=headers, body=body, correlation_id=correlation_id)
     after = parse_retry_after(headers.get("retry-after"), headers.get("date"), wall())
-    problem = parse_problem(body, media_type, redactor=redactor_of(request, budget=MAX_READ))
+    redactor = redactor_of(request, budget=MAX_READ)
+    gateway = redactor.redact(gateway_name(headers))
+    problem = parse_problem(body, media_type, redactor=redactor)
     if status in SUCCESS:
         # RFC 9457: the document is a failure's, and its `status` the origin's, whatever a gateway made of the response.
         if problem.status is None:
             raise OperationFailedError(problem, request_sent="yes")
         status = problem.status
     overloaded = headers.get("x-envoy-overloaded", "").strip().lower() == "true"
-    raise status_error(status, problem, retry_after_s=after, is_overloaded=overloaded)
+    raise status_error(
+        status,
+        problem,
+        retry_after_s=after,
+        is_overloaded=overloaded,
+        answered_by=answered_by(status, headers, body, request.call.info.correlation_id),
+        gateway=gateway,
+    )
 
 
 def translate_error(
@@ -132,8 +144,12 @@ def translate_error(
         # The text of the operating system or of TLS. Later ones may quote what the peer sent.
         text = f"TLS alert: {alert}" if alert else str(error) if text is None else text
         shown = redact(text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
-        kind = PoolTimeoutError if isinstance(error, httpx.PoolTimeout) else RequestNotSentError
-        return kind(": ".join(part for part in (name, proxy, shown) if part))
+        reason = ": ".join(part for part in (name, proxy, shown) if part)
+        if isinstance(error, httpx.PoolTimeout):
+            return PoolTimeoutError(reason)
+        # R20: TimeoutError is an OSError. A server that rejects a certificate was reached.
+        refused = not alert and isinstance(error, _NO_CONNECTION) and not isinstance(error, TimeoutError)
+        return RequestNotSentError(reason, connection_refused=refused)
     return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)
 
 

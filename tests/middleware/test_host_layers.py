@@ -270,7 +270,7 @@ async def test_an_attempt_layer_that_failed_before_sending_may_be_retried():
 @virtual_time
 async def test_an_error_from_below_passes_untouched():
     """R37: of a lost attempt and one that was not sent, the lost one's: the call may have been applied."""
-    upstream = ScriptedUpstream(["lost", httpx.ConnectError])
+    upstream = ScriptedUpstream(["lost"], then=httpx.ConnectError)
     own = HostLayers(call=[passes], attempt=[passes])
     error = await error_of(client_of(upstream, own, retry={"max_attempts": 2}))
     assert type(error) is ResponseLostError

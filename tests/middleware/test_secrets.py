@@ -144,7 +144,7 @@ KINDS = {
     "status": (StatusError, lambda: ScriptedUpstream([ECHO]), {}, {}),
     "retried status": (StatusError, lambda: ScriptedUpstream([429, 429, 429]), {}, {}),
     "lost": (ResponseLostError, lambda: ScriptedUpstream(["lost"]), {}, {}),
-    "refused": (RequestNotSentError, lambda: ScriptedUpstream([httpx.ConnectError] * 3), {}, {}),
+    "refused": (RequestNotSentError, lambda: ScriptedUpstream([httpx.ConnectError] * 5), {}, {}),
     "attempt timeout": (ResponseLostError, lambda: ScriptedUpstream(["hang"]), {}, {}),
     "deadline": (DeadlineExceededError, lambda: ScriptedUpstream(["hang"]), {"deadline": {"total_s": 2}}, {}),
     "not JSON": (DecodeError, lambda: ScriptedUpstream([Reply(body=f"<{BODY}>".encode())]), {}, {}),

@@ -13,6 +13,7 @@ DEFAULTS = {
     "rate_limit": {"per_second": 0.0, "burst": 10},
     "attempt": {"timeout_s": 10.0, "announce": False},
     "correlation": {"verify_echo": True},
+    "path": {"allow_slash": False},
     "transport": {
         "library": "httpcore",
         "connect_timeout_s": 5.0,

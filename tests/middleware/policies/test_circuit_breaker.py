@@ -66,11 +66,11 @@ class Breaker:
     def must_wait(self, now):
         return self.machine.must_wait(now, self.config)
 
-    def record(self, permit, verdict, now=0.0, slow=False):
-        return self.machine.record(permit, verdict, now, self.config, slow=slow)
+    def record(self, permit, verdict, now=0.0, slow=False, refused=False):
+        return self.machine.record(permit, verdict, now, self.config, slow=slow, refused=refused)
 
-    def play(self, verdict, now=0.0, slow=False):
-        return self.record(self.acquire(now), verdict, now, slow)
+    def play(self, verdict, now=0.0, slow=False, refused=False):
+        return self.record(self.acquire(now), verdict, now, slow, refused)
 
     def retry_after_s(self, now):
         return self.machine.retry_after_s(now)
@@ -137,6 +137,55 @@ def test_it_stays_open_for_its_time(random, open_s):
     assert breaker.acquire(open_s).is_probe
 
 
+@pytest.mark.parametrize(
+    ("random", "config", "open_s"),
+    [
+        (LowerBound(), {}, 0.8),
+        (UpperBound(), {}, 0.95),
+        (LowerBound(), {"open_s": 0.5}, 0.5),
+        (UpperBound(), {"open_s": 0.5}, 0.6),
+    ],
+)
+def test_refused_connections_open_it_for_less_than_a_second(random, config, open_s):
+    """R33: while all failures are refused connections, successes aside; and never for longer than the open time."""
+    breaker = Breaker(random=random, **config)
+    for _ in range(4):
+        breaker.play("success")
+    for _ in range(9):
+        breaker.play("failure", refused=True)
+    breaker.play("failure", 1.0, refused=True)
+    assert breaker.state == "open"
+    assert breaker.retry_after_s(1.0) == pytest.approx(open_s)
+
+
+@pytest.mark.parametrize("other_at", [0.0, 1.0])
+def test_another_failure_in_the_window_opens_it_for_the_whole_time(other_at):
+    """R33: nine refused connections and one 503, in whichever order."""
+    breaker = Breaker()
+    for _ in range(9):
+        breaker.play("failure", 1.0 - other_at, refused=True)
+    breaker.play("failure", other_at)
+    assert breaker.retry_after_s(1.0) == pytest.approx(5.0 - (1.0 - other_at))
+
+
+def test_slow_successes_open_it_for_the_whole_time():
+    """R33: no failure is not a refused connection."""
+    breaker = Breaker(slow_ratio=0.5)
+    for _ in range(10):
+        breaker.play("success", slow=True)
+    assert breaker.retry_after_s(0.0) == 5.0
+
+
+@pytest.mark.parametrize(("refused", "open_s"), [(True, 0.8), (False, 5.0)])
+def test_the_probe_alone_decides_for_how_long_it_opens_anew(refused, open_s):
+    """R33: it is the whole window of its epoch; a service that is away after it failed, or the other way round."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.play("failure", refused=not refused)
+    breaker.play("failure", 5.0, refused=refused)
+    assert breaker.retry_after_s(5.0) == pytest.approx(open_s)
+
+
 def test_one_probe_at_a_time():
     """R34: a hundred callers, one probe."""
     breaker = opened()
@@ -144,13 +193,17 @@ def test_one_probe_at_a_time():
     assert sum(permit is not None for permit in permits) == 1
 
 
-def test_a_rejection_during_a_probe_has_no_retry_after():
-    """R36: there is no open time left; all depends on the probe."""
+def test_a_rejection_during_a_probe_says_when_the_next_one_is_due():
+    """R36: the open time left, then the time for which the probe is alone."""
     breaker = opened()
     assert breaker.retry_after_s(4.0) == 1.0
-    breaker.acquire(5.0)
+    assert breaker.retry_after_s(5.0) is None
+    probe = breaker.acquire(5.0)
     assert breaker.machine.rejects(5.1, breaker.config)
-    assert breaker.retry_after_s(5.1) is None
+    assert breaker.retry_after_s(6.0) == 14.0
+    assert breaker.retry_after_s(20.0) is None
+    breaker.record(probe, "success", 6.0)
+    assert breaker.retry_after_s(6.0) is None
 
 
 def test_a_good_probe_closes_with_an_empty_window():
@@ -177,15 +230,36 @@ def test_a_neutral_probe_makes_room_for_another():
     assert breaker.acquire(5.0).is_probe
 
 
-def test_a_silent_probe_loses_its_permit():
-    """R34: half_open cannot last for ever; the late result counts nowhere."""
+def test_a_silent_probe_is_alone_for_a_while():
+    """R34: half_open cannot last for ever; then there are two, and no third."""
     breaker = opened()
-    silent = breaker.acquire(5.0)
+    breaker.acquire(5.0)
     assert breaker.acquire(19.9) is None
-    assert breaker.retry_after_s(6.0) is None  # it depends on the probe
-    second = breaker.acquire(20.0)
-    assert second.is_probe
-    assert breaker.record(silent, "success", 20.0) == ("half_open", "half_open")
+    assert breaker.acquire(20.0).is_probe
+    assert breaker.acquire(20.0) is None
+    assert breaker.acquire(35.0).is_probe
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(("verdict", "state"), [("success", "closed"), ("failure", "open")])
+def test_of_two_probes_the_first_result_decides(first, verdict, state):
+    """R34: whichever it is; a slow service is not one that never responds."""
+    breaker = opened()
+    probes = [breaker.acquire(5.0), breaker.acquire(20.0)]
+    assert breaker.record(probes[first], verdict, 21.0) == ("half_open", state)
+    # R35: an open circuit has another epoch; a closed one counts what is still in flight as any attempt.
+    assert breaker.record(probes[1 - first], "failure", 22.0) == (state, state)
+    assert breaker.machine._totals(22.0, breaker.config)[:2] == ((1, 1) if state == "closed" else (0, 0))
+
+
+def test_a_long_probe_that_ends_without_a_result_does_not_end_the_time_of_the_second():
+    """R34: only that of the last one does."""
+    breaker = opened()
+    first, second = breaker.acquire(5.0), breaker.acquire(20.0)
+    breaker.record(first, "neutral", 21.0)
+    assert breaker.acquire(21.0) is None
+    breaker.record(second, "neutral", 22.0)
+    assert breaker.acquire(22.0).is_probe
 
 
 def test_results_of_an_older_epoch_are_ignored():
@@ -358,10 +432,11 @@ def test_open_never_lets_through_before_its_time(steps):
             breaker.record(permit, verdict, now)
 
 
-def a_layer(clock=None, events=None, timeout_s=10.0):
+def a_layer(clock=None, events=None, timeout_s=10.0, usual_s=None):
     emit = (events if events is not None else []).append
     breakers = CircuitBreakers("svc", LowerBound())
-    return CircuitBreakerMiddleware(breakers, clock or FakeClock(), emit, lambda _call: timeout_s), breakers
+    usual = None if usual_s is None else lambda: usual_s
+    return CircuitBreakerMiddleware(breakers, clock or FakeClock(), emit, lambda _call: timeout_s, usual), breakers
 
 
 async def fail_ten_times(layer, **request):
@@ -437,21 +512,35 @@ async def test_an_attempt_is_slow_beyond_its_share_of_the_timeout():
     assert breakers.all()[0].state == "open"
 
 
-async def test_a_silent_probe_has_one_and_a_half_timeouts():
-    """R34: or the open time, whichever is longer."""
-    for timeout_s, patience_s in ((10.0, 15.0), (2.0, 5.0)):
-        clock = FakeClock()
-        layer, _ = a_layer(clock, timeout_s=timeout_s)
-        await fail_ten_times(layer)
-        clock.time = 5.0
+@pytest.mark.parametrize(
+    ("timeout_s", "usual_s", "open_s", "alone_s"),
+    [
+        (10.0, 10.0, 5.0, 15.0),
+        (2.0, 2.0, 5.0, 5.0),
+        (2.0, 10.0, 5.0, 5.0),
+        (2.0, 10.0, 1.5, 3.0),
+        (100.0, 100.0, 5.0, 15.0),
+        (100.0, 100.0, 20.0, 20.0),
+        (100.0, 10.0, 5.0, 5.0),
+        (10.1, 10.0, 5.0, 5.0),
+        (100.0, 10.0, 0.5, 1.0),
+    ],
+)
+async def test_a_silent_probe_is_alone_for_one_and_a_half_timeouts(timeout_s, usual_s, open_s, alone_s):
+    """R34: or the open time, whichever is longer; a long operation for the open time only."""
+    for layer_usual_s in (usual_s, None) if timeout_s <= usual_s else (usual_s,):
+        clock, settings = FakeClock(), [CircuitBreakerSettings(open_s=open_s)]
+        layer, _ = a_layer(clock, timeout_s=timeout_s, usual_s=layer_usual_s)
+        await fail_ten_times(layer, settings=settings)
+        clock.time = open_s
 
-        async def silent(_request, clock=clock, layer=layer, patience_s=patience_s):
-            clock.time = 5.0 + patience_s - 0.001
-            assert layer.is_open(a_request())
-            clock.time = 5.0 + patience_s
-            assert not layer.is_open(a_request())
+        async def silent(_request, clock=clock, layer=layer, settings=settings):
+            clock.time = open_s + alone_s - 0.001
+            assert layer.is_open(a_request(settings=settings))
+            clock.time = open_s + alone_s
+            assert not layer.is_open(a_request(settings=settings))
 
-        await layer(a_request(), silent)
+        await layer(a_request(settings=settings), silent)
 
 
 @pytest.mark.parametrize("gone", [asyncio.CancelledError(), KeyboardInterrupt()])
@@ -920,6 +1009,31 @@ async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, s
             calls.create_task(call(number))
             await asyncio.sleep(1 / per_second)
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("took_s", "lost_race", "slow_ratio", "counted"),
+    [
+        (5.1, True, 0.5, (1, 0, 1)),
+        (5.0, True, 0.5, (0, 0, 0)),
+        (5.1, False, 0.5, (0, 0, 0)),
+        (5.1, True, 0.0, (0, 0, 0)),
+    ],
+)
+async def test_an_attempt_that_lost_to_a_hedge_counts_only_if_it_was_slow(took_s, lost_race, slow_ratio, counted):
+    """R31: its time is known, its result is not; never after a caller's cancellation, or with slow_ratio 0."""
+    clock = FakeClock()
+    layer, breakers = a_layer(clock)
+    config = CircuitBreakerSettings(slow_ratio=slow_ratio)
+
+    async def lose(request):
+        clock.time = took_s
+        request.attempt.lost_race = lost_race
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await layer(a_request(settings=[config]), lose)
+    assert breakers.all()[0]._totals(took_s, config) == counted
 
 
 async def test_the_layer_knows_what_the_deadline_has_cut():

@@ -37,8 +37,10 @@ from runtime.testing import UpperBound
 NO_BUDGET = RetryBudgetSettings(enabled=False)
 
 
-def status(code, retry_after_s=None, *, is_overloaded=False):
-    return status_error(code, Problem(), retry_after_s=retry_after_s, is_overloaded=is_overloaded)
+def status(code, retry_after_s=None, *, is_overloaded=False, answered_by="platform"):
+    return status_error(
+        code, Problem(), retry_after_s=retry_after_s, is_overloaded=is_overloaded, answered_by=answered_by
+    )
 
 
 def a_layer(clock, *, events=None, circuit_is_open=lambda _request: False):
@@ -344,6 +346,15 @@ async def test_a_delete_that_finds_nothing_after_it_may_have_deleted_is_a_succes
         with pytest.raises(NotFoundError):
             await call
         assert (request.call.already_deleted, request.call.stop_reason) == (False, "not_retryable")
+
+
+@pytest.mark.parametrize("answered_by", ["gateway", "unknown"])
+async def test_a_404_that_is_not_known_to_be_the_platforms_deletes_nothing(answered_by):
+    """R13: a gateway without a route for it says nothing about the resource."""
+    request = attempted(a_request(method="DELETE"), (500, "yes"), (404, "yes"))
+    with pytest.raises(NotFoundError):
+        await a_layer(FakeClock())(request, Upstream(status(404, answered_by=answered_by)))
+    assert (request.call.already_deleted, request.call.stop_reason) == (False, "not_retryable")
 
 
 async def test_any_earlier_attempt_may_have_deleted():

@@ -38,6 +38,21 @@ def test_a_window_is_kept_in_tenths_of_a_second():
     assert balances(retries, 10.09, 10.12, 10.19, 10.22) == [-4, -2, -2, 0]
 
 
+def test_a_refund_undoes_the_withdrawal_of_its_time():
+    """R18: that one and no other, so that the others expire as they would have; once expired there is nothing to undo."""
+    config = RetryBudgetSettings(ratio=0, min_per_s=1, ttl_s=10)
+    budget = RetryBudget()
+    for now in (0.0, 0.05, 0.1, 0.3):
+        assert budget.withdraw(now, config)
+    budget.refund(0.05)
+    assert [budget.balance(now, config) for now in (0.3, 10.11, 10.21)] == [7, 8, 9]
+    budget.refund(0.3)
+    budget.refund(0.7)
+    assert budget.balance(10.21, config) == 10
+    budget.refund(0.05)
+    assert budget.balance(10.3, config) == 10
+
+
 def test_an_exhausted_budget_is_reported_once_per_window():
     """It is reported again when a whole window has passed."""
     budget, config = RetryBudget(), RetryBudgetSettings(ttl_s=10)

@@ -31,7 +31,7 @@ from middleware.request.encode import EncodeMiddleware, encode_body, encode_targ
 )
 def test_the_target(path, path_params, params, target):
     """One encoded segment per placeholder, one pair per query value."""
-    assert encode_target(path, path_params, params) == target
+    assert encode_target(path, path_params, params, allow_slash=True) == target
 
 
 # What a value may look like and still be one segment, for every decoder.
@@ -80,8 +80,22 @@ LEAVING = [
 @pytest.mark.parametrize("value", HARMLESS)
 def test_a_value_that_stays_in_its_segment_is_sent(value):
     """R54: dots within a name, a lone percent sign, an encoded separator between names: each is one segment."""
-    path, _, segment = encode_target("/a/{id}", {"id": value}, None).rpartition("/")
+    path, _, segment = encode_target("/a/{id}", {"id": value}, None, allow_slash=True).rpartition("/")
     assert (path, unquote(segment)) == ("/a", value)
+
+
+@pytest.mark.parametrize("separator", ["/", "\\", ";"])
+def test_a_value_holds_no_separator_unless_its_operation_allows_it(separator):
+    """R54: as it is, or percent-encoded once or twice: gateways decode before they route. A filled path is checked alone."""
+    for spelt in (separator, percent(separator), percent(percent(separator)), percent(separator).replace("%", "%25")):
+        for value in (f"a{spelt}b", f"a{spelt}", f"{spelt}b"):
+            with pytest.raises(InvalidArgumentError) as caught:
+                encode_target("/a/{id}", {"id": value}, None)
+            assert caught.value.reason == (
+                "path_params.id: must not contain '/', '\\' or ';' where path.allow_slash is off for the operation"
+            )
+            assert encode_target("/a/{id}", {"id": value}, None, allow_slash=True).count("/") == 2
+    assert encode_target("/a/b;c", None, None) == "/a/b;c"
 
 
 @pytest.mark.parametrize("value", [*LEAVING, *(spelt for text in (".", "..") for spelt in spellings(text)[1:])])

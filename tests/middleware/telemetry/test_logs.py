@@ -206,6 +206,11 @@ SUMMARIES = [
     ),
     (facts.CorrelationIdReplaced(call=CALL), "correlation_id.replaced svc.op"),
     (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), "settings.reloaded svc 1 change"),
+    (
+        facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5", "x.b: 1 -> 2"), scopes=("all services", "x"), shadowed=("c",)),
+        "settings.reloaded 2 changes of all services, x, 1 value shadowed",
+    ),
+    (facts.SettingsReloaded(call=CALL, changes=(), shadowed=("c", "d")), "settings.reloaded svc 0 changes, 2 values shadowed"),
     (facts.SettingsRejected(call=CALL, problems=("a: 100% wrong", "b")), "settings.rejected svc 2 problems"),
 ]  # fmt: skip
 
@@ -249,7 +254,13 @@ async def test_the_lines_of_attempts_have_a_level_of_their_own(make_client, gate
 
 
 ENDED = replace(
-    OUTCOME, attempts=2, elapsed_s=1.23456789, stop_reason="budget", request_sent="maybe", already_deleted=False
+    OUTCOME,
+    attempts=2,
+    elapsed_s=1.23456789,
+    stop_reason="budget",
+    request_sent="maybe",
+    already_deleted=False,
+    answered_by="gateway",
 )
 ENDS = {"attempts": 2, "elapsed_s": 1.234568, "platform_correlation_id": ""}
 ATTEMPTS = "mozaiks.connectors.attempts"
@@ -260,12 +271,12 @@ LOGGED = [
     (
         facts.CallFinished(call=CALL, outcome=ENDED, error=ERROR),
         CALLS,
-        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "503 response", "stop_reason": "budget", "request_sent": "maybe", "origin": []},
+        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "503 response", "stop_reason": "budget", "request_sent": "maybe", "answered_by": "gateway", "origin": []},
     ),
     (
         facts.AttemptFinished(call=CALL, record=replace(RECORD, started_s=1, ended_s=2.23456789), error=None),
         ATTEMPTS,
-        {"attempt": 1, "attempt_outcome": "ok", "status": 200, "request_sent": "yes", "duration_s": 1.234568, "is_hedge": False, "platform_correlation_id": ""},
+        {"attempt": 1, "attempt_outcome": "ok", "status": 200, "request_sent": "yes", "answered_by": "", "duration_s": 1.234568, "is_hedge": False, "platform_correlation_id": ""},
     ),
     (facts.AttemptRejected(call=CALL, guard="x", retry_after_s=3.0), ATTEMPTS, {"guard": "x", "retry_after_s": 3.0}),
     (
@@ -283,6 +294,11 @@ LOGGED = [
     (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), CALLS, {"received_correlation_id": "9d8b"}),
     (facts.CorrelationIdReplaced(call=CALL), CALLS, {}),
     (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), CALLS, {"changes": ["a: 3 -> 5"]}),
+    (
+        facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",), scopes=("all services",), shadowed=("b",)),
+        CALLS,
+        {"changes": ["a: 3 -> 5"], "scopes": ["all services"], "shadowed": ["b"]},
+    ),
     (facts.SettingsRejected(call=CALL, problems=("a: too high",)), CALLS, {"problems": ["a: too high"]}),
 ]  # fmt: skip
 

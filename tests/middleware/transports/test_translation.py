@@ -1,5 +1,6 @@
 """What is sent as bytes, what a received response becomes, and what a library's exception says about the attempt."""
 
+import httpcore
 import httpx
 import pytest
 from layer_support import a_request
@@ -29,6 +30,27 @@ def test_without_a_trace_only_a_class_that_cannot_have_sent_has_not(error, phase
     request = a_request()
     told = translate_error(request, error, phase_known=phase_known)
     assert (type(told), told.request_sent, request.attempt.request_sent, told.reason) == (kind, sent, sent, reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (httpx.ConnectError("refused"), True),
+        (httpcore.ConnectError("refused"), True),
+        (ConnectionRefusedError("refused"), True),
+        (OSError("no route"), True),
+        (httpx.ConnectTimeout(""), False),
+        (httpcore.ConnectTimeout(""), False),
+        (TimeoutError(), False),
+        (httpx.PoolTimeout(""), False),
+        (httpx.UnsupportedProtocol("ftp"), False),
+        (UnicodeError("host"), False),
+    ],
+    ids=repr,
+)
+def test_a_refused_connection_is_one_that_did_not_fail_for_lack_of_time(error, refused):
+    """R20: whatever the library; what can never be sent is not refused either."""
+    assert translate_error(a_request(), error, phase_known=True).connection_refused is refused
 
 
 def test_the_reason_holds_no_credentials_and_can_be_another():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import gzip
 import json
 import os
@@ -344,12 +345,69 @@ async def test_a_dropped_keep_alive_connection_is_one_request_and_one_attempt(li
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1]:1"])
-async def test_what_never_connected_was_not_sent(library, url):
-    """Connection refused, or a name that does not resolve."""
-    async with Wire(library) as wire:
-        with pytest.raises(RequestNotSentError):
+async def test_what_never_connected_was_not_sent(any_library, url):
+    """R20: connection refused, or a name that does not resolve."""
+    async with Wire(any_library) as wire:
+        with pytest.raises(RequestNotSentError) as caught:
             await wire.send(url, method="POST", content=b"{}")
-    assert wire.attempts[0].request_sent == "no"
+    assert (wire.attempts[0].request_sent, caught.value.connection_refused) == ("no", True)
+
+
+@pytest.mark.parametrize("gap_s", [0.3, 1.0])
+async def test_a_gateway_that_restarts_fails_no_call(any_library, gap_s):
+    """R20: 60 calls/s, and a port that is closed for a while; kept connections end with the old server."""
+    writers = []
+
+    async def respond(reader, writer):
+        writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(ok())
+
+    async def stop(server):
+        server.close()
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+        writers.clear()
+
+    async def one(number):
+        await asyncio.sleep(number / 60)
+        return (await client.request("GET", "/x", path_params={})).outcome.attempts
+
+    old = await asyncio.start_server(respond, "127.0.0.1", 0)
+    port = old.sockets[0].getsockname()[1]
+    budget = {"enabled": True, "min_per_s": 13}  # 130, as the default has after 10 s of such traffic
+    async with a_client(any_library, f"http://127.0.0.1:{port}", budget=budget) as client:
+        calls = [asyncio.ensure_future(one(number)) for number in range(round(60 * (1.5 + gap_s)))]
+        await asyncio.sleep(1)
+        await stop(old)
+        await asyncio.sleep(gap_s)
+        new = await asyncio.start_server(respond, "127.0.0.1", port)
+        attempts = await asyncio.gather(*calls)
+    await stop(new)
+    assert sum(attempts) > len(attempts)
+
+
+@pytest.mark.parametrize(("lines", "seconds"), [([b"7", b"7"], 7.0), ([b"3", b'"4.5"'], 4.5)], ids=repr)
+async def test_retry_after_of_two_lines_is_the_longest(any_library, lines, seconds):
+    """R15: as of a gateway and the service behind it, whatever the library makes of repeated headers."""
+    answer = ok(b"{}", *(b"retry-after: " + line for line in lines), status=b"429 Too Many Requests")
+    async with RawServer(lambda _seen: answer) as server, a_client(any_library, server.url) as client:
+        with call_options(max_attempts=1), pytest.raises(RateLimitedError) as caught:
+            await client.get("/x", path_params={})
+    assert caught.value.retry_after_s == seconds
+
+
+async def test_a_closed_port_gets_few_connection_attempts(any_library):
+    """R33: ten open the circuit, whose open time is below a second; on the way back the first success is soon."""
+    async with a_client(any_library, "http://127.0.0.1:1", retry={"max_attempts": 1}) as client:
+        for _ in range(10):
+            with pytest.raises(RequestNotSentError):
+                await client.get("/x", path_params={})
+        with pytest.raises(CircuitOpenError) as caught:
+            await client.get("/x", path_params={})
+    assert 0.5 < caught.value.retry_after_s <= 0.95
 
 
 async def test_an_untrusted_certificate_is_not_sent_to(library, authority):
@@ -406,7 +464,7 @@ async def test_an_alert_on_a_connection_that_was_used_says_nothing_about_its_req
 
 
 async def test_a_silent_handshake_ends_with_the_connect_timeout(library):
-    """The time for connecting covers TLS, and nothing was sent yet."""
+    """R20: the time for connecting covers TLS, and nothing was sent yet; it is no refused connection."""
 
     async def accept(peer):
         await peer.gone()
@@ -415,6 +473,7 @@ async def test_a_silent_handshake_ends_with_the_connect_timeout(library):
         with pytest.raises(RequestNotSentError) as caught:
             await wire.send(server.url.replace("http:", "https:"), method="POST", target="/x?secret=1")
         assert "secret" not in str(caught.value)
+        assert not caught.value.connection_refused
         await settled(server.peers[0].closed.is_set)
 
 
@@ -1281,6 +1340,48 @@ async def test_closing_ends_idle_connections_now_and_busy_ones_after_their_answe
         go.set()
         assert (await busy).body == b"done"
         await settled(lambda: not server.open)
+
+
+async def test_dropping_connections_loses_no_call(library, tls):
+    """Idle ones end now and busy ones after their response; the transport stays open, and makes new ones."""
+    go = asyncio.Event()
+
+    async def serve(peer, seen):
+        if seen.attempt == "2":
+            await go.wait()
+        await peer.write(ok(b"done"))
+        return True
+
+    async with RawServer(serve=serve, tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        await wire.send(server)
+        busy = asyncio.create_task(wire.send(server))
+        await settled(lambda: len(server.requests) == 2)
+        await wire.send(server)  # a second connection, idle when they are dropped
+        await settled(lambda: server.open == 2)
+        wire.transport.drop_connections()
+        await settled(lambda: server.open == 1)
+        await wire.send(server)
+        await wire.send(server)
+        assert len(server.peers) == 3
+        go.set()
+        assert (await busy).body == b"done"
+        await settled(lambda: server.open == 1)
+
+
+async def test_a_transport_that_nothing_refers_to_closes_its_connections(library, recwarn):
+    """As of a bundle whose last caller is gone; no warning, and no line of a library."""
+    async with RawServer() as server:
+        wire = Wire(library)
+        await wire.send(server)
+        wire.transport.drop_connections()
+        await wire.send(server)  # by a caller that still had it
+        del wire
+        gc.collect()
+        if library == "aiohttp":  # the default transport keeps a timer per loop, which closes them
+            await settled(lambda: not server.open)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 async def test_closing_soon_needs_no_waiting(library):
