@@ -78,7 +78,7 @@ def test_which_error_describes_a_call(failures, last, decisive):
 
 
 async def a_refused_connection():
-    upstream = ScriptedUpstream(["lost", httpx.ConnectError, httpx.ConnectError])
+    upstream = ScriptedUpstream(["lost"], then=httpx.ConnectError)
     return await error_of(upstream.client(**OFF, **KEYED).post("/x", json_body={}))
 
 
@@ -133,7 +133,7 @@ def test_no_call_that_may_have_been_applied_ends_with_a_class_that_is_safe_to_re
 @virtual_time
 async def test_all_attempts_of_a_hedged_round_count():
     """R37: one was lost, the other one could not connect."""
-    upstream = ScriptedUpstream([Reply(status=503, after_s=2), httpx.ConnectError])
+    upstream = ScriptedUpstream([Reply(status=503, after_s=2)], then=httpx.ConnectError)
     hedging, retry = {"max_hedges": 1, "delay_s": 1}, {"max_attempts": 2}
     error = await error_of(upstream.client(**OFF, hedging=hedging, retry=retry).get("/x"))
     assert type(error) is ServerError
