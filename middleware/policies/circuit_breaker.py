@@ -597,6 +597,7 @@ class CircuitBreakerMiddleware:
                 breaker.go_on(permit)
             else:
                 end(error)
+            error = None  # else it would refer to itself by its traceback, and a cycle would keep the request
 
     def _alone_s(self, timeout_s: float, config: CircuitBreakerSettings) -> float:
         """Return how long a probe with that attempt timeout is alone."""

@@ -45,11 +45,19 @@ _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 class _Exchange:
     """The attempt that runs in this context, and its connection, which the connector sets."""
 
-    __slots__ = ("attempt", "transport")
+    __slots__ = ("attempt", "is_new", "protocol", "proxy", "transport")
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.transport: asyncio.Transport | None = None
+        self.protocol: ResponseHandler | None = None
+        self.is_new = False
+        self.proxy: str | None = None
+
+    def end(self) -> BaseException | None:
+        """Return why the connection is closed: what fails because of it, such as writing a body, does not say so."""
+        closed = None if self.protocol is None else self.protocol.closed
+        return _error_of(closed) if closed is not None and closed.done() else None
 
     def abort(self) -> None:
         """Close the connection without waiting for the peer or for unsent data."""
@@ -103,20 +111,27 @@ class _Connector(aiohttp.TCPConnector):
             transport, protocol = connection.transport, connection.protocol
             assert transport is not None and protocol is not None  # noqa: PT018, S101 - it has just been connected
             ends_at = self.used.get(protocol)
+            exchange.is_new = ends_at is None
             if ends_at is None:
                 self.used[protocol] = self.lifetime.ends_at()
+                if protocol.closed is not None:
+                    protocol.closed.add_done_callback(_error_of)  # asyncio logs errors that are never retrieved
                 break
             if self.lifetime.lasts(ends_at) and not (protocol.should_close or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()
-        exchange.transport = transport
+        exchange.transport, exchange.protocol = transport, protocol
         exchange.attempt.request_sent = "maybe"
         return connection
 
     def _release(self, *args: Any, **options: Any) -> None:
         """Release a connection; the timer for idle ones, which aiohttp sets here, must not keep the call's context."""
         Context().run(super()._release, *args, **options)
+
+
+def _error_of(closed: "asyncio.Future[None]") -> BaseException | None:
+    return None if closed.cancelled() else closed.exception()
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
@@ -250,7 +265,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             received = await self._exchange(session, exchange, request, url)
         except (*_TRANSLATED, _LostError) as error:
             exchange.abort()
-            lost = self._translate_error(request, error)
+            lost = self._translate_error(request, error, exchange)
         except BaseException:
             exchange.abort()
             raise
@@ -282,7 +297,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
     ) -> Received:
-        proxy = proxy_for(self._proxies, url) if self._proxies else None
+        proxy = exchange.proxy = proxy_for(self._proxies, url) if self._proxies else None
         # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
         content, headers = request.content, request.headers
@@ -298,6 +313,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it
         )
         is_complete = False
+        assert exchange.transport is not None  # noqa: S101 - the connector has set it
         try:
             received = await receive(
                 request,
@@ -307,6 +323,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 config=self._config,
                 now=self._clock.now,
                 lost=_TRANSLATED,
+                extra_info=exchange.transport.get_extra_info,
             )
             is_complete = received.is_complete
         finally:
@@ -315,7 +332,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 response.close()
         return received
 
-    def _translate_error(self, request: PlatformRequest, error: BaseException) -> CallError:
+    def _translate_error(self, request: PlatformRequest, error: BaseException, exchange: _Exchange) -> CallError:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, LineTooLong):
@@ -325,4 +342,17 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             error = error.__cause__
         # Other texts of aiohttp contain the URL, and so the query's values.
         text = str(error) if isinstance(error, aiohttp.ClientConnectorError) else ""
-        return translate_error(request, error, phase_known=True, text=text)
+        proxy = ""
+        if exchange.proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+            through = yarl.URL(exchange.proxy)
+            if (error.host, error.port) == (through.host, through.port):
+                proxy, text = f"proxy {error.host}:{error.port}", str(error.os_error)
+        return translate_error(
+            request,
+            error,
+            phase_known=True,
+            text=text,
+            proxy=proxy,
+            is_new=exchange.is_new,
+            connection_error=exchange.end(),
+        )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import gc
 import gzip
 import json
@@ -23,6 +24,7 @@ import uvloop
 from layer_support import FakeClock, a_request
 from raw_server import RawServer, ok
 from thread_server import ThreadServer
+from tls_server import TlsServer
 
 from middleware import (
     AuthenticationError,
@@ -80,6 +82,27 @@ def authority(tmp_path_factory):
         strict = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         files = folder
 
+        other = folder / "other.pem"
+        old = folder / "old.pem"
+
+        @staticmethod
+        def issue(context):
+            ca.issue_cert("localhost").configure_cert(context)
+
+        @staticmethod
+        def strict_with(version):
+            """A context of one version of TLS that asks for a client's certificate."""
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            Authority.issue(context)
+            ca.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.minimum_version = context.maximum_version = version
+            return context
+
+    trustme.CA().issue_cert("a@example.org").private_key_and_cert_chain_pem.write_to_path(Authority.other)
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    old = ca.issue_cert("a@example.org", not_after=past, not_before=past - dt.timedelta(days=1))
+    old.private_key_and_cert_chain_pem.write_to_path(Authority.old)
     ca.issue_cert("localhost").configure_cert(Authority.strict)
     ca.configure_trust(Authority.strict)
     Authority.strict.verify_mode = ssl.CERT_REQUIRED
@@ -400,6 +423,51 @@ async def test_an_untrusted_certificate_is_not_sent_to(library, authority):
         with pytest.raises(RequestNotSentError, match=r"(?i)certificate"):
             await wire.send(server, method="POST", content=b"{}")
         assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("certificate", "alert"),
+    [(None, "certificate required"), ("other", "unknown ca"), ("old", "certificate expired")],
+    ids=["none", "of an unknown CA", "expired"],
+)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("size", [2, 3_000_000])
+async def test_a_certificate_that_the_server_rejects_is_named_and_nothing_was_sent(
+    library, authority, certificate, alert, version, size
+):
+    """R12: with TLS 1.3 the alert comes after the request was written, and still the server never reads it."""
+    if certificate is None and version is ssl.TLSVersion.TLSv1_2:
+        alert = "handshake failure"  # RFC 5246 section 7.4.6
+    settings = {"ca_file": str(authority.files / "ca.pem")}
+    if certificate is not None:
+        settings["client_certificate_file"] = str(getattr(authority, certificate))
+    with TlsServer(authority.strict_with(version)) as server:
+        async with Wire(library, **settings) as wire:
+            with pytest.raises(RequestNotSentError, match=f"TLS alert: {alert}$") as caught:
+                await wire.send(server, method="POST", content=b"x" * size)
+    assert (server.requests, wire.attempts[0].request_sent, caught.value.attempt_applied) == ([], "no", "no")
+
+
+async def test_an_alert_on_a_connection_that_was_used_says_nothing_about_its_request(library, authority):
+    """R12: the handshake was over long ago."""
+    served = []
+
+    async def serve(peer, _seen):
+        served.append(peer)
+        if len(served) == 1:
+            await peer.write(ok())
+            return True
+        below = peer.writer.transport._ssl_protocol._transport
+        below.write(b"\x15\x03\x03\x00\x02\x02\x2d")  # a record that no one has encrypted
+        await asyncio.sleep(0.05)
+        return False
+
+    settings = {"ca_file": str(authority.files / "ca.pem")}
+    async with RawServer(serve=serve, tls=authority.context) as server, Wire(library, **settings) as wire:
+        await wire.send(server, method="POST", content=b"{}")
+        with pytest.raises(ResponseLostError):
+            await wire.send(server, method="POST", content=b"{}")
+    assert [seen.connection for seen in server.requests] == [1, 1]
 
 
 async def test_a_silent_handshake_ends_with_the_connect_timeout(library):
@@ -755,13 +823,117 @@ async def test_a_large_answer_within_the_limits_is_whole(library, tls):
     assert [seen.connection for seen in server.requests] == [1, 1]
 
 
-@pytest.mark.parametrize("body", [gzip.compress(MB)[:-20], b"not gzip", gzip.compress(b"[1]")[:5]])
-async def test_a_broken_encoding_is_a_decode_error(library, body):
-    """Truncated, too: half a document is none."""
-    async with RawServer(lambda _seen: ok(body, b"content-encoding: gzip")) as server, Wire(library) as wire:
+async def test_a_broken_encoding_is_a_decode_error(library):
+    """What came is no document, and would be none the next time."""
+    async with RawServer(lambda _seen: ok(b"not gzip", b"content-encoding: gzip")) as server, Wire(library) as wire:
         with pytest.raises(DecodeError):
             await wire.send(server)
         await settled(lambda: not server.open)
+
+
+PAGE = json.dumps([{"id": str(n)} for n in range(50)]).encode()
+WITHOUT_LENGTH = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
+INCOMPLETE = {
+    "half": WITHOUT_LENGTH + b"\r\n" + PAGE[:300],
+    "nothing": WITHOUT_LENGTH + b"\r\n",
+    "gzip": WITHOUT_LENGTH + b"content-encoding: gzip\r\n\r\n" + gzip.compress(PAGE)[:-20],
+    "gzip with its length": ok(gzip.compress(PAGE)[:-20], b"content-encoding: gzip"),
+    "chunks that end well": WITHOUT_LENGTH
+    + b"transfer-encoding: chunked\r\n\r\n12c\r\n"
+    + PAGE[:300]
+    + b"\r\n0\r\n\r\n",
+    "a length that is right": ok(PAGE[:300]),
+    "in a character": ok('{"name": "Jürgen"}'.encode()[:12]),
+    "a part": ok(PAGE[:300], b"content-range: bytes 0-299/700", status=b"206 Partial Content"),
+}
+
+
+@pytest.mark.parametrize("answer", INCOMPLETE)
+async def test_a_document_that_is_cut_is_read_again(any_library, answer):
+    """R11: a read is repeated however its body was lost; a write is not, and it may have been applied."""
+    answers = [INCOMPLETE[answer], ok(PAGE)]
+
+    async def serve(peer, _seen):
+        await peer.write(answers.pop(0))
+
+    async with RawServer(serve=serve) as server, a_client(any_library, server.url) as client:
+        assert await client.get("/x") == json.loads(PAGE)
+        answers[:] = [INCOMPLETE[answer]]
+        with pytest.raises((ResponseLostError, DecodeError)) as caught:
+            await client.post("/x", json_body={})
+    assert [seen.method for seen in server.requests] == ["GET", "GET", "POST"]
+    assert (caught.value.request_sent, caught.value.is_retry_safe) == ("yes", False)
+
+
+@pytest.mark.parametrize("close_notify", [True, False], ids=["close_notify", "no close_notify"])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_end_of_a_tls_connection_ends_a_body_only_with_close_notify(
+    any_library, authority, monkeypatch, version, close_notify, loop
+):
+    """R11: anyone on the way can end the connection below TLS (RFC 9112 section 9.8)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue(context)
+    context.minimum_version = context.maximum_version = version
+    trust = str(authority.files / "ca.pem")
+
+    async def two():
+        inner = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=trust))
+        with TlsServer(context, [WITHOUT_LENGTH + b"\r\n" + PAGE], close_notify=close_notify) as server:
+            library = None if any_library == PASSED_IN else any_library
+            transport = inner if library is None else None
+            settings = {"transport": {"ca_file": trust, **({"library": library} if library else {})}}
+            policies = ResolvedSettings({**settings, "retry": {"max_attempts": 2, "base_delay_s": 0.001}})
+            async with PlatformHttpClient(server.url, policies=policies, transport=transport) as client:
+                if close_notify:
+                    assert await client.get("/x") == json.loads(PAGE)
+                else:
+                    with pytest.raises(ResponseLostError, match="close_notify"):
+                        await client.get("/x")
+        await inner.aclose()
+        return len(server.requests)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(two()) == (1 if close_notify else 2)
+
+
+async def test_an_empty_success_is_one_where_its_head_says_so(any_library):
+    """No document was promised, or none can come: `{}`."""
+    for head in (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-type: application/json\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ncontent-type: application/json\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
+    ):
+        serve = RawServer(serve=lambda peer, _seen, head=head: peer.write(head))
+        async with serve as server, a_client(any_library, server.url) as client:
+            assert await client.get("/x") == {}
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "requests"),
+    [
+        ({"status": 404, "title": "No such user"}, NotFoundError, 1),
+        ({"status": 503, "title": "Down"}, ServerError, 2),
+        ({"title": "Denied", "code": "X1"}, OperationFailedError, 1),
+        ({"status": 200, "title": "Odd"}, OperationFailedError, 1),
+        ({"status": "404"}, OperationFailedError, 1),
+        ({}, OperationFailedError, 1),
+    ],
+)
+@pytest.mark.parametrize("media_type", [b"application/problem+json", b"Application/Problem+JSON; charset=utf-8"])
+async def test_a_success_with_a_problem_document_is_the_failure_that_it_says(
+    any_library, media_type, document, kind, requests
+):
+    """R17: its media type is that of failures alone (RFC 9457), and its status the origin's."""
+    answer = ok(json.dumps(document).encode(), b"content-type: " + media_type)
+    retry = {"max_attempts": 2, "base_delay_s": 0.001}
+    async with RawServer(lambda _seen: answer) as server, a_client(any_library, server.url, retry=retry) as client:
+        with pytest.raises(kind) as caught:
+            await client.get("/x")
+    assert type(caught.value) is kind
+    assert len(server.requests) == requests
+    assert caught.value.problem.message == document.get("title", "")
 
 
 async def test_a_dripping_body_ends_with_the_deadline(library):
@@ -785,7 +957,10 @@ async def test_a_dripping_body_ends_with_the_deadline(library):
 async def test_decoding_is_inside_the_attempt(library):
     """A response that cannot be decoded is its attempt's outcome."""
     policies = StackSettings(transport=TransportSettings(library=library))
-    async with RawServer(lambda _seen: ok(b"[")) as server, PlatformHttpClient(server.url, policies=policies) as client:
+    async with (
+        RawServer(lambda _seen: ok(b"[}")) as server,
+        PlatformHttpClient(server.url, policies=policies) as client,
+    ):
         with pytest.raises(DecodeError) as caught:
             await client.get("/x")
     assert [record.outcome for record in caught.value.outcome.timeline] == ["DecodeError"]
@@ -1556,6 +1731,35 @@ def test_a_proxy_that_cannot_be_used_is_told_without_showing_it(library, environ
     with pytest.raises(ConfigError, match="trust_env") as caught:
         make_transport(TransportSettings(library=library, trust_env=True), SystemClock())
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://platform.test", "https://platform.test"])
+@pytest.mark.parametrize("proxy", ["http://user:secret@127.0.0.1:1", "https://127.0.0.1:1", "http://proxy.invalid:1"])
+async def test_a_dead_proxy_is_named_as_the_proxy(library, environment, proxy, url):
+    """Without its credentials; else the reader looks for the fault at the service."""
+    environment.setenv("all_proxy", proxy)
+    async with Wire(library, trust_env=True) as wire:
+        with pytest.raises(RequestNotSentError, match=r"proxy (127\.0\.0\.1|proxy\.invalid):1: ") as caught:
+            await wire.send(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_behind_a_proxy_that_works_only_the_service_is_to_blame(library, environment, authority):
+    """The handshake with the service fails, inside the proxy's tunnel."""
+    async with RawServer(tls=authority.context) as server, Proxy() as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        async with Wire(library, trust_env=True) as wire:
+            with pytest.raises(RequestNotSentError, match=r"(?i)certificate") as caught:
+                await wire.send(server.url.replace("localhost", "127.0.0.1"))
+    assert "proxy " not in caught.value.reason
+
+
+async def test_a_dead_proxy_of_a_transport_that_was_passed_in_is_named_too():
+    """By the trace of its connecting."""
+    async with httpx.AsyncHTTPTransport(proxy="http://user:secret@127.0.0.1:1") as inner:
+        client = PlatformHttpClient("http://platform.test", transport=inner)
+        with call_options(max_attempts=1), pytest.raises(RequestNotSentError, match=r"proxy 127\.0\.0\.1:1: "):
+            await client.get("/x")
 
 
 def test_a_missing_extra_is_named(monkeypatch):
