@@ -1,15 +1,15 @@
 """Per-call options in a context variable, so that connectors need no parameters for them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .clock import Clock, SystemClock
 from .errors import ConfigError
 
-__all__ = ["CallOptions", "call_options", "current_options", "incoming_deadline"]
+__all__ = ["CallOptions", "IncomingDeadline", "call_options", "current_options", "incoming_deadline"]
 
 
 _N = TypeVar("_N", int, float)
@@ -36,12 +36,34 @@ class CallOptions:
         return _smaller(self.deadline_s, left_s)
 
 
+class IncomingDeadline:
+    """
+    A deadline that came with a request; all tasks of the request share it.
+
+    Attributes:
+        ends_at: Reading of the monotonic clock; None once it is lifted.
+    """
+
+    __slots__ = ("ends_at",)
+
+    def __init__(self, ends_at: float) -> None:
+        self.ends_at: float | None = ends_at
+
+    def lift(self) -> None:
+        """End the deadline, for calls that begin from now on, in whichever task: the sender waits no longer."""
+        self.ends_at = None
+
+
 _options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=CallOptions())  # noqa: B039 - frozen
+_incoming: ContextVar[tuple[IncomingDeadline, ...]] = ContextVar("mozaiks_incoming_deadlines", default=())
 
 
 def current_options() -> CallOptions:
-    """Return the options that are in force."""
-    return _options.get()
+    """Return the options that are in force now."""
+    options, incoming = _options.get(), _incoming.get()
+    if not incoming:
+        return options
+    return replace(options, ends_at=min((one.ends_at for one in incoming if one.ends_at is not None), default=None))
 
 
 @contextmanager
@@ -50,6 +72,10 @@ def call_options(*, deadline_s: float | None = None, max_attempts: int | None = 
     Apply options to every connector call inside the `with` block, in this task and the tasks it starts.
 
     An omitted option keeps the value of the outer block; an inner block never loosens an outer one.
+
+    The options are in a context variable. A framework that runs the two ends of a block in contexts of their own, as
+    FastAPI does with a dependency that is `def` and has a `yield`, keeps them from the code between: make that
+    dependency `async def`.
 
     Args:
         deadline_s: Total seconds per call, > 0.
@@ -78,11 +104,11 @@ def call_options(*, deadline_s: float | None = None, max_attempts: int | None = 
     try:
         yield
     finally:
-        _options.reset(token)
+        _reset(_options, token)
 
 
 @contextmanager
-def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator[None]:
+def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator[IncomingDeadline]:
     """
     Set one deadline for all connector calls inside the `with` block.
 
@@ -92,14 +118,27 @@ def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator
     Args:
         seconds: Time from now; with zero or less every call fails at once.
         clock: Source of time, the same as the connectors'.
+
+    Returns:
+        A context manager of the deadline, which can be lifted before the block ends.
     """
-    outer = _options.get()
-    ends_at = (clock or SystemClock()).now() + seconds
-    token = _options.set(replace(outer, ends_at=_smaller(outer.ends_at, ends_at)))
+    deadline = IncomingDeadline((clock or SystemClock()).now() + seconds)
+    token = _incoming.set((*_incoming.get(), deadline))
     try:
-        yield
+        yield deadline
     finally:
-        _options.reset(token)
+        _reset(_incoming, token)
+
+
+def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """
+    Undo a change of *variable*, if it is this context that was changed.
+
+    It is not where a block ends in another thread, or in the task in which an event loop finalizes an asynchronous
+    generator that was not exhausted: there the change was never visible.
+    """
+    with suppress(ValueError):
+        variable.reset(token)
 
 
 def _smaller(outer: _N | None, inner: _N | None) -> _N | None:

@@ -39,16 +39,19 @@ Whether a write was applied (`applied`, `outcome_unknown`, `is_retry_safe`) foll
     1xx, 3xx, 408, any other 5xx, a defect of ours
 
 No text of these classes carries a token, a key, a query value or a body. Each class has a stable `code`, and
-`to_plugin_error()` returns what a plugin returns instead of raising.
+`to_plugin_error()` returns what a plugin returns instead of raising: its text is for end users, `str(error)` for
+engineers. `http_status` is what a host would respond with.
 """
 
 import math
+import re
 import traceback
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .problem import Problem
 from .records import AnsweredBy, Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
+from .redaction import redact, redact_target
 from .status import StatusRule, status_rule
 
 __all__ = [
@@ -78,6 +81,7 @@ __all__ = [
     "ResponseTooLargeError",
     "ServerError",
     "StatusError",
+    "advice_table",
     "clear_traceback_locals",
     "codes_table",
     "error_type",
@@ -94,15 +98,36 @@ class PlatformError(Exception):
     """
 
     code: ClassVar[str] = "PLATFORM_ERROR"
+    _sentence: ClassVar[str] = "Something went wrong."
+    _advice: ClassVar[str] = "Catch it to catch every error; what to do depends on the class."
+    _http_status: ClassVar[int] = 500
+    _is_transient: ClassVar[bool] = False
+
+    @property
+    def http_status(self) -> int:
+        """HTTP status that a host would respond with when this error ends the request that it serves."""
+        return self._http_status
+
+    @property
+    def is_transient(self) -> bool:
+        """
+        True when the same call may succeed later without any change.
+
+        It says nothing about whether repeating is safe: see `CallError.is_retry_safe`.
+        """
+        return self._is_transient
 
     def to_plugin_error(self) -> dict[str, Any]:
         """
         Return what a plugin returns instead of raising, JSON-ready and free of secrets.
 
-        `{"error": text, "error_code": code, "details": {...}}`, the core's format for a plugin's failure; the details
-        depend on the class.
+        `{"error": text, "error_code": code, "details": {...}}`, the core's format for a plugin's failure. The text is
+        for end users, without any technical detail; `str(error)` is for engineers. The details depend on the class.
         """
-        return {"error": str(self), "error_code": self.code, "details": self._details()}
+        return {"error": self._for_users(), "error_code": self.code, "details": self._details()}
+
+    def _for_users(self) -> str:
+        return self._sentence
 
     def _details(self) -> dict[str, Any]:
         return {}
@@ -117,6 +142,8 @@ class ConfigError(PlatformError, ValueError):
     """
 
     code = "CONFIGURATION_ERROR"
+    _sentence = "the problems, for the operator"
+    _advice = "Correct the settings that `problems` names; until then the same call fails."
 
     def __init__(self, problems: Sequence[str] | str) -> None:
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
@@ -124,6 +151,9 @@ class ConfigError(PlatformError, ValueError):
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
+
+    def _for_users(self) -> str:
+        return str(self)  # no call can be made: its reader is the operator, who has to know which setting is wrong
 
     def _details(self) -> dict[str, Any]:
         return {"problems": list(self.problems)}
@@ -143,6 +173,9 @@ class CallError(PlatformError):
     """
 
     code = "CALL_FAILED"
+    _sentence = "The service could not complete the request."
+    _advice = "Catch it to catch every failed call; what to do depends on the class."
+    _http_status = 502
 
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
@@ -269,6 +302,20 @@ class CallError(PlatformError):
         return self._is_idempotent or self.applied == "no"
 
     @property
+    def is_transient(self) -> bool:
+        """
+        True when the same call may succeed later without any change; where the platform says so, as it says.
+
+        Repeat where `is_retry_safe` is true too, after `retry_after_s`.
+        """
+        said = self.problem.retryable if self.problem is not None else None
+        return self._may_pass if said is None else said
+
+    @property
+    def _may_pass(self) -> bool:
+        return self._is_transient
+
+    @property
     def _is_idempotent(self) -> bool:
         return self.outcome is not None and self.outcome.call.idempotent
 
@@ -293,6 +340,15 @@ class CallError(PlatformError):
             },
         }
 
+    def _for_users(self) -> str:
+        if not self.is_retry_safe:
+            return f"{self._sentence} {_APPLIED_FOR_USERS[self.applied]}"
+        return (
+            f"{self._sentence} Please try again {_in_time(self.retry_after_s)}."
+            if self.is_transient
+            else self._sentence
+        )
+
     def __str__(self) -> str:
         if self.outcome is None:
             return self.reason
@@ -307,12 +363,28 @@ class CallError(PlatformError):
 
 
 _APPLIED: dict[Applied, str] = {"maybe": "; the write may have been applied", "yes": "; the write was applied"}
+_APPLIED_FOR_USERS: dict[Applied, str] = {
+    "maybe": "Your change may have been made: please check before you try again.",
+    "yes": "Your change was made: please do not repeat it.",
+}
+_LONGEST_IN_SECONDS = 120
+
+
+def _in_time(seconds: float | None) -> str:
+    """Return how long a person should wait; rounded up, so that nothing is repeated too early."""
+    if seconds is None or not 0 < seconds < math.inf:
+        return "in a moment"
+    count, unit = (seconds, "second") if seconds <= _LONGEST_IN_SECONDS else (seconds / 60, "minute")
+    return f"in {math.ceil(count)} {unit}{'' if math.ceil(count) == 1 else 's'}"
 
 
 class InvalidArgumentError(CallError, ValueError):
     """A value from the caller cannot be sent; nothing was."""
 
     code = "VALIDATION_ERROR"
+    _sentence = "The request contains a value that is not valid."
+    _advice = "Correct the argument that `str(error)` names; nothing was sent."
+    _http_status = 400
 
 
 class RequestNotSentError(CallError):
@@ -326,6 +398,10 @@ class RequestNotSentError(CallError):
     """
 
     code = "REQUEST_NOT_SENT"
+    _sentence = "The service could not be reached."
+    _advice = "Repeat later. If it lasts, look at base URL, DNS, TLS and network; `str(error)` has the reason."
+    _http_status = 503
+    _is_transient = True
 
     def __init__(self, reason: str = "", *, connection_refused: bool = False, **options: Any) -> None:
         super().__init__(reason, **options)
@@ -336,48 +412,71 @@ class LocalRejectionError(RequestNotSentError):
     """A guard of ours rejected the call or an attempt; nothing was sent."""
 
     code = "REFUSED"
+    _sentence = "The service is not available right now."
+    _advice = "Repeat later, after `retry_after_s` where it is known; do not repeat at once."
 
 
 class CircuitOpenError(LocalRejectionError):
     """The circuit breaker rejects attempts because the service has been failing; `retry_after_s` says for how long."""
 
     code = "CIRCUIT_OPEN"
+    _advice = "Repeat after `retry_after_s`, or do without the service; its failures are in the log lines before."
 
 
 class BulkheadFullError(LocalRejectionError):
     """Too many calls or attempts are in flight already, and the queue is full."""
 
     code = "BULKHEAD_FULL"
+    _sentence = "The service is busy right now."
+    _advice = (
+        "Make fewer calls in parallel, or raise `bulkhead.*` or `calls.max_in_flight` where the service can take more."
+    )
 
 
 class RateLimitExceededError(LocalRejectionError):
     """The client's own rate limit would make this attempt wait past its deadline."""
 
     code = "CLIENT_RATE_LIMITED"
+    _sentence = "The service is busy right now."
+    _advice = "Spread the calls, or raise `rate_limit.*` where the service allows more."
 
 
 class ClientClosedError(LocalRejectionError):
     """The client was closed before this call."""
 
     code = "CLIENT_CLOSED"
+    _sentence = "The application is shutting down."
+    _advice = "Load the connectors again; do not keep a bundle beyond its `aclose`."
+    _is_transient = False
 
 
 class PoolTimeoutError(RequestNotSentError):
     """A transport that was passed in had no free connection in time; says nothing about the service."""
 
     code = "POOL_TIMEOUT"
+    _sentence = "The service is busy right now."
+    _advice = "Raise the limit of the transport that was passed in, or make fewer calls in parallel."
 
 
 class ResponseLostError(CallError):
     """The request was sent, or may have been, and no complete response arrived."""
 
     code = "RESPONSE_LOST"
+    _sentence = "The service did not respond."
+    _advice = "Repeat only where `is_retry_safe`; otherwise read first what was written."
+    _is_transient = True
 
 
 class DeadlineExceededError(CallError):
     """The time for the whole call, all attempts together, is up."""
 
     code = "DEADLINE_EXCEEDED"
+    _sentence = "The service took too long to respond."
+    _advice = (
+        "As after a lost response. If it is frequent, compare `deadline.total_s` with the latency of the operation."
+    )
+    _http_status = 504
+    _is_transient = True
 
     @property
     def attempt_applied(self) -> Applied:
@@ -396,6 +495,11 @@ class DecodeError(CallError):
     """
 
     code = "INVALID_RESPONSE"
+    _sentence = "The service sent a response that could not be read."
+    _advice = (
+        "Do not repeat a write: it was applied. Report the operation and `str(error)` to the maintainers of the "
+        "connector."
+    )
 
     def __init__(self, reason: str = "", *, lacks_result: bool = False, **options: Any) -> None:
         super().__init__(reason, **options)
@@ -420,6 +524,9 @@ class OperationFailedError(CallError):
     """
 
     code = "REJECTED"
+    _sentence = "The service did not carry out the request."
+    _advice = "Act on `problem.code` and `problem.message`, which are the platform's own."
+    _http_status = 422
 
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text comes from pickle and copy, which restore the problem with the state.
@@ -453,6 +560,8 @@ class ResponseTooLargeError(CallError):
     """The response is larger than the limit; the rest was not read."""
 
     code = "RESPONSE_TOO_LARGE"
+    _sentence = "The service sent a response that is too large."
+    _advice = "Ask for less, for example a smaller page, or raise `transport.max_response_bytes`."
 
 
 class InternalError(CallError):
@@ -467,6 +576,11 @@ class InternalError(CallError):
     """
 
     code = "INTERNAL_ERROR"
+    _sentence = "Something went wrong."
+    _advice = (
+        "Report `origin` and the correlation id to the maintainers; a defect of a layer of the host is named there too."
+    )
+    _http_status = 500
 
     def __init__(self, reason: str = "", *, origin: Sequence[str] = (), **options: Any) -> None:
         super().__init__(reason, **options)
@@ -487,6 +601,10 @@ class StatusError(CallError):
     """
 
     code = "UNEXPECTED_STATUS"
+    _advice = (
+        "Act on `status` and `problem`; a status that the operation does not document is a defect of connector or "
+        "platform."
+    )
     _status: int
 
     def __init__(
@@ -528,6 +646,15 @@ class StatusError(CallError):
         )
 
     @property
+    def http_status(self) -> int:
+        """The platform's status where it concerns the request of the host's own caller; else 502, or 504 for 408."""
+        return self._status if self._status in _PASSED_ON else _TIMED_OUT.get(self._status, self._http_status)
+
+    @property
+    def _may_pass(self) -> bool:
+        return self.rule.repeat in {"repeatable", "any"}
+
+    @property
     def not_processed(self) -> bool:
         """True when the response says that the request was not processed, so that any method may be repeated."""
         return self.rule.not_processed
@@ -547,30 +674,39 @@ class RedirectError(StatusError):
     """3xx: redirects are never followed, since they would carry credentials elsewhere."""
 
     code = "UNEXPECTED_REDIRECT"
+    _advice = "Correct the base URL: scheme, host or path differ from where the platform is now."
 
 
 class InvalidRequestError(StatusError):
     """400 or 422: the platform did not accept the request's content; see `problem.field_errors`."""
 
     code = "VALIDATION_ERROR"
+    _sentence = "The request contains a value that is not valid."
+    _advice = "Correct the values; `problem.field_errors` names the fields."
 
 
 class AuthenticationError(StatusError):
     """401: the credentials are missing, expired or wrong."""
 
     code = "UNAUTHENTICATED"
+    _sentence = "You are not signed in, or your session has expired. Please sign in again."
+    _advice = "Get a new user token and call again. If it lasts for all users, the application's key is wrong."
 
 
 class PermissionDeniedError(StatusError):
     """403: the credentials are fine and do not allow this."""
 
     code = "PERMISSION_DENIED"
+    _sentence = "You are not allowed to do this."
+    _advice = "Do not repeat; ask for the permission, or do not offer the action."
 
 
 class NotFoundError(StatusError):
     """404 or 410."""
 
     code = "NOT_FOUND"
+    _sentence = "This does not exist, or not any more."
+    _advice = "Check the id; do not repeat."
 
     @property
     def outcome_unknown(self) -> bool:
@@ -588,19 +724,30 @@ class ConflictError(StatusError):
     """409: the state of the resource does not allow this now."""
 
     code = "CONFLICT"
+    _sentence = "This is not possible in the present state. Please reload and check."
+    _advice = "Read the resource again and decide anew."
 
 
 class RateLimitedError(StatusError):
     """429: too many requests; `retry_after_s` says when the next one may follow."""
 
     code = "RATE_LIMITED"
+    _sentence = "Too many requests were made in a short time."
+    _advice = "Repeat after `retry_after_s`, and make fewer calls."
 
 
 class ServerError(StatusError):
     """5xx."""
 
     code = "SERVER_ERROR"
+    _sentence = "The service has a problem."
+    _advice = "Repeat where `is_transient` and `is_retry_safe`. If it lasts, report the correlation id to the platform."
 
+
+# What the platform says of the user, of what the user asked for, or of when. A 405 or 415 would blame the user for a
+# request that the connector made.
+_PASSED_ON = frozenset({400, 401, 402, 403, 404, 409, 410, 412, 413, 422, 423, 429, 451, 503, 504})
+_TIMED_OUT = {408: 504}
 
 _STATUS_ERRORS: dict[str, type[StatusError]] = {
     StatusError.__name__: StatusError,
@@ -653,23 +800,59 @@ def is_refused_connection(error: BaseException | None) -> bool:
     return isinstance(error, RequestNotSentError) and error.connection_refused
 
 
+def _every_class() -> list[type[PlatformError]]:
+    """Return the whole tree, level by level; classes of other modules left out."""
+    classes: list[type[PlatformError]] = [PlatformError]
+    for kind in classes:  # grows during the iteration
+        classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
+    return classes
+
+
 def codes_table() -> str:
     """Markdown table of every error's code, as docs/resilience.md shows it."""
     lines = ["| error | code | meaning |", "| --- | --- | --- |"]
-    classes: list[type[PlatformError]] = [PlatformError]
-    for kind in classes:  # grows during the iteration: the whole tree, level by level
-        classes += [child for child in kind.__subclasses__() if child.__module__ == __name__]
+    for kind in _every_class():
         meaning = next(line.strip() for line in str(kind.__doc__).splitlines() if line.strip())
         lines.append(f"| `{kind.__name__}` | `{kind.code}` | {meaning} |")
     return "\n".join(lines)
+
+
+def advice_table() -> str:
+    """Markdown table of what to do after each error, as docs/resilience.md shows it."""
+    lines = [
+        "| code | error | `http_status` | `is_transient` | what to do | end users read |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    # equivalent: `99`, `101`, `599`, `601`: what these statuses say is said by others too
+    by_status: list[PlatformError] = [status_error(status, Problem()) for status in range(100, 600)]
+    for kind in _every_class():
+        # A class without a status of its own is listed by what its errors say.
+        mine = [error for error in by_status if type(error) is kind] or [kind("")]  # equivalent: `'~'`: a reason
+        statuses = ", ".join(str(status) for status in sorted({error.http_status for error in mine}))
+        passing = [error for error in mine if error.is_transient]
+        transient = "no" if not passing else "yes" if passing == mine else f"for {_statuses(passing)}"
+        texts = kind._advice, kind._sentence  # noqa: SLF001 - a class of this module
+        lines.append(f"| {' | '.join((f'`{kind.code}`', f'`{kind.__name__}`', statuses, transient, *texts))} |")
+    return "\n".join(lines)
+
+
+def _statuses(errors: Sequence[PlatformError]) -> str:
+    return ", ".join(str(error.status) for error in errors if isinstance(error, StatusError))
 
 
 def internal_error(error: Exception, request_sent: RequestSent, *, where: str = "") -> InternalError:
     """Make the `InternalError` for a third-party *error*: its class, *where*, the lines it passed; never its text."""
     frames = traceback.walk_tb(error.__traceback__)
     origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
-    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "")
+    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "") + _said_by_respx(error)
     return InternalError(reason, origin=origin, request_sent=request_sent)
+
+
+def _said_by_respx(error: Exception) -> str:
+    """Return which request a test forgot to mock. Its URL is shown without the query's values, as targets are."""
+    if type(error).__module__.partition(".")[0] != "respx":
+        return ""
+    return ": " + redact(re.sub(r"\?[^'\s]*", lambda query: redact_target(query[0]), str(error)))
 
 
 def clear_traceback_locals(error: BaseException) -> None:

@@ -282,13 +282,17 @@ class CircuitStateChanged(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsReloaded(Event):
     """
-    Changed settings came into force; this call is the first to use them.
+    Changed settings came into force; this call, of whichever service, is the first to use them.
 
     Attributes:
         changes: One line per changed value: its name, old and new value.
+        scopes: For what they were changed: `all services`, services, operations as `service.operation`.
+        shadowed: One line per value of the file that a stronger source overrides.
     """
 
     changes: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
+    shadowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,11 +85,15 @@ class SettingsChange:
     Attributes:
         changes: One line per changed value; empty when the new settings were rejected.
         problems: Why they were rejected; empty when they are in force.
+        scopes: For what values were changed: `all services`, services, operations as `service.operation`.
+        shadowed: One line per value of the file that a stronger source overrides.
         contradictions: Values in force that contradict each other and did not before; one line each.
     """
 
     changes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    shadowed: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
 
 

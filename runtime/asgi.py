@@ -28,6 +28,7 @@ _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 _App: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 _Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
+_BEFORE_THE_BODY = {"http.response.start", "http.response.push", "http.response.early_hint", "http.response.debug"}
 _MAX_DIGITS = 9  # eleven days; more is no deadline
 _DRAIN_S = 5.0
 """How long a server that stops waits for calls: well below the 30 s that gunicorn and Kubernetes wait themselves."""
@@ -115,8 +116,10 @@ class IncomingDeadlineMiddleware:
     """
     Ends connector calls when the sender of the request stops waiting: after its `X-Request-Timeout-Ms`.
 
-    The time only shortens what the settings allow; a header that is no whole number of milliseconds is ignored. A task
-    that outlives the request inherits its deadline, unless it is started from a context of its own.
+    The time only shortens what the settings allow; a header that is no whole number of milliseconds is ignored. The
+    sender waits no longer once the response arrives: when its first bytes of the body are sent the deadline ends, so
+    that neither the rest of a stream nor a background task is bound by it. A task that outlives the request inherits
+    the deadline until then.
 
     Args:
         app: The application.
@@ -133,8 +136,14 @@ class IncomingDeadlineMiddleware:
         if not milliseconds.isdigit() or len(milliseconds) > _MAX_DIGITS:
             await self._app(scope, receive, send)
             return
-        with incoming_deadline(int(milliseconds) / 1000, clock=self._clock):
-            await self._app(scope, receive, send)
+        with incoming_deadline(int(milliseconds) / 1000, clock=self._clock) as deadline:
+
+            async def send_and_lift(message: _Message) -> None:
+                await send(message)
+                if message["type"] not in _BEFORE_THE_BODY:
+                    deadline.lift()
+
+            await self._app(scope, receive, send_and_lift)
 
 
 def _header(scope: _Message, name: bytes) -> bytes:

@@ -1,5 +1,5 @@
 """
-Test kit: connectors under test without waiting, against a platform that does what the test says.
+Test kit: connectors and plugins under test without waiting, against a platform that does what the test says.
 
     import httpx
     from runtime.connectors.service import ManagedServiceConnector
@@ -12,6 +12,8 @@ Test kit: connectors under test without waiting, against a platform that does wh
         assert await connector.list_items() == []
         upstream.assert_times(0.0, 0.1, 10.8)  # when it read a request; a refused connection has none
 
+`bundle` makes all connectors so, for the test of a plugin. docs/testing.md shows tests of plugins and applications.
+
 Time is virtual: waiting moves the clock and takes no time, so that a test of minutes runs in milliseconds and every
 point in time is exact. Jitter is at its upper bound unless a source of randomness is given.
 """
@@ -21,17 +23,25 @@ import functools
 import inspect
 import json
 import selectors
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeGuard, TypeVar
 
 import anyio
 import httpx
 
-from middleware.host_layers import HostLayers
+from middleware.host_layers import HostLayers, as_host_layers
 from middleware.stack import SettingsSource, StackSettings, Telemetry
 from runtime.connectors.base import PlatformHttpClient
+from runtime.connectors.loader import (
+    ConnectorBundle,
+    ConnectorConfig,
+    make_process_wide,
+    managed_bundle,
+    services_and_operations,
+)
 from runtime.settings import ResolvedSettings
 
 __all__ = [
@@ -43,6 +53,7 @@ __all__ = [
     "UnexpectedRequestError",
     "UpperBound",
     "VirtualTimeLoop",
+    "bundle",
     "run_virtual",
     "virtual_time",
 ]
@@ -119,11 +130,22 @@ class _VirtualSelector(selectors.DefaultSelector):
 
 
 class LoopClock:
-    """The running event loop's time, for the client's `clock`; the wall clock starts at 2027-01-15T08:00:00Z."""
+    """
+    The running event loop's time, for the client's `clock`; the wall clock starts at 2027-01-15T08:00:00Z.
+
+    In a thread without a loop, such as that of a metric reader, it is the time of the loop that read it last.
+    """
+
+    def __init__(self) -> None:
+        self._last: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        """Seconds of the loop's time."""
-        return asyncio.get_running_loop().time()
+        """Seconds of the loop's time; 0 before any loop has read it."""
+        try:
+            self._last = asyncio.get_running_loop()
+        except RuntimeError:
+            return 0.0 if self._last is None else self._last.time()
+        return self._last.time()
 
     def wall(self) -> float:
         """Seconds since the Unix epoch."""
@@ -191,6 +213,9 @@ raised before anything is sent, as `httpx.ConnectError` is.
 """
 
 
+_WORDS = frozenset({"hang", "hang_body", "lost"})
+
+
 class UnexpectedRequestError(BaseException):
     """A request beyond the script; no `Exception`, so that no `except` of a connector or a plugin hides it."""
 
@@ -219,20 +244,30 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
     A platform that follows a script, one step per request; it takes the place of the network.
 
     Args:
-        script: The steps, or a function of the request that gives its step, async where it has to wait.
+        script: The steps, or a function of the request that gives its step, async where it has to wait. From the moment
+            the function waits, the platform has read the request: an exception after that is a lost response.
         then: Step for every request beyond the script; without it such a request raises `UnexpectedRequestError`.
 
     Attributes:
         requests: What it read, in order: a step that is an exception reads nothing.
-        refused: Requests that failed with the script's exception.
+        refused: Requests that failed with the script's exception, before they were read.
         in_flight: Requests in flight now.
         most_in_flight: The most requests in flight at a time.
+
+    Raises:
+        TypeError: The script is neither a function nor a list of steps, or a step is none.
     """
 
     def __init__(self, script: Script, *, then: Step | None = None) -> None:
+        if isinstance(script, str | bytes | Mapping) or not (callable(script) or isinstance(script, Iterable)):
+            raise TypeError(f"script: must be a list of steps or a function, got {type(script).__name__}")
         self._respond = script if callable(script) else None
         self._steps: list[Step] = [] if callable(script) else list(script)
         self._then = then
+        for index, step in enumerate(self._steps):
+            _check_step(f"script[{index}]", step)
+        if then is not None:
+            _check_step("then", then)
         self.requests: list[SeenRequest] = []
         self.refused = 0
         self.in_flight = 0
@@ -299,25 +334,23 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
             headers=dict(request.headers),
             body=request.content,
         )
-        step = await self._next(seen)
-        trace = request.extensions.get("trace")
-        if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
-            self.refused += 1
-            if trace is not None:
-                await trace("connection.connect_tcp.started", {})  # the client concludes that not a byte was sent
-            raise step if isinstance(step, BaseException) else _raised(step)
-        self.requests.append(seen)
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        exchange = _Exchange(self, seen, request.extensions.get("trace"))
         try:
-            return await self._play(step, request)
+            step = await self._next(seen, exchange)
+            if not _is_exception(step):
+                await exchange.begin()
+                return await self._play(step, request)
         finally:
-            self.in_flight -= 1
+            exchange.end()
+        if not exchange.has_begun:
+            self.refused += 1
+            await exchange.trace("connection.connect_tcp.started")  # the client concludes that not a byte was sent
+        raise step if isinstance(step, BaseException) else _raised(step)
 
-    async def _next(self, seen: SeenRequest) -> Step:
+    async def _next(self, seen: SeenRequest, exchange: "_Exchange") -> Step:
         if self._respond is not None:
             step = self._respond(seen)
-            return await step if inspect.isawaitable(step) else step
+            return await _BeginWhenWaiting(step, exchange) if inspect.isawaitable(step) else step
         if self._steps:
             return self._steps.pop(0)
         if self._then is None:
@@ -325,23 +358,76 @@ class ScriptedUpstream(httpx.AsyncBaseTransport):
         return self._then
 
     async def _play(self, step: Step, request: httpx.Request) -> httpx.Response:
-        trace = request.extensions.get("trace")
-        if trace is not None:
-            # The client concludes from it that the request may have been sent.
-            await trace("http11.send_request_headers.started", {})
         if step == "hang":
             await anyio.sleep_forever()
         if step == "lost":
             raise httpx.ReadError("connection reset by the scripted platform")
         if step == "hang_body":
-            return httpx.Response(200, stream=_Body(b"", float("inf")))
+            return httpx.Response(200, request=request, stream=_Body(b"", float("inf")))
         reply = _reply(step)
         if reply.after_s:
             await anyio.sleep(reply.after_s)
         content = (
             reply.body if reply.body is not None else b"" if reply.json is None else json.dumps(reply.json).encode()
         )
-        return httpx.Response(reply.status, headers=reply.headers, stream=_Body(content, reply.body_after_s))
+        body = _Body(content, reply.body_after_s)
+        return httpx.Response(reply.status, headers=reply.headers, request=request, stream=body)
+
+
+class _Exchange:
+    """One request and whether the platform has read it: recorded in *upstream*, and reported to the client."""
+
+    def __init__(self, upstream: ScriptedUpstream, seen: SeenRequest, trace: Any) -> None:
+        self._upstream = upstream
+        self._seen = seen
+        self._trace = trace
+        self.has_begun = False
+
+    async def begin(self) -> None:
+        """Read the request, unless it is read already; the client concludes that it may have been sent."""
+        if self.has_begun:
+            return
+        self.has_begun = True
+        upstream = self._upstream
+        upstream.requests.append(self._seen)
+        upstream.in_flight += 1
+        upstream.most_in_flight = max(upstream.most_in_flight, upstream.in_flight)
+        await self.trace("http11.send_request_headers.started")
+
+    def end(self) -> None:
+        if self.has_begun:
+            self._upstream.in_flight -= 1
+
+    async def trace(self, event: str) -> None:
+        if self._trace is not None:
+            await self._trace(event, {})
+
+
+class _BeginWhenWaiting:
+    """Awaits a script's function, and begins *exchange* when it first waits."""
+
+    def __init__(self, step: Awaitable[Step], exchange: _Exchange) -> None:
+        self._step = step
+        self._exchange = exchange
+
+    def __await__(self) -> Generator[Any, Any, Step]:
+        running = self._step.__await__()
+        advance: Callable[[], Any] = partial(next, running)
+        try:
+            while True:
+                try:
+                    waited_for = advance()
+                except StopIteration as done:
+                    found: Step = done.value
+                    return found
+                yield from self._exchange.begin().__await__()
+                try:
+                    yield waited_for
+                    advance = partial(next, running)
+                except BaseException as error:  # noqa: BLE001 - the function decides what to do when it is cancelled
+                    advance = partial(running.throw, error)
+        finally:
+            del advance  # it may refer to an error whose traceback refers to this frame
 
 
 class _Body(httpx.AsyncByteStream):
@@ -357,6 +443,67 @@ class _Body(httpx.AsyncByteStream):
         yield self._content
 
 
+def bundle(
+    *,
+    settings: Mapping[str, Any] | None = None,
+    telemetry: Telemetry | None = None,
+    middleware: HostLayers | None = None,
+    random: Random | None = None,
+    process_wide: bool = False,
+    **services: Script | ScriptedUpstream,
+) -> ConnectorBundle:
+    """
+    Make a bundle of managed connectors, each with a scripted platform of its own, for the test of a plugin.
+
+    `bundle(identity=[503, {"user_id": "u"}], payment=upstream)`: a service has a script, or a `ScriptedUpstream` whose
+    requests the test asserts. A request to any other service raises `UnexpectedRequestError`.
+
+    Args:
+        settings: Settings of the stacks as nested mappings, as in the settings file.
+        telemetry: Where spans, metrics and events go.
+        middleware: Layers of the host's own.
+        random: Source of jitter instead of its upper bound.
+        process_wide: Return this bundle from `load_connectors()` and `get_connectors()` too, until it is closed.
+        services: Script of each service, by its name in the bundle.
+
+    Raises:
+        TypeError: There is no such service, or a script is none.
+        ConfigError: A setting is wrong, or another bundle is process-wide.
+    """
+    known = services_and_operations()
+    if unknown := services.keys() - known.keys():
+        raise TypeError(f"bundle() got an unexpected service {min(unknown)!r}; services are {', '.join(known)}")
+    config = ConnectorConfig(
+        managed_mode=True,
+        gateway_base_url=_BASE_URL,
+        policies=ResolvedSettings(settings, services=known),
+        telemetry=telemetry or Telemetry(),
+        middleware=as_host_layers(middleware),
+        mode_reason="a test chose it by runtime.testing.bundle()",
+    )
+    clock, jitter = LoopClock(), random or UpperBound()
+    upstreams = {service: _upstream(services.get(service, ())) for service in known}
+
+    def client(service: str, _base_url: str | None) -> PlatformHttpClient:
+        return PlatformHttpClient(
+            _BASE_URL,
+            service=service,
+            policies=config.policies,
+            transport=upstreams[service],
+            telemetry=config.telemetry,
+            middleware=config.middleware,
+            clock=clock,
+            random=jitter,
+        )
+
+    make = partial(managed_bundle, config, client)
+    return make_process_wide(make) if process_wide else make()
+
+
+def _upstream(script: Script | ScriptedUpstream) -> ScriptedUpstream:
+    return script if isinstance(script, ScriptedUpstream) else ScriptedUpstream(script)
+
+
 def _reply(step: Step) -> Reply:
     if isinstance(step, Reply):
         return step
@@ -367,6 +514,16 @@ def _reply(step: Step) -> Reply:
     if isinstance(step, Mapping | list):
         return Reply(json=step)
     raise AssertionError(f"{step!r} is no step of a script")
+
+
+def _check_step(place: str, step: Step) -> None:
+    is_step = step in _WORDS if isinstance(step, str) else isinstance(step, int | Mapping | list | Reply)
+    if not is_step and not _is_exception(step):
+        raise TypeError(f"{place}: {step!r} is no step of a script")
+
+
+def _is_exception(step: Step) -> TypeGuard[BaseException | type[BaseException]]:
+    return isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
 
 
 def _raised(kind: type[BaseException]) -> BaseException:

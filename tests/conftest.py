@@ -14,6 +14,7 @@ from otlp_collector import running_collector
 
 from middleware import StackSettings, Telemetry
 from middleware.clock import SystemClock
+from runtime.connectors import registry
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import reset_connectors
 from runtime.gateway import Gateway
@@ -132,5 +133,7 @@ def no_settings(monkeypatch):
         if name.startswith("MOZAIKS_"):
             monkeypatch.delenv(name)
     reset_connectors()
+    monkeypatch.setattr(registry, "_registered", ())  # what a test registers goes with it
+    monkeypatch.setattr(registry, "_all", ())
     yield monkeypatch
     reset_connectors()

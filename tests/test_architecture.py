@@ -27,7 +27,13 @@ MAY_IMPORT = {
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
-    "runtime/telemetry": {"middleware", "middleware/telemetry", "runtime", "runtime/_internal", "runtime/traces"},
+    "runtime/telemetry": {
+        *VOCABULARY,
+        "middleware/telemetry",
+        "runtime",
+        "runtime/_internal",
+        "runtime/traces",
+    },
     "runtime/connectors": {
         *VOCABULARY,
         "runtime/_internal",
@@ -68,11 +74,11 @@ THIRD_PARTY = {
     "pydantic": {"runtime/connectors/decoding.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
-    "structlog": {"middleware/telemetry/logs.py"},
+    "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
-CONNECTOR_BASE = {"base", "decoding", "endpoint", "page", "loader"}
+CONNECTOR_BASE = {"arguments", "base", "decoding", "endpoint", "loader", "operations", "page", "registry"}
 
 
 def modules(package):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import BackgroundTasks, FastAPI
+from fastapi.responses import StreamingResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -59,6 +60,119 @@ def test_what_is_no_shorter_deadline_changes_nothing(value):
 def test_what_is_no_http_request_passes():
     """A server's lifespan has no headers."""
     assert ended_at(kind="lifespan")[0] == 10.0
+
+
+class Application:
+    """A FastAPI application behind the middleware, in virtual time; its platform responds after *platform_s*."""
+
+    def __init__(self, platform_s):
+        async def slow(_request):
+            await asyncio.sleep(platform_s)
+            return {}
+
+        self.client = ScriptedUpstream(slow).client(retry={"max_attempts": 1})
+        self.app = FastAPI()
+        self.ended = []
+
+    async def call(self, after_s):
+        await asyncio.sleep(after_s)
+        try:
+            await self.client.post("/r")
+            self.ended.append("ok")
+        except Exception as error:
+            self.ended.append(type(error).__name__)
+        return self.ended[-1]
+
+    def run(self):
+        async def main():
+            app = IncomingDeadlineMiddleware(self.app, LoopClock())
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://core") as host:
+                response = await host.get("/", headers={"x-request-timeout-ms": "300"})
+            await asyncio.sleep(5)
+            return response.text
+
+        return run_virtual(main())
+
+
+@pytest.mark.parametrize("after_s", [0, 0.1, 2])
+def test_a_background_task_is_not_bound_by_the_deadline(after_s):
+    """R40: the sender has its response and waits no longer."""
+    one = Application(0.5)
+
+    @one.app.get("/")
+    async def endpoint(tasks: BackgroundTasks):
+        tasks.add_task(one.call, after_s)
+        return {}
+
+    assert (one.run(), one.ended) == ("{}", ["ok"])
+
+
+def test_a_stream_that_is_read_is_not_bound_by_the_deadline():
+    """R40: from its first bytes on; a call before them is."""
+    one = Application(0.5)
+
+    async def rows():
+        yield await one.call(0) + "\n"
+        for _ in range(2):
+            yield await one.call(0.2) + "\n"
+
+    @one.app.get("/")
+    async def endpoint():
+        return StreamingResponse(rows())
+
+    assert one.run().split() == ["DeadlineExceededError", "ok", "ok"]
+
+
+def test_a_task_that_outlives_the_request_is_bound_until_the_response_alone():
+    """R40: a call that begins before it keeps the deadline it began with."""
+    one = Application(0.5)
+    tasks = []
+
+    @one.app.get("/")
+    async def endpoint():
+        tasks.extend(asyncio.create_task(one.call(after_s)) for after_s in (0, 0.1))
+        await asyncio.sleep(0.05)
+        return {}
+
+    one.run()
+    assert one.ended == ["DeadlineExceededError", "ok"]
+
+
+def test_the_deadline_is_lifted_through_a_middleware_that_makes_a_stream_of_each_response():
+    """R40: Starlette's own base class does."""
+    one = Application(0.5)
+
+    @one.app.middleware("http")
+    async def passing(request, call_next):
+        return await call_next(request)
+
+    @one.app.get("/")
+    async def endpoint(tasks: BackgroundTasks):
+        tasks.add_task(one.call, 1)
+        return {}
+
+    one.run()
+    assert one.ended == ["ok"]
+
+
+@pytest.mark.parametrize("kind", ["http.response.start", "http.response.early_hint", "http.response.push"])
+def test_what_comes_before_the_body_does_not_lift_the_deadline(kind):
+    """R40: the sender still waits."""
+    one = Application(0.5)
+
+    async def app(_scope, _receive, send):
+        await send({"type": kind})
+        await one.call(0)
+
+    async def main():
+        async def send(_message):
+            pass
+
+        headers = ((b"x-request-timeout-ms", b"300"),)
+        await IncomingDeadlineMiddleware(app, LoopClock())({"type": "http", "headers": headers}, None, send)
+
+    run_virtual(main())
+    assert one.ended == ["DeadlineExceededError"]
 
 
 @pytest.fixture

@@ -54,8 +54,12 @@ def mode(request, platform, no_settings, tmp_path):
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_example_runs(example, mode, platform):
     """What it defines is used as its reader would: plugins are executed, tests run, connectors called."""
+    if "celery" in example:
+        pytest.importorskip("celery")
     namespace = {"__name__": "example"}
     exec(example, namespace)  # noqa: S102 - our own document
+    if "handle" in namespace:
+        namespace["handle"].shutdown()
     own = {name: value for name, value in namespace.items() if getattr(value, "__module__", "") == "example"}
     for name, test in own.items():
         if name.startswith("test_"):

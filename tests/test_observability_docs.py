@@ -45,7 +45,7 @@ def test_the_pictures_are_drawn_from_the_file_beside_them():
 async def test_the_servers_example_runs(no_settings):
     """Both states are there, and all of it ends."""
     (block,) = [
-        block for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if "own(" in block
+        block for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if "def own(" in block
     ]
     namespace = {}
     exec(block, namespace)  # noqa: S102 - our own document

@@ -6,6 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runtime.connectors.service import ServiceItemCreate
+from runtime.testing import Reply, bundle, virtual_time
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
@@ -62,6 +65,34 @@ async def test_the_application_example_serves(no_settings):
     client = httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://core")
     async with app.router.lifespan_context(app) as state, client:
         assert (await client.get("/hello")).json() == {"hello": "mock_user"}
+
+
+@virtual_time
+async def test_the_error_handler_example_responds():
+    """That of docs/resilience.md: status, body and Retry-After; one that is beyond any deadline is left out."""
+    text = (Path(__file__).parent.parent / "docs" / "resilience.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    namespace = {}
+    exec(block, namespace)  # noqa: S102 - our own documentation
+    app, later = namespace["app"], {"retry-after": "100"}
+    steps = [404, Reply(status=503, headers=later), Reply(status=429, headers={"retry-after": "9" * 20}), "lost"]
+    connectors = bundle(service=steps, settings={"retry": {"max_attempts": 1}})
+
+    @app.post("/items")
+    async def create():
+        await connectors.service.create_item(ServiceItemCreate("One"))
+
+    found = []
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://core") as client:
+        for _ in steps:
+            response = await client.post("/items")
+            found.append((response.status_code, response.json()["error_code"], response.headers.get("retry-after")))
+    assert found == [
+        (404, "NOT_FOUND", None),
+        (503, "SERVER_ERROR", "100"),
+        (429, "RATE_LIMITED", None),
+        (502, "RESPONSE_LOST", None),
+    ]
 
 
 def test_the_files_it_names_exist():

@@ -422,7 +422,7 @@ async def test_a_404_of_a_gateway_does_not_say_that_it_is_deleted(before, page, 
 
 @virtual_time
 async def test_another_method_that_finds_nothing_is_known_not_to_be_applied():
-    """R52, R55: a 404 to an idempotent PUT says that it was not applied, whoever sent it."""
+    """R52, R55: a 404 to an idempotent PUT says that it was not applied, also where a gateway sent it."""
     with pytest.raises(NotFoundError) as caught:
         await ScriptedUpstream(["lost", PAGE]).client(**OFF).request("PUT", "/r", path_params={}, json_body={})
     assert not caught.value.outcome_unknown

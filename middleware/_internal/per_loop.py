@@ -33,13 +33,13 @@ class PerLoop(Generic[_T]):
             recent = last[1]()
             if recent is not None:  # equivalent: it lives as long as its loop
                 return recent
-        found = self._known.get(loop)
-        if found is None:
-            with self._lock:
+        with self._lock:  # else `drain` in another thread could be followed by a result that it has removed
+            found = self._known.get(loop)
+            if found is None:
                 for gone in [known for known in self._known if known.is_closed()]:
                     del self._known[gone]
                 found = self._known[loop] = self._make()
-        self._last = weakref.ref(loop), weakref.ref(found)  # equivalent: it is found again in the dictionary
+            self._last = weakref.ref(loop), weakref.ref(found)  # equivalent: it is found again in the dictionary
         return found
 
     def all(self) -> list[_T]:

@@ -6,12 +6,14 @@ host has configured structlog, else the standard library's. A line is written ex
 call never logs at ERROR: whether a failed call is an error is for the application to decide.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
+from middleware._internal.loggers import LibraryLogger, write_record
 from middleware.errors import error_type
 from middleware.events import (
     AttemptFinished,
@@ -30,6 +32,7 @@ from middleware.events import (
 )
 
 from . import semconv
+from .host_structlog import StructlogChannel
 
 __all__ = ["ATTEMPT_LOGGER_NAME", "LOGGER_NAME", "LogListener"]
 
@@ -37,8 +40,6 @@ LOGGER_NAME = "mozaiks.connectors"
 
 ATTEMPT_LOGGER_NAME = f"{LOGGER_NAME}.attempts"
 """Logger of the lines about single attempts; with its level at INFO there is one line per call."""
-
-logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
 
 
 class _Kind(NamedTuple):
@@ -73,26 +74,27 @@ class _Channel:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._stdlib = logging.getLogger(name)
-        self._structlog: Any = None
+        self._stdlib = LibraryLogger(name)
+        self._structlog = StructlogChannel(name)
 
     def open(self, level: int) -> _Write | None:
         """Return the writer of lines of *level*; None where a line would not be written."""
+        # Not by structlog where it is not configured: that prints to stdout.
         if structlog.is_configured():
-            if self._structlog is None:
-                self._structlog = structlog.get_logger(self._name)
             return self._by_structlog
-        # Not structlog.get_logger() here: unconfigured, that prints to stdout.
-        return self._by_stdlib if self._stdlib.isEnabledFor(level) else None
+        logger = self._stdlib.enabled(level)
+        if logger is None:
+            return None
+        return functools.partial(self._by_stdlib, logger)
 
     def _by_structlog(self, kind: _Kind, _event: Event, fields: dict[str, Any]) -> None:
-        getattr(self._structlog, _METHODS[kind.level])(kind.name, **fields)
+        self._structlog.write(kind.level, kind.name, fields)
 
-    def _by_stdlib(self, kind: _Kind, event: Event, fields: dict[str, Any]) -> None:
-        # All fields go into `extra`, never into the message: formatters rewrite messages, and mask what looks like an
-        # id in them. The message has no arguments, so a percent sign in it stays one.
-        self._stdlib.log(kind.level, f"{kind.name} {kind.summary(event)}", extra={"event": kind.name, **fields})
+    @staticmethod
+    def _by_stdlib(logger: logging.Logger, kind: _Kind, event: Event, fields: dict[str, Any]) -> None:
+        # All fields go into the record, never into the message: formatters rewrite messages, and mask what looks like
+        # an id in them.
+        write_record(logger, kind.level, f"{kind.name} {kind.summary(event)}", {"event": kind.name, **fields})
 
 
 class LogListener:
@@ -239,11 +241,16 @@ def _replaced_fields(_event: CorrelationIdReplaced) -> dict[str, Any]:
 
 
 def _reloaded_summary(event: SettingsReloaded) -> str:
-    return f"{event.call.service} {_counted(len(event.changes), 'change')}"
+    # Not the service of the call, which happened to be the first; a source of the host's own may name no scope.
+    changes = _counted(len(event.changes), "change")
+    text = f"{changes} of {', '.join(event.scopes)}" if event.scopes else f"{event.call.service} {changes}"
+    return f"{text}, {_counted(len(event.shadowed), 'value')} shadowed" if event.shadowed else text
 
 
 def _reloaded_fields(event: SettingsReloaded) -> dict[str, Any]:
-    return {"changes": list(event.changes)}
+    fields = {"changes": list(event.changes)}
+    more = {"scopes": list(event.scopes), "shadowed": list(event.shadowed)}
+    return fields | {name: lines for name, lines in more.items() if lines}
 
 
 def _refused_summary(event: SettingsRejected) -> str:
@@ -313,5 +320,3 @@ _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {
     SettingsRejected: lambda _: _SETTINGS_REJECTED,
     SettingsReloaded: lambda _: _SETTINGS_RELOADED,
 }
-
-_METHODS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}

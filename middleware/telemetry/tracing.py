@@ -14,7 +14,7 @@ from contextvars import Token
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -47,7 +47,7 @@ from middleware.events import (
 from middleware.redaction import redact, redact_target
 from middleware.types import PlatformRequest
 
-from . import semconv
+from . import propagation, semconv
 
 __all__ = ["SUPPRESS", "OpenSpan", "SafeTracer", "SpanListener", "attempt_span", "current_ids"]
 
@@ -110,6 +110,7 @@ class SafeTracer:
         self._provider = provider
         self._tracer = self._get_tracer(version)
         self.refresh_provider()
+        propagation.report_unusable()
 
     @_counts_loss(NoOpTracer())
     def _get_tracer(self, version: str) -> trace.Tracer:
@@ -166,7 +167,7 @@ class SafeTracer:
         if not context.get_current():
             return _NO_HEADERS  # no span, no baggage
         carrier: dict[str, str] = {}
-        propagate.inject(carrier)
+        propagation.inject(carrier)
         return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
 
 

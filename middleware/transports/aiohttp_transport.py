@@ -10,6 +10,7 @@ import asyncio
 import io
 import select
 import weakref
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +19,7 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
+from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import CallError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
@@ -92,7 +94,7 @@ class _Sessions:
 
     def __init__(self, config: TransportSettings) -> None:
         self._connectors: list[_Connector] = []
-        self._busy = 0
+        self._busy: set[_Exchange] = set()
         self._closing = False
         self._closer: asyncio.Task[None]  # kept, since the event loop refers to tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
@@ -113,28 +115,33 @@ class _Sessions:
             middlewares=(_send_once,),
         )
 
-    def begin(self, *, idempotent: bool) -> aiohttp.ClientSession:
+    def begin(self, exchange: _Exchange, *, idempotent: bool) -> aiohttp.ClientSession:
         """Return the session for one attempt; `end` follows it."""
-        self._busy += 1
+        self._busy.add(exchange)
         return self._repeatable if idempotent else self._once
 
-    def end(self) -> None:
-        """Count the end of an attempt; after `close`, the last one closes the connections."""
-        self._busy -= 1
+    def end(self, exchange: _Exchange) -> None:
+        """Note the end of an attempt; after `close`, the last one closes the connections."""
+        self._busy.discard(exchange)
         if self._closing and not self._busy:
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def close(self) -> None:
-        """Close all connections, now or when the last attempt ends."""
+        """Close idle connections now, and the others when the last attempt ends."""
         self._closing = True
-        if not self._busy:
+        if self._busy:
+            self._abort(except_for=[exchange.transport for exchange in self._busy])
+        else:
             await self._close()
 
-    async def _close(self) -> None:
+    def _abort(self, except_for: Sequence[asyncio.BaseTransport | None] = ()) -> None:
         for connector in self._connectors:
-            for protocol in connector.used:
-                if protocol.transport is not None:
+            for protocol in list(connector.used):
+                if protocol.transport is not None and protocol.transport not in except_for:
                     protocol.transport.abort()  # a TLS shutdown would wait for the peer
+
+    async def _close(self) -> None:
+        self._abort()
         await self._repeatable.close()
         await self._once.close()
 
@@ -158,6 +165,15 @@ def _body(content: bytes | None) -> bytes | io.BytesIO | None:
     return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
 
 
+def _close_soon(per_loop: PerLoop[_Sessions]) -> None:
+    for loop, sessions in per_loop.drain():
+        closing = sessions.close()
+        try:
+            asyncio.run_coroutine_threadsafe(closing, loop)
+        except RuntimeError:  # the loop has just been closed, by its thread
+            closing.close()
+
+
 class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
     Sends attempts over aiohttp; errors of construction as for `LoopBoundTransport`.
@@ -169,13 +185,15 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
         super().__init__(config, clock, lambda: _Sessions(config))
+        # aiohttp reports a session that is dropped without being closed, as it is when a bundle has its last caller.
+        weakref.finalize(self, _close_soon, self._per_loop).atexit = False
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """Send *request* to *url* once and read the whole response; errors as for the default transport."""
         sessions = self._resources()
         exchange = _Exchange(request.attempt)
         token = _current.set(exchange)
-        session = sessions.begin(idempotent=request.is_repeatable)
+        session = sessions.begin(exchange, idempotent=request.is_repeatable)
         try:
             received = await self._exchange(session, exchange, request, url)
         except (*_TRANSLATED, _LostError) as error:
@@ -188,7 +206,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             return to_response(request, received.status, received.headers, received.body, self._clock.wall)
         finally:
             _current.reset(token)
-            sessions.end()
+            sessions.end(exchange)
         raise lost  # outside the handler, so unchained: a third-party exception may refer to the credentials
 
     async def aclose(self) -> None:
@@ -204,6 +222,10 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
         for loop, sessions in self._drain():
             asyncio.run_coroutine_threadsafe(sessions.close(), loop)
+
+    def drop_connections(self) -> None:
+        """Close as `request_close` does, and stay open: later attempts open new connections."""
+        _close_soon(self._per_loop)
 
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str

@@ -177,6 +177,11 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         for loop, idle in self._drain():
             loop.call_soon_threadsafe(idle.close)
 
+    def drop_connections(self) -> None:
+        """Close as `request_close` does, and stay open: later attempts open new connections."""
+        for loop, idle in self._per_loop.drain():
+            loop.call_soon_threadsafe(idle.close)
+
     async def _attempt(
         self, connection: _Connection, idle: _Idle, origin: _Origin, target: str, request: PlatformRequest
     ) -> PlatformResponse:

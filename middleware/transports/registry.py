@@ -24,6 +24,10 @@ class ClosableTransport(Transport, Protocol):
         """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
         ...
 
+    def drop_connections(self) -> None:
+        """Close as `request_close` does, and stay open: later attempts open new connections."""
+        ...
+
 
 def make_transport(config: TransportSettings, clock: Clock) -> ClosableTransport:
     """

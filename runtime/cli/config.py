@@ -8,28 +8,41 @@ from collections.abc import Sequence
 __all__ = ["main"]
 
 _WRONG_SETTINGS = 3
+_ATTEMPTS = "retry.max_attempts"
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
     from middleware import ConfigError
-    from runtime.connectors.loader import ConnectorConfig, services_and_operations
+    from runtime.connectors.loader import ConnectorConfig
+    from runtime.connectors.registry import connectors
     from runtime.settings.contradictions import contradictions
 
-    services = services_and_operations()
+    try:
+        services = {one.name: one for one in connectors()}
+    except ConfigError as error:  # of a connector that another package adds
+        return _report(error.problems)
     parser = argparse.ArgumentParser(prog="python3 -m runtime config", description=__doc__)
     parser.add_argument("service", choices=sorted(services), help="name of the connector")
     parser.add_argument("operation", nargs="?", default="", help="name of its method")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     options = parser.parse_args(argv)
-    known = services[options.service]
-    if options.operation and options.operation not in known:
-        parser.error(f"argument operation: {options.service} has {', '.join(known)}")
+    connector = services[options.service]
+    if options.operation and options.operation not in connector.operations:
+        parser.error(f"argument operation: {options.service} has {', '.join(connector.operations)}")
     try:
-        rows = ConnectorConfig.from_env().policies.effective(options.service, options.operation)
+        policies = ConnectorConfig.from_env().policies
     except ConfigError as error:
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-        return _WRONG_SETTINGS
+        return _report(error.problems)
+    rows = policies.effective(options.service, options.operation)
+    most = connector.declared_attempts(options.operation)
+    if most is not None and not policies.is_set(options.service, options.operation, _ATTEMPTS):
+        rows = [
+            row._replace(value=most, origin=f"declared by {options.service}.{options.operation}")
+            if row.name == _ATTEMPTS and row.value > most
+            else row
+            for row in rows
+        ]
     for contradiction in contradictions(rows):
         sys.stderr.write(f"{contradiction}\n")
     if options.json:
@@ -40,3 +53,8 @@ def main(argv: Sequence[str]) -> int:
     for row in rows:
         sys.stdout.write(f"{row.name:{width}}  {row.shown:<12}  {row.origin}\n")
     return 0
+
+
+def _report(problems: Sequence[str]) -> int:
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    return _WRONG_SETTINGS

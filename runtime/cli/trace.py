@@ -100,7 +100,9 @@ def _show(options: argparse.Namespace) -> int:
 def _bad(reader: SpanReader) -> str:
     bad = reader.bad_lines
     first = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, the first is {bad[0]},"
-    return f"{first} of {reader.lines} cannot be read as OTLP JSON"
+    counted = [(reader.bad_spans, "span"), (reader.bad_events, "event")]
+    parts = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counted if number]
+    return f"{first} of {reader.lines} cannot be read as OTLP JSON" + (f"; {', '.join(parts)} left out" * bool(parts))
 
 
 def _is_meant(trace: Trace, wanted: str) -> bool:

@@ -4,9 +4,8 @@ The HTTP client that all connectors use, and the one module of this package that
 Each client composes one middleware stack. Clients of several services share a transport, and so its connections.
 """
 
-import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -26,8 +25,33 @@ from middleware.transports.registry import as_transport
 from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 
-from .decoding import Spellings, decode_page, decoder, refuse_failure, spelled, succeeded, unwrap
+from .arguments import (
+    MockState,
+    any_copy,
+    any_field,
+    any_key,
+    any_page,
+    any_texts,
+    body_of,
+    mapping_of,
+    mock_state,
+    texts_of,
+    without_none,
+    wrong_type,
+)
+from .decoding import (
+    Spellings,
+    UnknownKeys,
+    decode_page,
+    decoder,
+    refuse_failure,
+    spelled,
+    subscription_is_active,
+    succeeded,
+    unwrap,
+)
 from .endpoint import Endpoint
+from .operations import running_operation
 from .page import Page, Paging, by_number, by_skip
 
 __all__ = [
@@ -35,29 +59,37 @@ __all__ = [
     "DecodeError",
     "Endpoint",
     "EndpointArguments",
+    "MockState",
     "Page",
     "Paging",
     "PlatformHttpClient",
     "Spellings",
+    "UnknownKeys",
     "any_copy",
+    "any_field",
     "any_key",
+    "any_page",
     "any_texts",
+    "body_of",
     "by_number",
     "by_skip",
     "call_options",
     "check_base_url",
     "decode_page",
     "decoder",
+    "mapping_of",
+    "mock_state",
     "refuse_failure",
     "spelled",
+    "subscription_is_active",
     "succeeded",
     "texts_of",
     "unwrap",
     "without_none",
+    "wrong_type",
 ]
 
 _T = TypeVar("_T")
-_V = TypeVar("_V")
 
 # The headers that every request carries, whatever the connector. `gzip` is the one content coding that
 # middleware/transports decodes.
@@ -137,57 +169,16 @@ class CallArguments(EndpointArguments, total=False):
 
     Attributes:
         decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
-        operation: Name of the operation; defaults to the method in lower case.
+        operation: Name of the operation; defaults to that of the connector's method, for a connector of a bundle, and
+            else to the HTTP method in lower case.
         idempotent: Whether repeating the request is safe; None derives it from the method.
+        max_attempts: As of `Endpoint`.
     """
 
     decode: Callable[[Any], Any] | None
     operation: str | None
     idempotent: bool | None
-
-
-def any_copy(value: _V) -> _V:
-    """Return a deep copy, for mocks; a value that cannot be copied is returned itself."""
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - deepcopy runs the value's own code
-        return value
-
-
-def any_key(value: Any) -> str:
-    """Return a string for any value, for mocks, which never raise."""
-    return value if isinstance(value, str) else object.__repr__(value)
-
-
-def any_texts(values: Any) -> list[str]:
-    """Return a list of strings for any value, for mocks, which never raise."""
-    return [any_key(value) for value in values] if isinstance(values, list | tuple | set | frozenset) else []
-
-
-def texts_of(name: str, values: Any) -> tuple[list[str], str]:
-    """
-    Read the caller's argument *name*, which must be an iterable of strings, for a managed method.
-
-    A single `str` is rejected: it would be sent as the list of its letters.
-
-    Returns:
-        The strings, and the error in the argument, for `EndpointArguments.problem`; one of the two is empty.
-    """
-    if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
-        return [], f"{name}: must be a list of str, got {type(values).__name__}"
-    try:
-        found = list(values)
-    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may contain anything
-        return [], f"{name}: cannot be read ({type(error).__name__})"
-    for index, value in enumerate(found):
-        if not isinstance(value, str):
-            return [], f"{name}[{index}]: must be str, got {type(value).__name__}"
-    return found, ""
-
-
-def without_none(**fields: Any) -> dict[str, Any]:
-    """Return *fields* without those that are None: the JSON body of a request whose fields are optional."""
-    return {name: value for name, value in fields.items() if value is not None}
+    max_attempts: int | None
 
 
 class PlatformHttpClient:
@@ -228,6 +219,8 @@ class PlatformHttpClient:
         self.service = service
         given = StackSettings() if policies is None else policies
         self._policies: SettingsSource = FixedSettings(given) if isinstance(given, StackSettings) else given
+        # A source without this method, as a host may have, sets nothing for single operations.
+        self._is_set: Callable[[str, str, str], bool] = getattr(given, "is_set", lambda *_: False)
         self._clock = clock or SystemClock()
         self._owns_transport = transport is None
         self._transport = as_transport(transport, self.policy().transport, self._clock)
@@ -276,7 +269,11 @@ class PlatformHttpClient:
         """
         try:
             complete = CallArguments(
-                decode=endpoint.decode, operation=endpoint.operation, idempotent=endpoint.idempotent, **arguments
+                decode=endpoint.decode,
+                operation=endpoint.operation,
+                idempotent=endpoint.idempotent,
+                max_attempts=endpoint.max_attempts,
+                **arguments,
             )
         finally:
             arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time; R52
@@ -309,7 +306,10 @@ class PlatformHttpClient:
         """
         following = partial(self.page, endpoint, limit=limit, **arguments)
         try:
-            if endpoint.paging is not None:
+            problem = arguments.get("problem") or wrong_type(int, skip=skip) or wrong_type(int | None, limit=limit)
+            if problem:
+                arguments["problem"] = problem
+            elif endpoint.paging is not None:
                 selection, params = endpoint.paging(skip, limit), arguments.get("params")
                 arguments["params"] = {**selection, **params} if params else selection
             items, total = await self.call(endpoint, **arguments)
@@ -362,8 +362,12 @@ class PlatformHttpClient:
 
         The caller's frame shares the dictionary; it has not ended when the error passes, and so cannot be cleared.
         """
+        running = running_operation()
         try:
-            return await self._stack.handle(self._request(method, path, arguments))
+            response = await self._stack.handle(self._request(method, path, arguments))  # in no variable: R52
+            if running is not None and response.outcome is not None:
+                running.succeeded.append(response.outcome)
+            return response
         except BaseException as error:
             clear_traceback_locals(error)  # R52
             raise
@@ -377,7 +381,8 @@ class PlatformHttpClient:
         named, problem = arguments.get("operation"), arguments.get("problem", "")
         if named is not None and not isinstance(named, str):
             named, problem = None, "operation: must be str"
-        operation = named or method.lower()
+        running = running_operation()
+        operation = named or (method.lower() if running is None else running.name)
         path_params = arguments.get("path_params")
         chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
         options, now = current_options(), self._clock.now()
@@ -394,7 +399,9 @@ class PlatformHttpClient:
         )
         if change is not None:
             self._emit(info, change)
-        allowed = policy.retry.max_attempts
+        allowed, declared = policy.retry.max_attempts, arguments.get("max_attempts")
+        if declared is not None and not self._is_set(self.service, operation, "retry.max_attempts"):
+            allowed = min(allowed, declared)  # R11
         call = Call(
             info=info,
             started_at=now,
@@ -405,6 +412,8 @@ class PlatformHttpClient:
             # R20: one attempt means no retry, and what a caller sets bounds all attempts.
             max_refused=policy.retry.not_sent_max_attempts if options.max_attempts is None and allowed > 1 else 0,
         )
+        if running is not None:
+            running.has_called = True
         return PlatformRequest(
             call=call,
             method=method,
@@ -423,7 +432,8 @@ class PlatformHttpClient:
         if change.problems:
             self._stack.events(SettingsRejected(call=info, problems=change.problems))
         else:
-            self._stack.events(SettingsReloaded(call=info, changes=change.changes))
+            changes, scopes, shadowed = change.changes, change.scopes, change.shadowed
+            self._stack.events(SettingsReloaded(call=info, changes=changes, scopes=scopes, shadowed=shadowed))
         if change.contradictions:
             self._stack.events(SettingsContradictory(call=info, contradictions=change.contradictions))
 

@@ -24,15 +24,19 @@ from typing import Any, Protocol
 from .base import (
     DecodeError,
     Endpoint,
+    MockState,
     Page,
     PlatformHttpClient,
     any_key,
     any_texts,
     decode_page,
     decoder,
+    mock_state,
     refuse_failure,
+    subscription_is_active,
     succeeded,
     texts_of,
+    wrong_type,
 )
 
 __all__ = [
@@ -48,9 +52,6 @@ __all__ = [
     "UsageMetric",
 ]
 
-_ACTIVE = frozenset({"active", "trialing", "past_due"})
-
-
 # ============================================================================
 # DATA MODELS
 # ============================================================================
@@ -60,7 +61,7 @@ _ACTIVE = frozenset({"active", "trialing", "past_due"})
 class Subscription:
     """
     A subscription: `{"user_id", "scope", "status", "tier"?, "current_period_start"?, "current_period_end"?,
-    "cancel_at_period_end", "features": [...]}`; an unknown status is passed through.
+    "cancel_at_period_end"?, "features": [...]}`; an unknown status is passed through.
     """
 
     status: str
@@ -69,13 +70,23 @@ class Subscription:
     tier: str | None = None
     current_period_start: datetime | None = None
     current_period_end: datetime | None = None
-    cancel_at_period_end: bool = False
+    cancel_at_period_end: bool | None = None
     features: list[str] = field(default_factory=list)
 
     @property
     def is_active(self) -> bool:
-        """Whether the status is active, trialing or past_due (grace period); an unknown status is not active."""
-        return self.status in _ACTIVE
+        """
+        Whether it gives access now.
+
+        It does while active, trialing or past_due (grace period), and while canceled until the end of the period,
+        unless `cancel_at_period_end` is False. An unknown status is not active.
+        """
+        return subscription_is_active(
+            self.status,
+            period_end=self.current_period_end,
+            ends_later=self.cancel_at_period_end,
+            now=datetime.now(UTC),
+        )
 
 
 @dataclass
@@ -84,18 +95,18 @@ class FeatureAccess:
 
     feature: str
     allowed: bool
-    limit: int | None = None
-    usage: int | None = None
+    limit: int | float | None = None
+    usage: int | float | None = None
     reset_at: datetime | None = None
     reason: str | None = None
 
 
 @dataclass
 class UsageMetric:
-    """Use of one metric: `{"used", "limit"?, "percentage"?}`; counts are whole numbers."""
+    """Use of one metric: `{"used", "limit"?, "percentage"?}`; a whole number stays an `int`."""
 
-    used: int
-    limit: int | None = None
+    used: int | float
+    limit: int | float | None = None
     percentage: float | None = None
 
 
@@ -206,7 +217,7 @@ class BillingConnector(Protocol):
 
 _subscription_document = decoder(
     Subscription,
-    {Subscription: {"status": ("state",), "current_period_end": ("current_period_end_utc", "expires_at_utc")}},
+    {Subscription: {"status": ("state",), "current_period_end": ("expires_at",)}},
 )
 _feature = decoder(FeatureAccess)
 _usage = decoder(Usage)
@@ -273,9 +284,10 @@ _LIST_INVOICES = Endpoint("GET", "/api/billing/invoices", "list_invoices", _invo
 # ============================================================================
 
 
-def _scope_problem(scope: str, app_id: str | None) -> str:
-    if scope not in {"platform", "app"}:
-        return "scope: must be 'platform' or 'app'"
+def _scope_problem(scope: Any, app_id: Any) -> str:
+    problem = wrong_type(str, scope=scope) or wrong_type(str | None, app_id=app_id)
+    if problem or scope not in {"platform", "app"}:
+        return problem or "scope: must be 'platform' or 'app'"
     return "app_id: required when scope is 'app'" if scope == "app" and not app_id else ""
 
 
@@ -333,7 +345,11 @@ class ManagedBillingConnector:
     ) -> Usage:
         """Get the caller's usage; *period* is `current`, `last_month` or `all_time`."""
         return await self._http.call(
-            _GET_USAGE, params={"period": period}, user_jwt=user_jwt, correlation_id=correlation_id
+            _GET_USAGE,
+            problem=wrong_type(str, period=period),
+            params={"period": period},
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
         )
 
     async def create_checkout(
@@ -349,6 +365,7 @@ class ManagedBillingConnector:
         """Start a checkout of *plan*; not retried after a lost response, since each attempt starts a session."""
         return await self._http.call(
             _CREATE_CHECKOUT,
+            problem=wrong_type(str, scope=scope, plan=plan, success_url=success_url, cancel_url=cancel_url),
             json_body={"scope": scope, "plan": plan, "success_url": success_url, "cancel_url": cancel_url},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -357,9 +374,14 @@ class ManagedBillingConnector:
     async def cancel_subscription(
         self, *, scope: str, reason: str = "", user_jwt: str | None = None, correlation_id: str = ""
     ) -> Cancellation:
-        """Cancel the caller's subscription of *scope*; not retried, as the provider responds 500 to a second one."""
+        """
+        Cancel the caller's subscription of *scope*.
+
+        Not retried after a lost response: the provider responds 500 to a second cancellation.
+        """
         return await self._http.call(
             _CANCEL_SUBSCRIPTION,
+            problem=wrong_type(str, scope=scope, reason=reason),
             json_body={"scope": scope, "reason": reason},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -375,12 +397,29 @@ class ManagedBillingConnector:
 # ============================================================================
 
 
+_PERIOD_END = datetime(2025, 1, 31, tzinfo=UTC)
+# Status, tier, features and end of the period, by state.
+_SUBSCRIPTIONS: dict[MockState, tuple[str, str | None, tuple[str, ...], datetime | None]] = {
+    "active": ("active", "premium", ("all_features",), None),
+    "no_plan": ("inactive", None, (), None),
+    "denied": ("active", "free", (), None),
+    "expired": ("expired", "premium", (), _PERIOD_END),
+}
+
+
 class MockBillingConnector:
     """
     Mock connector for self-hosted mode: a premium subscription and every feature. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: `active`; `no_plan` has no subscription; `denied` a free one without features, which cannot be
+            canceled; `expired` one that has ended. In all but the first no feature is allowed.
     """
+
+    def __init__(self, state: MockState = "active") -> None:
+        self._state = mock_state(state, "active", "no_plan", "denied", "expired")
 
     async def get_subscription_status(
         self,
@@ -390,9 +429,16 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Subscription:
-        """Get an active premium subscription."""
+        """Get an active premium subscription, or that of the state."""
+        status, tier, features, end = _SUBSCRIPTIONS[self._state]
         return Subscription(
-            status="active", user_id="mock_user", scope=any_key(scope), tier="premium", features=["all_features"]
+            status=status,
+            user_id="mock_user",
+            scope=any_key(scope),
+            tier=tier,
+            current_period_end=end,
+            cancel_at_period_end=False,
+            features=list(features),
         )
 
     async def check_feature_access(
@@ -402,8 +448,8 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> FeatureAccess:
-        """Allow *feature*."""
-        return FeatureAccess(feature=any_key(feature), allowed=True)
+        """Allow *feature*, in state `active`; the reason is the state."""
+        return self._access(any_key(feature))
 
     async def check_features(
         self,
@@ -412,8 +458,8 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> dict[str, FeatureAccess]:
-        """Allow all of *features*."""
-        return {name: FeatureAccess(feature=name, allowed=True) for name in any_texts(features)}
+        """Allow all of *features*, in state `active`."""
+        return {name: self._access(name) for name in any_texts(features)}
 
     async def get_usage(
         self,
@@ -423,8 +469,8 @@ class MockBillingConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> Usage:
         """Get a usage without metrics, for the period in the API's documentation."""
-        start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 31, tzinfo=UTC)
-        return Usage(user_id="mock_user", period=any_key(period), period_start=start, period_end=end)
+        start = datetime(2025, 1, 1, tzinfo=UTC)
+        return Usage(user_id="mock_user", period=any_key(period), period_start=start, period_end=_PERIOD_END)
 
     async def create_checkout(
         self,
@@ -447,8 +493,9 @@ class MockBillingConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> Cancellation:
-        """Return a success: there is nothing to cancel."""
-        return Cancellation(success=True)
+        """Return a success: there is nothing to cancel; a failure in state `denied`."""
+        denied = self._state == "denied"
+        return Cancellation(success=not denied, message="denied" if denied else "")
 
     async def list_invoices(
         self,
@@ -458,3 +505,7 @@ class MockBillingConnector:
     ) -> Page[Invoice]:
         """Return an empty page: there are no invoices."""
         return Page((), total=0)
+
+    def _access(self, feature: str) -> FeatureAccess:
+        allowed = self._state == "active"
+        return FeatureAccess(feature=feature, allowed=allowed, reason=None if allowed else self._state)

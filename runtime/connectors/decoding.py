@@ -5,9 +5,9 @@ The services spell the same document in snake_case, camelCase or PascalCase, und
 envelope, and report success in several ways. What is common to services is read here; what a single service does
 differently, its connector declares as `Spellings` or reads in a function next to its endpoints.
 
-A plan of keys is derived once from the fields of a dataclass. Unknown keys are ignored; dictionaries that a model
-declares as free-form keep their keys. pydantic validates the result, without an alias on the dataclass itself: that
-would change how a host serialises it.
+A plan of keys is derived once from the fields of a dataclass. Unknown keys are ignored, unless the model has a field
+for them; dictionaries that a model declares as free-form keep their keys. pydantic validates the result, without an
+alias on the dataclass itself: that would change how a host serialises it.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,7 +24,17 @@ from middleware.errors import DecodeError, OperationFailedError
 from middleware.problem import problem_of
 from middleware.types import NoContent
 
-__all__ = ["Spellings", "decode_page", "decoder", "refuse_failure", "spelled", "succeeded", "unwrap"]
+__all__ = [
+    "Spellings",
+    "UnknownKeys",
+    "decode_page",
+    "decoder",
+    "refuse_failure",
+    "spelled",
+    "subscription_is_active",
+    "succeeded",
+    "unwrap",
+]
 
 T = TypeVar("T")
 
@@ -44,9 +54,16 @@ _FAILED = frozenset({"failed", "failure", "error", "rejected", "refused", "denie
 _NOT_DONE = frozenset({"cancelled", "canceled", "rolling_back", "rolled_back"})
 _HTTP_ERROR = 400
 
+_ACTIVE = frozenset({"active", "trialing", "past_due"})  # past_due is the grace period
+_CANCELED = frozenset({"canceled", "cancelled"})
+
 
 Spellings: TypeAlias = Mapping[type[Any], Mapping[str, tuple[str, ...]]]
 """Other names that the platform's services give to a field, per dataclass: `{App: {"id": ("app_id",)}}`."""
+
+
+UnknownKeys: TypeAlias = Annotated[dict[str, Any], "unknown keys"]
+"""Type of a model's field for the keys of the document that no other field reads; best not shown by `repr`."""
 
 
 def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
@@ -56,6 +73,7 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
     Args:
         kind: Type of the result.
         also: Further names of fields, each read in snake, camel and Pascal case; the field's own name has precedence.
+            Times are also read under each name with `_at`, `_utc` and `_at_utc` added, as .NET names them.
 
     The function raises `DecodeError`; its reason names the path of each wrong field and never quotes a value.
     """
@@ -92,6 +110,9 @@ def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: P
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         option, *others = (option for option in get_args(kind) if option is not type(None))
+        if {option, *others} == {int, float} and value is not None:
+            # pydantic keeps a whole number as int; its error for a union names each of the two types
+            return _plain(value, float, path) if isinstance(value, int | float | str) else _no_number(path)
         return value if value is None or others else _shape(value, option, path, also)
     if origin is list and isinstance(value, list):
         (item,) = get_args(kind)
@@ -109,29 +130,43 @@ def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: P
 
 
 def _fields(document: Mapping[str, Any], kind: Any, path: str, also: Spellings) -> dict[str, Any]:
-    shaped = {}
-    for name, spellings, hint, has_default in _plan(kind, tuple(also.get(kind, {}).items())):
+    shaped: dict[str, Any] = {}
+    plan, rest = _plan(kind, tuple(also.get(kind, {}).items()))
+    for name, spellings, hint, has_default in plan:
         given = [document[spelling] for spelling in spellings if spelling in document]
-        value = next((entry for entry in given if entry is not None), None)
-        if not given or (value is None and has_default):
-            continue  # the platform writes null for an unknown value; the model's default has the same meaning
-        shaped[name] = _shape(value, hint, f"{path}.{name}", also)
+        place = f"{path}.{name}"
+        found = (_shape(entry, hint, place, also) for entry in given if entry is not None)
+        value = next((entry for entry in found if entry is not None), None)
+        if given and (value is not None or not has_default):
+            shaped[name] = value  # the platform writes null for an unknown value, as the model's default means
+    if rest:
+        known = {spelling for _, spellings, _, _ in plan for spelling in spellings}
+        shaped[rest] = {key: value for key, value in document.items() if key not in known}
     return shaped
 
 
 @cache  # equivalent: a plan that is derived anew is the same plan
 def _plan(
     kind: Any, also: tuple[tuple[str, tuple[str, ...]], ...]
-) -> tuple[tuple[str, tuple[str, ...], Any, bool], ...]:
-    """Name, accepted spellings, type and has-a-default of each field of the dataclass *kind*."""
-    hints, others = get_type_hints(kind), dict(also)
-    plan = []
+) -> tuple[tuple[tuple[str, tuple[str, ...], Any, bool], ...], str]:
+    """
+    Name, accepted spellings, type and has-a-default of each field of the dataclass *kind*.
+
+    And the name of the field for unknown keys; empty without one.
+    """
+    hints, annotated, others = get_type_hints(kind), get_type_hints(kind, include_extras=True), dict(also)
+    plan, rest = [], ""
     for field in dataclasses.fields(kind):
-        names = (field.name, *others.get(field.name, ()))
+        if annotated[field.name] == UnknownKeys:
+            rest = field.name
+            continue
+        names: tuple[str, ...] = (field.name, *others.get(field.name, ()))
+        if hints[field.name] in (datetime, datetime | None):
+            names = tuple(name + end for name in names for end in ("", "_at", "_utc", "_at_utc"))
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         spellings = tuple(dict.fromkeys(spelling for name in names for spelling in _spellings(name)))
         plan.append((field.name, spellings, hints[field.name], has_default))
-    return tuple(plan)
+    return tuple(plan), rest
 
 
 @cache
@@ -146,8 +181,10 @@ def _time(value: Any, path: str) -> datetime | None:
     """
     Parse an ISO 8601 time with 0 to 9 fractional digits; one without a zone is UTC.
 
-    .NET's zero date, year 1, means "none".
+    An empty text and .NET's zero date, year 1, mean "none".
     """
+    if isinstance(value, str) and not value.strip():
+        return None
     match = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise DecodeError(f"{_place(path)}: must be an ISO 8601 time")
@@ -168,23 +205,31 @@ def _plain(value: Any, kind: type, path: str) -> Any:
     if kind is bool and not isinstance(value, bool):
         raise DecodeError(f"{_place(path)}: must be true or false")
     if kind is not bool and isinstance(value, bool):
-        raise DecodeError(f"{_place(path)}: must be a number")
+        _no_number(path)
     return value
+
+
+def _no_number(path: str) -> NoReturn:
+    raise DecodeError(f"{_place(path)}: must be a number")
 
 
 def refuse_failure(document: Any) -> Any:
     """
     Return *document*, unless it is the body of a 2xx response that reports failure: `{"success": false, "error": …}`.
 
-    `ok` means the same as `success`.
+    `ok` means the same as `success`, and an `error_code` alone the same as an `error`.
 
     Raises:
         OperationFailedError: The document reports failure; carries its problem.
     """
-    failed = isinstance(document, Mapping) and document.get("error")
+    failed = isinstance(document, Mapping) and _has_error(document)
     if failed and any(flag is False for flag in spelled(document, *_OUTRIGHT)):
         raise OperationFailedError(problem_of(dict(document)))
     return document
+
+
+def _has_error(document: Mapping[str, Any]) -> bool:
+    return any(spelled(document, "error", "error_code"))
 
 
 def spelled(document: Mapping[str, Any], *names: str) -> list[Any]:
@@ -262,7 +307,7 @@ def succeeded(document: Any) -> bool:
 def _worked(document: Mapping[str, Any], failed: frozenset[str]) -> bool:
     refuse_failure(document)
     flags = [_plain(flag, bool, f".{name}") for name in _FLAGS for flag in spelled(document, name)]
-    error = document.get("error")
+    error = _has_error(document)
     worked = (
         all(flags)
         and not any(_is_failure(status, failed) for status in spelled(document, "status"))
@@ -277,3 +322,19 @@ def _is_failure(status: Any, failed: frozenset[str]) -> bool:
     if isinstance(status, str):
         return status.strip().lower() in failed
     return status is False or (isinstance(status, int | float) and status >= _HTTP_ERROR)
+
+
+def subscription_is_active(
+    status: str | None, *, period_end: datetime | None, ends_later: bool | None, now: datetime
+) -> bool:
+    """
+    Decide whether a subscription gives access, by its *status*, read without case.
+
+    Active are active, trialing and past_due (grace period), and canceled until the end of the period, by the public
+    billing specification. A canceled one is closed where *ends_later*, its flag `cancel_at_period_end`, is a literal
+    false: it was canceled at once. Any other status is not active.
+    """
+    word = (status or "").strip().lower()
+    if word in _CANCELED:
+        return ends_later is not False and period_end is not None and period_end > now
+    return word in _ACTIVE

@@ -26,14 +26,17 @@ from .base import (
     Page,
     PlatformHttpClient,
     any_copy,
+    any_field,
     any_key,
-    any_texts,
+    any_page,
+    body_of,
     by_skip,
     decode_page,
     decoder,
+    mapping_of,
     succeeded,
     texts_of,
-    without_none,
+    wrong_type,
 )
 
 __all__ = [
@@ -124,7 +127,7 @@ class QuestProgress:
     quest_id: str
     user_id: str
     completed_steps: int = 0
-    progress: int = 0
+    progress: int | float = 0
     status: str = "in_progress"
     updated_at: datetime | None = None
 
@@ -247,14 +250,6 @@ _SUBMIT_QUEST_STEP = Endpoint("POST", "/api/discovery/quests/{quest_id}/steps/{s
 # ============================================================================
 
 
-def _body(request: Any, *names: str) -> tuple[dict[str, Any], str]:
-    """Return the fields of *request* that are not None, and the error in them."""
-    body, problem = without_none(**{name: getattr(request, name) for name in names}), ""
-    if "tags" in body:
-        body["tags"], problem = texts_of("request.tags", body["tags"])
-    return body, problem
-
-
 class ManagedDiscoveryConnector:
     """
     Production connector that calls the real Discovery.API; every method raises `CallError` on failure.
@@ -279,12 +274,12 @@ class ManagedDiscoveryConnector:
     ) -> Page[Listing]:
         """List the listings that match *q*, *category* and all of *tags*."""
         wanted, problem = texts_of("tags", tags)
-
+        wrong = wrong_type(int, limit=limit) or wrong_type(str | None, q=q, category=category, sort=sort)
         return await self._http.page(
             _LIST_LISTINGS,
             skip=skip,
             limit=limit,
-            problem=problem,
+            problem=problem or wrong,
             params={"q": q, "category": category, "tags": ",".join(wanted) or None, "sort": sort},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -300,7 +295,7 @@ class ManagedDiscoveryConnector:
         self, request: ListingCreate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
         """Offer an app in the marketplace."""
-        body, problem = _body(request, "app_id", "title", "summary", "category", "tags", "price", "metadata")
+        body, problem = body_of(request, ListingCreate)
         return await self._http.call(
             _CREATE_LISTING, problem=problem, json_body=body, user_jwt=user_jwt, correlation_id=correlation_id
         )
@@ -309,7 +304,7 @@ class ManagedDiscoveryConnector:
         self, listing_id: str, request: ListingUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Listing:
         """Change a listing; only the fields that are not None are sent."""
-        body, problem = _body(request, "title", "summary", "category", "tags", "status", "price")
+        body, problem = body_of(request, ListingUpdate)
         return await self._http.call(
             _UPDATE_LISTING,
             path_params={"listing_id": listing_id},
@@ -343,6 +338,7 @@ class ManagedDiscoveryConnector:
             _LIST_QUESTS,
             skip=skip,
             limit=limit,
+            problem=wrong_type(int, limit=limit) or wrong_type(str | None, status=status),
             params={"status": status},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -372,10 +368,12 @@ class ManagedDiscoveryConnector:
         correlation_id: str = "",
     ) -> QuestProgress:
         """Submit a step; retried only where the service honours the idempotency key."""
+        submitted, problem = mapping_of("submission", submission)
         return await self._http.call(
             _SUBMIT_QUEST_STEP,
             path_params={"quest_id": quest_id, "step": step},
-            json_body={"submission": dict(submission)},
+            problem=problem,
+            json_body={"submission": submitted},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -384,6 +382,9 @@ class ManagedDiscoveryConnector:
 # ============================================================================
 # MOCK IMPLEMENTATION (Self-hosted mode)
 # ============================================================================
+
+
+_UPDATED = {"title": str, "summary": str, "category": str, "tags": list, "status": str, "price": int}
 
 
 class MockDiscoveryConnector:
@@ -410,8 +411,7 @@ class MockDiscoveryConnector:
         correlation_id: str = "",
     ) -> Page[Listing]:
         """List the listings created here."""
-        found = [any_copy(listing) for listing in self._listings.values()]
-        return Page(found[skip : skip + limit], total=len(found), skip=skip, limit=limit)
+        return any_page(self._listings.values(), skip, limit)
 
     async def get_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Listing:
         """Get the listing created here, else a made-up `Mock Listing`."""
@@ -427,15 +427,15 @@ class MockDiscoveryConnector:
         """Store a new listing as a draft."""
         listing = Listing(
             id=str(uuid.uuid4()),
-            app_id=getattr(request, "app_id", ""),
-            title=getattr(request, "title", ""),
+            app_id=any_field(request, "app_id", str, ""),
+            title=any_field(request, "title", str, ""),
             status="draft",
-            summary=getattr(request, "summary", None),
-            category=getattr(request, "category", None),
-            tags=any_texts(getattr(request, "tags", [])),
-            price=getattr(request, "price", None),
+            summary=any_field(request, "summary", str),
+            category=any_field(request, "category", str),
+            tags=any_field(request, "tags", list, []),
+            price=any_field(request, "price", int),
             created_at=datetime.now(UTC),
-            metadata=any_copy(getattr(request, "metadata", None) or {}),
+            metadata=any_field(request, "metadata", dict, {}),
         )
         self._listings[listing.id] = listing
         return any_copy(listing)
@@ -448,10 +448,8 @@ class MockDiscoveryConnector:
         listing = self._listings.setdefault(
             key, Listing(id=key, app_id="mock_app", title="Unknown", status="published")
         )
-        for name in ("title", "summary", "category", "tags", "status", "price"):
-            value = getattr(request, name, None)
-            if value is not None:
-                setattr(listing, name, any_copy(value))
+        for name, kind in _UPDATED.items():
+            setattr(listing, name, any_field(request, name, kind, getattr(listing, name)))
         return any_copy(listing)
 
     async def delete_listing(self, listing_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
@@ -473,7 +471,7 @@ class MockDiscoveryConnector:
         correlation_id: str = "",
     ) -> Page[Quest]:
         """Return an empty page: there are no quests in self-hosted mode."""
-        return Page((), total=0, skip=skip, limit=limit)
+        return any_page((), skip, limit)
 
     async def get_quest(self, quest_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Quest:
         """Return a made-up quest with this id."""

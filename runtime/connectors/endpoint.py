@@ -23,6 +23,8 @@ class Endpoint(Generic[T_co]):
         decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
         idempotent: Whether repeating the request is safe; None derives it from the method (RFC 9110 section 9.2.2).
         paging: How `page` asks for a part of the list; None for an endpoint that returns the whole list at once.
+        max_attempts: Most attempts of one call, unless `retry.max_attempts` is set for this operation itself; None for
+            what is set for the service or for all. 1 is for an operation that is never repeated, whatever its failure.
     """
 
     method: str
@@ -31,3 +33,4 @@ class Endpoint(Generic[T_co]):
     decode: Callable[[Any], T_co]
     idempotent: bool | None = None
     paging: Paging | None = None
+    max_attempts: int | None = None

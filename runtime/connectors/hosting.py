@@ -25,17 +25,22 @@ from typing import Any, Protocol
 
 from .base import (
     Endpoint,
+    MockState,
     Page,
     PlatformHttpClient,
     any_copy,
+    any_field,
     any_key,
+    any_page,
+    body_of,
     by_number,
     by_skip,
     decode_page,
     decoder,
+    mock_state,
     succeeded,
     unwrap,
-    without_none,
+    wrong_type,
 )
 
 __all__ = [
@@ -265,7 +270,7 @@ class HostingConnector(Protocol):
 
 _APP_NAMES = {App: {"id": ("app_id",), "owner_id": ("owner_user_id",), "url": ("hosting_url", "hosted_url")}}
 _app_document = decoder(App, _APP_NAMES)
-_app_state = decoder(AppState, {AppState: {"app_id": ("id",)}})
+_app_state_document = decoder(AppState, {AppState: {"app_id": ("id",)}})
 _deployment_document = decoder(
     Deployment,
     {
@@ -302,6 +307,10 @@ def _updated(document: Any) -> App | None:
     return _app(document) if document else None
 
 
+def _app_state(document: Any) -> AppState:
+    return _app_state_document(unwrap(document, "operation"))
+
+
 def _deployment(document: Any) -> Deployment:
     return _deployment_document(unwrap(document, "operation"))
 
@@ -312,6 +321,23 @@ def _deployments(document: Any) -> tuple[list[Deployment], int | None]:
 
 def _domain(document: Any) -> Domain:
     return _domain_document(unwrap(document, "domain"))
+
+
+def _changed_domain(document: Any) -> Domain:
+    """
+    Decode a domain, or the second generation's 202: an operation on it, with the DNS record that verifies it.
+
+    The domain is empty where the response does not have it.
+    """
+    inner = unwrap(document, "domain")
+    operation = unwrap(document, "operation")
+    if inner is not document or operation is document:
+        return _domain_document(inner)
+    flat = {"status": operation.get("status"), "binding_id": operation.get("resource_id"), "domain": "", **document}
+    verification = flat.get("verification")
+    if isinstance(verification, Mapping):
+        flat.setdefault("records", [verification])
+    return _domain_document(flat)
 
 
 def _domains(document: Any) -> tuple[list[Domain], int | None]:
@@ -331,9 +357,9 @@ _LIST_DEPLOYMENTS = Endpoint(
 )
 _GET_DEPLOYMENT = Endpoint("GET", "/api/apps/{app_id}/deployments/{deployment_id}", "get_deployment", _deployment)
 _LIST_DOMAINS = Endpoint("GET", "/api/apps/{app_id}/domains", "list_domains", _domains)
-_ADD_DOMAIN = Endpoint("POST", "/api/apps/{app_id}/domains", "add_domain", _domain)
+_ADD_DOMAIN = Endpoint("POST", "/api/apps/{app_id}/domains", "add_domain", _changed_domain)
 _GET_DOMAIN = Endpoint("GET", "/api/apps/{app_id}/domains/{domain_id}", "get_domain", _domain)
-_VERIFY_DOMAIN = Endpoint("POST", "/api/apps/{app_id}/domains/{domain_id}/verify", "verify_domain", _domain)
+_VERIFY_DOMAIN = Endpoint("POST", "/api/apps/{app_id}/domains/{domain_id}/verify", "verify_domain", _changed_domain)
 _REMOVE_DOMAIN = Endpoint("DELETE", "/api/apps/{app_id}/domains/{domain_id}", "remove_domain", succeeded)
 _GET_SUBSCRIPTION_SUMMARY = Endpoint(
     "GET", "/api/hosting/subscriptions/{app_id}/summary", "get_subscription_summary", _summary
@@ -360,7 +386,12 @@ class ManagedHostingConnector:
     ) -> Page[App]:
         """List the caller's apps."""
         return await self._http.page(
-            _LIST_APPS, skip=skip, limit=limit, user_jwt=user_jwt, correlation_id=correlation_id
+            _LIST_APPS,
+            skip=skip,
+            limit=limit,
+            problem=wrong_type(int, limit=limit),
+            user_jwt=user_jwt,
+            correlation_id=correlation_id,
         )
 
     async def get_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
@@ -371,14 +402,13 @@ class ManagedHostingConnector:
 
     async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
         """Create an app; not retried after a lost response, since the platform would create two."""
+        body, problem = body_of(request, AppCreate)
+        if not body.get("config"):
+            body.pop("config", None)
         return await self._http.call(
             _CREATE_APP,
-            json_body=without_none(
-                name=request.name,
-                description=request.description,
-                visibility=request.visibility,
-                config=request.config or None,
-            ),
+            problem=problem,
+            json_body=body,
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -387,10 +417,12 @@ class ManagedHostingConnector:
         self, app_id: str, request: AppUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> App:
         """Change an app; only the fields that are not None are sent."""
+        body, problem = body_of(request, AppUpdate)
         result = await self._http.call(
             _UPDATE_APP,
             path_params={"app_id": app_id},
-            json_body=without_none(name=request.name, description=request.description, visibility=request.visibility),
+            problem=problem,
+            json_body=body,
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -424,14 +456,12 @@ class ManagedHostingConnector:
         correlation_id: str = "",
     ) -> Deployment:
         """Queue a deployment; retried only where the idempotency key is honoured, else each attempt queues a job."""
+        body, problem = ({}, "") if request is None else body_of(request, DeployRequest)
         return await self._http.call(
             _DEPLOY,
             path_params={"app_id": app_id},
-            json_body=without_none(
-                build_id=request.build_id if request else None,
-                branch=request.branch if request else None,
-                commit_message=request.commit_message if request else None,
-            ),
+            problem=problem,
+            json_body=body,
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -445,6 +475,7 @@ class ManagedHostingConnector:
             skip=skip,
             limit=limit,
             path_params={"app_id": app_id},
+            problem=wrong_type(int, limit=limit),
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -469,14 +500,17 @@ class ManagedHostingConnector:
     async def add_domain(
         self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Domain:
-        """Add a domain to an app."""
-        return await self._http.call(
+        """Add a domain to an app; where the platform only accepts it (202), the status is that of the operation."""
+        added = await self._http.call(
             _ADD_DOMAIN,
             path_params={"app_id": app_id},
+            problem=wrong_type(str, domain=domain),
             json_body={"domain": domain},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
+        added.domain = added.domain or domain
+        return added
 
     async def get_domain(
         self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
@@ -492,7 +526,7 @@ class ManagedHostingConnector:
     async def verify_domain(
         self, app_id: str, domain_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Domain:
-        """Ask the platform to verify a domain now."""
+        """Ask the platform to verify a domain now; a response that only accepts this (202) may have an empty domain."""
         return await self._http.call(
             _VERIFY_DOMAIN,
             path_params={"app_id": app_id, "domain_id": domain_id},
@@ -530,9 +564,13 @@ class MockHostingConnector:
     Mock connector for self-hosted mode: stores state in memory and returns copies. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: the app's hosting is `active`, has `no_plan`, or has `expired`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: MockState = "active") -> None:
+        self._state = mock_state(state, "active", "no_plan", "expired")
         self._apps: dict[str, App] = {}
         self._deployments: dict[str, list[Deployment]] = {}
         self._domains: dict[str, dict[str, Domain]] = {}
@@ -541,8 +579,7 @@ class MockHostingConnector:
         self, *, skip: int = 0, limit: int = 50, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Page[App]:
         """List the apps created here."""
-        apps = [any_copy(app) for app in self._apps.values()]
-        return Page(apps[skip : skip + limit], total=len(apps), skip=skip, limit=limit)
+        return any_page(self._apps.values(), skip, limit)
 
     async def get_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
         """Get the app created here, else a made-up `Mock App`."""
@@ -551,17 +588,16 @@ class MockHostingConnector:
 
     async def create_app(self, request: AppCreate, *, user_jwt: str | None = None, correlation_id: str = "") -> App:
         """Store a new app."""
-        config = getattr(request, "config", None)
         stamp = datetime.now(UTC)
         app = App(
             id=str(uuid.uuid4()),
-            name=getattr(request, "name", ""),
+            name=any_field(request, "name", str, ""),
             status="draft",
-            description=getattr(request, "description", None),
-            visibility=getattr(request, "visibility", None),
+            description=any_field(request, "description", str),
+            visibility=any_field(request, "visibility", str),
             created_at=stamp,
             updated_at=stamp,
-            metadata=any_copy(config) if isinstance(config, dict) else {},
+            metadata=any_field(request, "config", dict, {}),
         )
         self._apps[app.id] = app
         return any_copy(app)
@@ -573,9 +609,7 @@ class MockHostingConnector:
         key = any_key(app_id)
         app = self._apps.setdefault(key, App(id=key, name="Unknown", status="running"))
         for name in ("name", "description", "visibility"):
-            value = getattr(request, name, None)
-            if value is not None:
-                setattr(app, name, value)
+            setattr(app, name, any_field(request, name, str, getattr(app, name)))
         return any_copy(app)
 
     async def delete_app(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> bool:
@@ -610,22 +644,20 @@ class MockHostingConnector:
         self, app_id: str, *, skip: int = 0, limit: int = 20, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Page[Deployment]:
         """List the deployments queued here."""
-        found = [any_copy(entry) for entry in self._deployments.get(any_key(app_id), [])]
-        return Page(found[skip : skip + limit], total=len(found), skip=skip, limit=limit)
+        return any_page(self._deployments.get(any_key(app_id), ()), skip, limit)
 
     async def get_deployment(
         self, app_id: str, deployment_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> Deployment:
         """Get the deployment queued here, else a made-up completed one."""
         for entry in self._deployments.get(any_key(app_id), []):
-            if entry.id == deployment_id:
+            if entry.id == any_key(deployment_id):
                 return any_copy(entry)
         return Deployment(id=any_key(deployment_id), status="completed", app_id=any_key(app_id))
 
     async def list_domains(self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Page[Domain]:
         """List the domains added here."""
-        found = [any_copy(entry) for entry in self._domains.get(any_key(app_id), {}).values()]
-        return Page(found, total=len(found))
+        return any_page(self._domains.get(any_key(app_id), {}).values(), 0, None)
 
     async def add_domain(
         self, app_id: str, domain: str, *, user_jwt: str | None = None, correlation_id: str = ""
@@ -659,8 +691,13 @@ class MockHostingConnector:
     async def get_subscription_summary(
         self, app_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> HostingSummary:
-        """Get an active summary of the plan `self_hosted`."""
-        return HostingSummary(app_id=any_key(app_id), status="active", plan="self_hosted")
+        """Get an active summary of the plan `self_hosted`, or that of the state."""
+        return HostingSummary(
+            app_id=any_key(app_id),
+            status="inactive" if self._state == "no_plan" else self._state,
+            plan=None if self._state == "no_plan" else "self_hosted",
+            current_period_end=datetime(2025, 1, 31, tzinfo=UTC) if self._state == "expired" else None,
+        )
 
     def _set_status(self, app_id: Any, status: str) -> AppState:
         key = any_key(app_id)

@@ -24,17 +24,21 @@ from typing import Any, Protocol
 from .base import (
     DecodeError,
     Endpoint,
+    MockState,
     Page,
     PlatformHttpClient,
     any_key,
+    any_page,
     any_texts,
     by_skip,
     decode_page,
     decoder,
+    mock_state,
     refuse_failure,
     spelled,
     succeeded,
     texts_of,
+    wrong_type,
 )
 
 __all__ = [
@@ -246,6 +250,7 @@ class ManagedIdentityConnector:
             _LIST_USERS,
             skip=skip,
             limit=limit,
+            problem=wrong_type(int, limit=limit) or wrong_type(str | None, role=role, search=search),
             params={"role": role, "search": search},
             user_jwt=user_jwt,
             correlation_id=correlation_id,
@@ -308,9 +313,13 @@ class MockIdentityConnector:
     Mock connector for self-hosted mode: one local user with all permissions. Never raises.
 
     Used when MOZAIKS_MANAGED=false.
+
+    Args:
+        state: For tests: `active`, or `denied`, where no permission is granted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: MockState = "active") -> None:
+        self._permits = mock_state(state, "active", "denied") == "active"
         self._roles: dict[str, list[str]] = {}
 
     async def get_current_user(self, *, user_jwt: str | None = None, correlation_id: str = "") -> User:  # noqa: ARG002
@@ -330,10 +339,10 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> User:
         """Return a made-up user with this id."""
-        if user_id == "mock_user":
-            return await self.get_current_user()
-        roles = list(self._roles.get(any_key(user_id), ("user",)))
         name = any_key(user_id)
+        if name == "mock_user":
+            return await self.get_current_user()
+        roles = list(self._roles.get(name, ("user",)))
         return User(user_id=name, username=f"user_{name}", email=f"{name}@example.com", roles=roles)
 
     async def list_users(
@@ -347,7 +356,7 @@ class MockIdentityConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> Page[User]:
         """Return an empty page: there is no directory in self-hosted mode."""
-        return Page((), total=0, skip=skip, limit=limit)
+        return any_page((), skip, limit)
 
     async def get_user_roles(
         self,
@@ -380,8 +389,8 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> bool:
-        """Return True: in self-hosted mode everything is permitted."""
-        return True
+        """Return True: in self-hosted mode everything is permitted; False in state `denied`."""
+        return self._permits
 
     async def check_permissions(
         self,
@@ -391,5 +400,5 @@ class MockIdentityConnector:
         user_jwt: str | None = None,  # noqa: ARG002
         correlation_id: str = "",  # noqa: ARG002
     ) -> dict[str, bool]:
-        """Return True for each of *permissions*."""
-        return dict.fromkeys(any_texts(permissions), True)
+        """Return for each of *permissions* what `check_permission` does."""
+        return dict.fromkeys(any_texts(permissions), self._permits)

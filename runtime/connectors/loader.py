@@ -1,22 +1,24 @@
 """
 Loads the bundle of all connectors: managed or mock, as the configuration selects.
 
-To add a connector: a field in `ConnectorBundle`, a line in `_managed` and one in `_mock`.
+To add a connector: a field in `ConnectorBundle`, and its declaration in `registry.py`.
 """
 
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache, partial, wraps
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, get_type_hints
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from middleware._internal.loggers import LibraryLogger
 from middleware.clock import SystemClock
-from middleware.errors import ConfigError, clear_traceback_locals
+from middleware.errors import ConfigError, PlatformError
 from middleware.host_layers import HostLayers, as_host_layers
 from middleware.stack import Telemetry
 from middleware.transports.registry import ClosableTransport, TransportSettings, make_transport
@@ -24,6 +26,7 @@ from runtime.settings import (
     FILE_VARIABLE,
     PREFIX,
     REQUIRE_VARIABLE,
+    Environment,
     LiveSettings,
     ResolvedSettings,
     known_variables,
@@ -33,12 +36,14 @@ from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
 from runtime.settings.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
-from .billing import BillingConnector, ManagedBillingConnector, MockBillingConnector
-from .discovery import DiscoveryConnector, ManagedDiscoveryConnector, MockDiscoveryConnector
-from .hosting import HostingConnector, ManagedHostingConnector, MockHostingConnector
-from .identity import IdentityConnector, ManagedIdentityConnector, MockIdentityConnector
-from .payment import ManagedPaymentConnector, MockPaymentConnector, PaymentConnector
-from .service import ManagedServiceConnector, MockServiceConnector, ServiceConnector
+from .billing import BillingConnector
+from .discovery import DiscoveryConnector
+from .hosting import HostingConnector
+from .identity import IdentityConnector
+from .operations import typed_errors
+from .payment import PaymentConnector
+from .registry import Connector, connectors
+from .service import ServiceConnector
 
 __all__ = [
     "ConnectorBundle",
@@ -54,11 +59,12 @@ _T = TypeVar("_T")
 
 _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
 _CORE_URL = "MOZAIKS_CORE_BASE_URL"
-_READ = (HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL)
+_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL})
+_environment = Environment(lambda name: name in _READ or name.startswith(PREFIX))
 
-# Unlike the logger of the calls, this one has no NullHandler: without a logging configuration Python prints its
-# warnings on stderr. Mocks permit everything, so a program must not get them by mistake without a warning.
-_log = logging.getLogger("mozaiks.mode")
+# Printed on stderr where logging is not configured, unlike lines of calls. Mocks permit everything, so a program must
+# not get them by mistake without a warning.
+_log = LibraryLogger("mozaiks.mode", prints_unconfigured=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +130,7 @@ class ConnectorConfig:
         Raises:
             ConfigError: Lists every unusable setting by its variable, or managed mode is required and not selected.
         """
-        env = os.environ if environ is None else environ
+        env = _environment.with_names(_environment.own()) if environ is None else environ
         found: list[str] = []
         mode = mode_of(env, found)
         if not found and not mode.managed and (require_managed or mode.required):
@@ -170,31 +176,37 @@ def _collect(make: Callable[[], _T], found: list[str]) -> _T | None:
         return None
 
 
-@cache
-def _known_names() -> frozenset[str]:
+@lru_cache(maxsize=4)  # equivalent: a list that is made anew is the same list
+def _known_names(_connectors: tuple[Connector[Any], ...]) -> frozenset[str]:
     return frozenset({*_READ, *known_variables(services_and_operations())})
 
 
 def _typos(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that are not read and whose names are one edit away from one that is."""
-    names = (
-        name for name in environ if not name.startswith(PREFIX)
-    )  # an unknown name with the prefix is an error already
-    return [no_such(ascii(name)[1:-1], meant) for name, meant in look_alikes(names, _known_names())]
+    # An unknown name with the prefix is an error already.
+    names = frozenset(name for name in environ if not name.startswith(PREFIX))
+    return list(_look_alikes(names, _known_names(connectors())))
+
+
+@lru_cache(maxsize=16)  # once per distinct set of names: each is compared with thousands of known ones
+def _look_alikes(names: frozenset[str], known: frozenset[str]) -> tuple[str, ...]:
+    return tuple(no_such(ascii(name)[1:-1], meant) for name, meant in look_alikes(names, known))
 
 
 def _not_managed(place: str, reason: str) -> str:
     return f"{place}: managed mode is required, but {reason}"
 
 
-def _warn(event: str, reason: str) -> None:
-    _log.warning("%s %s", event, reason, extra={"event": event, "reason": reason})
+def _warn(event: str, reason: str, *, level: int = logging.WARNING) -> None:
+    _log.log(level, f"{event} {reason}", {"event": event, "reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectorBundle:
     """
     All available platform connectors.
+
+    A connector that another package adds is a field of its name too; `of` returns it with its type.
 
     Attributes:
         mode: `managed` or `self_hosted`.
@@ -216,6 +228,21 @@ class ConnectorBundle:
     def calls_in_flight(self) -> int:
         """Calls begun and not ended, of all services and on all event loops."""
         return sum(client.calls_in_flight for client in self._clients)
+
+    def of(self, connector: Connector[_T]) -> _T:
+        """
+        Return the connector that *connector* declares.
+
+        Raises:
+            ConfigError: It was registered after this bundle was loaded, or not at all.
+        """
+        try:
+            found: _T = getattr(self, connector.name)
+        except AttributeError:
+            problem = f"{connector.name}: not in this bundle; register it before the bundle is loaded"
+        else:
+            return found
+        raise ConfigError(problem)
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
@@ -245,26 +272,32 @@ class ConnectorBundle:
 
 
 def services_and_operations() -> dict[str, tuple[str, ...]]:
-    """Return the operations by service: the public methods of the Protocol of each connector in the bundle."""
-    hints = get_type_hints(ConnectorBundle)
-    return {
-        known.name: tuple(name for name in vars(hints[known.name]) if not name.startswith("_"))
-        for known in fields(ConnectorBundle)
-        if known.name not in {"mode", "mode_reason", "_transports", "_clients"}
-    }
+    """Return the operations by service, of all connectors; errors as of `registry.connectors`."""
+    return {one.name: one.operations for one in connectors()}
+
+
+@lru_cache(maxsize=4)  # equivalent: a class that is made anew has the same fields
+def _bundle_of(known: tuple[Connector[Any], ...]) -> type[ConnectorBundle]:
+    """Return the class of bundles with a field for each of *known*, those of other packages included."""
+    own = {one.name for one in fields(ConnectorBundle)}
+    others: list[tuple[str, Any]] = [(one.name, Any) for one in known if one.name not in own]
+    name, namespace = ConnectorBundle.__name__, {"__module__": __name__, "__doc__": ConnectorBundle.__doc__}
+    made: type[ConnectorBundle] = make_dataclass(
+        name, others, bases=(ConnectorBundle,), namespace=namespace, frozen=True, kw_only=True
+    )
+    return made if others else ConnectorBundle
 
 
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
     for contradiction in config.policies.contradictions():
         _warn("settings.contradictory", contradiction)
     transports: dict[TransportSettings, ClosableTransport] = {}  # services with the same settings share connections
-    clients: list[PlatformHttpClient] = []
 
-    def http(service: str, base_url: str | None = None) -> PlatformHttpClient:
+    def client(service: str, base_url: str | None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
         if wire not in transports:
             transports[wire] = make_transport(wire, SystemClock())
-        client = PlatformHttpClient(
+        return PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,
             service=service,
@@ -273,43 +306,72 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
             telemetry=config.telemetry,
             middleware=config.middleware,
         )
-        clients.append(client)
-        return client
 
-    bundle = ConnectorBundle(
-        hosting=ManagedHostingConnector(http("hosting")),
-        discovery=ManagedDiscoveryConnector(http("discovery")),
-        identity=ManagedIdentityConnector(http("identity", config.core_base_url)),
-        billing=ManagedBillingConnector(http("billing", config.core_base_url)),
-        service=ManagedServiceConnector(http("service")),
-        payment=ManagedPaymentConnector(http("payment")),
-        mode="managed",
-        mode_reason=_reason(config),
-        _transports=tuple(transports.values()),
-        _clients=tuple(clients),
-    )
-    for service, operations in services_and_operations().items():
-        connector = getattr(bundle, service)
-        for operation in operations:
-            setattr(connector, operation, _clearing_arguments(getattr(connector, operation)))
+    bundle = managed_bundle(config, client, transports.values())
+    told = [*config.policies.departures(), *config.policies.shadowed]
+    if told:
+        _warn("settings.loaded", "; ".join(told), level=logging.INFO)
     return bundle
 
 
-def _clearing_arguments(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Wrap *method* so that an error's traceback keeps none of its arguments, the user's token among them (R52)."""
+def managed_bundle(
+    config: ConnectorConfig,
+    client: Callable[[str, str | None], PlatformHttpClient],
+    transports: Iterable[ClosableTransport] = (),
+) -> ConnectorBundle:
+    """
+    Make a bundle of managed connectors from clients of any kind; those of the test kit are scripted.
 
-    async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await coroutine
-        except BaseException as error:
-            clear_traceback_locals(error)
-            raise
+    Args:
+        config: What the bundle is made for.
+        client: Makes the client of a service, by the service's name and the base URL that differs for it.
+        transports: What the bundle closes; read after all clients are made.
+    """
+    clients: list[PlatformHttpClient] = []
 
-    @wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        return run(method(*args, **kwargs))  # not async: this frame ends at once, and its arguments with it
+    def http(connector: Connector[Any]) -> PlatformHttpClient:
+        clients.append(client(connector.name, config.core_base_url if connector.base_url == "core" else None))
+        return clients[-1]
 
-    return call
+    made: dict[str, Any] = {}
+    known = connectors()  # once: another thread may register meanwhile
+    for declared in known:
+        connector = made[declared.name] = _made(declared, "managed", partial(declared.managed, http(declared)))
+        for operation in declared.operations:
+            wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
+            try:
+                object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
+            except AttributeError:
+                problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
+                raise ConfigError(problem) from None
+    return _bundle_of(known)(
+        **made,
+        mode="managed",
+        mode_reason=_reason(config),
+        _transports=tuple(transports),
+        _clients=tuple(clients),
+    )
+
+
+def _made(declared: Connector[Any], kind: str, make: Callable[[], Any]) -> Any:
+    """
+    Make a connector.
+
+    Raises:
+        ConfigError: It cannot be made, or does not have all operations.
+    """
+    try:
+        made = make()
+    except PlatformError:
+        raise
+    except Exception as error:  # noqa: BLE001 - another package's code
+        problem = f"{declared.name}: {kind}: cannot be made ({type(error).__name__})"
+    else:
+        missing = [name for name in declared.operations if not hasattr(made, name)]
+        if not missing:
+            return made
+        problem = f"{declared.name}: {kind}: has no {', '.join(missing)}"
+    raise ConfigError(problem)
 
 
 def _reason(config: ConnectorConfig) -> str:
@@ -317,22 +379,18 @@ def _reason(config: ConnectorConfig) -> str:
 
 
 def _mock(config: ConnectorConfig) -> ConnectorBundle:
-    return ConnectorBundle(
-        hosting=MockHostingConnector(),
-        discovery=MockDiscoveryConnector(),
-        identity=MockIdentityConnector(),
-        billing=MockBillingConnector(),
-        service=MockServiceConnector(),
-        payment=MockPaymentConnector(),
-        mode="self_hosted",
-        mode_reason=_reason(config),
-    )
+    known = connectors()
+    made: dict[str, Any] = {one.name: _made(one, "mock", one.mock) for one in known}
+    return _bundle_of(known)(**made, mode="self_hosted", mode_reason=_reason(config))
 
 
 # The core loads once per HTTP request and never closes: the same settings must return the same bundle, or each request
 # would leak its connections and start with an empty circuit breaker.
+_Key: TypeAlias = tuple[tuple[Connector[Any], ...], tuple[tuple[str, str], ...]]
 _lock = threading.RLock()  # a signal handler may close a bundle while its thread loads one
-_by_settings: dict[tuple[tuple[str, str], ...], ConnectorBundle] = {}
+_current: tuple[_Key, ConnectorBundle] | None = None  # of the settings that the environment has now
+# Of settings that it had before, for as long as a caller uses them: the same settings give the same bundle again.
+_earlier: weakref.WeakValueDictionary[_Key, ConnectorBundle] = weakref.WeakValueDictionary()
 _frozen: ConnectorBundle | None = None
 _process_wide: ConnectorBundle | None = None  # loaded from a config, for every caller in the process
 _logged: list[str] = []  # what is_managed_mode last logged
@@ -345,8 +403,9 @@ def load_connectors(
     Load the connectors for *config*; without it the process-wide ones, else those for the current environment.
 
     Loading from the environment is cheap and returns the same bundle for the same settings; the warnings of
-    `ConnectorConfig.from_env` are logged once per bundle. Loading from a config returns a new bundle, which the caller
-    closes. With *process_wide* every other caller in the process gets it too, by `load_connectors()` and
+    `ConnectorConfig.from_env` are logged once per bundle. When the settings change, the bundle of the earlier ones
+    closes its idle connections, and goes when its last caller does. Loading from a config returns a new bundle, which
+    the caller closes. With *process_wide* every other caller in the process gets it too, by `load_connectors()` and
     `get_connectors()`, until it is closed or `reset_connectors` is called: one circuit breaker per service.
 
     Args:
@@ -361,7 +420,7 @@ def load_connectors(
     if config is not None:
         if require_managed and not config.managed_mode:
             raise ConfigError(_not_managed("require_managed", _reason(config)))
-        return _load_process_wide(config) if process_wide else _load(config)
+        return make_process_wide(partial(_load, config)) if process_wide else _load(config)
     if process_wide:
         raise ConfigError("process_wide: needs a config")
     bundle = _process_wide or _from_environment(require_managed=require_managed)
@@ -374,12 +433,18 @@ def _load(config: ConnectorConfig) -> ConnectorBundle:
     return _managed(config) if config.managed_mode else _mock(config)
 
 
-def _load_process_wide(config: ConnectorConfig) -> ConnectorBundle:
-    global _process_wide  # noqa: PLW0603 - what the argument is for
+def make_process_wide(make: Callable[[], ConnectorBundle]) -> ConnectorBundle:
+    """
+    Return the bundle that *make* returns, which is process-wide until it is closed.
+
+    Raises:
+        ConfigError: Another bundle is process-wide.
+    """
+    global _process_wide  # noqa: PLW0603 - what this function is for
     with _lock:
         if _process_wide is not None:
             raise ConfigError("process_wide: another bundle is process-wide; close it first")
-        _process_wide = _load(config)
+        _process_wide = make()
         return _process_wide
 
 
@@ -393,21 +458,32 @@ def _release(bundle: ConnectorBundle) -> None:
 
 
 def _from_environment(*, require_managed: bool = False) -> ConnectorBundle:
-    settings = _snapshot()
-    bundle = _by_settings.get(settings)
-    if bundle is None:
-        with _lock:
-            bundle = _by_settings.get(settings)
-            if bundle is None:
-                # All names, since a typo may be in any of them; of values only those that are read.
-                environ = {**dict.fromkeys(os.environ, ""), **dict(settings)}
-                loaded = ConnectorConfig.from_env(environ, require_managed=require_managed)
-                bundle = _by_settings[settings] = _load(loaded)
-    return bundle
+    global _current  # noqa: PLW0603 - the bundle of the environment
+    key, current = (connectors(), _environment.own()), _current
+    if current is not None and current[0] == key:
+        return current[1]
+    with _lock:
+        if _current is not None and _current[0] == key:
+            return _current[1]
+        bundle = _earlier.pop(key, None) or _load(
+            ConnectorConfig.from_env(_environment.with_names(key[1]), require_managed=require_managed)
+        )
+        if _current is not None:
+            _retire(*_current)
+        _current = key, bundle
+        return bundle
 
 
-def _snapshot() -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in os.environ.items() if name in _READ or name.startswith(PREFIX))
+def _retire(key: _Key, bundle: ConnectorBundle) -> None:
+    """
+    Let go of a bundle whose settings are gone.
+
+    Its idle connections are closed now. Callers that have it, or one of its connectors, go on with new ones, and calls
+    in flight end as they would have; when the last is done, nothing refers to it.
+    """
+    _earlier[key] = bundle
+    for transport in bundle._transports:  # noqa: SLF001 - of this module
+        transport.drop_connections()
 
 
 def get_connectors() -> ConnectorBundle:
@@ -423,14 +499,13 @@ def get_connectors() -> ConnectorBundle:
 
 def reset_connectors() -> None:
     """Close the process-wide bundle and every one that was loaded from the environment, and drop them."""
-    global _frozen, _process_wide  # noqa: PLW0603 - see get_connectors
+    global _current, _frozen, _process_wide  # noqa: PLW0603 - see get_connectors
     with _lock:
-        bundles = list(_by_settings.values())
-        if _process_wide is not None:
-            bundles.append(_process_wide)
-        _by_settings.clear()
+        bundles = [*_earlier.values(), *([_current[1]] if _current else [])]
+        bundles += [one for one in (_frozen, _process_wide) if one is not None]
+        _earlier.clear()
         _logged.clear()
-        _frozen = _process_wide = None
+        _current = _frozen = _process_wide = None
     for bundle in bundles:
         bundle.request_close()
 

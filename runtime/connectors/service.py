@@ -24,12 +24,14 @@ from .base import (
     Page,
     PlatformHttpClient,
     any_copy,
+    any_field,
     any_key,
+    any_page,
+    body_of,
     by_skip,
     decode_page,
     decoder,
     succeeded,
-    without_none,
 )
 
 __all__ = [
@@ -154,9 +156,11 @@ class ManagedServiceConnector:
         self, request: ServiceItemCreate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> ServiceItem:
         """Create a new item; not retried after a lost response, since the platform would create two."""
+        body, problem = body_of(request, ServiceItemCreate)
         return await self._http.call(
             _CREATE_ITEM,
-            json_body={"name": request.name, "config": request.config},
+            problem=problem,
+            json_body=body,
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -165,10 +169,12 @@ class ManagedServiceConnector:
         self, item_id: str, request: ServiceItemUpdate, *, user_jwt: str | None = None, correlation_id: str = ""
     ) -> ServiceItem:
         """Update an existing item; only the fields that are not None are sent."""
+        body, problem = body_of(request, ServiceItemUpdate)
         return await self._http.call(
             _UPDATE_ITEM,
             path_params={"item_id": item_id},
-            json_body=without_none(name=request.name, status=request.status),
+            problem=problem,
+            json_body=body,
             user_jwt=user_jwt,
             correlation_id=correlation_id,
         )
@@ -202,7 +208,7 @@ class MockServiceConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> Page[ServiceItem]:
         """List the items created here."""
-        return Page([any_copy(item) for item in self._items.values()], total=len(self._items))
+        return any_page(self._items.values(), 0, None)
 
     async def get_item(
         self,
@@ -223,13 +229,12 @@ class MockServiceConnector:
         correlation_id: str = "",  # noqa: ARG002
     ) -> ServiceItem:
         """Store a new item."""
-        config = getattr(request, "config", None)
         item = ServiceItem(
             id=str(uuid.uuid4()),
-            name=getattr(request, "name", ""),
+            name=any_field(request, "name", str, ""),
             status="active",
             created_at=datetime.now(UTC),
-            metadata=any_copy(config) if isinstance(config, dict) else {},
+            metadata=any_field(request, "config", dict, {}),
         )
         self._items[item.id] = item
         return any_copy(item)
@@ -245,9 +250,8 @@ class MockServiceConnector:
         """Change an item; an unknown one is stored under the name `Unknown`."""
         key = any_key(item_id)
         item = self._items.setdefault(key, ServiceItem(id=key, name="Unknown", status="active"))
-        name, status = getattr(request, "name", None), getattr(request, "status", None)
-        item.name = item.name if name is None else name
-        item.status = item.status if status is None else status
+        item.name = any_field(request, "name", str, item.name)
+        item.status = any_field(request, "status", str, item.status)
         return any_copy(item)
 
     async def delete_item(

@@ -19,6 +19,20 @@ KINDS = {
     "close_idle": "respond normally, then close the kept-alive connection without notice",
 }
 
+_WITH_SECONDS = frozenset({"latency", "drip"})
+_NOT_YET_APPLIED = frozenset({"status", "stall", "reset", "garbage"})  # the others apply the request in any case
+_WORDS = {
+    "seconds": re.compile(r"(\d+(?:\.\d+)?)(ms|s)"),
+    "share": re.compile(r"(\d+(?:\.\d+)?)%"),
+    "times": re.compile(r"([1-9]\d*)x"),
+    "status": re.compile(r"([2-5]\d\d)"),
+    "retry_after": re.compile(r"retry-after=(\S+)"),
+    "applied": re.compile(r"(applied)"),
+    "method": re.compile(r"([A-Z]+)"),
+    "path": re.compile(r"(/.*)"),
+}
+"""What each word of a fault's text sets, by its shape."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -80,6 +94,33 @@ class Fault:
         except (TypeError, re.error) as error:
             raise ValueError(f"fault: {error}") from None
 
+    @classmethod
+    def from_text(cls, text: str) -> "Fault":
+        """
+        Make a fault from its text, for example `latency 3s 50% /api/auth` or `503 2x retry-after=7 POST`.
+
+        A kind, or a status for the kind `status`; then, in any order, each at most once: `3s` or `300ms`, `50%` of the
+        requests, `2x` for two requests instead of all until cleared, `retry-after=7`, `applied`, a method, and a path,
+        which is a regular expression for the beginning of the request's path.
+
+        Raises:
+            ValueError: A word is unknown, is given twice, or does not apply to the kind.
+        """
+        first, *words = text.split() or [""]
+        if _WORDS["status"].fullmatch(first):
+            first, words = "status", [first, *words]
+        if first not in KINDS:
+            raise ValueError(f"must begin with a status or one of {', '.join(KINDS)}, got {first!r}")
+        given: dict[str, Any] = {}
+        for word in words:
+            name, value = _read(word)
+            if name in given:
+                raise ValueError(f"{word!r}: {name} is given twice")
+            if not _applies(name, first):
+                raise ValueError(f"{word!r}: a fault of the kind {first!r} has no {name}")
+            given[name] = value
+        return cls.from_json({"kind": first, "times": 0, **given})
+
     def to_json(self) -> dict[str, Any]:
         """Return the fault as a JSON object."""
         return asdict(self)
@@ -87,6 +128,32 @@ class Fault:
     def matches(self, method: str, path: str) -> bool:
         """Does this fault apply to a request?"""
         return (not self.method or self.method == method) and (not self.path or re.search(self.path, path) is not None)
+
+
+def _read(word: str) -> tuple[str, Any]:
+    """Return which field of a fault *word* sets, and to what."""
+    for name, shape in _WORDS.items():
+        found = shape.fullmatch(word)
+        if found is None:
+            continue
+        value = found[1]
+        if name == "seconds":
+            return name, float(value) / (1000 if found[2] == "ms" else 1)
+        if name == "share":
+            return name, float(value) / 100
+        if name in {"times", "status"}:
+            return name, int(value)
+        return name, True if name == "applied" else f"^{value}" if name == "path" else value
+    known = "a time (3s), a share (50%), a number (2x), a status, retry-after=…, applied, a METHOD or a /path"
+    raise ValueError(f"{word!r}: is none of {known}")
+
+
+def _applies(name: str, kind: str) -> bool:
+    if name in {"status", "retry_after"}:
+        return kind == "status"
+    if name == "seconds":
+        return kind in _WITH_SECONDS
+    return name != "applied" or kind in _NOT_YET_APPLIED
 
 
 class FaultScript:

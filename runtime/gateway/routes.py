@@ -159,6 +159,7 @@ class Platform:
                 ("GET", r"/api/apps/([^/]+)/deployments", self._deployments),
                 ("POST", r"/api/mozaiks-cloud/v1/deployments", self._cloud_deploy),
                 ("GET", r"/api/mozaiks-cloud/v1/operations/([^/]+)", self._cloud_operation),
+                ("POST", r"/api/(service)/(items)", self._create_named),
                 ("GET", r"/api/([\w-]+)/([\w-]+)", self._list_items),
                 ("POST", r"/api/([\w-]+)/([\w-]+)", self._create_item),
                 ("GET", r"/api/([\w-]+)/([\w-]+)/([^/]+)", self._get_item),
@@ -324,7 +325,7 @@ class Platform:
         return self._list_items(request, caller, "hosting", "apps")
 
     def _create_app(self, request: Request, caller: Caller) -> Response:
-        response = self._create_item(request, caller, "hosting", "apps")
+        response = self._create_named(request, caller, "hosting", "apps")
         if response.status == 201:  # noqa: PLR2004
             response.document.update(status="draft", owner_id=caller.owner, updated_at=response.document["created_at"])
         return response
@@ -504,13 +505,24 @@ class Platform:
         return Response(document={"items": page, "total": len(items), "skip": skip, "limit": limit})
 
     def _create_item(self, request: Request, caller: Caller, service: str, name: str) -> Response:
-        """Create a new item each time: this part of the platform reads no idempotency key."""
+        """Create an item of any object; the contract's template sends name and config, and reads it as metadata."""
+        document = _json_object(request)
+        if document.keys() == {"name", "config"}:
+            document["metadata"] = document.pop("config") or {}
+        return self._store_item(caller, service, name, document)
+
+    def _create_named(self, request: Request, caller: Caller, service: str, name: str) -> Response:
+        """Create an item of a service whose items need a name."""
         document = _json_object(request)
         if not isinstance(document.get("name"), str) or not document["name"]:
             title = "One or more validation errors occurred."
             return _problem(400, title, {"Name": ["The Name field is required."]})
-        config = document.pop("config", None)
-        item = {"status": "active", "metadata": config or {}, **document, "id": new_id(), "created_at": now()}
+        document = {"metadata": document.pop("config", None) or {}, **document}
+        return self._store_item(caller, service, name, document)
+
+    def _store_item(self, caller: Caller, service: str, name: str, document: dict[str, Any]) -> Response:
+        """Store a new item each time: this part of the platform reads no idempotency key."""
+        item = {"status": "active", "metadata": {}, **document, "id": new_id(), "created_at": now()}
         self.store.collection(caller.owner, service, name)[item["id"]] = item
         location = {"location": f"/api/{service}/{name}/{item['id']}"}
         return Response(status=201, document=item, headers=location, changed=True)

@@ -2,6 +2,7 @@
 
 from middleware._internal.moved import announce_renames
 
+from .environment import Environment
 from .live import LiveSettings
 from .resolution import EffectiveSetting, ResolvedSettings
 from .sources import (
@@ -21,6 +22,7 @@ __all__ = [
     "PREFIX",
     "REQUIRE_VARIABLE",
     "EffectiveSetting",
+    "Environment",
     "LiveSettings",
     "ResolvedSettings",
     "Row",

@@ -8,7 +8,7 @@ specific first: an operation of a service, the service, all services.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from middleware.errors import ConfigError
 from middleware.stack import SettingsChange, StackSettings
@@ -18,6 +18,7 @@ from .sources import (
     EffectiveSetting,
     Given,
     Level,
+    Row,
     Services,
     SourceValues,
     as_written,
@@ -28,9 +29,31 @@ from .sources import (
     settings,
 )
 
-__all__ = ["EffectiveSetting", "ResolvedSettings"]
+__all__ = ["EffectiveSetting", "ResolvedSettings", "ValueChange"]
 
 _MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the program, yet nothing may grow without a bound
+
+
+class ValueChange(NamedTuple):
+    """
+    One value that differs between two snapshots.
+
+    Attributes:
+        scope: For what it was given: `all services`, a service, or an operation as `service.operation`.
+        name: `section.field`, with the scope in front where it is not all services.
+        before: The old value, with where it came from if it was not given for this scope: `3 (default)`.
+        after: The new one.
+        needs_restart: It is of what is made once.
+    """
+
+    scope: str
+    name: str
+    before: str
+    after: str
+    needs_restart: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before} -> {self.after}"
 
 
 class ResolvedSettings:
@@ -42,6 +65,10 @@ class ResolvedSettings:
         environ: For example `os.environ`.
         file: A TOML file; the weakest source.
         services: Names that a service's or an operation's own settings may use; None allows any.
+        content: Content of the file, where it has been read already.
+
+    Attributes:
+        shadowed: One line per value of the file that a stronger source overrides.
 
     Raises:
         ConfigError: Lists every unknown name and every bad value, each with its place.
@@ -54,16 +81,25 @@ class ResolvedSettings:
         environ: Mapping[str, str] | None = None,
         file: Path | None = None,
         services: Services | None = None,
+        content: bytes | None = None,
     ) -> None:
         found: list[str] = []
+        of_file: SourceValues = {}
+        if file is not None:
+            of_file = from_file(file, read_file(file) if content is None else content, services, found)
         sources = [
-            *([] if file is None else [from_file(file, read_file(file), services, found)]),
+            of_file,
             from_env(environ or {}, services, found),
             from_mapping(constructor or {}, services, found, lambda path: f"constructor: {path}"),
         ]
         self._given: SourceValues = {}
         for source in sources:  # R60: value by value, the stronger source later
             self._given.update(source)
+        self.shadowed = tuple(
+            f"{given.origin} = {as_written(given.value)} is overridden by {self._given[key].origin}"
+            for key, given in of_file.items()
+            if self._given[key].value != given.value
+        )
         self._cache: dict[Level, StackSettings] = {}
         for level in sorted({level for level, _ in self._given}, key=len):
             self._build(level, found)
@@ -79,6 +115,10 @@ class ResolvedSettings:
             if len(self._cache) < _MAX_EFFECTIVE:
                 self._cache[key] = ready
         return ready
+
+    def is_set(self, service: str, operation: str, name: str) -> bool:
+        """Return whether the setting *name*, `section.field`, is given for this operation itself."""
+        return any(level == (service, operation) and row.path == name for level, row in self._given)
 
     def poll(self, _now: float) -> SettingsChange | None:
         """Return None: a snapshot never changes."""
@@ -101,15 +141,32 @@ class ResolvedSettings:
         levels = sorted({(), *(level for level, _ in self._given)}, key=len)
         return tuple(dict.fromkeys(line for level in levels for line in contradictions(self._effective(level))))
 
-    def changes_to(self, other: "ResolvedSettings") -> tuple[str, ...]:
-        """One line per value that differs in *other*: name, old and new value."""
+    def changes_to(self, other: "ResolvedSettings") -> tuple[ValueChange, ...]:
+        """Return each value that differs in *other*."""
         mine, others = self._given, other._given  # noqa: SLF001 - of the same class
+        changes = []
+        for key in sorted({*mine, *others}, key=lambda key: (key[0], key[1].path)):
+            before, after = (_given_or_inherited(given, key) for given in (mine, others))
+            if before.value != after.value:
+                level, row = key
+                changes.append(
+                    ValueChange(
+                        scope=".".join(level) or "all services",
+                        name=".".join([*level, row.path]),
+                        before=as_written(before.value) + before.inherited_from,
+                        after=as_written(after.value) + after.inherited_from,
+                        needs_restart=row.section == "transport",
+                    )
+                )
+        return tuple(changes)
+
+    def departures(self) -> tuple[str, ...]:
+        """One line per value that was given and is not the default: name, default, value and origin."""
         lines = []
-        for level, row in sorted({*mine, *others}, key=lambda key: (key[0], key[1].path)):
-            before, after = mine.get((level, row)), others.get((level, row))
-            if (before and before.value) != (after and after.value):
-                name = ".".join([*level, row.path])
-                lines.append(f"{name}: {_shown_or_unset(before)} -> {_shown_or_unset(after)}")
+        for (level, row), given in sorted(self._given.items(), key=lambda item: (item[0][0], item[0][1].path)):
+            if given.value != row.setting.default:
+                values = f"{as_written(row.setting.default)} (default) -> {as_written(given.value)}"
+                lines.append(f"{'.'.join([*level, row.path])}: {values}, from {given.origin}")
         return tuple(lines)
 
     def _build(self, level: Level, found: list[str]) -> StackSettings:
@@ -134,5 +191,19 @@ def _levels(level: Level) -> list[Level]:
     return [level, level[:1], ()]
 
 
-def _shown_or_unset(given: Given | None) -> str:
-    return "not set" if given is None else as_written(given.value)
+class _Inherited(NamedTuple):
+    """A value, and which level it was inherited from, as a text in brackets; empty where it was given."""
+
+    value: Any
+    inherited_from: str
+
+
+def _given_or_inherited(given: SourceValues, key: tuple[Level, Row]) -> _Inherited:
+    """Return the value that was given for a level, else the one it has from a level above."""
+    level, row = key
+    if key in given:
+        return _Inherited(given[key].value, "")
+    for above in _levels(level)[1:]:
+        if (above, row) in given:
+            return _Inherited(given[above, row].value, f" ({'.'.join(above) or 'all services'})")
+    return _Inherited(row.setting.default, " (default)")

@@ -208,12 +208,12 @@ def _parse(text: str, kind: type) -> Any:
 # --- a file, and the constructor's mappings, which have the same shape ----------------------------------------------
 
 
-def read_file(file: Path) -> str:
+def read_file(file: Path) -> bytes:
     """
-    Read the text of *file*.
+    Read the content of *file*.
 
     Raises:
-        ConfigError: It cannot be read, is too large or not UTF-8.
+        ConfigError: It cannot be read, or is too large.
     """
     try:
         with file.open("rb") as opened:
@@ -222,17 +222,19 @@ def read_file(file: Path) -> str:
     except OSError as error:
         problem = f"{file}: cannot be read ({error.strerror or type(error).__name__})"
     else:
-        if len(content) > _MAX_FILE_BYTES:
-            raise ConfigError(f"{file}: larger than {_MAX_FILE_BYTES} bytes")
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            problem = f"{file}: not UTF-8 at byte {error.start}"
+        if len(content) <= _MAX_FILE_BYTES:
+            return content
+        problem = f"{file}: larger than {_MAX_FILE_BYTES} bytes"
     raise ConfigError(problem)
 
 
-def from_file(file: Path, text: str, services: Services | None, found: list[str]) -> SourceValues:
-    """Read *text*, the content of *file*; problems go into *found*, each with file, line and key."""
+def from_file(file: Path, content: bytes, services: Services | None, found: list[str]) -> SourceValues:
+    """Read *content*, that of *file*; problems go into *found*, each with file, line and key."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        found.append(f"{file}: not UTF-8 at byte {error.start}")
+        return {}
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what an absurd number or nesting raises

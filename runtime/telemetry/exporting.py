@@ -7,7 +7,9 @@ Needs the `otel` extra; `configure_telemetry` imports this module when it is cal
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,14 +25,65 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from middleware._internal.loggers import LibraryLogger
 from runtime.traces.trace_file import TraceFile, format_line
 
-__all__ = ["BoundedExport", "ExportError", "FileSpanExporter", "OwnMetricReader", "encode_line"]
+__all__ = [
+    "BoundedExport",
+    "ExportError",
+    "FileSpanExporter",
+    "OwnMetricReader",
+    "encode_line",
+    "quieten_our_exporters",
+]
 
-_log = logging.getLogger("mozaiks.telemetry")
-_log.addHandler(logging.NullHandler())
+_log = LibraryLogger("mozaiks.telemetry")
 
 _E = TypeVar("_E")
+
+# Prefixes of the loggers that write at least once per failed export; ours writes once per change.
+_NOISY = (
+    "opentelemetry.exporter.otlp.",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+    "opentelemetry.sdk.metrics._internal.export",
+)
+
+_in_our_export: ContextVar[bool] = ContextVar("mozaiks_in_our_export", default=False)
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Mark what an exporter of ours logs inside the `with` block."""
+    token = _in_our_export.set(True)
+    try:
+        yield
+    finally:
+        _in_our_export.reset(token)
+
+
+class _OfOthers(logging.Filter):
+    """Drops records of our exporters; those of the host's own pass, and all of a logger that the host gave a level."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not _in_our_export.get():
+            return True
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger.name.startswith("opentelemetry."):
+            if logger.level != logging.NOTSET:
+                return True
+            logger = logger.parent
+        return False
+
+
+_of_others = _OfOthers()
+
+
+def quieten_our_exporters() -> None:
+    """Silence the SDK's own lines about exports of ours; the modules of the exporters are imported before."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(_NOISY):
+            logging.getLogger(name).addFilter(_of_others)
 
 
 class ExportError(Exception):
@@ -38,12 +91,13 @@ class ExportError(Exception):
     An export failed, or arrived in part.
 
     Args:
-        reason: Why, for people; free of secrets.
+        reason: Why, for people; free of secrets. Empty where the exporter did not say.
         lost: How many of its items did not arrive; None for all of them.
     """
 
-    def __init__(self, reason: str = "the exporter failed", *, lost: int | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str = "", *, lost: int | None = None) -> None:
+        super().__init__(reason or "the exporter failed")
+        self.is_explained = bool(reason)
         self.lost = lost
 
 
@@ -54,11 +108,13 @@ class _Health:
     Args:
         exporter: Name of the exporter, for example `otlp`.
         signal: `traces` or `metrics`.
+        address: Where it exports to, free of secrets; may be empty.
     """
 
-    def __init__(self, exporter: str, signal: str) -> None:
+    def __init__(self, exporter: str, signal: str, address: str = "") -> None:
         self._exporter = exporter
         self._signal = signal
+        self._address = address
         self._failing = False
 
     def note(self, error: Exception | None) -> None:
@@ -66,14 +122,15 @@ class _Health:
         if (error is not None) == self._failing:
             return
         self._failing = error is not None
-        fields = {"exporter": self._exporter, "signal": self._signal}
+        fields = {"exporter": self._exporter, "signal": self._signal, "address": self._address}
         if error is None:
             self._log(logging.INFO, "export.recovered", fields, "")
         else:
             self._log(logging.WARNING, "export.failing", {**fields, "reason": _reason(error)}, f": {_reason(error)}")
 
     def _log(self, level: int, name: str, fields: dict[str, str], why: str) -> None:
-        _log.log(level, f"{name} {self._exporter} {self._signal}{why}", extra={"event": name, **fields})
+        to = f" to {self._address}" if self._address else ""
+        _log.log(level, f"{name} {self._exporter} {self._signal}{to}{why}", {"event": name, **fields})
 
 
 def _reason(error: Exception) -> str:
@@ -113,6 +170,7 @@ class BoundedExport(SpanProcessor):
         max_queue: Largest number of spans in the queue.
         max_batch: Largest number of spans in a batch.
         delay_s: Longest time of a span in the queue, in seconds.
+        address: Where the exporter exports to, for log lines; free of secrets.
 
     Attributes:
         name: Name of the exporter.
@@ -120,7 +178,14 @@ class BoundedExport(SpanProcessor):
     """
 
     def __init__(
-        self, name: str, make_exporter: Callable[[], SpanExporter], max_queue: int, max_batch: int, delay_s: float
+        self,
+        name: str,
+        make_exporter: Callable[[], SpanExporter],
+        max_queue: int,
+        max_batch: int,
+        delay_s: float,
+        *,
+        address: str = "",
     ) -> None:
         self.name = name
         self._max_queue = max_queue
@@ -128,7 +193,7 @@ class BoundedExport(SpanProcessor):
         self._queued = self._exporting = self._lost = 0
         self._closed = False
         self.ending = False
-        self._exporter = _Counted(self, _Own(make_exporter))
+        self._exporter = _Counted(self, _Own(make_exporter), address)
         self._batches = BatchSpanProcessor(
             self._exporter,
             max_queue_size=max_queue,
@@ -201,10 +266,10 @@ class BoundedExport(SpanProcessor):
 class _Counted(SpanExporter):
     """An exporter that never raises and reports the end of each batch; logs one line when exports begin to fail."""
 
-    def __init__(self, owner: BoundedExport, inner: _Own[SpanExporter]) -> None:
+    def __init__(self, owner: BoundedExport, inner: _Own[SpanExporter], address: str) -> None:
         self._owner = owner
         self._inner = inner
-        self._health = _Health(owner.name, "traces")
+        self._health = _Health(owner.name, "traces", address)
         self._out_of_reach = self._attempted_at_end = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -216,23 +281,57 @@ class _Counted(SpanExporter):
             self._owner.ending
         )  # one more attempt at the end; a process that exits does not wait for a second one
         error = self._error_of(spans)
-        lost = 0
-        if error is not None:
-            lost = len(spans) if not isinstance(error, ExportError) or error.lost is None else error.lost
-        self._out_of_reach = lost >= len(spans)
-        self._owner.end_batch(len(spans), lost=min(lost, len(spans)))
+        self._out_of_reach = _lost(error, spans) >= len(spans)
+        if _may_be_of_a_span(error):
+            error = self._export_encodable(spans, error)
+        self._owner.end_batch(len(spans), lost=_lost(error, spans))
         self._health.note(error)
         return SpanExportResult.SUCCESS if error is None else SpanExportResult.FAILURE
 
+    def _export_encodable(self, spans: Sequence[ReadableSpan], error: Exception | None) -> Exception | None:
+        """Export without the spans that cannot be encoded, such as one with half a character in its name."""
+        encodable = [span for span in spans if _is_encodable(span)]
+        bad = len(spans) - len(encodable)
+        if not bad:
+            return error
+        rest = self._error_of(encodable) if encodable else None
+        self._out_of_reach = rest is not None and _lost(rest, encodable) >= len(encodable)
+        reason = f"{bad} of {len(spans)} spans cannot be encoded"
+        return ExportError(reason if rest is None else f"{reason}; {_reason(rest)}", lost=bad + _lost(rest, encodable))
+
     def _error_of(self, spans: Sequence[ReadableSpan]) -> Exception | None:
         try:
-            arrived = self._inner.get().export(spans) is SpanExportResult.SUCCESS
+            with _ours():
+                arrived = self._inner.get().export(spans) is SpanExportResult.SUCCESS
         except Exception as error:  # noqa: BLE001 - an exporter is third-party code; its failure is one more lost batch
             return error
         return None if arrived else ExportError()
 
     def shutdown(self) -> None:
-        self._inner.get().shutdown()
+        with _ours():
+            self._inner.get().shutdown()
+
+
+def _lost(error: Exception | None, spans: Sequence[ReadableSpan]) -> int:
+    """Return how many of *spans* did not arrive."""
+    if error is None:
+        return 0
+    lost = error.lost if isinstance(error, ExportError) else None
+    return len(spans) if lost is None else min(lost, len(spans))
+
+
+def _may_be_of_a_span(error: Exception | None) -> bool:
+    """Return whether *error* may be of encoding: neither of the system nor what came of a request."""
+    return not (error is None or isinstance(error, OSError) or (isinstance(error, ExportError) and error.is_explained))
+
+
+def _is_encodable(span: ReadableSpan) -> bool:
+    try:
+        with _ours():
+            encode_line([span])
+    except Exception:  # noqa: BLE001 - of protobuf, by its implementation
+        return False
+    return True
 
 
 class OwnMetricReader(PeriodicExportingMetricReader):
@@ -241,10 +340,11 @@ class OwnMetricReader(PeriodicExportingMetricReader):
 
     Args:
         make_exporter: Makes the exporter, once per process.
+        address: Where it exports to, for log lines; free of secrets.
     """
 
-    def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
-        super().__init__(_OwnMetricExporter(make_exporter))
+    def __init__(self, make_exporter: Callable[[], MetricExporter], address: str) -> None:
+        super().__init__(_OwnMetricExporter(make_exporter, address))
 
     def _at_fork_reinit(self) -> None:  # called by the SDK in a forked child
         # First the lock, which an export in the parent may have acquired, then the thread, which acquires it.
@@ -253,15 +353,16 @@ class OwnMetricReader(PeriodicExportingMetricReader):
 
 
 class _OwnMetricExporter(MetricExporter):
-    def __init__(self, make_exporter: Callable[[], MetricExporter]) -> None:
+    def __init__(self, make_exporter: Callable[[], MetricExporter], address: str) -> None:
         self._inner = _Own(make_exporter)
-        self._health = _Health("otlp", "metrics")
+        self._health = _Health("otlp", "metrics", address)
         inner = self._inner.get()
         super().__init__(inner._preferred_temporality, inner._preferred_aggregation)  # noqa: SLF001 - readers read these
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         try:
-            result = self._inner.get().export(metrics_data, timeout_millis, **kwargs)
+            with _ours():
+                result = self._inner.get().export(metrics_data, timeout_millis, **kwargs)
         except Exception as error:  # noqa: BLE001 - as in `_Counted`
             self._health.note(error)
             return MetricExportResult.FAILURE
@@ -272,7 +373,8 @@ class _OwnMetricExporter(MetricExporter):
         return self._inner.get().force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        self._inner.get().shutdown(timeout_millis, **kwargs)
+        with _ours():
+            self._inner.get().shutdown(timeout_millis, **kwargs)
 
 
 class FileSpanExporter(SpanExporter):

@@ -38,13 +38,16 @@ class _Session(requests.Session):
 
     Args:
         signal: `traces` or `metrics`.
+        trust_env: Use the proxies and the `.netrc` of the environment. Otherwise neither a collector next to the
+            program is asked for through a proxy, nor does a password for its host go out in place of a header.
 
     Attributes:
         problem: Why the last export did not arrive whole; None when it did.
     """
 
-    def __init__(self, signal: str) -> None:
+    def __init__(self, signal: str, *, trust_env: bool = False) -> None:
         super().__init__()
+        self.trust_env = trust_env
         self._signal = signal
         self.problem: ExportError | None = None
 
@@ -64,6 +67,14 @@ class _Session(requests.Session):
             self.problem = rejected
             raise self.problem
         return response
+
+    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
+        settings = super().merge_environment_settings(*args, **kwargs)
+        if (
+            not self.trust_env and settings["verify"] is True
+        ):  # the authorities of the environment are used all the same
+            settings["verify"] = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        return settings
 
     def _rejected(self, response: requests.Response) -> ExportError | None:
         """Return the error for items that the collector rejected; None for none, or for an unreadable body."""
@@ -95,10 +106,11 @@ class CheckedSpanExporter(OTLPSpanExporter):
 
     Args:
         timeout_s: Longest time of one export.
+        trust_env: Use the proxies and the `.netrc` of the environment.
     """
 
-    def __init__(self, timeout_s: float) -> None:
-        self._watched = _Session("traces")
+    def __init__(self, timeout_s: float, *, trust_env: bool = False) -> None:
+        self._watched = _Session("traces", trust_env=trust_env)
         super().__init__(timeout=timeout_s, session=_session_for("traces", self._watched))
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -123,10 +135,11 @@ class CheckedMetricExporter(OTLPMetricExporter):
 
     Args:
         timeout_s: Longest time of one export.
+        trust_env: Use the proxies and the `.netrc` of the environment.
     """
 
-    def __init__(self, timeout_s: float) -> None:
-        self._watched = _Session("metrics")
+    def __init__(self, timeout_s: float, *, trust_env: bool = False) -> None:
+        self._watched = _Session("metrics", trust_env=trust_env)
         super().__init__(timeout=timeout_s, session=_session_for("metrics", self._watched))
 
     def export(

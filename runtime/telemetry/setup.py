@@ -6,8 +6,8 @@ Opt-in: importing the library does not import this module, and a host with an SD
 """
 
 import atexit
-import logging
 import os
+import re
 import threading
 import time
 import weakref
@@ -17,9 +17,10 @@ from multiprocessing.util import Finalize, register_after_fork
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from middleware.errors import ConfigError
+from middleware.redaction import redact, redact_target
 from middleware.stack import Telemetry
 from middleware.telemetry import semconv
 from runtime._version import __version__
@@ -39,15 +40,11 @@ _SHUTDOWN_S = 2.5
 """Longest time for the end of telemetry: one export and a little more, so that a program ends within three seconds."""
 _FILE_DELAY_S = 0.2
 """Longest wait of a span for the trace file: short, for readers that follow the file."""
+_CONFIG_FILE = "OTEL_CONFIG_FILE"
 _DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S = 2048, 512, 5.0  # the specification's
 
-# These log at least once per failed export; ours log once per change.
-_NOISY = (
-    "opentelemetry.exporter",
-    "opentelemetry.sdk._shared_internal",
-    "opentelemetry.sdk.trace.export",
-    "opentelemetry.sdk.metrics._internal.export",
-)
+# A header of `OTEL_EXPORTER_OTLP_HEADERS` that the SDK accepts; it skips any other, and logs it with its value.
+_HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*")
 
 
 def configure_telemetry(
@@ -58,6 +55,7 @@ def configure_telemetry(
     metric_readers: "Sequence[MetricReader]" = (),
     set_global: bool = False,
     instrument_httpx: bool = False,
+    trust_env: bool = False,
 ) -> "TelemetryHandle":
     """
     Set up the OpenTelemetry SDK.
@@ -68,7 +66,8 @@ def configure_telemetry(
 
     A process forked afterwards (`gunicorn --preload`, `multiprocessing`) continues with a queue, counters of what was
     dropped, connections and a shutdown of its own, and appends to the same trace file. Its metrics start from its
-    parent's numbers, so fork before the first call. A child that ends by `os._exit` calls `shutdown` before.
+    parent's numbers, so fork before the first call. A child that ends by `os._exit` calls `shutdown` before; in
+    Celery's pool a handler of the signal `worker_process_shutdown` does.
 
     Args:
         service_name: Name of the program, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
@@ -80,6 +79,7 @@ def configure_telemetry(
             once.
         instrument_httpx: Trace the host's other httpx clients by `opentelemetry-instrumentation-httpx`. Calls of
             connectors are left out: they have spans of their own.
+        trust_env: Export through the proxies that the environment names, and with the passwords of a `.netrc`.
 
     Raises:
         ConfigError: A variable or argument is unusable, the extra is not installed, or a global provider exists.
@@ -91,6 +91,7 @@ def configure_telemetry(
             metric_readers=metric_readers,
             set_global=set_global,
             instrument_httpx=instrument_httpx,
+            trust_env=trust_env,
         )
     except ModuleNotFoundError as error:
         raise ConfigError(f"telemetry needs {error.name}: pip install 'mozaiks-connector-runtime[otel]'") from None
@@ -104,6 +105,7 @@ class _Settings:
         self.trace_file: Path | None = None
         self.disabled = False
         self.traces_to = self.metrics_to = ""
+        self.traces_address = self.metrics_address = ""
         self.timeout_s = _EXPORT_TIMEOUT_S
         self.max_queue, self.max_batch, self.delay_s = _DEFAULT_QUEUE, _DEFAULT_BATCH, _DEFAULT_DELAY_S
 
@@ -115,8 +117,14 @@ class _Settings:
         found.service_name = None if named else service_name
         found.trace_file = None if trace_file is None else Path(trace_file)
         found.disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-        found.traces_to = _endpoint(environ, "TRACES", problems)
-        found.metrics_to = _endpoint(environ, "METRICS", problems)
+        found.traces_to, found.traces_address = _endpoint(environ, "TRACES", problems)
+        found.metrics_to, found.metrics_address = _endpoint(environ, "METRICS", problems)
+        for signal in [*["TRACES"] * bool(found.traces_to), *["METRICS"] * bool(found.metrics_to)]:
+            _check_headers(environ, signal, problems)
+        if found.metrics_to:
+            _check_histograms(environ, problems)
+        if environ.get(_CONFIG_FILE, "").strip():
+            problems.append(f"{_CONFIG_FILE}: not read here; set up the SDK by it, and pass its providers on instead")
         # The specification says milliseconds, Python's exporters read seconds: longer than ours is neither.
         found.timeout_s = min(_EXPORT_TIMEOUT_S, _number(environ, "OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, problems))
         found.max_queue = int(_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", _DEFAULT_QUEUE, problems))
@@ -127,29 +135,60 @@ class _Settings:
         return found
 
 
-def _endpoint(environ: Mapping[str, str], signal: str, problems: list[str]) -> str:
-    """Return the base endpoint of *signal*; empty when it is not exported."""
+def _endpoint(environ: Mapping[str, str], signal: str, problems: list[str]) -> tuple[str, str]:
+    """Return the base endpoint of *signal*, and its address for log lines; empty when it is not exported."""
     chosen = environ.get(f"OTEL_{signal}_EXPORTER", "otlp").strip() or "otlp"
     if chosen not in {"otlp", "none"}:
         problems.append(f"OTEL_{signal}_EXPORTER: must be otlp or none, got {chosen!r}")
-    for name in (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+    for name, path in (
+        (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", ""),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"/v1/{signal.lower()}"),
+    ):
         value = environ.get(name, "").strip()
         if not value or chosen == "none":
             continue
+        address = ""
         try:
             parts = urlsplit(value)
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+                host = parts.netloc.rpartition("@")[2]  # without a password
+                target = (parts.path.rstrip("/") + path if path else parts.path) + f"?{parts.query}" * bool(parts.query)
+                address = f"{parts.scheme}://{host}{redact_target(target)}"
         except ValueError:
-            usable = False
-        if not usable:
+            pass
+        if not address:
             problems.append(f"{name}: must be an absolute http:// or https:// URL")
         for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
             protocol = environ.get(variable, "").strip()
             if protocol and protocol != "http/protobuf":
                 problems.append(f"{variable}: only http/protobuf is supported, got {protocol!r}")
                 break
-        return value
-    return ""
+        return value, address
+    return "", ""
+
+
+def _check_headers(environ: Mapping[str, str], signal: str, problems: list[str]) -> None:
+    """Add a problem for a header that could not be sent; without its text, which may be a credential."""
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"):
+        headers = [header.strip(" \t") for header in environ.get(name, "").split(",")]
+        bad = [at for at, header in enumerate(headers, 1) if header and not _is_header(header)]
+        problem = f"{name}: header {', '.join(map(str, bad))} is not name=value, percent-encoded"
+        if bad and problem not in problems:
+            problems.append(problem)
+
+
+def _is_header(text: str) -> bool:
+    value = unquote(text.partition("=")[2])
+    sendable = value.isprintable() and all(character <= "\xff" for character in value)  # as HTTP sends headers
+    return sendable and _HEADER.fullmatch(text) is not None
+
+
+def _check_histograms(environ: Mapping[str, str], problems: list[str]) -> None:
+    """Add a problem for histograms of another kind: the panels and alerts of latency read explicit buckets."""
+    name, only = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram"
+    chosen = environ.get(name, "").strip()
+    if chosen and chosen.lower() != only:
+        problems.append(f"{name}: only {only} is supported, got {chosen!r}; the dashboards read its buckets")
 
 
 def _number(environ: Mapping[str, str], name: str, default: float, problems: list[str]) -> float:
@@ -182,6 +221,7 @@ class TelemetryHandle:
         metric_readers: "Sequence[MetricReader]",
         set_global: bool,
         instrument_httpx: bool,
+        trust_env: bool,
     ) -> None:
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.trace import TracerProvider
@@ -189,7 +229,8 @@ class TelemetryHandle:
 
         if set_global:
             _refuse_second_global()
-        self._exports = [] if settings.disabled else list(_exports(settings))
+        instrumentor = _httpx_instrumentor() if instrument_httpx else None
+        self._exports = [] if settings.disabled else list(_exports(settings, trust_env=trust_env))
         self._ends: float | None = None
         resource = _resource(settings)
         self.endpoint = settings.traces_to
@@ -199,17 +240,22 @@ class TelemetryHandle:
         for export in self._exports:
             self.tracer_provider.add_span_processor(export)
         self.meter_provider: MeterProvider = MeterProvider(
-            metric_readers=[*metric_readers, *([] if settings.disabled else _metric_readers(settings))],
+            metric_readers=[
+                *metric_readers,
+                *([] if settings.disabled else _metric_readers(settings, trust_env=trust_env)),
+            ],
             resource=resource,
             shutdown_on_exit=False,
         )
         self._observe_drops()
         self.telemetry = Telemetry(tracer_provider=self.tracer_provider, meter_provider=self.meter_provider)
-        self._quietened = list(_quieten())
-        self._undo_httpx = _instrument_httpx(self) if instrument_httpx else None
-        if set_global:
-            _set_global(self)
+        self._undo_httpx: Callable[[], None] | None = None
         self._enders = self._begin_enders()
+        if set_global and not _set_global(self):
+            self.shutdown(0)
+            raise ConfigError(_GLOBAL_EXISTS)
+        if instrumentor is not None:
+            self._undo_httpx = _instrument_httpx(instrumentor, self)
         atexit.register(self.shutdown)
         _when_forked(self)
 
@@ -267,10 +313,6 @@ class TelemetryHandle:
         in_time = all(ender.ended_within(ends - time.monotonic()) for ender in self._enders)
         for export in self._exports:
             export.close()
-        if in_time:  # else an export that is still running would log warnings
-            quietened, self._quietened = self._quietened, []
-            for logger in quietened:
-                logger.setLevel(logging.NOTSET)
         return in_time
 
     def __enter__(self) -> Self:
@@ -334,65 +376,78 @@ def _resource(settings: _Settings) -> "Resource":
     return Resource.create({"service.name": settings.service_name} if settings.service_name else {})
 
 
-def _exports(settings: _Settings) -> "Iterable[BoundedExport]":
-    from .exporting import BoundedExport, FileSpanExporter
+def _exports(settings: _Settings, *, trust_env: bool) -> "Iterable[BoundedExport]":
+    from .exporting import BoundedExport, FileSpanExporter, quieten_our_exporters
 
+    queue, batch = settings.max_queue, settings.max_batch
     try:
         if settings.traces_to:
             from .otlp import CheckedSpanExporter
 
             def otlp() -> CheckedSpanExporter:
-                return CheckedSpanExporter(settings.timeout_s)
+                return CheckedSpanExporter(settings.timeout_s, trust_env=trust_env)
 
-            yield BoundedExport("otlp", otlp, settings.max_queue, settings.max_batch, settings.delay_s)
+            yield BoundedExport("otlp", otlp, queue, batch, settings.delay_s, address=settings.traces_address)
         if settings.trace_file is not None:
             file = FileSpanExporter(settings.trace_file)
             # Shared by all processes: each batch is one write, which the system appends whole.
-            yield BoundedExport("file", lambda: file, settings.max_queue, settings.max_batch, _FILE_DELAY_S)
+            yield BoundedExport("file", lambda: file, queue, batch, _FILE_DELAY_S, address=str(settings.trace_file))
     except OSError as error:
         raise ConfigError(f"trace_file: cannot write {settings.trace_file}: {error.strerror or error}") from None
+    quieten_our_exporters()
 
 
-def _metric_readers(settings: _Settings) -> "Iterable[OwnMetricReader]":
+def _metric_readers(settings: _Settings, *, trust_env: bool) -> "Iterable[OwnMetricReader]":
     if settings.metrics_to:
-        from .exporting import OwnMetricReader
+        from .exporting import OwnMetricReader, quieten_our_exporters
         from .otlp import CheckedMetricExporter
 
-        yield OwnMetricReader(lambda: CheckedMetricExporter(settings.timeout_s))
+        quieten_our_exporters()
+        yield OwnMetricReader(
+            lambda: CheckedMetricExporter(settings.timeout_s, trust_env=trust_env), settings.metrics_address
+        )
 
 
-def _quieten() -> Iterable[logging.Logger]:
-    """Silence the loggers of the exporters that have no level from the host; yields those."""
-    for name in _NOISY:
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.CRITICAL + 1)
-            yield logger
+_GLOBAL_EXISTS = "set_global: the host has set OpenTelemetry's global providers already; use those"
 
 
 def _refuse_second_global() -> None:
     from opentelemetry import metrics, trace
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.trace import TracerProvider
 
-    if isinstance(trace.get_tracer_provider(), TracerProvider) or isinstance(
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider) or isinstance(
         metrics.get_meter_provider(), MeterProvider
     ):
-        raise ConfigError("set_global: the host has set OpenTelemetry's global providers already; use those")
+        raise ConfigError(_GLOBAL_EXISTS)
 
 
-def _set_global(handle: TelemetryHandle) -> None:
+def _set_global(handle: TelemetryHandle) -> bool:
+    """Make the providers of *handle* global; False where the API, which logs and does not raise, kept another one."""
     from opentelemetry import metrics, trace
 
-    trace.set_tracer_provider(handle.tracer_provider)
+    # Meters first: whether there are any is not seen before, and a process keeps the first provider of each kind.
     metrics.set_meter_provider(handle.meter_provider)
+    if metrics.get_meter_provider() is not handle.meter_provider:
+        return False
+    trace.set_tracer_provider(handle.tracer_provider)
+    return trace.get_tracer_provider() is handle.tracer_provider
 
 
-def _instrument_httpx(handle: TelemetryHandle) -> Callable[[], None] | None:
+def _httpx_instrumentor() -> Any:
+    try:
+        from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+
+        return HTTPXClientInstrumentor()
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it imports the host's propagators, which may not be installed
+        raise ConfigError(
+            f"instrument_httpx: opentelemetry-instrumentation-httpx cannot be imported: {redact(str(error))}"
+        ) from None
+
+
+def _instrument_httpx(instrumentor: Any, handle: TelemetryHandle) -> Callable[[], None] | None:
     """Instrument httpx; returns the function that undoes it, or None when the host has instrumented it itself."""
-    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-
-    instrumentor = HTTPXClientInstrumentor()
     if instrumentor.is_instrumented_by_opentelemetry:
         return None
     instrumentor.instrument(tracer_provider=handle.tracer_provider, meter_provider=handle.meter_provider)

@@ -2,7 +2,8 @@
 The trace file, read and written: OTLP JSON Lines, the format of the OpenTelemetry Collector's file exporter.
 
 One JSON object per line, an export request of spans. Readers skip lines of metrics and logs. The content of a file may
-come from other programs: a line that is not OTLP JSON is counted, never raised, and control characters are replaced.
+come from other programs: a line, a span or an event that is not OTLP JSON is left out alone and counted, never raised,
+and control characters are replaced.
 Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/.
 """
 
@@ -72,24 +73,55 @@ class Span:
 @dataclass(slots=True)
 class SpanReader:
     """
-    Reads lines, and counts those that are not OTLP JSON.
+    Reads lines, and counts what of them is not OTLP JSON.
 
     Attributes:
         lines: Number of lines read.
-        bad_lines: Numbers of the lines that are not OTLP JSON, 1 for the first line of the file.
+        bad_lines: Numbers of the lines that are not OTLP JSON, or not all of them; 1 for the first line of the file.
+        bad_spans: Spans that were left out of lines that are: without an end, of an unknown kind, with a bad id.
+        bad_events: Events that were left out of spans, such as those without a time.
     """
 
     lines: int = 0
     bad_lines: list[int] = field(default_factory=list)
+    bad_spans: int = 0
+    bad_events: int = 0
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Span]:
         """Yield the spans of *lines*."""
         for line in lines:
             self.lines += 1
-            try:
-                yield from read_line(line)
-            except ValueError:
+            spans, whole = self._read(line)
+            if not whole:
                 self.bad_lines.append(self.lines)
+            yield from spans
+
+    def _read(self, line: bytes) -> tuple[list[Span], bool]:
+        """Return the spans of one line, and whether they are all of it."""
+        before = self.bad_spans + self.bad_events
+        found = []
+        try:
+            for span, resource in _raw_spans(line):
+                try:
+                    found.append(self._span(span, resource))
+                except _UNREADABLE:
+                    self.bad_spans += 1
+        except _UNREADABLE:
+            return found, False
+        return found, self.bad_spans + self.bad_events == before
+
+    def _span(self, span: Any, resource: Any) -> Span:
+        events = []
+        for event in span.get("events") or ():
+            try:
+                events.append(_event(event))
+            except _UNREADABLE:
+                self.bad_events += 1
+        return _span(span, resource, events)
+
+
+_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+"""What reading a document of another shape raises."""
 
 
 def read_line(line: bytes) -> list[Span]:
@@ -97,33 +129,35 @@ def read_line(line: bytes) -> list[Span]:
     Return the spans of one line; none for a blank line or a line of another signal.
 
     Raises:
-        ValueError: The line is not OTLP JSON.
+        ValueError: The line is not OTLP JSON, or not all of it.
     """
-    if not line.strip():
-        return []
-    try:
-        document = json.loads(line)
-        return [
-            _span(span, resource.get("resource") or {})
-            for resource in document.get("resourceSpans") or ()
-            for scope in resource.get("scopeSpans") or ()
-            for span in scope.get("spans") or ()
-        ]
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError) as error:
-        raise ValueError(f"no OTLP JSON: {type(error).__name__}") from None
+    reader = SpanReader()
+    spans = list(reader.read([line]))
+    if reader.bad_lines:
+        raise ValueError("no OTLP JSON")
+    return spans
 
 
-def _span(span: Any, resource: Any) -> Span:
+def _raw_spans(line: bytes) -> Iterator[tuple[Any, Any]]:
+    """Yield each span of a line with its resource, as they are written."""
+    document = json.loads(line) if line.strip() else {}
+    for resource in document.get("resourceSpans") or ():
+        for scope in resource.get("scopeSpans") or ():
+            for span in scope.get("spans") or ():
+                yield span, resource.get("resource") or {}
+
+
+def _event(event: Any) -> SpanEvent:
+    return SpanEvent(
+        name=_text(event.get("name", "")),
+        at_ns=_time(event["timeUnixNano"]),
+        attributes=_attributes(event.get("attributes")),
+    )
+
+
+def _span(span: Any, resource: Any, events: list[SpanEvent]) -> Span:
     start, end = _time(span["startTimeUnixNano"]), _time(span["endTimeUnixNano"])
     status = span.get("status") or {}
-    events = [
-        SpanEvent(
-            name=_text(event.get("name", "")),
-            at_ns=_time(event["timeUnixNano"]),
-            attributes=_attributes(event.get("attributes")),
-        )
-        for event in span.get("events") or ()
-    ]
     return Span(
         trace_id=_id(span["traceId"], 32),
         span_id=_id(span["spanId"], 16),
@@ -148,8 +182,8 @@ def _id(value: Any, digits: int) -> str:
 
 def _time(value: Any) -> int:
     nanoseconds = int(value)
-    if not 0 <= nanoseconds < 2**64:
-        raise ValueError("a time must be an unsigned 64-bit number")
+    if not 0 < nanoseconds < 2**64:  # 0 is protobuf's "not set"
+        raise ValueError("a time must be an unsigned 64-bit number above 0")
     return nanoseconds
 
 
@@ -186,7 +220,7 @@ class TraceFile:
     A trace file that is appended to, also by other processes: each line is one write, which the system appends whole.
 
     A line that is incomplete, because the disk was full or a process that shares the file ended, is ended by the next
-    one, and it alone is lost.
+    one, and it alone is lost. A file that was moved, replaced or deleted, as by log rotation, is opened anew.
 
     Args:
         path: The file; made if it does not exist, with mode 0600: spans describe users and their requests.
@@ -196,12 +230,42 @@ class TraceFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = append_private(path)
+        self._path = path.absolute()  # a program may change its directory
+        self._file = append_private(self._path)
 
     def append(self, line: bytes) -> bool:
-        """Append *line*; False when it could not be written whole."""
+        """
+        Append *line*; False when it could not be written whole.
+
+        Raises:
+            OSError: The file was moved or deleted, and cannot be opened anew; or it cannot be written.
+        """
+        self._follow()
+        whole = self._write(line)
+        deleted = os.fstat(self._file.fileno()).st_nlink == 0
+        if self._follow() and deleted:  # before it was written, so no reader will ever see it
+            whole = self._write(line)
+        return whole
+
+    def _write(self, line: bytes) -> bool:
         line = (b"\n" if self._ends_within_a_line() else b"") + line
         return self._file.write(line) == len(line)
+
+    def _follow(self) -> bool:
+        """Open the file anew, if it is no longer the one at its path; return whether it was not."""
+        try:
+            there = os.stat(self._path, follow_symlinks=False)  # noqa: PTH116 - one system call
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # it cannot be looked at, by a program that has given up a privilege, say
+            return False
+        else:
+            if os.path.samestat(there, os.fstat(self._file.fileno())):
+                return False
+        fresh = append_private(self._path)
+        self._file.close()
+        self._file = fresh
+        return True
 
     def _ends_within_a_line(self) -> bool:
         """Does the file end within a line? Checked for every line: another process may have written the last one."""

@@ -261,6 +261,27 @@ def test_an_unknown_id_and_broken_lines_are_told(demo, tmp_path, capsys):
     assert "no trace or correlation id ffff" in said
 
 
+@pytest.mark.parametrize(
+    ("spans", "events", "said"),
+    [
+        (1, 0, "line 2 of 2 cannot be read as OTLP JSON; 1 span left out"),
+        (2, 1, "line 2 of 2 cannot be read as OTLP JSON; 2 spans, 1 event left out"),
+        (0, 2, "line 2 of 2 cannot be read as OTLP JSON; 2 events left out"),
+    ],
+)
+def test_what_is_left_out_of_a_line_is_counted(tmp_path, capsys, spans, events, said):
+    """The rest of it is shown."""
+    good = {"traceId": "ab" * 16, "spanId": "cd" * 8, "name": "good", "startTimeUnixNano": 1, "endTimeUnixNano": 2}
+    odd = [{**good, "endTimeUnixNano": None}] * spans
+    document = {"resourceSpans": [{"scopeSpans": [{"spans": [*odd, {**good, "events": [{"name": "e"}] * events}]}]}]}
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n" + json.dumps(document) + "\n")
+    assert trace.main([str(path), "abab"]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"trace: {said}\n"
+    assert "good" in out
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(demo):
     """`… | head -1`."""
     command = f"{sys.executable} -m runtime trace {demo[0]} --limit 1000 | head -1"

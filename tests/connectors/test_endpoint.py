@@ -3,13 +3,24 @@
 import dataclasses
 from importlib import import_module
 
+import httpx
 import pytest
 from connector_support import required_arguments
 
-from middleware import CallError, InvalidArgumentError, NotFoundError, ServerError
+from middleware import (
+    CallError,
+    InvalidArgumentError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    StackSettings,
+    call_options,
+)
 from runtime.connectors.base import Endpoint, PlatformHttpClient, by_number, by_skip, decode_page
 from runtime.connectors.loader import services_and_operations
-from runtime.testing import ScriptedUpstream, virtual_time
+from runtime.connectors.payment import ManagedPaymentConnector
+from runtime.settings import LiveSettings, ResolvedSettings
+from runtime.testing import Reply, ScriptedUpstream, virtual_time
 
 SERVICES = list(services_and_operations())
 OPERATIONS = [(service, operation) for service, names in services_and_operations().items() for operation in names]
@@ -97,6 +108,88 @@ async def test_an_endpoint_declares_whether_it_is_safe_to_repeat(idempotent, att
     with pytest.raises(ServerError) as caught:
         await upstream.client(retry={"max_attempts": 2}).call(Endpoint("POST", "/r", "op", str, idempotent=idempotent))
     assert (caught.value.attempts, caught.value.operation) == (attempts, "op")
+
+
+CALLS = [("checkout", {"plan": "pro"}), ("cancel", {"scope": "platform"})]
+FAILURES = [429, 503, Reply(status=503, headers={"Retry-After": "1"}), 500, 408, "lost", httpx.ConnectError]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=str)
+@pytest.mark.parametrize(("operation", "arguments"), CALLS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"retry": {"max_attempts": 5}, "idempotency": {"honors_key": True}},
+        {"services": {"payment": {"retry": {"max_attempts": 5, "repeat_writes_after_503": True}}}},
+        {"services": {"payment": {"operations": {"checkout": {"deadline": {"total_s": 9}}}}}},
+    ],
+    ids=["defaults", "all", "service", "another"],
+)
+@virtual_time
+async def test_a_payment_is_never_repeated(operation, arguments, failure, settings):
+    """R11: whatever the failure, and whatever is set for the service or for all; the server sees one request."""
+    upstream = ScriptedUpstream([failure], then={"sessionId": "s"})
+    client = upstream.client(service="payment", policies=ResolvedSettings(settings))
+    with pytest.raises(CallError) as caught:
+        await getattr(ManagedPaymentConnector(client), operation)(**arguments)
+    assert len(upstream.requests) + upstream.refused == 1
+    assert caught.value.stop_reason in {"max_attempts", "not_retryable"}
+
+
+@pytest.mark.parametrize(("operation", "arguments"), CALLS)
+@virtual_time
+async def test_a_setting_of_the_operation_itself_lifts_it(operation, arguments, tmp_path):
+    """R11: fixed or from a file; the other operation stays as it is, and so do calls with fewer attempts allowed."""
+    own = {"services": {"payment": {"operations": {operation: {"retry": {"max_attempts": 3}}}}}}
+    file = tmp_path / "settings.toml"
+    file.write_text(f"[services.payment.operations.{operation}.retry]\nmax_attempts = 3\n")
+    for policies in (ResolvedSettings(own), LiveSettings(file=file)):
+        upstream = ScriptedUpstream([429, 429], then={"sessionId": "s"})
+        connector = ManagedPaymentConnector(upstream.client(service="payment", policies=policies))
+        await getattr(connector, operation)(**arguments)
+        upstream.assert_count(3)
+        upstream = ScriptedUpstream([], then=429)
+        connector = ManagedPaymentConnector(upstream.client(service="payment", policies=policies))
+        for name, given in CALLS:
+            if name != operation:
+                with pytest.raises(RateLimitedError):
+                    await getattr(connector, name)(**given)
+        with call_options(max_attempts=2), pytest.raises(RateLimitedError):
+            await getattr(connector, operation)(**arguments)
+        upstream.assert_count(3)
+
+
+@pytest.mark.parametrize(("declared", "expected"), [(None, 3), (2, 2), (9, 3)])
+@virtual_time
+async def test_an_endpoint_declares_its_most_attempts(declared, expected):
+    """R11: by a call of an endpoint and by one of method and path; never more than the settings allow."""
+    upstream = ScriptedUpstream([], then=429)
+    client = upstream.client()
+    endpoint = dataclasses.replace(LIST, max_attempts=declared)
+    for call in (client.call(endpoint), client.get("/items", max_attempts=declared)):
+        with pytest.raises(RateLimitedError) as caught:
+            await call
+        assert caught.value.attempts == expected
+
+
+class HostsOwn:
+    """A source of settings as a host may have one: with the two methods that it needs."""
+
+    def of(self, service, operation=""):
+        return StackSettings()
+
+    def poll(self, now):
+        return None
+
+
+@virtual_time
+async def test_a_source_that_knows_no_operations_keeps_what_is_declared():
+    """R11: it sets nothing for the operation."""
+    upstream = ScriptedUpstream([], then=429)
+    with pytest.raises(RateLimitedError):
+        await ManagedPaymentConnector(upstream.client(policies=HostsOwn())).checkout()
+    upstream.assert_count(1)
 
 
 @virtual_time

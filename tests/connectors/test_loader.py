@@ -1,17 +1,21 @@
 """The loader: which bundle for which settings, how cheap, across loops and threads."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
 
-from middleware import ClientClosedError, ConfigError, HostLayers, LocalRejectionError, Telemetry
+from middleware import CallError, ClientClosedError, ConfigError, HostLayers, LocalRejectionError, Telemetry
+from runtime.connectors import loader
+from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import (
     ConnectorBundle,
     ConnectorConfig,
@@ -19,8 +23,9 @@ from runtime.connectors.loader import (
     is_managed_mode,
     load_connectors,
     reset_connectors,
+    services_and_operations,
 )
-from runtime.gateway import DEFAULT_API_KEY, Gateway, GatewayProcess
+from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway, GatewayProcess
 
 URL = "http://gateway.test/base"
 ROOT = Path(__file__).parent.parent.parent
@@ -200,6 +205,38 @@ def test_a_name_one_edit_away_is_reported(no_settings, caplog, name, meant, mana
     assert "hunter2" not in caplog.text
 
 
+def test_what_is_not_at_its_default_is_logged_once_per_bundle(no_settings, tmp_path, caplog):
+    """Each value with its default, its origin and its scope, and what of the file a variable shadows; in one line."""
+    caplog.set_level("INFO")
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "[retry]\nmax_attempts = 4\nbase_delay_s = 0.1\n[services.hosting.operations.deploy.retry]\nmax_attempts = 1\n"
+    )
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    load_connectors()
+    assert lines(caplog) == []
+    no_settings.setenv("MOZAIKS_CONNECTORS_FILE", str(file))
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "5")
+    for _ in range(2):
+        load_connectors()
+    (line,) = lines(caplog)
+    said = (
+        "settings.loaded retry.max_attempts: 3 (default) -> 5, from MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS; "
+        f"hosting.deploy.retry.max_attempts: 3 (default) -> 1, from {file}:5: services.hosting.operations.deploy.retry."
+        f"max_attempts; {file}:2: retry.max_attempts = 4 is overridden by MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"
+    )
+    assert line == ("INFO", said)
+
+
+def test_mocks_have_no_settings_to_log(no_settings, caplog):
+    """Nothing is in force that a value could change."""
+    caplog.set_level("INFO")
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "5")
+    assert load_connectors().mode == "self_hosted"
+    assert lines(caplog) == []
+
+
 def test_the_typo_behind_a_missing_url_is_in_the_reason(no_settings, caplog):
     """The warning about self-hosted mode says what to do about it."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")
@@ -358,6 +395,124 @@ def test_the_same_settings_give_the_same_bundle(no_settings):
     second = load_connectors()
     assert second is not first
     assert second.identity._http.policy().retry.max_attempts == 2
+
+
+def alive(kind):
+    """How many objects of *kind* there are."""
+    gc.collect()
+    return sum(isinstance(found, kind) for found in gc.get_objects())
+
+
+def change(environment, number):
+    """Set something that makes another bundle."""
+    environment.setenv("MOZAIKS_GATEWAY_API_KEY", f"key-{number}")
+
+
+@pytest.mark.parametrize("library", ["httpcore", "aiohttp"])
+async def test_bundles_of_settings_that_are_gone_are_let_go(no_settings, gateway, library):
+    """After 50 changes, each followed by a call, there is one bundle with its clients."""
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", gateway.url)
+    no_settings.setenv("MOZAIKS_CONNECTORS_TRANSPORT_LIBRARY", library)
+    before = alive(ConnectorBundle), alive(PlatformHttpClient)
+    for number in range(50):
+        change(no_settings, number)
+        with contextlib.suppress(CallError):
+            await load_connectors().identity.get_user("user_1")
+    assert len(gateway.requests) == 50
+    services = len(services_and_operations())
+    assert (alive(ConnectorBundle), alive(PlatformHttpClient)) == (before[0] + 1, before[1] + services)
+    await load_connectors().aclose()
+
+
+async def test_a_call_begun_before_a_change_ends_well(no_settings, gateway):
+    """Its caller has the connector alone; idle connections are closed at once, and its own afterwards."""
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", gateway.url)
+    no_settings.setenv("MOZAIKS_GATEWAY_API_KEY", DEFAULT_API_KEY)
+    bundle = load_connectors()
+    people, gone = bundle.identity, weakref.ref(bundle)
+    await asyncio.gather(*(people.get_user("user_1") for _ in range(3)))
+    assert gateway.connections_open == 3
+    gateway.script(Fault(kind="latency", seconds=0.3))
+    busy = asyncio.create_task(people.get_user("user_1"))
+    while len(gateway.requests) < 4:
+        await asyncio.sleep(0.01)
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "2")
+    assert load_connectors() is not bundle
+    while gateway.connections_open > 1:
+        await asyncio.sleep(0.01)
+    assert not busy.done()
+    del bundle
+    gc.collect()
+    assert gone() is None
+    assert (await busy).username == "ada"
+    assert (await people.get_user("user_1")).username == "ada"  # a caller that has it goes on
+    await load_connectors().aclose()
+
+
+def test_settings_that_come_back_give_the_bundle_that_is_still_in_use(no_settings):
+    """R3: one breaker per service and settings; without a caller it is made anew."""
+    change(no_settings, 1)
+    kept = get_connectors()
+    for number in (2, 1, 3, 1):
+        change(no_settings, number)
+        assert (load_connectors() is kept) is (number == 1)
+    assert get_connectors() is kept
+    change(no_settings, 4)
+    load_connectors()
+    reset_connectors()
+    change(no_settings, 1)
+    assert load_connectors() is not kept
+
+
+def test_a_reset_closes_the_bundles_of_earlier_settings(no_settings):
+    """As long as a caller has one."""
+    no_settings.setenv("MOZAIKS_MANAGED", "true")
+    no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", URL)
+    change(no_settings, 1)
+    earlier = load_connectors()
+    change(no_settings, 2)
+    load_connectors()
+    reset_connectors()
+
+    async def call():
+        with pytest.raises(ClientClosedError):
+            await earlier.identity.get_user("u")
+
+    asyncio.run(call())
+
+
+def test_settings_that_cannot_be_used_keep_the_bundle_of_the_last(no_settings):
+    """The error is raised at each load, and the bundle is there again once they are mended."""
+    first = load_connectors()
+    no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS", "none")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="RETRY_MAX_ATTEMPTS"):
+            load_connectors()
+    no_settings.delenv("MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS")
+    assert load_connectors() is first
+
+
+def test_names_are_compared_once_per_set_of_names(no_settings, monkeypatch):
+    """A host that changes its settings does not pay for it again; each bundle reports what it found."""
+    compared = []
+    real = loader.look_alikes
+    monkeypatch.setattr(loader, "look_alikes", lambda names, known: compared.append(names) or real(names, known))
+    loader._look_alikes.cache_clear()
+    no_settings.setenv("MOZAIKS_MANGAED", "1")
+    reasons = set()
+    for number in range(5):
+        change(no_settings, number)
+        reasons.add(load_connectors().mode_reason)
+    assert len(compared) == 1
+    assert [reason.partition("; ")[2] for reason in reasons] == [
+        "MOZAIKS_MANGAED: no such setting; did you mean MOZAIKS_MANAGED?"
+    ]
+    no_settings.setenv("ANOTHER", "1")
+    change(no_settings, 6)
+    load_connectors()
+    assert len(compared) == 2
 
 
 def test_get_connectors_keeps_the_first_bundle_until_reset(no_settings):

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
-from runtime.gateway.faults import FaultScript
+from runtime.gateway.faults import KINDS, FaultScript
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "gateway.md").read_text()
 
 HEAD = f"GET /api/service/items HTTP/1.1\r\nHost: g\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n\r\n".encode()
 POST = (
@@ -143,3 +147,68 @@ def test_a_share_is_a_share(share):
     """Named, with its bounds."""
     with pytest.raises(ValueError, match=r"fault\.share"):
         Fault(kind="reset", share=share)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("latency 3s 50% /api/auth", {"kind": "latency", "seconds": 3, "share": 0.5, "path": "^/api/auth"}),
+        ("latency 300ms", {"kind": "latency", "seconds": 0.3}),
+        ("  drip   0.5s  ", {"kind": "drip", "seconds": 0.5}),
+        ("503", {"kind": "status", "status": 503}),
+        ("status", {"kind": "status", "status": 503}),
+        ("status 2x 429 retry-after=7", {"kind": "status", "status": 429, "times": 2, "retry_after": "7"}),
+        ("429 POST applied", {"kind": "status", "status": 429, "method": "POST", "applied": True}),
+        ("reset applied PUT /api/users/[^/]+/roles$", {"kind": "reset", "applied": True, "method": "PUT",
+            "path": "^/api/users/[^/]+/roles$"}),
+        ("stall 12.5%", {"kind": "stall", "share": 0.125}),
+    ],
+)  # fmt: skip
+def test_a_fault_has_a_text(text, fields):
+    """Kind or status first, then words in any order; until cleared, unless it says how often."""
+    assert Fault.from_text(text) == Fault(**{"times": 0, **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "must begin with a status or one of"),
+        ("laten 3s", "got 'laten'"),
+        ("/api/auth latency", "got '/api/auth'"),
+        ("600", "got '600'"),
+        ("latency 3", "'3': is none of a time"),
+        ("latency 3s 4s", "'4s': seconds is given twice"),
+        ("503 429", "'429': status is given twice"),
+        ("stall 3s", "'3s': a fault of the kind 'stall' has no seconds"),
+        ("latency 503", "'503': a fault of the kind 'latency' has no status"),
+        ("reset retry-after=1", "a fault of the kind 'reset' has no retry_after"),
+        ("drip applied", "a fault of the kind 'drip' has no applied"),
+        ("reset 0x", "'0x': is none of"),
+        ("reset 0%", "fault.share: must be in"),
+        ("reset 101%", "fault.share: must be in"),
+        ("reset post", "'post': is none of"),
+        ("reset /api/(", "fault: "),
+    ],
+)
+def test_a_wrong_text_of_a_fault_is_an_error(text, error):
+    """A typo must not test nothing: the word is named."""
+    with pytest.raises(ValueError, match=re.escape(error)):
+        Fault.from_text(text)
+
+
+async def test_a_fault_by_its_text_is_played(gateway):
+    """Until cleared, on the paths that begin so."""
+    gateway.script(Fault.from_text("502 /api/service"), Fault.from_text("504 /service"))
+    statuses = [int((await exchange(gateway, HEAD, until_closed=False)).split()[1]) for _ in range(3)]
+    gateway.clear_faults()
+    statuses.append(int((await exchange(gateway, HEAD, until_closed=False)).split()[1]))
+    assert statuses == [502, 502, 502, 200]
+
+
+def test_the_documented_faults_are_the_faults():
+    """Every kind with its meaning, every example."""
+    table = DOCUMENT.partition("<!-- kinds -->\n")[2].partition("\n<!-- /kinds -->")[0]
+    rows = [f"| `{kind}` | {what} |" for kind, what in KINDS.items()]
+    assert table.splitlines()[2:] == rows
+    examples = re.findall(r"--fault '([^']+)'", DOCUMENT)
+    assert len([Fault.from_text(text) for text in examples]) == 3

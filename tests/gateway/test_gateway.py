@@ -110,3 +110,39 @@ async def test_long_answers_are_compressed(client):
     response = await client.get("/api/service/items", headers=KEY)
     assert response.headers["content-encoding"] == "gzip"
     assert response.json()["total"] == 20
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"title": "One"}, {"name": 7}, {"config": [1]}, {"name": "a", "config": {"b": 1}, "size": 2}, {"total": None}],
+    ids=repr,
+)
+async def test_any_collection_takes_any_object(client, document):
+    """It is returned as it was sent, with an id; it is listed, read, changed and deleted too."""
+    path = "/api/notes/drafts"
+    created = await client.post(path, json=document, headers=KEY)
+    item = created.json()
+    assert (created.status_code, created.headers["location"]) == (201, f"{path}/{item['id']}")
+    assert document.items() <= item.items()
+    assert (await client.get(path, headers=KEY)).json()["items"] == [item]
+    assert (await client.get(f"{path}/{item['id']}", headers=KEY)).json() == item
+    changed = await client.put(f"{path}/{item['id']}", json={"more": document}, headers=KEY)
+    assert changed.json() == {**item, "more": document}
+    assert (await client.delete(f"{path}/{item['id']}", headers=KEY)).json() == {"success": True}
+
+
+async def test_a_new_connector_after_the_template_reads_its_config_as_metadata(client):
+    """As of the service whose connector is the contract's template, which needs a name."""
+    for path in ("/api/notes/drafts", "/api/service/items"):
+        item = (await client.post(path, json={"name": "a", "config": {"b": 1}}, headers=KEY)).json()
+        assert (item["name"], item["status"], item["metadata"]) == ("a", "active", {"b": 1})
+        assert "config" not in item
+    for document in ({}, {"name": ""}, {"name": 7}):
+        assert (await client.post("/api/service/items", json=document, headers=KEY)).status_code == 400
+        assert (await client.post("/api/apps", json=document, headers=KEY)).status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b"null", b'"x"', b"{"])
+async def test_what_is_no_object_is_refused_everywhere(client, body):
+    """With the platform's 400."""
+    assert (await client.post("/api/notes/drafts", content=body, headers=KEY)).status_code == 400

@@ -1,14 +1,18 @@
 """The gateway in a process of its own."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from runtime.gateway import Fault, GatewayProcess
 from runtime.gateway.__main__ import main
+from runtime.gateway.faults import KINDS
 
 pytestmark = pytest.mark.sockets
 
@@ -22,6 +26,37 @@ def test_another_process_can_script_and_read_it():
         assert gateway.stats()["open"] == 1
         with pytest.raises(RuntimeError, match="refused"):
             gateway._ask("POST", "faults", [{"kind": "nonsense"}])
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_it_misbehaves_from_the_start(form):
+    """As its arguments say, each by its text."""
+    command = [sys.executable, "-m", "runtime", "gateway", "--port", "0", "--exit-with-parent", *form]
+    command += ["--fault", "latency 1ms 1x /api/auth", "--fault", "418 /api/auth"]
+    environment = {**os.environ, "MOZAIKS_VENV": "none"}
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    first = child.stdout.readline()
+    url = json.loads(first)["url"] if form else re.fullmatch(r"gateway at (\S+)\n", first)[1]
+    shown = [] if form else [child.stdout.readline().strip() for _ in range(5)]
+    with httpx.Client(base_url=url, trust_env=False, headers={"authorization": "Bearer token-ada"}) as client:
+        assert [client.get(path).status_code for path in ("/api/auth/me", "/api/auth/me", "/api/apps")] == [
+            200,
+            418,
+            200,
+        ]
+    child.stdin.close()
+    assert child.wait(10) == 0
+    child.stdout.close()
+    assert form or shown[2:4] == ["fault: latency 1ms 1x /api/auth", "fault: 418 /api/auth"]
+
+
+def test_the_help_lists_the_faults(capsys):
+    """Every kind, and the words."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"  {kind} " in shown for kind in KINDS)
+    assert "'latency 3s 50% /api/auth'" in shown
 
 
 def test_it_ends_with_its_parent():
@@ -40,6 +75,7 @@ def test_it_ends_with_its_parent():
         (["--host", "0.0.0.0"], "not a loopback address"),
         (["--host", "nonsense"], "not a loopback address"),
         (["--port", "70000"], "between 0 and 65535"),
+        (["--fault", "503", "--fault", "latency 3 s"], "--fault 'latency 3 s': '3': is none of"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line(arguments, told, capsys):

@@ -1,5 +1,7 @@
 """What a caller asks of the calls in a block."""
 
+import asyncio
+import gc
 import time
 from contextvars import copy_context
 
@@ -76,3 +78,51 @@ def test_an_incoming_deadline_is_one_point_in_time():
             assert current_options() == CallOptions(deadline_s=4, ends_at=101.0)
         assert current_options().ends_at == 105.0
     assert current_options() == CallOptions()
+
+
+BLOCKS = {"call_options": lambda: call_options(max_attempts=1), "incoming_deadline": lambda: incoming_deadline(5)}
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+def test_a_block_may_end_in_another_context(block):
+    """As a framework does that runs the halves of a dependency in two threads; nothing is raised, and nothing stays."""
+    entered, left = copy_context(), copy_context()
+    manager = block()
+    entered.run(manager.__enter__)
+    assert entered.run(current_options) != CallOptions()
+    left.run(manager.__exit__, None, None, None)
+    assert [left.run(current_options), current_options()] == [CallOptions()] * 2
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+async def test_a_generator_that_is_not_exhausted_ends_its_block_in_silence(block):
+    """The event loop finalizes it, in a task of its own and so in another context."""
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    async def rows():
+        with block():
+            yield 1
+            yield 2
+
+    async def consume():
+        async for _ in rows():
+            break
+
+    await asyncio.create_task(consume())
+    gc.collect()
+    await asyncio.sleep(0.01)
+    assert reported == []
+
+
+def test_a_lifted_deadline_binds_no_call_that_begins_later():
+    """R40: in whichever task, since all of a request share it; an outer one stays."""
+    clock = FakeClock()
+    clock.time = 100.0
+    with incoming_deadline(9, clock=clock) as outer, incoming_deadline(5, clock=clock) as inner:
+        elsewhere = copy_context()
+        assert elsewhere.run(current_options).seconds_at(101.0) == 4
+        inner.lift()
+        assert [current_options().seconds_at(101.0), elsewhere.run(current_options).seconds_at(101.0)] == [8, 8]
+        outer.lift()
+        assert elsewhere.run(current_options) == current_options() == CallOptions()

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from middleware.errors import (
     AuthenticationError,
     BulkheadFullError,
     CallError,
+    ClientClosedError,
     ConfigError,
     ConflictError,
     DeadlineExceededError,
@@ -31,6 +33,7 @@ from middleware.errors import (
     ResponseTooLargeError,
     ServerError,
     StatusError,
+    advice_table,
     clear_traceback_locals,
     codes_table,
     error_type,
@@ -171,6 +174,115 @@ def test_the_documented_codes_are_the_codes():
     assert all(code.isupper() for code in codes)
 
 
+def test_the_documented_advice_is_the_advice():
+    """What a host responds with, whether to repeat, what to do and what end users read, for each class."""
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "resilience.md").read_text()
+    shown = documentation.partition("<!-- advice: ")[2].partition("-->\n")[2].partition("\n<!-- /advice")[0]
+    assert advice_table() == shown
+    assert shown.count("\n") == len(EVERY) + 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("a: b"), 500),
+        (CallError("x"), 502),
+        (InvalidArgumentError("x"), 400),
+        (RequestNotSentError("x"), 503),
+        (BulkheadFullError("x"), 503),
+        (ResponseLostError("x"), 502),
+        (DeadlineExceededError("x"), 504),
+        (DecodeError("x"), 502),
+        (OperationFailedError("x"), 422),
+        (ResponseTooLargeError("x"), 502),
+        (InternalError("x"), 500),
+        (status_error(408, Problem()), 504),
+        *((status_error(code, Problem()), code) for code in (400, 401, 402, 403, 404, 409, 410, 412, 413)),
+        *((status_error(code, Problem()), code) for code in (422, 423, 429, 451, 503, 504)),
+        *((status_error(code, Problem()), 502) for code in (0, 100, 302, 405, 406, 407, 411, 415, 418, 428, 431)),
+        *((status_error(code, Problem()), 502) for code in (500, 501, 502, 505, 599, 600)),
+    ],
+    ids=repr,
+)
+def test_a_host_has_a_status_to_respond_with(error, status):
+    """The platform's where it concerns the user, what was asked for or when; a connector's mistake is a 502."""
+    assert error.http_status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (PlatformError("x"), False),
+        (ConfigError("a: b"), False),
+        (CallError("x"), False),
+        (InvalidArgumentError("x"), False),
+        (RequestNotSentError("x"), True),
+        (BulkheadFullError("x"), True),
+        (ClientClosedError("x"), False),
+        (ResponseLostError("x"), True),
+        (DeadlineExceededError("x"), True),
+        (DecodeError("x"), False),
+        (OperationFailedError("x"), False),
+        (OperationFailedError(Problem(retryable=True)), True),
+        (InternalError("x"), False),
+        *((status_error(code, Problem()), True) for code in (408, 429, 500, 502, 503, 504)),
+        *((status_error(code, Problem()), False) for code in (302, 400, 401, 403, 404, 409, 422, 501, 505)),
+        (status_error(409, Problem(retryable=True)), True),
+        (status_error(503, Problem(retryable=False)), False),
+    ],
+    ids=repr,
+)
+def test_an_error_says_whether_it_may_pass(error, transient):
+    """R11: the statuses are those that a read is retried after; the platform's own word wins."""
+    assert error.is_transient is transient
+
+
+MAYBE = "Your change may have been made: please check before you try again."
+MADE = "Your change was made: please do not repeat it."
+TOO_MANY = "Too many requests were made in a short time."
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RequestNotSentError("x"), "The service could not be reached. Please try again in a moment."),
+        (NotFoundError("x", status=404), "This does not exist, or not any more."),
+        (ResponseLostError("x", request_sent="maybe"), f"The service did not respond. {MAYBE}"),
+        (DecodeError("x", request_sent="yes"), f"The service sent a response that could not be read. {MADE}"),
+        *(
+            (status_error(429, Problem(), retry_after_s=seconds), f"{TOO_MANY} Please try again {wait}.")
+            for seconds, wait in [
+                (None, "in a moment"),
+                (0.0, "in a moment"),
+                (float("inf"), "in a moment"),
+                (0.2, "in 1 second"),
+                (1.0, "in 1 second"),
+                (1.1, "in 2 seconds"),
+                (120.0, "in 120 seconds"),
+                (120.1, "in 3 minutes"),
+                (3600.0, "in 60 minutes"),
+            ]
+        ),
+    ],
+    ids=repr,
+)
+def test_an_end_user_reads_a_sentence(error, text):
+    """R52: what happened, then what became of a change, or when to repeat; the same before the call has ended."""
+    assert error.to_plugin_error()["error"] == ended(error).to_plugin_error()["error"] == text
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind is not ConfigError], ids=lambda kind: kind.__name__)
+def test_an_end_user_reads_nothing_technical(kind):
+    """Method, route, reason, frame and type are for engineers; of a read no change is mentioned."""
+    error = kind("NullReferenceException in Foo.cs:12, GET /api/r")
+    if issubclass(kind, CallError):
+        error = ended(error, idempotent=True)
+        error._problem = Problem(code="KeyError", message="POST /api/x: File 'a.py', line 3, in f")
+    read = error.to_plugin_error()["error"]
+    assert not re.search(r"POST|GET|/|svc|op\b|c-1|Error|Exception|\.py|\.cs|line|change|\[", read)
+    assert re.fullmatch(r"([A-Z][a-z ,]+\.( |$))+", read)
+
+
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 def test_every_error_tells_a_plugin_what_to_return(kind):
     """The core's shape, JSON-ready; also straight from the class and after pickle, copy and deepcopy."""
@@ -180,7 +292,7 @@ def test_every_error_tells_a_plugin_what_to_return(kind):
         error.retry_after_s = float("inf")
     for other in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         told = json.loads(json.dumps(other.to_plugin_error(), allow_nan=False))
-        assert (told["error"], told["error_code"]) == (str(error), kind.code)
+        assert (told["error"].startswith(kind._sentence), told["error_code"]) == (kind is not ConfigError, kind.code)
         assert told == error.to_plugin_error()
     if issubclass(kind, CallError):
         details = error.to_plugin_error()["details"]
@@ -274,7 +386,11 @@ def test_a_config_error_lists_every_problem():
     both, one = ConfigError(["a: b", "c: d"]), ConfigError("a: b")
     assert (both.problems, str(both), both.args) == (("a: b", "c: d"), "a: b; c: d", (("a: b", "c: d"),))
     assert (one.problems, str(one)) == (("a: b",), "a: b")
-    assert PlatformError("x").to_plugin_error() == {"error": "x", "error_code": "PLATFORM_ERROR", "details": {}}
+    assert PlatformError("x").to_plugin_error() == {
+        "error": "Something went wrong.",
+        "error_code": "PLATFORM_ERROR",
+        "details": {},
+    }
 
 
 def test_the_label_of_a_foreign_exception_is_its_class():

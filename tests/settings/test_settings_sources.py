@@ -389,7 +389,7 @@ def test_a_changed_file_is_in_force_from_the_next_look_on(tmp_path):
     live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
     before = live.policies.of("service", "list_items")
     live.write("[retry]\nmax_attempts = 4\n[services.service.budget]\nenabled = false\n")
-    assert live.poll().changes == ("retry.max_attempts: 2 -> 4", "service.budget.enabled: not set -> false")
+    assert live.poll().changes == ("retry.max_attempts: 2 -> 4", "service.budget.enabled: true (default) -> false")
     assert (live.attempts, before.retry.max_attempts) == (4, 2)
     assert live.poll() is None
     assert live.policies.effective("service")[3].origin == f"{live.path}:2: retry.max_attempts"
@@ -413,7 +413,7 @@ def test_the_wire_cannot_be_changed_while_it_is_used(tmp_path):
     live = Live(tmp_path, "[retry]\nmax_attempts = 2\n")
     live.write("[retry]\nmax_attempts = 4\n[services.service.transport]\nmax_response_bytes = 2048\n")
     assert live.poll().problems == (
-        f"{live.path}: service.transport.max_response_bytes: not set -> 2048: needs a restart, nothing was changed",
+        f"{live.path}: service.transport.max_response_bytes: 8388608 (default) -> 2048: needs a restart, nothing was changed",
     )
     assert live.attempts == 2
 
@@ -424,7 +424,7 @@ def test_other_sources_stay_stronger_than_a_changed_file(tmp_path):
     live = Live(tmp_path, "", constructor={"retry": {"max_attempts": 2}}, environ=environ)
     environ.clear()
     live.write("[retry]\nmax_attempts = 4\nmax_delay_s = 4\nbase_delay_s = 0.3\n")
-    assert live.poll().changes == ("retry.base_delay_s: not set -> 0.3",)
+    assert live.poll().changes == ("retry.base_delay_s: 0.1 (default) -> 0.3",)
     retry = live.policies.of("service").retry
     assert (retry.max_attempts, retry.max_delay_s, retry.base_delay_s) == (2, 5.0, 0.3)
     live.write("[services.servise.retry]\nmax_attempts = 4\n")
@@ -438,7 +438,7 @@ def test_the_wire_of_all_services_cannot_be_changed_either(tmp_path):
     live.write("[transport]\nmax_response_bytes = 4096\ntrust_env = true\n[retry]\nmax_attempts = 1\n")
     assert live.poll().problems == (
         f"{live.path}: transport.max_response_bytes: 2048 -> 4096: needs a restart, nothing was changed",
-        f"{live.path}: transport.trust_env: not set -> true: needs a restart, nothing was changed",
+        f"{live.path}: transport.trust_env: false (default) -> true: needs a restart, nothing was changed",
     )
     assert live.policies.of("service").transport.max_response_bytes == 2048
 

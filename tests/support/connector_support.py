@@ -5,6 +5,10 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_origin, get_type_hints
 
+from runtime.connectors import billing, discovery, hosting, identity, payment, service
+
+MODULES = [billing, discovery, hosting, identity, payment, service]
+
 
 def anything(kind):
     """Return a value that an argument of type *kind* accepts; where a word is expected, a valid one."""
@@ -22,3 +26,11 @@ def required_arguments(method):
     hints = get_type_hints(method)
     parameters = inspect.signature(method).parameters.values()
     return {one.name: anything(hints[one.name]) for one in parameters if one.default is inspect.Parameter.empty}
+
+
+def implementations(module):
+    """Protocol, managed and mock of a connector module."""
+    by_name = {name: kind for name, kind in vars(module).items() if name.endswith("Connector")}
+    managed = next(kind for name, kind in by_name.items() if name.startswith("Managed"))
+    mock = next(kind for name, kind in by_name.items() if name.startswith("Mock"))
+    return by_name[managed.__name__.removeprefix("Managed")], managed, mock

@@ -124,6 +124,71 @@ def test_a_line_that_is_no_otlp_is_counted_and_the_rest_is_read(line):
     assert (reader.bad_lines, reader.lines) == ([2], 3)
 
 
+ODD_SPANS = {
+    "no end": {"endTimeUnixNano": None},
+    "an end that protobuf left at its default": {"endTimeUnixNano": "0"},
+    "no start": {"startTimeUnixNano": None},
+    "a kind of a later version": {"kind": "SPAN_KIND_NEW"},
+    "a status of a later version": {"status": {"code": "STATUS_CODE_NEW"}},
+    "an id that is not hexadecimal": {"spanId": "zz"},
+    "an id of another length": {"traceId": "ab"},
+    "no id": {"spanId": None},
+    "a parent's id that is none": {"parentSpanId": "zz"},
+    "attributes of another shape": {"attributes": [7]},
+    "events of another shape": {"events": 7},
+    "a text": "span",
+}
+ODD_EVENTS = {
+    "no time": {"timeUnixNano": None},
+    "a time that protobuf left at its default": {"timeUnixNano": "0"},
+    "a time that is none": {"timeUnixNano": "soon"},
+    "attributes of another shape": {"attributes": [7]},
+    "a text": "event",
+}
+
+
+def changed(original, change):
+    if not isinstance(change, dict):
+        return change
+    return {key: value for key, value in {**original, **change}.items() if value is not None}
+
+
+def read_with(*, span=None, event=None):
+    """A good span, an odd one and another good one, on one line."""
+    document = json.loads(COLLECTOR)
+    spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    good = spans[0]
+    odd = good if span is None else changed(good, span)
+    if event is not None:
+        odd = {**good, "events": [*good["events"], changed(good["events"][0], event), *good["events"]]}
+    spans[:] = [good, odd, good]
+    reader = SpanReader()
+    return reader, list(reader.read([COLLECTOR.encode(), json.dumps(document).encode()]))
+
+
+@pytest.mark.parametrize("odd", ODD_SPANS.values(), ids=ODD_SPANS)
+def test_an_odd_span_costs_itself_alone_and_is_counted(odd):
+    """Those next to it on its line are shown."""
+    reader, spans = read_with(span=odd)
+    assert (len(spans), reader.bad_spans, reader.bad_events, reader.bad_lines) == (3, 1, 0, [2])
+
+
+@pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
+def test_an_odd_event_costs_itself_alone_and_is_counted(odd):
+    """Its span is shown, with its other events."""
+    reader, spans = read_with(event=odd)
+    assert [len(span.events) for span in spans] == [1, 1, 2, 1]
+    assert (reader.bad_spans, reader.bad_events, reader.bad_lines) == (0, 1, [2])
+
+
+def test_one_line_is_read_whole_or_not_at_all_where_it_is_asked_for():
+    """By programs that count on each of its spans."""
+    document = json.loads(COLLECTOR)
+    document["resourceSpans"][0]["scopeSpans"][0]["spans"].append({})
+    with pytest.raises(ValueError, match="no OTLP JSON"):
+        read_line(json.dumps(document).encode())
+
+
 def test_control_characters_do_not_come_through():
     """A file cannot move the cursor, colour the terminal or reverse the text."""
     hostile = COLLECTOR.replace("GET /items", r"\u001b[2J\u202epwn\u0007\ud800")

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 
 import pytest
@@ -73,3 +74,32 @@ def test_the_answer_of_last_time_keeps_nothing_alive():
     del runner
     gc.collect()
     assert gone() is None
+
+
+class Slow(weakref.WeakKeyDictionary):
+    """Values by loop, of which another thread removes all while one is looked up."""
+
+    def get(self, key, default=None):
+        found = super().get(key, default)
+        other = threading.Thread(target=self.drain)
+        other.start()
+        other.join(0.05)  # it waits, or it is done
+        self.others.append(other)
+        return found
+
+
+def test_what_is_removed_while_it_is_looked_up_is_not_returned_again():
+    """The value that a drain has taken, and closes, is found once at most."""
+    kept = PerLoop(Thing)
+    with a_runner() as runner:
+        first, _ = runner.run(both(kept))
+        kept._last = None  # as after another loop's turn
+        slow, taken = Slow(kept._known), []
+        slow.others, slow.drain = [], lambda: taken.extend(kept.drain())
+        kept._known = slow
+        found, _ = runner.run(both(kept))
+        for other in slow.others:
+            other.join()
+        assert found is first
+        assert dict(taken)[runner.get_loop()] is first
+        assert runner.run(both(kept))[0] is not first

@@ -1118,7 +1118,7 @@ async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, s
     ],
 )
 async def test_an_attempt_that_lost_to_a_hedge_counts_only_if_it_was_slow(took_s, lost_race, slow_ratio, counted):
-    """R31: its time is known, its result is not; a caller's cancellation and slow_ratio 0 leave it uncounted."""
+    """R31: its time is known, its result is not; never after a caller's cancellation, or with slow_ratio 0."""
     clock = FakeClock()
     layer, breakers = a_layer(clock)
     config = CircuitBreakerSettings(slow_ratio=slow_ratio)

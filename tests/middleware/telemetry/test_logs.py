@@ -207,6 +207,11 @@ SUMMARIES = [
     ),
     (facts.CorrelationIdReplaced(call=CALL), "correlation_id.replaced svc.op"),
     (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), "settings.reloaded svc 1 change"),
+    (
+        facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5", "x.b: 1 -> 2"), scopes=("all services", "x"), shadowed=("c",)),
+        "settings.reloaded 2 changes of all services, x, 1 value shadowed",
+    ),
+    (facts.SettingsReloaded(call=CALL, changes=(), shadowed=("c", "d")), "settings.reloaded svc 0 changes, 2 values shadowed"),
     (facts.SettingsRejected(call=CALL, problems=("a: 100% wrong", "b")), "settings.rejected svc 2 problems"),
     (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), "settings.contradictory svc 1 contradiction"),
 ]  # fmt: skip
@@ -291,6 +296,11 @@ LOGGED = [
     (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), CALLS, {"received_correlation_id": "9d8b"}),
     (facts.CorrelationIdReplaced(call=CALL), CALLS, {}),
     (facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",)), CALLS, {"changes": ["a: 3 -> 5"]}),
+    (
+        facts.SettingsReloaded(call=CALL, changes=("a: 3 -> 5",), scopes=("all services",), shadowed=("b",)),
+        CALLS,
+        {"changes": ["a: 3 -> 5"], "scopes": ["all services"], "shadowed": ["b"]},
+    ),
     (facts.SettingsRejected(call=CALL, problems=("a: too high",)), CALLS, {"problems": ["a: too high"]}),
     (facts.SettingsContradictory(call=CALL, contradictions=("a: b",)), CALLS, {"contradictions": ["a: b"]}),
 ]  # fmt: skip

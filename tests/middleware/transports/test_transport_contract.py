@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import json
 import os
@@ -1164,6 +1165,48 @@ async def test_closing_ends_idle_connections_now_and_busy_ones_after_their_answe
         go.set()
         assert (await busy).body == b"done"
         await settled(lambda: not server.open)
+
+
+async def test_dropping_connections_loses_no_call(library, tls):
+    """Idle ones end now and busy ones after their response; the transport stays open, and makes new ones."""
+    go = asyncio.Event()
+
+    async def serve(peer, seen):
+        if seen.attempt == "2":
+            await go.wait()
+        await peer.write(ok(b"done"))
+        return True
+
+    async with RawServer(serve=serve, tls=tls[0]) as server, Wire(library, **tls[1]) as wire:
+        await wire.send(server)
+        busy = asyncio.create_task(wire.send(server))
+        await settled(lambda: len(server.requests) == 2)
+        await wire.send(server)  # a second connection, idle when they are dropped
+        await settled(lambda: server.open == 2)
+        wire.transport.drop_connections()
+        await settled(lambda: server.open == 1)
+        await wire.send(server)
+        await wire.send(server)
+        assert len(server.peers) == 3
+        go.set()
+        assert (await busy).body == b"done"
+        await settled(lambda: server.open == 1)
+
+
+async def test_a_transport_that_nothing_refers_to_closes_its_connections(library, recwarn):
+    """As of a bundle whose last caller is gone; no warning, and no line of a library."""
+    async with RawServer() as server:
+        wire = Wire(library)
+        await wire.send(server)
+        wire.transport.drop_connections()
+        await wire.send(server)  # by a caller that still had it
+        del wire
+        gc.collect()
+        if library == "aiohttp":  # the default transport keeps a timer per loop, which closes them
+            await settled(lambda: not server.open)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 async def test_closing_soon_needs_no_waiting(library):

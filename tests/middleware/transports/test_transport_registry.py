@@ -187,13 +187,26 @@ async def test_no_default_call_gets_past_respx(respx_mock, monkeypatch):
             async with PlatformHttpClient(f"{scheme}://unknown.test") as client:
                 with pytest.raises(InternalError) as caught:
                     await client.request(method, "/x", json_body=body)
-                assert caught.value.reason == "unexpected AllMockedAssertionError"
+                said = f"RESPX: <Request('{method}', '{scheme}://unknown.test/x')> not mocked!"
+                assert caught.value.reason.startswith("unexpected AllMockedAssertionError")
+                assert caught.value.reason.endswith(f": {said}")
     for host, sent in (("broken", "no"), ("lost", "maybe")):
         async with PlatformHttpClient(f"http://{host}.test") as client:
             with call_options(max_attempts=1), pytest.raises(CallError) as caught:
                 await client.post("/x", json_body={})
             assert caught.value.request_sent == sent
     assert respx_mock.calls.last.request.content == b"{}"
+
+
+@pytest.mark.parametrize("transport", [None, httpx.AsyncHTTPTransport], ids=["default", "httpx"])
+async def test_respx_says_which_request_no_route_matches(respx_mock, transport):
+    """The error has its text, without the values of the query and what looks like a secret."""
+    respx_mock.get("http://platform.test/known")
+    async with PlatformHttpClient("http://platform.test", transport=transport and transport()) as client:
+        with pytest.raises(InternalError) as caught:
+            await client.get("/x/moz_live_0123456789", params={"q": "s3cret", "r": [1, 2]}, user_jwt="token-s3cret")
+    said = "RESPX: <Request('GET', 'http://platform.test/x/***?q=REDACTED&r=REDACTED&r=REDACTED')> not mocked!"
+    assert said in str(caught.value)
 
 
 NOW = 1_800_000_000.0
