@@ -5,6 +5,8 @@ from typing import Protocol
 
 import anyio
 
+from ._internal.detached import detached
+
 __all__ = ["Clock", "SystemClock"]
 
 
@@ -37,4 +39,4 @@ class SystemClock:
 
     async def sleep(self, delay_s: float) -> None:
         """Wait *delay_s* seconds on the running event loop."""
-        await anyio.sleep(delay_s)
+        await detached(anyio.sleep(delay_s))  # asyncio keeps the timer of a wait that was cancelled

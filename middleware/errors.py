@@ -11,6 +11,7 @@ The whole error tree. The class says what happened to the request, and so whethe
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
+    │       ├── OutOfResourcesError    this process has no descriptor, memory or thread left
         │       └── ClientClosedError      the client was closed
         ├── ResponseLostError              sent, no complete response: safe to repeat only if idempotent
         ├── DeadlineExceededError          the time for the whole call is up
@@ -70,6 +71,7 @@ __all__ = [
     "LocalRejectionError",
     "NotFoundError",
     "OperationFailedError",
+    "OutOfResourcesError",
     "PermissionDeniedError",
     "PlatformError",
     "PoolTimeoutError",
@@ -170,6 +172,7 @@ class CallError(PlatformError):
 
     Attributes:
         outcome: Record of the whole call; None only until the call has ended.
+        is_local: True when the cause is in this process, so that it says nothing about the service.
     """
 
     code = "CALL_FAILED"
@@ -186,6 +189,7 @@ class CallError(PlatformError):
         self.request_sent: RequestSent = request_sent
         self.retry_after_s = retry_after_s
         self.outcome: Outcome | None = None
+        self.is_local = False
         self._status: int | None = None
 
     def note_status(self, status: int | None) -> None:
@@ -439,6 +443,13 @@ class RateLimitExceededError(LocalRejectionError):
     code = "CLIENT_RATE_LIMITED"
     _sentence = "The service is busy right now."
     _advice = "Spread the calls, or raise `rate_limit.*` where the service allows more."
+
+
+class OutOfResourcesError(LocalRejectionError):
+    """This process has no descriptor, memory or thread left to send the request; says nothing about the service."""
+
+    code = "OUT_OF_RESOURCES"
+    _advice = "Raise the limits of this process (`ulimit -n`), or find what keeps its descriptors, memory or threads."
 
 
 class ClientClosedError(LocalRejectionError):

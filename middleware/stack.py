@@ -151,6 +151,7 @@ class Stack:
         events: Dispatches events to listeners, and counts those that a listener failed on.
         state: Returns the present state; cheap enough to be called at every export of metrics.
         close: Ends the attempts that go on after their calls.
+        anew: Makes a stack like this one with a state of its own, which replaces this one: for a process made by fork.
     """
 
     handle: Handler
@@ -158,6 +159,7 @@ class Stack:
     events: FanOut
     state: Callable[[], StackState]
     close: Callable[[], None]
+    anew: "Callable[[], Stack]"
 
     def describe(self) -> list[str]:
         """Names of the layers, outermost first: of their classes, and of the host's own functions."""
@@ -189,16 +191,63 @@ def build_stack(
     middleware: HostLayers,
     transport: Transport,
     clock: Clock,
-    random: Random,
+    random: Random | None,
     telemetry: Telemetry,
     version: str,
 ) -> Stack:
-    """Build the stack of one service: its layers, the state of its policies and its terminal."""
+    """
+    Build the stack of one service: its layers, the state of its policies and its terminal.
+
+    Args:
+        service: Name of the service.
+        base_url: Comes before the target of each request.
+        policies: Source of the settings.
+        middleware: Layers of the host's own.
+        transport: Sends the attempts.
+        clock: Source of time.
+        random: Source of jitter; None makes one for each process.
+        telemetry: Receives spans, metrics and events.
+        version: Version of the instrumentation scope.
+    """
     tracer = SafeTracer(telemetry.tracer_provider, version)
     metrics = MetricsListener(telemetry.meter_provider, version, service=service, base_url=base_url)
     listeners: list[Callable[[Any], None]] = [SpanListener(), metrics, LogListener(current_ids)]
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
+
+    def make() -> Stack:
+        return _with_state(
+            service=service,
+            base_url=base_url,
+            policies=policies,
+            middleware=middleware,
+            transport=transport,
+            clock=clock,
+            random=random or Random(),  # noqa: S311 - jitter, not cryptography
+            tracer=tracer,
+            metrics=metrics,
+            listeners=listeners,
+            anew=make,
+        )
+
+    return make()
+
+
+def _with_state(
+    *,
+    service: str,
+    base_url: str,
+    policies: SettingsSource,
+    middleware: HostLayers,
+    transport: Transport,
+    clock: Clock,
+    random: Random,
+    tracer: SafeTracer,
+    metrics: MetricsListener,
+    listeners: Sequence[Callable[[Any], None]],
+    anew: Callable[[], Stack],
+) -> Stack:
+    """Make what has a state: all but what reports it."""
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
     breaker = CircuitBreakerMiddleware(
@@ -222,7 +271,7 @@ def build_stack(
 
     layers: list[Middleware] = [
         ErrorBoundaryMiddleware(clock),  # outermost: converts unexpected exceptions to ours, adds the `Outcome`
-        PacingMiddleware(call_cap.reserve, call_cap.cancel_reservation),  # before all other work, which it spreads
+        PacingMiddleware(call_cap.reserve, call_cap.release),  # before all other work, which it spreads
         CorrelationMiddleware(emit),  # one correlation id for all layers below
         CallRecordingMiddleware(clock, emit, tracer),  # one span per call: sees the final result
         DeadlineMiddleware(clock, emit),  # bounds queueing, backoff and attempts together
@@ -263,7 +312,7 @@ def build_stack(
         )
 
     metrics.observe(state, lambda: {"event": emit.dropped, "span": tracer.dropped})
-    return Stack(compose(layers, terminal), tuple(layers), emit, state, watched.close)
+    return Stack(compose(layers, terminal), tuple(layers), emit, state, watched.close, anew)
 
 
 def _attempt_timeout_s(call: Call) -> float:

@@ -6,14 +6,18 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from .forks import renew_in_child
+
 __all__ = ["PerLoop"]
 
 _T = TypeVar("_T")
 
+_OF_THE_PARENT: list[object] = []
+
 
 class PerLoop(Generic[_T]):
     """
-    One value per event loop.
+    One value per event loop; a process made by fork begins without any.
 
     Args:
         make: Makes the value of the running event loop, on its first use.
@@ -21,10 +25,20 @@ class PerLoop(Generic[_T]):
 
     def __init__(self, make: Callable[[], _T]) -> None:
         self._make = make
+        self._renew()
+        renew_in_child(self._renew_in_child)
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
         self._known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = weakref.WeakKeyDictionary()
         # The last result, which is nearly always the next one too; weak, so that it keeps neither loop nor value alive.
         self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], Callable[[], _T | None]] | None = None
+
+    def _renew_in_child(self) -> None:
+        # Kept, and never closed: to close a loop or a connection of the parent here would remove it from the epoll
+        # instance that both processes share, and the parent would wait for it for ever.
+        _OF_THE_PARENT.append(list(self._known.items()))
+        self._renew()
 
     def get(self) -> _T:
         """Return the running loop's value; making a new one drops those of closed loops."""
@@ -43,9 +57,9 @@ class PerLoop(Generic[_T]):
         return found
 
     def all(self) -> list[_T]:
-        """Return all values."""
+        """Return the values of all loops that are open."""
         with self._lock:
-            return list(self._known.values())
+            return [found for loop, found in self._known.items() if not loop.is_closed()]
 
     def drain(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
         """Remove all values, and return those whose loop is open, with their loops."""

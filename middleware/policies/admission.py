@@ -7,8 +7,10 @@ what it spreads. The call cap comes inside the call's span and record, so that a
 
 import asyncio
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -45,26 +47,39 @@ class CallCapMiddleware:
 
     def __init__(self, emit: Listener) -> None:
         self._emit = emit
-        self._in_flight = 0
-        self._reserved = 0
+        self._slots: dict[Call, weakref.ref[asyncio.AbstractEventLoop]] = {}
         self._lock = threading.Lock()  # several loops, in several threads, may share one client
 
     @property
     def in_flight(self) -> int:
         """Calls that have a slot, and those that have reserved one until they start."""
-        return self._in_flight + self._reserved
+        with self._lock:
+            self._drop_abandoned()
+            return len(self._slots)
 
     def reserve(self, call: Call) -> bool:
         """Reserve a slot for *call*, which starts in a later iteration of its event loop; False if none is free."""
-        with self._lock:
-            is_free = self.in_flight < call.settings(CallCapSettings).max_in_flight
-            self._reserved += is_free
-        return is_free
+        return self._acquire(call, call.settings(CallCapSettings).max_in_flight)
 
-    def cancel_reservation(self) -> None:
-        """Cancel one reservation: its call is about to acquire the slot, or was cancelled."""
+    def release(self, call: Call) -> None:
+        """Release the slot of *call*: it has ended, or it is about to acquire the slot that was reserved for it."""
         with self._lock:
-            self._reserved -= 1
+            self._slots.pop(call, None)
+
+    def _acquire(self, call: Call, limit: int) -> bool:
+        with self._lock:
+            if len(self._slots) >= limit:
+                self._drop_abandoned()
+                if len(self._slots) >= limit:
+                    return False
+            self._slots[call] = weakref.ref(asyncio.get_running_loop())
+            return True
+
+    def _drop_abandoned(self) -> None:
+        """Release the slots of calls that will never end: their event loop was closed while they were in flight."""
+        known = list(self._slots.items())
+        for call in [call for call, loop in known if (found := loop()) is None or found.is_closed()]:  # R3
+            del self._slots[call]
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
@@ -74,18 +89,13 @@ class CallCapMiddleware:
             BulkheadFullError: No slot is free.
         """
         limit = request.call.settings(CallCapSettings).max_in_flight
-        with self._lock:
-            admitted = self.in_flight < limit
-            if admitted:
-                self._in_flight += 1
-        if not admitted:
+        if not self._acquire(request.call, limit):
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"call cap reached: {limit} calls in flight")
         try:
             return await call_next(request)
         finally:
-            with self._lock:
-                self._in_flight -= 1
+            self.release(request.call)
 
 
 class _StartQueue:
@@ -106,7 +116,7 @@ class _StartQueue:
         """Return in the iteration in which the call may start."""
         loop = asyncio.get_running_loop()  # not stored: a value per loop must not keep its loop alive
         if not self._waiting:
-            loop.call_soon(self._start_next)
+            loop.call_soon(self._start_next, context=Context())
         waiter = loop.create_future()
         self._waiting.append(waiter)
         await waiter
@@ -120,7 +130,7 @@ class _StartQueue:
                 self._started += 1
                 waiter.set_result(None)
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._start_next)
+            asyncio.get_running_loop().call_soon(self._start_next, context=Context())
 
 
 _QUEUES = PerLoop(_StartQueue)  # one for all clients, since they share the loop
@@ -139,7 +149,7 @@ class PacingMiddleware:
         cancel_reservation: Cancels that reservation, right before the call acquires the slot.
     """
 
-    def __init__(self, reserve: Callable[[Call], bool], cancel_reservation: Callable[[], None]) -> None:
+    def __init__(self, reserve: Callable[[Call], bool], cancel_reservation: Callable[[Call], None]) -> None:
         self._reserve = reserve
         self._cancel_reservation = cancel_reservation
 
@@ -150,5 +160,5 @@ class PacingMiddleware:
             try:
                 await queue.wait()
             finally:
-                self._cancel_reservation()
+                self._cancel_reservation(request.call)
         return await call_next(request)

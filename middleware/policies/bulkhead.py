@@ -218,9 +218,9 @@ class BulkheadMiddleware:
             if request.attempt.is_short_circuited:
                 pass  # R31: a response that a layer of the host made says nothing about the service
             elif _shows_overload(request, error, now):
-                limit.on_overload(started, now, bulkhead.in_flight, bulkhead.permits)  # R45
+                limit.on_overload(started, now, bulkhead.in_flight, bulkhead.permits)  # R46
             elif error is None or (isinstance(error, CallError) and request.attempt.status is not None):
-                limit.on_response(bulkhead.in_flight, bulkhead.permits)  # R45
+                limit.on_response(bulkhead.in_flight, bulkhead.permits)  # R46
             del error  # its traceback refers to this frame
             bulkhead.adapt()
             bulkhead.release()
@@ -242,7 +242,7 @@ class BulkheadMiddleware:
             raise
 
     def _patience_s(self, call: Call, now: float) -> float:
-        """Return the longest wait after which an attempt still has a fair chance (R45)."""
+        """Return the longest wait after which an attempt still has a fair chance (R46)."""
         left_s = call.deadline_at - now
         return left_s - _FAIR_SHARE * min(left_s, self._attempt_timeout_s(call))
 
@@ -266,7 +266,7 @@ async def _wait_for(bulkhead: Bulkhead, patience_s: float) -> bool:
 
 
 def _shows_overload(request: PlatformRequest, error: BaseException | None, now: float) -> bool:
-    """Return whether the end of an attempt says that the service has more to do than it can (R45)."""
+    """Return whether the end of an attempt says that the service has more to do than it can (R46)."""
     if isinstance(error, StatusError):
         return error.is_throttled
     attempt = request.attempt

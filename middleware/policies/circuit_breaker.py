@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from middleware.clock import Clock
 from middleware.errors import (
+    CallError,
     CircuitOpenError,
     LocalRejectionError,
     OperationFailedError,
@@ -465,6 +466,8 @@ def verdict_of(error: BaseException | None) -> Verdict:
     if isinstance(error, StatusError):
         return error.rule.verdict  # R31
     if isinstance(error, LocalRejectionError | PoolTimeoutError):  # R31: local, independent of the service
+        return "neutral"
+    if isinstance(error, CallError) and error.is_local:  # R31: this process ran out of memory, for example
         return "neutral"
     return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"  # R31
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import anyio
 
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
+from middleware._internal.detached import detached
 from middleware.clock import Clock
 from middleware.errors import (
     BulkheadFullError,
@@ -92,8 +93,7 @@ class HedgingMiddleware:
         async with anyio.create_task_group() as group:
             group.start_soon(race.run, 0, race.started_at)
             for hedge in range(1, config.max_hedges + 1):
-                with anyio.move_on_after(race.started_at + hedge * config.delay_s - self._clock.now()):
-                    await race.until_decided()
+                await detached(race.decided_within(race.started_at + hedge * config.delay_s - self._clock.now()))
                 if race.is_decided:
                     break  # equivalent: what is decided stays so: nothing follows
                 if self._allows(request, race):
@@ -168,6 +168,11 @@ class _Race:
     async def until_decided(self) -> None:
         """Wait for a success, a definitive response, or the last failure."""
         await self._decided.wait()
+
+    async def decided_within(self, seconds: float) -> None:
+        """Wait as `until_decided`, but no longer than *seconds*."""
+        with anyio.move_on_after(seconds):
+            await self.until_decided()
 
     def begin(self) -> None:
         """Count one more attempt; the round lasts until it has ended too."""

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMeter, Observation
 
+from middleware._internal.forks import renew_in_child
 from middleware.errors import error_type
 from middleware.events import (
     AttemptFinished,
@@ -249,8 +250,8 @@ class _Gauges:
     """
 
     def __init__(self, meter: Meter) -> None:
-        self._listeners: weakref.WeakSet[MetricsListener] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._renew()
+        renew_in_child(self._renew)
         for create, metric in (
             (meter.create_observable_up_down_counter, semconv.METRIC_CALLS_IN_FLIGHT),
             (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_IN_FLIGHT),
@@ -261,6 +262,10 @@ class _Gauges:
             (meter.create_observable_counter, semconv.METRIC_DROPPED),
         ):
             create(metric.name, [self._callback(metric)], metric.unit, metric.doc)
+
+    def _renew(self) -> None:
+        self._listeners: weakref.WeakSet[MetricsListener] = weakref.WeakSet()
+        self._lock = threading.Lock()
 
     def add(self, listener: MetricsListener) -> None:
         with self._lock:
@@ -289,6 +294,14 @@ class _Gauges:
 _lock = threading.Lock()
 _of_global: list[_Gauges] = []
 _of_provider: weakref.WeakKeyDictionary[MeterProvider, _Gauges] = weakref.WeakKeyDictionary()
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a thread that does not exist in the child may have acquired it
+    _lock = threading.Lock()
+
+
+renew_in_child(_renew_lock)
 
 
 def _gauges_of(provider: MeterProvider | None, version: str) -> _Gauges:

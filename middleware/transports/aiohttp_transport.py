@@ -7,34 +7,39 @@ family do not intercept what is sent here.
 """
 
 import asyncio
-import io
 import select
+import socket
 import weakref
-from collections.abc import Sequence
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Sequence
+from contextvars import Context, ContextVar
 from typing import Any
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
+from middleware._internal.detached import detached
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import CallError
 from middleware.types import Attempt, PlatformRequest, PlatformResponse
 
+from .lifetime import Lifetime
 from .loop_bound import LoopBoundTransport
 from .proxies import proxy_for
+from .resolver import Resolver
 from .response_reader import Received, head_too_large, receive
 from .translation import to_response, translate_error
 from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["AiohttpTransport"]
 
-_MAX_WRITE = 2**20  # equivalent: the same bytes, in other pieces
-_TRANSLATED = aiohttp.ClientError, OSError, UnicodeError
+_MAX_BYTES = 2**16  # equivalent: the same bytes on the wire
+_TRANSLATED = aiohttp.ClientError, OSError, MemoryError, UnicodeError
 _PLAIN = "http://"
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class _Exchange:
@@ -55,26 +60,63 @@ class _Exchange:
 _current: ContextVar[_Exchange] = ContextVar("_current")  # equivalent: a display name, for debugging
 
 
+class _Resolver(AbstractResolver):
+    """Our resolver in the form that aiohttp takes."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of *host* as aiohttp needs them; it asks for those of all families."""
+        del family
+        return [
+            ResolveResult(
+                hostname=host, host=_numeric(address), port=port, family=kind, proto=socket.IPPROTO_TCP, flags=_NUMERIC
+            )
+            for kind, address in await self._resolver.resolve(host, port)
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: other sessions use it too."""
+
+
+def _numeric(address: Any) -> str:
+    """Return the address alone, with the scope that a link-local one of IPv6 needs (RFC 4007 section 11)."""
+    host, scope = address[0], address[3:]
+    return f"{host}%{scope[0]}" if scope and scope[0] and "%" not in host else host
+
+
 class _Connector(aiohttp.TCPConnector):
     """A connector that checks an idle connection before it reuses it, and reports the connection to the attempt."""
 
-    used: "weakref.WeakSet[ResponseHandler]"  # by protocol: uvloop's TLS transports take no weak references
+    lifetime: Lifetime
+    # Until when each connection may be used; by protocol: uvloop's TLS transports take no weak references.
+    used: "weakref.WeakKeyDictionary[ResponseHandler, float]"
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's signature
         """Connect; from here on, the request may have been sent."""
         exchange = _current.get()
         while True:
-            connection = await super().connect(req, traces, timeout)
+            connection = await detached(super().connect(req, traces, timeout))
             transport, protocol = connection.transport, connection.protocol
             assert transport is not None and protocol is not None  # noqa: PT018, S101 - it has just been connected
-            if protocol not in self.used or not (protocol.should_close or _is_readable(transport)):
+            ends_at = self.used.get(protocol)
+            if ends_at is None:
+                self.used[protocol] = self.lifetime.ends_at()
+                break
+            if self.lifetime.lasts(ends_at) and not (protocol.should_close or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()
-        self.used.add(protocol)
         exchange.transport = transport
         exchange.attempt.request_sent = "maybe"
         return connection
+
+    def _release(self, *args: Any, **options: Any) -> None:
+        """Release a connection; the timer for idle ones, which aiohttp sets here, must not keep the call's context."""
+        Context().run(super()._release, *args, **options)
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
@@ -90,9 +132,13 @@ class _Sessions:
 
     Args:
         config: The settings.
+        resolver: Looks names up.
+        lifetime: Of each connection.
     """
 
-    def __init__(self, config: TransportSettings) -> None:
+    def __init__(self, config: TransportSettings, resolver: Resolver, lifetime: Lifetime) -> None:
+        self._resolver = _Resolver(resolver)
+        self._lifetime = lifetime
         self._connectors: list[_Connector] = []
         self._busy: set[_Exchange] = set()
         self._closing = False
@@ -101,8 +147,8 @@ class _Sessions:
         self._once = self._session(config, min(MAX_IDLE_FOR_UNSAFE_S, config.keepalive_expiry_s))
 
     def _session(self, config: TransportSettings, expiry_s: float) -> aiohttp.ClientSession:
-        connector = _Connector(limit=0, keepalive_timeout=expiry_s)
-        connector.used = weakref.WeakSet()
+        connector = _Connector(limit=0, keepalive_timeout=expiry_s, resolver=self._resolver, use_dns_cache=False)
+        connector.used, connector.lifetime = weakref.WeakKeyDictionary(), self._lifetime
         self._connectors.append(connector)
         return aiohttp.ClientSession(
             connector=connector,
@@ -159,10 +205,16 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _LostError from error
 
 
-def _body(content: bytes | None) -> bytes | io.BytesIO | None:
-    # aiohttp writes bytes to the socket in one step; a large body goes in pieces, so that the loop is not blocked.
-    # equivalent: `len(content) < _MAX_WRITE`: the same bytes, in other pieces
-    return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    # All at once: from its own buffer asyncio writes after it has read. A write of another piece to a connection that
+    # the peer has reset would discard the response. An iterator, since aiohttp warns of large bytes.
+    yield content
+
+
+async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    # To read may resume the connection, which then must not keep this call's context.
+    while piece := await detached(content.readany()):
+        yield piece
 
 
 def _close_soon(per_loop: PerLoop[_Sessions]) -> None:
@@ -184,7 +236,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        super().__init__(config, clock, lambda: _Sessions(config))
+        super().__init__(config, clock, lambda: _Sessions(config, self._resolver, self._lifetime))
         # aiohttp reports a session that is dropped without being closed, as it is when a bundle has its last caller.
         weakref.finalize(self, _close_soon, self._per_loop).atexit = False
 
@@ -233,11 +285,14 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         proxy = proxy_for(self._proxies, url) if self._proxies else None
         # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
+        content, headers = request.content, request.headers
+        if content is not None and len(content) > _MAX_BYTES:
+            headers = {**headers, "content-length": str(len(content))}
         response = await session.request(
             request.method,
             yarl.URL(url, encoded=True),
-            headers=request.headers,
-            data=_body(request.content),
+            headers=headers,
+            data=content if content is None or len(content) <= _MAX_BYTES else _whole(content),
             allow_redirects=False,
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it
@@ -248,7 +303,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 request,
                 response.status,
                 response.raw_headers,
-                response.content.iter_any(),
+                _pieces(response.content),
                 config=self._config,
                 now=self._clock.now,
                 lost=_TRANSLATED,

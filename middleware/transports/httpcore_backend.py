@@ -12,21 +12,25 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, TypeAlias
+from contextvars import Context
+from typing import Any
 
 import anyio
 import httpcore
 
+from middleware._internal.detached import detached
+from middleware.clock import SystemClock
 from middleware.errors import ResponseTooLargeError
 from middleware.types import Attempt
 
-__all__ = ["Socket"]
+from .exhaustion import as_exhausted
+from .resolver import Address, Resolver
 
-_Address: TypeAlias = tuple[int, Any]  # family, and what a socket of that family connects to
+__all__ = ["Socket"]
 
 _PAUSE_ABOVE = 128 * 1024
 _UNBOUNDED = sys.maxsize
+_TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305 section 5
 
 
@@ -36,10 +40,14 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     Args:
         tls_layers: Number of TLS handshakes before the first byte of a request.
+        resolver: Looks names up; None makes one.
     """
 
-    def __init__(self, tls_layers: int) -> None:
+    def __init__(self, tls_layers: int, resolver: Resolver | None = None) -> None:
         self._tls_layers = tls_layers
+        self._resolver = resolver or Resolver(0.0, SystemClock().now)
+        self._by_tls = tls_layers > 0
+        self._is_new = True
         self._connect_by = float("inf")
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
@@ -90,15 +98,18 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - as above
     ) -> "Socket":
         """Connect; *timeout* also bounds the TLS handshakes that follow."""
+        return await detached(self._connect(host, port, timeout))  # a connection outlives the call that opens it
+
+    async def _connect(self, host: str, port: int, timeout: float | None) -> "Socket":  # noqa: ASYNC109 - as above
         loop = asyncio.get_running_loop()
         self._connect_by = loop.time() + (float("inf") if timeout is None else timeout)
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
-                await loop.create_connection(lambda: self, sock=await _open(host, port))
+                await loop.create_connection(lambda: self, sock=await _open(await self._resolver.resolve(host, port)))
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket accepts
-            raise httpcore.ConnectError(str(error)) from None
+            raise as_exhausted(error) or httpcore.ConnectError(str(error)) from None
         return self
 
     async def start_tls(
@@ -108,6 +119,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
     ) -> "Socket":
         """Start TLS on the connection; where that fails, the caller aborts the socket."""
+        return await detached(self._start_tls(ssl_context, server_hostname))
+
+    async def _start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None) -> "Socket":
         loop = asyncio.get_running_loop()
         below = self._transport
         if below is None or self._received:  # a proxy sent bytes before the handshake
@@ -118,7 +132,9 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         except TimeoutError:
             raise httpcore.ConnectTimeout("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
-            raise httpcore.ConnectError(str(error) or "connection lost in the TLS handshake") from None
+            raise as_exhausted(error) or httpcore.ConnectError(
+                str(error) or "connection lost in the TLS handshake"
+            ) from None
         if self._transport is None:
             raise httpcore.ConnectError("connection lost in the TLS handshake")
         self._tls_layers -= 1
@@ -147,21 +163,36 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         self._head_left -= size
         if self._paused_reading and len(self._received) < _PAUSE_ABOVE and self._transport is not None:
             self._paused_reading = False
-            self._transport.resume_reading()
+            Context().run(self._transport.resume_reading)
         return piece
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, ARG002 - see above
-        """Send *buffer*; from the first byte of a request on, its attempt may have been sent."""
+        """
+        Send *buffer*; from the first byte of a request on, its attempt may have been sent.
+
+        Raises:
+            WriteError: The connection is closed, or the response has begun: httpcore reads it then, and does not reuse
+                the connection.
+            ConnectError: The peer sent bytes before the first byte of the request, which no request has asked for.
+        """
         if not buffer:
             return
+        if self._attempt is not None and not self._tls_layers and self._attempt.request_sent == "no":
+            if self._received or (self._is_new and await self._peer_spoke_first()):
+                raise httpcore.ConnectError("the peer sent bytes before the request")
+            if not self._is_gone:
+                self._is_new = False
+                self._attempt.request_sent = "maybe"
+                self._attempt = None  # an idle connection must not keep the call that used it
         transport = self._transport
         if transport is None or self._is_gone:
             raise httpcore.WriteError("connection closed")
-        if self._attempt is not None and not self._tls_layers and self._attempt.request_sent == "no":
-            self._attempt.request_sent = "maybe"
+        # All at once: from its own buffer asyncio writes after it has read. A write to a connection that the peer has
+        # reset would discard the response.
         transport.write(buffer)
         while self._paused_writing and not self._is_gone:
             await self._wait()
+            self._stop_for_response()
 
     async def aclose(self) -> None:
         """Close, as `abort` does."""
@@ -216,6 +247,27 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
     def _is_gone(self) -> bool:
         return self._ended or self._aborted or self._transport is None or self._transport.is_closing()
 
+    async def _peer_spoke_first(self) -> bool:
+        """Return whether bytes of the peer are here, before any of ours: the operating system may have them still."""
+        for _ in range(_TICKETS):
+            if self._received or not self._poll.poll(0):
+                break
+            if not self._by_tls:
+                return not self._is_gone
+            await asyncio.sleep(0)  # the event loop reads it: a session ticket (RFC 8446 section 4.6.1), or more
+        return bool(self._received)
+
+    def _stop_for_response(self) -> None:
+        """Raise WriteError once a response has begun that is not an interim one: it asks for no more of the body."""
+        head = self._received
+        while head[9:10] == b"1":
+            end = head.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = head[end + 4 :]
+        if len(head) > len(b"HTTP/1.1 "):
+            raise httpcore.WriteError("the response came before the end of the request")
+
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
@@ -225,14 +277,13 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
             self._waiter.set_result(None)
 
 
-async def _open(host: str, port: int) -> socket.socket:
+async def _open(addresses: list[Address]) -> socket.socket:
     """
-    Connect a socket to the first address of *host* that responds; the next one starts after 250 ms (RFC 8305).
+    Connect a socket to the first of *addresses* that responds; the next one starts after 250 ms (RFC 8305).
 
     asyncio and anyio do this too, but leak sockets when they are cancelled at the wrong moment. Here every socket is in
     a list as soon as it exists, and all but the returned one are closed.
     """
-    addresses = await _resolve(host, port)
     opened: list[socket.socket] = []
     chosen: socket.socket | None = None
     try:
@@ -245,16 +296,7 @@ async def _open(host: str, port: int) -> socket.socket:
     return chosen
 
 
-async def _resolve(host: str, port: int) -> list[_Address]:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
-            socket.inet_pton(family, host)
-            return [(family, (host, port))]  # an address needs no resolver and so no thread
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
-
-
-async def _connect(address: _Address, opened: list[socket.socket]) -> socket.socket:
+async def _connect(address: Address, opened: list[socket.socket]) -> socket.socket:
     # The protocol is explicit, since asyncio checks it: without it TCP_NODELAY stays off, and each body after its head
     # waits 40 ms for a delayed acknowledgement.
     sock = socket.socket(address[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -264,16 +306,16 @@ async def _connect(address: _Address, opened: list[socket.socket]) -> socket.soc
     return sock
 
 
-async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socket.socket:
+async def _race(addresses: list[Address], opened: list[socket.socket]) -> socket.socket:
     connected: list[socket.socket] = []
-    errors: list[str] = []
+    errors: list[OSError] = []
 
-    async def attempt(address: _Address, ended: anyio.Event) -> None:
+    async def attempt(address: Address, ended: anyio.Event) -> None:
         try:
             connected.append(await _connect(address, opened))
             group.cancel_scope.cancel()
         except OSError as error:
-            errors.append(str(error))
+            errors.append(error)
         finally:
             ended.set()
 
@@ -284,5 +326,5 @@ async def _race(addresses: list[_Address], opened: list[socket.socket]) -> socke
             with anyio.move_on_after(_HAPPY_EYEBALLS_S):
                 await ended.wait()
     if not connected:
-        raise OSError("; ".join(errors))
+        raise next(filter(as_exhausted, errors), None) or OSError("; ".join(map(str, errors)))
     return connected[0]  # equivalent: `-1`: if two connected in the same moment, either will do

@@ -8,8 +8,9 @@ bulkhead bounds how many are open at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +22,7 @@ from middleware.errors import RequestNotSentError
 from middleware.types import PlatformRequest, PlatformResponse
 
 from .httpcore_backend import Socket
+from .keep_alive import idle_limit_s, may_be_reused
 from .loop_bound import LoopBoundTransport
 from .proxies import proxy_for
 from .response_reader import Received, receive
@@ -40,6 +42,7 @@ _TRANSLATED = (
     httpcore.UnsupportedProtocol,
     httpx.HTTPError,
     OSError,
+    MemoryError,
     UnicodeError,
 )
 
@@ -55,15 +58,17 @@ class _Origin(NamedTuple):
 
 
 class _Connection:
-    """One httpcore connection, its socket, and since when it has been idle."""
+    """One httpcore connection, its socket, since when it has been idle, for how long it may be, and its end."""
 
-    __slots__ = ("http", "idle_since", "socket")
+    __slots__ = ("ends_at", "http", "idle_limit_s", "idle_since", "socket")
 
     idle_since: float
+    idle_limit_s: float
 
-    def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket) -> None:
+    def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket, ends_at: float) -> None:
         self.http = http
         self.socket = socket
+        self.ends_at = ends_at
 
 
 class _Idle:
@@ -83,18 +88,19 @@ class _Idle:
         self._closed = False
 
     def take(self, origin: _Origin, longest_s: float) -> _Connection | None:
-        """Pop a connection that is not stale and has been idle for at most *longest_s*; None if there is none."""
+        """Pop a connection that can be used and has been idle for at most *longest_s*; None if there is none."""
         stack, now = self._stacks.get(origin), self._now()
         oldest = now - min(longest_s, self._expiry_s)
         while stack and stack[-1].idle_since >= oldest:
             connection = stack.pop()
-            if not connection.socket.is_stale:
+            is_fresh = now < connection.ends_at and now - connection.idle_since <= connection.idle_limit_s
+            if is_fresh and not connection.socket.is_stale:
                 return connection
             connection.socket.abort()
         return None
 
-    def put(self, origin: _Origin, connection: _Connection) -> None:
-        """Push *connection*, unless it cannot be reused."""
+    def put(self, origin: _Origin, connection: _Connection, headers: Mapping[str, str]) -> None:
+        """Push *connection*, whose last response had *headers*, unless it cannot be reused."""
         usable = False
         try:
             usable = not self._closed and connection.http.is_idle()
@@ -104,9 +110,10 @@ class _Idle:
         if not usable:
             return
         connection.idle_since = self._now()
+        connection.idle_limit_s = idle_limit_s(headers, self._expiry_s)
         self._stacks.setdefault(origin, []).append(connection)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire)
+            self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire, context=Context())
 
     def _expire(self) -> None:
         """Close what has been idle for too long; runs again as long as something is idle."""
@@ -117,7 +124,7 @@ class _Idle:
             if not stack:
                 del self._stacks[origin]
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._expiry_s, self._expire) if self._stacks else None
+        self._timer = loop.call_later(self._expiry_s, self._expire, context=Context()) if self._stacks else None
 
     def close(self) -> None:
         """Close all idle connections now, and busy ones when their attempt ends."""
@@ -196,7 +203,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             connection.socket.abort()
             raise
         else:
-            idle.put(origin, connection)
+            idle.put(origin, connection, received.headers)
             return to_response(request, received.status, received.headers, received.body, self._clock.wall)
         raise lost  # outside the handler, so unchained: a third-party exception may refer to the credentials
 
@@ -217,9 +224,9 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             now=self._clock.now,
             lost=_TRANSLATED,
         )
-        if received.is_complete:
+        if received.is_complete and may_be_reused(request, received.status):
             await response.aclose()
-        return received  # incomplete: the connection is still busy with it, and so is not reused
+        return received  # else the connection is still busy with it, and so is not reused
 
     def _origin(self, text: str) -> _Origin:
         origin = self._origins.get(text)
@@ -244,9 +251,10 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         proxy = urlsplit(origin.proxy) if origin.proxy else None
         to_proxy_by_tls = proxy is not None and proxy.scheme == "https"
         tls = await self._tls.get() if by_tls or to_proxy_by_tls else None
-        socket = Socket(tls_layers=by_tls + to_proxy_by_tls)
+        socket = Socket(by_tls + to_proxy_by_tls, self._resolver)
+        ends_at = self._lifetime.ends_at()
         if proxy is None:
-            return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket)
+            return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket, ends_at)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
         through = httpcore.AsyncHTTPProxy(
             # equivalent: `'~'`: a proxy without a host is rejected earlier
@@ -256,7 +264,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             proxy_ssl_context=tls if to_proxy_by_tls else None,
             network_backend=socket,
         )
-        return _Connection(through.create_connection(where), socket)
+        return _Connection(through.create_connection(where), socket, ends_at)
 
 
 def _wire_request(request: PlatformRequest, origin: _Origin, target: str) -> httpcore.Request:

@@ -27,6 +27,7 @@ _TRANSLATED = (
     OSError,
     ssl.SSLError,
     ExceptionGroup,
+    MemoryError,
     UnicodeError,
 )
 

@@ -1,4 +1,8 @@
-"""What transports with connections of their own share: TLS, proxies, closing, and resources per event loop."""
+"""
+What transports with connections of their own share.
+
+Names, TLS, proxies, the life of connections, closing, and resources per event loop.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +13,9 @@ from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import ClientClosedError
 
+from .lifetime import Lifetime
 from .proxies import env_proxies
+from .resolver import Resolver
 from .tls import TlsContext
 from .transport_settings import TransportSettings
 
@@ -34,7 +40,9 @@ class LoopBoundTransport(Generic[_Resources]):
     def __init__(self, config: TransportSettings, clock: Clock, make: Callable[[], _Resources]) -> None:
         self._config = config
         self._clock = clock
-        self._tls = TlsContext(config)
+        self._tls = TlsContext(config, clock.now)
+        self._resolver = Resolver(config.dns_cache_s, clock.now)
+        self._lifetime = Lifetime(config.connection_lifetime_s, clock.now)
         self._proxies = env_proxies(config)
         self._per_loop = PerLoop(make)
         # Returns the resources of the running event loop. Closing replaces it, so that no attempt pays for a check.

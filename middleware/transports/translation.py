@@ -16,6 +16,7 @@ from middleware.redaction import query_values, redact
 from middleware.retry_after import parse_retry_after
 from middleware.types import PlatformRequest, PlatformResponse
 
+from .exhaustion import as_exhausted, no_descriptor, out_of_resources
 from .response_reader import SUCCESS
 
 __all__ = ["BODY_METHODS", "to_response", "translate_error", "wire_headers"]
@@ -82,9 +83,13 @@ def translate_error(
         text: What may be shown of an error before the request was sent; None for the error's own text.
     """
     attempt, name = request.attempt, type(error).__name__
+    exhausted = as_exhausted(error)
     if not phase_known and attempt.request_sent == "no" and not isinstance(error, _NOT_SENT):
         attempt.request_sent = "maybe"  # R12
     if attempt.request_sent == "no":
+        exhausted = exhausted or no_descriptor()
+        if exhausted is not None:
+            return out_of_resources(exhausted)
         # The text of the operating system or of TLS. Later ones may quote what the peer sent.
         shown = redact(str(error) if text is None else text, request.user_jwt, request.headers.get("x-mozaiks-app-key"))
         reason = f"{name}: {shown}" if shown else name
@@ -93,4 +98,6 @@ def translate_error(
         # R20: TimeoutError is an OSError.
         refused = isinstance(error, _NO_CONNECTION) and not isinstance(error, TimeoutError)
         return RequestNotSentError(reason, connection_refused=refused)
-    return ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)
+    lost = ResponseLostError(f"{name} after the request was sent", request_sent=attempt.request_sent)
+    lost.is_local = exhausted is not None
+    return lost

@@ -7,12 +7,13 @@ from middleware.settings import Settings, SettingSpec
 
 __all__ = ["LIBRARIES", "MAX_IDLE_FOR_UNSAFE_S", "Library", "TransportSettings"]
 
-MAX_IDLE_FOR_UNSAFE_S = 1.0
+MAX_IDLE_FOR_UNSAFE_S = 0.9
 """
 Longest idle time, in seconds, after which a connection may carry a request that must not be repeated.
 
-Servers close idle connections after whole seconds (uvicorn 5, nginx 75, Kestrel 130), and one that closes while a
-request is on its way loses it without notice. A read is then simply sent again; a write could not be.
+Servers close idle connections after whole seconds (some gateways 1, uvicorn 5, nginx 75, Kestrel 130), and one that
+closes while a request is on its way loses it without notice. A read is then simply sent again; a write could not be. So
+it is less than a second, by the time that a request may be on its way.
 """
 
 
@@ -77,14 +78,43 @@ class TransportSettings(Settings):
             shared=True, doc="Idle connections are closed after this time.", unit="s", ge=0, le=600, source="httpx"
         ),
     ] = 5.0
+    connection_lifetime_s: Annotated[
+        float,
+        SettingSpec(
+            shared=True,
+            doc="Connections are replaced after this time, times U(0.8, 1), so that a name that moved is followed; 0 "
+            "keeps them for ever.",
+            unit="s",
+            ge=0,
+            le=86_400,
+            source=".NET HttpClient guidelines: PooledConnectionLifetime",
+        ),
+    ] = 300.0
+    dns_cache_s: Annotated[
+        float,
+        SettingSpec(
+            shared=True, doc="The addresses of a name are used for this time without a look-up.", unit="s", ge=0, le=600
+        ),
+    ] = 5.0
     ca_file: Annotated[
-        str, SettingSpec(shared=True, doc="PEM file of the authorities to trust instead of the public ones.")
+        str,
+        SettingSpec(
+            shared=True,
+            doc="PEM file of the authorities to trust instead of the public ones; read again when it changes.",
+        ),
     ] = ""
     client_certificate_file: Annotated[
-        str, SettingSpec(shared=True, doc="PEM file of the certificate to show to servers; may contain its key too.")
+        str,
+        SettingSpec(
+            shared=True,
+            doc="PEM file of the certificate to show to servers; may contain its key too; read again when it changes.",
+        ),
     ] = ""
     client_key_file: Annotated[
-        str, SettingSpec(shared=True, doc="PEM file of that certificate's key, without a passphrase.")
+        str,
+        SettingSpec(
+            shared=True, doc="PEM file of that certificate's key, without a passphrase; read again when it changes."
+        ),
     ] = ""
     trust_env: Annotated[
         bool, SettingSpec(shared=True, doc="Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name.")

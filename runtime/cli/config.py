@@ -14,7 +14,7 @@ _ATTEMPTS = "retry.max_attempts"
 def main(argv: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
     from middleware import ConfigError
-    from runtime.connectors.loader import ConnectorConfig
+    from runtime.connectors.loader import ConnectorConfig, open_transport
     from runtime.connectors.registry import connectors
     from runtime.settings.contradictions import contradictions
 
@@ -31,9 +31,11 @@ def main(argv: Sequence[str]) -> int:
     if options.operation and options.operation not in connector.operations:
         parser.error(f"argument operation: {options.service} has {', '.join(connector.operations)}")
     try:
-        policies = ConnectorConfig.from_env().policies
+        config = ConnectorConfig.from_env()
+        open_transport(config, options.service)
     except ConfigError as error:
         return _report(error.problems)
+    policies = config.policies
     rows = policies.effective(options.service, options.operation)
     most = connector.declared_attempts(options.operation)
     if most is not None and not policies.is_set(options.service, options.operation, _ATTEMPTS):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
+from middleware._internal.forks import renew_in_child
 from middleware.call_options import call_options, current_options
 from middleware.clock import Clock, SystemClock
 from middleware.errors import ConfigError, DecodeError, clear_traceback_locals
@@ -196,7 +197,7 @@ class PlatformHttpClient:
         telemetry: Receives spans, metrics and events.
         middleware: Layers of the host's own.
         clock: Source of time.
-        random: Source of jitter.
+        random: Source of jitter; None makes one, and another one in each process made by fork.
 
     Raises:
         ConfigError: A value is unusable.
@@ -234,10 +235,14 @@ class PlatformHttpClient:
             middleware=as_host_layers(middleware),
             transport=self._transport,
             clock=self._clock,
-            random=random or Random(),  # noqa: S311 - jitter, not cryptography
+            random=random,
             telemetry=telemetry or Telemetry(),
             version=__version__,
         )
+        renew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._stack = self._stack.anew()  # R3
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service} at {self.base_url}>"

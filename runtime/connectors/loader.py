@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from middleware._internal.forks import renew_in_child
 from middleware._internal.loggers import LibraryLogger
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, PlatformError
@@ -33,6 +34,7 @@ from runtime.settings import (
     no_such,
 )
 from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings.resolution import at_origins
 from runtime.settings.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
@@ -288,6 +290,19 @@ def _bundle_of(known: tuple[Connector[Any], ...]) -> type[ConnectorBundle]:
     return made if others else ConnectorBundle
 
 
+def open_transport(config: ConnectorConfig, service: str) -> ClosableTransport:
+    """
+    Make the transport of *service*; opens the files that its settings name.
+
+    Raises:
+        ConfigError: A file, a proxy or a library cannot be used; names where the setting was written.
+    """
+    try:
+        return make_transport(config.policies.of(service).transport, SystemClock())
+    except ConfigError as error:
+        raise ConfigError(at_origins(error.problems, config.policies.effective(service))) from None
+
+
 def _managed(config: ConnectorConfig) -> ConnectorBundle:
     for contradiction in config.policies.contradictions():
         _warn("settings.contradictory", contradiction)
@@ -296,7 +311,7 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
     def client(service: str, base_url: str | None) -> PlatformHttpClient:
         wire = config.policies.of(service).transport
         if wire not in transports:
-            transports[wire] = make_transport(wire, SystemClock())
+            transports[wire] = open_transport(config, service)
         return PlatformHttpClient(
             base_url or config.gateway_base_url,
             config.api_key,
@@ -394,6 +409,14 @@ _earlier: weakref.WeakValueDictionary[_Key, ConnectorBundle] = weakref.WeakValue
 _frozen: ConnectorBundle | None = None
 _process_wide: ConnectorBundle | None = None  # loaded from a config, for every caller in the process
 _logged: list[str] = []  # what is_managed_mode last logged
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a thread that does not exist in the child may have acquired it
+    _lock = threading.RLock()
+
+
+renew_in_child(_renew_lock)
 
 
 def load_connectors(

@@ -16,6 +16,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar
 
+from middleware._internal.forks import renew_in_child
 from middleware.errors import ConfigError
 
 from .base import Endpoint, PlatformHttpClient
@@ -105,6 +106,14 @@ _RESERVED = {"aclose", "calls_in_flight", "close_soon", "mode", "mode_reason", "
 _lock = threading.Lock()
 _registered: tuple[Connector[Any], ...] = ()
 _all: tuple[Connector[Any], ...] = ()  # empty until entry points are read, which costs milliseconds
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a thread that does not exist in the child may have acquired it
+    _lock = threading.Lock()
+
+
+renew_in_child(_renew_lock)
 
 
 def register(connector: Connector[Any]) -> None:

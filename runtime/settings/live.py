@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from middleware._internal.forks import renew_in_child
 from middleware.errors import ConfigError
 from middleware.stack import SettingsChange, StackSettings
 
@@ -59,8 +60,9 @@ class LiveSettings:
         self._environ = dict(environ or {})
         self._file = file
         self._services = services
+        self._renew()
+        renew_in_child(self._renew)
         self._wall_clock = wall_clock
-        self._lock = threading.Lock()
         self._next_look = float("-inf")
         self._unsettled: bytes | None = None  # seen once, and not in force yet: it may be half-written
         # The file that was last accepted or rejected, its content or problems, and whether the time stamp alone shows
@@ -70,6 +72,9 @@ class LiveSettings:
         self._found = self._checked(content)
         self._is_settled = self._settled(self._seen)
         self.current = self._load(content)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()  # in a child a thread of the parent may have acquired the old one
 
     def of(self, service: str, operation: str = "") -> StackSettings:
         """Settings in force now for an operation, or for the whole service."""

@@ -5,7 +5,7 @@ Sources, strongest first: the constructor, the environment, a TOML file. They ar
 specific first: an operation of a service, the service, all services.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,9 +29,16 @@ from .sources import (
     settings,
 )
 
-__all__ = ["EffectiveSetting", "ResolvedSettings", "ValueChange"]
+__all__ = ["EffectiveSetting", "ResolvedSettings", "ValueChange", "at_origins"]
 
 _MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the program, yet nothing may grow without a bound
+
+
+def at_origins(problems: Iterable[str], rows: Iterable[EffectiveSetting]) -> list[str]:
+    """Return *problems* with transport settings, each with the origin of its value instead of the name of its field."""
+    origins = {row.name.replace("transport.", "TransportSettings."): row.origin for row in rows}
+    found = [problem.partition(": ") for problem in problems]
+    return [f"{origins.get(name, name)}{colon}{reason}" for name, colon, reason in found]
 
 
 class ValueChange(NamedTuple):

@@ -20,6 +20,8 @@ DEFAULTS = {
         "max_response_bytes": 8_388_608,
         "max_header_bytes": 65_536,
         "keepalive_expiry_s": 5.0,
+        "connection_lifetime_s": 300.0,
+        "dns_cache_s": 5.0,
         "ca_file": "",
         "client_certificate_file": "",
         "client_key_file": "",

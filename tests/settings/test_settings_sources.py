@@ -548,6 +548,33 @@ def test_the_command_prints_what_is_in_force(no_settings, capsys):
 
 
 @pytest.mark.torture
+@pytest.mark.parametrize("where", ["environment", "file", "constructor"])
+def test_a_file_of_the_settings_that_cannot_be_read_is_named_by_where_it_was_written(tmp_path, no_settings, where):
+    """With its path and the reason, when the connectors are loaded."""
+    missing, environ, settings = tmp_path / "ca.pem", {}, None
+    if where == "environment":
+        origin = "MOZAIKS_CONNECTORS_HOSTING__TRANSPORT_CA_FILE"
+        environ = {origin: str(missing)}
+    elif where == "file":
+        path = toml(tmp_path, f"[transport]\nca_file = '{missing}'\n")
+        environ, origin = {"MOZAIKS_CONNECTORS_FILE": str(path)}, f"{path}:2: transport.ca_file"
+    else:
+        settings, origin = {"transport": {"ca_file": str(missing)}}, "constructor: transport.ca_file"
+    managed = {"MOZAIKS_MANAGED": "true", "MOZAIKS_GATEWAY_BASE_URL": "https://platform.test"}
+    config = ConnectorConfig.from_env({**managed, **environ}, settings=settings)
+    with pytest.raises(ConfigError) as caught:
+        load_connectors(config)
+    assert str(caught.value) == f"{origin}: cannot be used: {missing}: [Errno 2] No such file or directory"
+
+
+def test_the_command_opens_the_files_that_the_settings_name(tmp_path, no_settings, capsys):
+    """Those of the service; in any mode."""
+    variable, missing = "MOZAIKS_CONNECTORS_HOSTING__TRANSPORT_CLIENT_CERTIFICATE_FILE", tmp_path / "client.pem"
+    no_settings.setenv(variable, str(missing))
+    assert (main(["hosting"]), main(["identity"])) == (3, 0)
+    assert capsys.readouterr().err == f"{variable}: cannot be used: {missing}: [Errno 2] No such file or directory\n"
+
+
 def test_settings_kept_ready_are_bounded():
     """Whatever names a program makes up."""
     policies = ResolvedSettings(LEVELS)

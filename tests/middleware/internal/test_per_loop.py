@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import signal
 import threading
 import weakref
 
@@ -64,6 +66,34 @@ def test_turning_from_loop_to_loop_finds_each_ones_own():
             assert one.run(both(kept)) == (first, first)
             assert two.run(both(kept)) == (other, other)
         assert kept.all() == [first, other]
+
+
+def test_a_closed_loop_counts_no_longer():
+    """Before the next loop is made, too."""
+    kept = PerLoop(Thing)
+    with a_runner() as one:
+        here, _ = one.run(both(kept))
+        with a_runner() as two:
+            two.run(both(kept))
+        assert kept.all() == [here]
+
+
+@pytest.mark.sockets
+def test_a_process_made_by_fork_begins_without_any():
+    """Though another thread of the parent was using it; what is the parent's stays open there."""
+    kept = PerLoop(Thing)
+    with a_runner() as runner:
+        runner.run(both(kept))
+        with kept._lock:
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(10)  # ends a child that waits for a lock
+                new = asyncio.new_event_loop()
+                fine = kept.all() == kept.drain() == []
+                fine = fine and new.run_until_complete(both(kept))[0] is not None
+                os._exit(0 if fine and len(kept.drain()) == 1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert len(kept.all()) == 1
 
 
 def test_the_answer_of_last_time_keeps_nothing_alive():

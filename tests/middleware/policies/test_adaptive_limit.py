@@ -15,7 +15,7 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, virtual_time
 
 
 def test_nothing_is_limited_before_the_first_overload():
-    """R45: the permits apply."""
+    """R46: the permits apply."""
     limit = AdaptiveLimit()
     assert limit.of(100) == 100
     limit.on_response(100, 100)
@@ -23,7 +23,7 @@ def test_nothing_is_limited_before_the_first_overload():
 
 
 def test_an_overload_halves_what_is_in_flight():
-    """R45: the permits, where all are in use; fewer than are in use never."""
+    """R46: the permits, where all are in use; fewer than are in use never."""
     limit = AdaptiveLimit()
     limit.on_overload(0.0, 1.0, 20, 100)
     assert limit.of(100) == 10
@@ -32,7 +32,7 @@ def test_an_overload_halves_what_is_in_flight():
 
 
 def test_it_is_halved_once_per_round_trip():
-    """R45: attempts from before the last change say nothing about it; one that starts at that moment does."""
+    """R46: attempts from before the last change say nothing about it; one that starts at that moment does."""
     limit = AdaptiveLimit()
     for _ in range(20):
         limit.on_overload(0.0, 1.0, 20, 100)
@@ -43,7 +43,7 @@ def test_it_is_halved_once_per_round_trip():
 
 
 def test_it_is_never_below_one():
-    """R45: some attempt must find out that the service has recovered."""
+    """R46: some attempt must find out that the service has recovered."""
     limit = AdaptiveLimit()
     for now in range(10):
         limit.on_overload(now, now, 1, 100)
@@ -51,7 +51,7 @@ def test_it_is_never_below_one():
 
 
 def test_a_round_trip_of_responses_adds_one():
-    """R45: only where the limit is reached, else nothing is known beyond it."""
+    """R46: only where the limit is reached, else nothing is known beyond it."""
     limit = AdaptiveLimit()
     limit.on_overload(0.0, 1.0, 20, 100)
     for _ in range(50):
@@ -63,7 +63,7 @@ def test_a_round_trip_of_responses_adds_one():
 
 
 def test_the_permits_are_the_upper_bound():
-    """R45: and once they are reached the limit is forgotten, so that more permits apply at once."""
+    """R46: and once they are reached the limit is forgotten, so that more permits apply at once."""
     limit = AdaptiveLimit()
     limit.on_overload(0.0, 1.0, 4, 5)
     for _ in range(30):
@@ -101,26 +101,26 @@ async def limit_after(step, *, calls=16, **sections):
 )
 @virtual_time
 async def test_what_shows_an_overload(step, limit):
-    """R45: attempt timeouts and throttled responses, once for all attempts of a round trip."""
+    """R46: attempt timeouts and throttled responses, once for all attempts of a round trip."""
     assert await limit_after(step) == limit
 
 
 @virtual_time
 async def test_off_by_default():
-    """R45: the permits apply, whatever happens."""
+    """R46: the permits apply, whatever happens."""
     assert await limit_after("hang", bulkhead={"permits": 16}) == 16
 
 
 @pytest.mark.parametrize(("deadline_s", "limit"), [(0.4, 16), (0.5, 8)])
 @virtual_time
 async def test_an_attempt_that_its_deadline_ended_counts_after_half_the_timeout(deadline_s, limit):
-    """R45: with less time it had no fair chance, and says nothing."""
+    """R46: with less time it had no fair chance, and says nothing."""
     assert await limit_after("hang", deadline={"total_s": deadline_s}) == limit
 
 
 @virtual_time
 async def test_a_cancelled_attempt_says_nothing():
-    """R42, R45: its caller had enough."""
+    """R42, R46: its caller had enough."""
     upstream = ScriptedUpstream([], then="hang")
     client = upstream.client(**ADAPTIVE)
     calls = [asyncio.ensure_future(client.get("/x")) for _ in range(16)]
@@ -133,7 +133,7 @@ async def test_a_cancelled_attempt_says_nothing():
 
 @virtual_time
 async def test_no_more_than_the_limit_are_sent_and_it_grows_again():
-    """R45: the upstream sees the lower number, then one more per round trip."""
+    """R46: the upstream sees the lower number, then one more per round trip."""
     steps = ["hang"] * 16 + [Reply(json={}, after_s=0.1)] * 300
     upstream = ScriptedUpstream(steps)
     client = upstream.client(**ADAPTIVE, **NO_RETRY)
@@ -153,7 +153,7 @@ async def test_no_more_than_the_limit_are_sent_and_it_grows_again():
 
 @virtual_time
 async def test_an_attempt_stops_waiting_where_its_call_has_no_time_left_for_it():
-    """R45: with half an attempt timeout left; the event and the error say so, and nothing was sent."""
+    """R46: with half an attempt timeout left; the event and the error say so, and nothing was sent."""
     events, upstream = [], ScriptedUpstream(["hang", "hang", {}])
     layer = BulkheadMiddleware(LoopClock(), events.append, lambda _request: None, attempt_timeout_s=lambda _call: 1.0)
 
@@ -213,7 +213,7 @@ async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cance
 )
 @virtual_time
 async def test_any_response_that_is_not_throttled_raises_it(step, limit):
-    """R45: whatever it says; without one nothing is known."""
+    """R46: whatever it says; without one nothing is known."""
     upstream = ScriptedUpstream(["hang", step])
     client = upstream.client(**ADAPTIVE, **NO_RETRY)
     for _ in range(2):
@@ -255,7 +255,7 @@ async def test_a_reload_switches_it():
 
 @virtual_time
 async def test_a_hedge_needs_room_under_the_limit():
-    """R19, R45: not under the permits alone."""
+    """R19, R46: not under the permits alone."""
     layer = BulkheadMiddleware(LoopClock(), lambda _event: None, lambda _request: None)
 
     async def timed_out(request):
@@ -279,7 +279,7 @@ async def test_a_hedge_needs_room_under_the_limit():
 
 @virtual_time
 async def test_a_response_of_a_layer_of_the_host_says_nothing():
-    """R31, R45: it did not come from the service."""
+    """R31, R46: it did not come from the service."""
     layer = BulkheadMiddleware(LoopClock(), lambda _event: None, lambda _request: None)
 
     async def timed_out(request):

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import weakref
+from contextvars import ContextVar, copy_context
 
 import pytest
+import uvloop
 from layer_support import Upstream, a_request
 
 from middleware import BulkheadFullError, StackSettings
@@ -47,6 +49,45 @@ async def test_a_call_that_fails_releases_its_slot():
     assert layer.in_flight == 0
 
 
+@pytest.mark.parametrize("kind", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_loop_that_is_closed_gives_the_slots_of_its_calls_back(kind):
+    """R3: those of calls in flight and those that were reserved; a call that is collected later counts once."""
+    layer = CallCapMiddleware(print)
+
+    async def rest(_request):
+        await asyncio.Event().wait()
+
+    async def begin():
+        call = asyncio.create_task(layer(a_request(settings=SETTINGS), rest))
+        assert layer.reserve(a_request(settings=SETTINGS).call)
+        await asyncio.sleep(0)
+        call._log_destroy_pending = False
+        assert (layer.in_flight, layer.reserve(a_request(settings=SETTINGS).call)) == (2, False)
+        return call
+
+    async def fill():
+        requests = [a_request(settings=SETTINGS) for _ in range(2)]
+        assert [layer.reserve(request.call) for request in requests] == [True, True]
+        gc.collect()  # ends the calls of the closed loop
+        assert not layer.reserve(a_request(settings=SETTINGS).call)
+        for request in requests:
+            layer.release(request.call)
+
+    for _ in range(3):
+        loop = kind()
+        pending = loop.run_until_complete(begin())
+        loop.close()
+        assert layer.in_flight == 0
+        loop = kind()
+        pending = loop.run_until_complete(begin())
+        loop.close()
+        loop = kind()
+        del pending
+        loop.run_until_complete(fill())
+        loop.close()
+    assert layer.in_flight == 0
+
+
 class Paced:
     """The layer alone, and which calls it let start."""
 
@@ -58,7 +99,7 @@ class Paced:
         self.reserved += self.reserved < self._room
         return self.reserved <= self._room and self._room > 0
 
-    def _cancel_reservation(self):
+    def _cancel_reservation(self, _call):
         self.reserved -= 1
 
     async def start(self, number):
@@ -89,6 +130,23 @@ async def test_a_bounded_number_starts_in_each_iteration_in_order():
     assert await paced.iterations(4) == [16, 32, 48, 50]
     await asyncio.gather(*tasks)
     assert (paced.started, paced.reserved) == (list(range(50)), 0)
+
+
+async def test_the_queue_of_waiting_calls_keeps_no_context(monkeypatch):
+    """It goes on for as long as any call waits, not only the first one."""
+    loop, contexts = asyncio.get_running_loop(), []
+    call_soon = loop.call_soon
+
+    def recorded(callback, *args, context=None):
+        if getattr(callback, "__name__", "") == "_start_next":
+            contexts.append(len(copy_context() if context is None else context))
+        return call_soon(callback, *args, context=context)
+
+    ContextVar("user").set("alice")
+    monkeypatch.setattr(loop, "call_soon", recorded)
+    paced = Paced()
+    await asyncio.gather(*paced.make(50))
+    assert (contexts[:3], set(contexts), len(paced.started)) == ([0, 0, 0], {0}, 50)
 
 
 async def test_calls_one_after_another_never_wait():

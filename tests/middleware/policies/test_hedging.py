@@ -1,6 +1,7 @@
 """Hedging: when a further attempt starts, and which one counts."""
 
 import asyncio
+from contextvars import ContextVar, copy_context
 
 import pytest
 from layer_support import FakeClock, Upstream, a_request
@@ -42,6 +43,22 @@ async def test_a_prompt_failure_is_the_rounds():
     with pytest.raises(ServerError):
         await layer(a_request(settings=[HedgingSettings(max_hedges=3)]), upstream)
     assert (upstream.calls, events) == (1, [])
+
+
+async def test_the_timer_of_a_round_keeps_no_context(monkeypatch):
+    """It may be cancelled long before its time, and asyncio keeps it until then."""
+    loop, contexts = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+
+    def recorded(*args, context=None):
+        contexts.append(len(copy_context() if context is None else context))
+        return call_at(*args, context=context)
+
+    monkeypatch.setattr(loop, "call_at", recorded)
+    ContextVar("user").set("alice")
+    layer = HedgingMiddleware(FakeClock(), print, lambda _request: "")
+    await layer(a_request(settings=[HedgingSettings(max_hedges=1, delay_s=600)]), Upstream(None))
+    assert contexts == [0]
 
 
 CALL = a_request().call.info

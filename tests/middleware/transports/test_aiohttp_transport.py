@@ -1,12 +1,14 @@
 """The opt-in transport: which connection an attempt gets, and how its errors read."""
 
 import asyncio
+from contextvars import ContextVar, copy_context
 
 import pytest
 from layer_support import FakeClock, a_request, connections_of_two
 from raw_server import RawServer, ok
 
 from middleware.errors import ClientClosedError, RequestNotSentError, ResponseLostError
+from middleware.transports.aiohttp_transport import _pieces
 from middleware.transports.registry import TransportSettings, make_transport
 
 pytestmark = pytest.mark.sockets
@@ -89,3 +91,17 @@ async def test_an_error_shows_the_systems_words_and_no_url(clock, monkeypatch):
             await send(transport, "https://platform.test/x")
         await transport.aclose()
     assert caught.value.reason == "ClientHttpProxyError"
+
+
+async def test_a_body_is_read_without_the_context_of_its_call():
+    """To read may resume a connection that was paused, which would keep the context for as long as it is open."""
+    seen, pieces = [], iter([b"a", b"b", b""])
+
+    class Content:
+        async def readany(self):
+            seen.append(len(copy_context()))
+            return next(pieces)
+
+    ContextVar("user").set("alice")
+    assert [piece async for piece in _pieces(Content())] == [b"a", b"b"]
+    assert seen == [0, 0, 0]

@@ -220,11 +220,13 @@ class Network:
         loop = asyncio.get_running_loop()
         self._connect, self._loop = loop.sock_connect, loop
         monkeypatch.setattr(loop, "sock_connect", self.sock_connect)
-        monkeypatch.setattr(loop, "getaddrinfo", self.getaddrinfo)
 
-    async def getaddrinfo(self, host, port, *, type):  # noqa: A002 - asyncio's name
-        assert (host, type) == ("platform.test", socket.SOCK_STREAM)
-        return [(socket.AF_INET, type, 6, "", (name, port)) for name in self._addresses]
+    async def resolve(self, host, port):
+        assert host == "platform.test"
+        return [(socket.AF_INET, (name, port)) for name in self._addresses]
+
+    async def connect(self, **options):
+        return await Socket(0, self).connect_tcp("platform.test", 80, **options)
 
     async def sock_connect(self, sock, address):
         self.tried.append((address[0], self._loop.time()))
@@ -248,7 +250,7 @@ async def test_the_next_address_is_tried_after_a_quarter_of_a_second(monkeypatch
     """RFC 8305 section 5: in parallel with the late one; the first to connect wins, the others are closed."""
     async with RawServer() as server:
         network = Network(monkeypatch, late="hang", later="hang", good=server.port, spare="hang")
-        connected = await Socket(tls_layers=0).connect_tcp("platform.test", 80)
+        connected = await network.connect()
         assert network.tried == [("late", 0.0), ("later", 0.25), ("good", 0.5)]
         assert [sock.getpeername()[1] for sock in network.still_open] == [server.port]
         connected.abort()
@@ -260,7 +262,7 @@ async def test_an_address_that_refuses_is_not_waited_for(monkeypatch):
     """The next one is tried at once."""
     async with RawServer() as server:
         network = Network(monkeypatch, dead=ConnectionRefusedError("refused"), good=server.port)
-        connected = await Socket(tls_layers=0).connect_tcp("platform.test", 80)
+        connected = await network.connect()
         assert network.tried == [("dead", 0.0), ("good", 0.0)]
         connected.abort()
 
@@ -271,10 +273,10 @@ async def test_when_every_address_refuses_all_of_it_is_told(monkeypatch):
     """One address or several; no socket is left."""
     network = Network(monkeypatch, one=OSError("refused by one"), two=OSError("refused by two"))
     with pytest.raises(httpcore.ConnectError, match=r"^refused by one; refused by two$"):
-        await Socket(tls_layers=0).connect_tcp("platform.test", 80)
+        await network.connect()
     alone = Network(monkeypatch, one=OSError("refused by one"))
     with pytest.raises(httpcore.ConnectError, match=r"^refused by one$"):
-        await Socket(tls_layers=0).connect_tcp("platform.test", 80)
+        await alone.connect()
     assert network.still_open == alone.still_open == []
 
 
@@ -287,7 +289,7 @@ async def test_connecting_ends_with_its_time(monkeypatch, addresses):
     loop = asyncio.get_running_loop()
     await asyncio.sleep(7)
     with pytest.raises(httpcore.ConnectTimeout, match=r"^no connection in time$"):
-        await Socket(tls_layers=0).connect_tcp("platform.test", 80, timeout=2.0)
+        await network.connect(timeout=2.0)
     assert (loop.time(), network.still_open) == (9.0, [])
 
 
@@ -296,7 +298,7 @@ async def test_connecting_ends_with_its_time(monkeypatch, addresses):
 async def test_without_a_time_connecting_waits(monkeypatch):
     """None without a timeout; a cancelled one leaks no socket."""
     network = Network(monkeypatch, one="hang", two="hang")
-    connecting = await soon(Socket(tls_layers=0).connect_tcp("platform.test", 80))
+    connecting = await soon(network.connect())
     await asyncio.sleep(1_000_000)
     assert not connecting.done()
     connecting.cancel()
@@ -314,11 +316,11 @@ async def test_an_address_needs_no_resolver(monkeypatch, host):
         tried.append((sock.family, address))
         raise OSError("enough")
 
-    async def getaddrinfo(*_args, **_options):
+    def getaddrinfo(*_args, **_options):
         raise AssertionError("no resolver")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(httpcore.ConnectError):
         await Socket(tls_layers=0).connect_tcp(host, 81)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

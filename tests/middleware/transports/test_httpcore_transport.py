@@ -59,8 +59,8 @@ class Timers:
         self.set, self._delay_s = [], delay_s
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", self._call_later)
 
-    def _call_later(self, delay_s, callback):
-        assert delay_s == self._delay_s
+    def _call_later(self, delay_s, callback, *, context):
+        assert (delay_s, list(context)) == (self._delay_s, [])
         self.set.append(callback)
         return self
 

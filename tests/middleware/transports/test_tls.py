@@ -56,12 +56,15 @@ def files_of(authority, folder):
 def test_a_file_that_cannot_be_used_is_named_with_the_reason(authority, tmp_path):
     """A key with a passphrase is one: there is no terminal to ask for it."""
     files = files_of(authority, tmp_path)
-    names = "TransportSettings.client_certificate_file, client_key_file: cannot be used:"
+    certificate = "TransportSettings.client_certificate_file: cannot be used:"
+    both = f"{files['client_certificate_file']}, {files['client_key_file']}"
+    missing = "/no/such.pem: [Errno 2] No such file or directory"
     for settings, reason in [
-        ({"ca_file": "/no/such.pem"}, "TransportSettings.ca_file: cannot be used: [Errno 2] No such file or directory"),
+        ({"ca_file": "/no/such.pem"}, f"TransportSettings.ca_file: cannot be used: {missing}"),
         ({"client_key_file": "x"}, "TransportSettings.client_key_file: needs client_certificate_file"),
-        ({"client_certificate_file": "/no/such.pem"}, f"{names} [Errno 2] No such file or directory"),
-        (files, f"{names} the key has a passphrase"),
+        ({"client_certificate_file": "/no/such.pem"}, f"{certificate} {missing}"),
+        ({**files, "client_key_file": "/no/such.pem"}, f"TransportSettings.client_key_file: cannot be used: {missing}"),
+        (files, f"{certificate} {both}: the key has a passphrase"),
     ]:
         with pytest.raises(ConfigError) as caught:
             TlsContext(TransportSettings(**settings))

@@ -174,8 +174,9 @@ async def test_no_default_call_gets_past_respx(respx_mock, monkeypatch):
     async def no_socket(*_args, **_kwargs):
         raise AssertionError("a real call")
 
-    for way in ("create_connection", "sock_connect", "getaddrinfo"):
+    for way in ("create_connection", "sock_connect"):
         monkeypatch.setattr(asyncio.get_running_loop(), way, no_socket)
+    monkeypatch.setattr("middleware.transports.resolver.Resolver.resolve", no_socket)
     respx_mock.route(host="known.test").respond(json={"mocked": True})
     respx_mock.route(host="broken.test").mock(side_effect=httpx.ConnectError("mocked"))
     respx_mock.route(host="lost.test").mock(side_effect=httpx.ReadError("mocked"))
