@@ -76,7 +76,7 @@ OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
 
 def test_every_rule_has_a_test_and_a_place_in_the_documentation():
-    """R1 to R61: each id is named by a test's docstring and stated in docs/resilience.md."""
+    """R1 to R62: each id is named by a test's docstring and stated in docs/resilience.md."""
     tests = [node for path in (ROOT / "tests").rglob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))]
     docstrings = [
         ast.get_docstring(node) or "" for node in tests if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
