@@ -115,7 +115,7 @@ class _Connector(aiohttp.TCPConnector):
             if ends_at is None:
                 self.used[protocol] = self.lifetime.ends_at()
                 if protocol.closed is not None:
-                    protocol.closed.add_done_callback(_error_of)  # asyncio logs errors that are never retrieved
+                    protocol.closed.add_done_callback(_error_of, context=Context())  # asyncio logs errors that are never retrieved
                 break
             if self.lifetime.lasts(ends_at) and not (protocol.should_close or _is_readable(transport)):
                 break
