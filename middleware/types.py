@@ -117,6 +117,7 @@ class Call:
         circuit_state: State of the circuit breaker when it was last checked.
         already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
+        pieces_read: Number of pieces of responses, heads included, that its attempts have read so far.
         layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
     """
 
@@ -134,6 +135,7 @@ class Call:
     circuit_state: str = ""
     already_deleted: bool = False
     keyed: bool = False
+    pieces_read: int = 0
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
 
     # Old names, for one release.

@@ -53,6 +53,7 @@ COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main_
 THIRD_PARTY = {
     "aiohttp": {"middleware/transports/aiohttp_transport.py"},
     "anyio": {
+        "middleware/_internal/time_limit.py",
         "middleware/clock.py",
         "middleware/policies",
         "middleware/transports",

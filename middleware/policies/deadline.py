@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import anyio
-
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
+from middleware._internal.time_limit import TimeLimit
 from middleware.clock import Clock
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
@@ -72,8 +71,7 @@ class DeadlineMiddleware:
         left_s = call.deadline_at - self._clock.now()
         if left_s > 0:  # else nothing may be sent; a cancel scope would end the call only at its first wait
             before = pending_cancels()
-            # R44: anyio's scopes, never asyncio.timeout or wait_for.
-            with anyio.move_on_after(left_s):
+            with TimeLimit(left_s, call):  # R44, R45
                 return await call_next(request)
             pass_on_cancel(before)  # R42
         call.stop_reason = "deadline"
@@ -123,7 +121,7 @@ class AttemptTimeoutMiddleware:
 
 async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:
     before = pending_cancels()
-    with anyio.move_on_after(timeout_s):  # R44
+    with TimeLimit(timeout_s, request.call):  # R44, R45
         return await call_next(request)
     pass_on_cancel(before)  # R42
     reason = f"attempt timed out after {timeout_s:g} s"

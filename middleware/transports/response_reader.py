@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from contextlib import suppress
 from typing import NamedTuple
 
-import anyio
-
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
+from middleware._internal.time_limit import Progress, TimeLimit
 from middleware.errors import CallError, DecodeError, ResponseTooLargeError
 from middleware.redaction import redact
 from middleware.types import PlatformRequest
@@ -38,8 +37,11 @@ _STEP_OUT = 64 * 1024
 _MEMBER_COST = 1024  # of setting zlib up, in bytes that inflate in the same time
 _WORK_PER_LOOP_ITERATION = 64 * 1024  # equivalent: `64 / 1024`: the loop runs others more often
 
+_PIECES_PER_LOOP_ITERATION = 256  # a parser takes up to 60 µs for each, however small it is
+
 _PARTIAL = 64 * 1024  # bytes used of an error's body that is not complete
 _MARGIN_SHARE, _MARGIN_S = 0.1, 0.02  # see `receive`
+_BODY_ITERATIONS = 8  # R45: the limits of attempt and call, which may end in the same moment, allow more
 _GZIP = b"\x1f\x8b"
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "authorization"})
 
@@ -129,17 +131,20 @@ async def receive(
     """
     attempt = request.attempt
     attempt.request_sent, attempt.status = "yes", status
+    request.call.pieces_read += 1
     headers = check_headers(request, raw_headers, config)
     if status in SUCCESS:
-        return Received(status, headers, await read_body(pieces, headers, config), is_complete=True)
+        body = await read_body(pieces, headers, config, progress=request.call)
+        return Received(status, headers, body, is_complete=True)
     left_s = min(attempt.ends_at, request.call.deadline_at) - now()
     # Ends with a margin before the timeouts of attempt and call, which would replace the status by a timeout.
     wait_s = max(0.0, min(ERROR_BODY_WAIT_S, left_s * (1 - _MARGIN_SHARE), left_s - _MARGIN_S))
     found: list[bytes] = []
     before = pending_cancels()
-    with anyio.move_on_after(wait_s) as scope, suppress(CallError, *lost):
-        return Received(status, headers, await read_body(pieces, headers, config, found), is_complete=True)
-    if scope.cancelled_caught:
+    with TimeLimit(wait_s, request.call, _BODY_ITERATIONS) as limit, suppress(CallError, *lost):
+        body = await read_body(pieces, headers, config, found, request.call)
+        return Received(status, headers, body, is_complete=True)
+    if limit.is_exceeded:
         pass_on_cancel(before)  # R42
     return Received(status, headers, b"".join(found)[:_PARTIAL], is_complete=False)
 
@@ -149,6 +154,7 @@ async def read_body(
     headers: Mapping[str, str],
     config: TransportSettings,
     found: list[bytes] | None = None,
+    progress: Progress | None = None,
 ) -> bytes:
     """
     Read a raw body and inflate it in bounded pieces.
@@ -158,6 +164,7 @@ async def read_body(
         headers: As `check_headers` returns them.
         config: The settings.
         found: Collects the decompressed pieces, for a caller that can use an incomplete body.
+        progress: Counts the pieces read.
 
     Raises:
         ResponseTooLargeError: It exceeds the limit, as sent or decompressed.
@@ -166,11 +173,16 @@ async def read_body(
     limit = config.max_response_bytes
     found = [] if found is None else found
     inflater = _inflater(headers.get("content-encoding", ""))
-    sent = size = 0
+    sent = size = count = 0
     source = aiter(pieces)
     try:
         async for raw in source:
             sent += len(raw)
+            count += 1
+            if count % _PIECES_PER_LOOP_ITERATION == 0:
+                await asyncio.sleep(0)  # lets other tasks run
+            if progress is not None:
+                progress.pieces_read += 1
             for piece in (raw,) if inflater is None else inflater.inflate(raw):
                 size += len(piece)
                 found.append(piece)

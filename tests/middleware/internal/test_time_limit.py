@@ -1,0 +1,124 @@
+"""A time limit discards nothing that has arrived."""
+
+import asyncio
+
+import pytest
+
+from middleware._internal.time_limit import TimeLimit
+from runtime.testing import virtual_time
+
+
+class Pieces:
+    pieces_read = 0
+
+
+async def iterations(count, progress=None):
+    """Let the event loop run *count* iterations, with a piece in each where there is *progress*."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+        if progress is not None:
+            progress.pieces_read += 1
+
+
+def late(monkeypatch, seconds, after_s=None):
+    """Block the running loop for *seconds*; where *after_s* is given, *after_s* of them pass with each look at the time."""
+    loop = asyncio.get_running_loop()
+    time, blocked = loop.time, [seconds]
+
+    def later():
+        blocked[0] += after_s or 0
+        return time() + blocked[0]
+
+    monkeypatch.setattr(loop, "time", later)
+
+
+@virtual_time
+async def test_what_takes_too_long_is_cancelled():
+    """R44, R45: at its time; the cancellation is the limit's own, and goes no further."""
+    loop = asyncio.get_running_loop()
+    with TimeLimit(2.5, Pieces()) as limit:
+        await asyncio.sleep(10)
+    assert (loop.time(), limit.is_exceeded, asyncio.current_task().cancelling()) == (2.5, True, 0)
+
+
+@virtual_time
+async def test_what_is_in_time_is_left_alone():
+    """R44: also where an error ends it; no timer remains."""
+    loop = asyncio.get_running_loop()
+    with TimeLimit(2.5, Pieces()) as limit:
+        await asyncio.sleep(2)
+    with pytest.raises(KeyError), TimeLimit(2.5, Pieces()):
+        raise KeyError
+    await asyncio.sleep(10)
+    assert (loop.time(), limit.is_exceeded) == (12.0, False)
+
+
+@virtual_time
+@pytest.mark.parametrize(("allowed", "needed", "exceeded"), [(8, 8, False), (8, 9, True), (24, 24, False)])
+async def test_the_loop_runs_a_few_more_iterations(allowed, needed, exceeded):
+    """R45: so that steps between the last byte and the result are not interrupted; more of them are."""
+    with TimeLimit(0, Pieces(), allowed) as limit:
+        await asyncio.sleep(0)  # the timer fires
+        await iterations(needed)
+    assert limit.is_exceeded is exceeded
+
+
+@virtual_time
+async def test_a_timer_in_time_does_not_wait_for_more_pieces():
+    """R45: else a body that drips would have no end."""
+    progress = Pieces()
+    with TimeLimit(1.0, progress, 8) as limit:
+        await asyncio.sleep(1.0)
+        await iterations(100, progress)
+    assert limit.is_exceeded
+    assert progress.pieces_read <= 8
+
+
+@virtual_time
+async def test_a_late_timer_waits_while_pieces_are_read(monkeypatch):
+    """R45: they have arrived while the loop was blocked; without a further one the iterations decide."""
+    progress = Pieces()
+    with TimeLimit(1.0, progress, 8) as limit:
+        late(monkeypatch, 2.0)
+        await iterations(100, progress)
+        assert progress.pieces_read == 100
+        await iterations(100)
+    assert limit.is_exceeded
+
+
+@virtual_time
+async def test_a_late_timer_waits_no_longer_than_it_was_late(monkeypatch):
+    """R45: that is the time that the response lost."""
+    progress = Pieces()
+    with TimeLimit(1.0, progress, 8) as limit:
+        late(monkeypatch, 2.0, after_s=0.01)
+        await iterations(1000, progress)
+    assert limit.is_exceeded
+    assert 30 < progress.pieces_read < 120
+
+
+@virtual_time
+async def test_a_timer_that_fires_early_is_set_again(monkeypatch):
+    """The loop may round to milliseconds, as uvloop does: nothing ends before its time."""
+    loop = asyncio.get_running_loop()
+    call_at, early_s = loop.call_at, [0.0, 0.25, 0.5]
+    monkeypatch.setattr(loop, "call_at", lambda when, *args, **options: call_at(when - early_s.pop(), *args, **options))
+    with TimeLimit(1.0, Pieces()) as limit:
+        await asyncio.Event().wait()
+    assert (loop.time(), limit.is_exceeded, early_s) == (1.0, True, [])
+
+
+@virtual_time
+async def test_a_timer_does_not_keep_the_context_of_its_call():
+    """A cancelled timer stays with its loop until its time has come."""
+    loop, found = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+
+    def recorded(when, callback, *, context=None):
+        found.append(context)
+        return call_at(when, callback, context=context)
+
+    loop.call_at = recorded
+    with TimeLimit(1.0, Pieces()):
+        pass
+    assert [len(context) for context in found] == [0]
