@@ -7,9 +7,11 @@ family do not intercept what is sent here.
 """
 
 import asyncio
-import io
+import re
 import select
 import weakref
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,8 +22,9 @@ from aiohttp.http_exceptions import LineTooLong
 
 from middleware.clock import Clock
 from middleware.errors import CallError
-from middleware.types import Attempt, PlatformRequest, PlatformResponse
+from middleware.types import PlatformRequest, PlatformResponse
 
+from .keep_alive import idle_limit_s, may_be_reused
 from .loop_bound import LoopBoundTransport
 from .proxies import proxy_for
 from .response_reader import Received, head_too_large, receive
@@ -30,18 +33,22 @@ from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["AiohttpTransport"]
 
-_MAX_WRITE = 2**20  # equivalent: the same bytes, in other pieces
+_MAX_BYTES = 2**16  # equivalent: the same bytes on the wire
 _TRANSLATED = aiohttp.ClientError, OSError, UnicodeError
 _PLAIN = "http://"
+_HEAD_END = re.compile(rb"\r?\n\r?\n")  # aiohttp reads lines without the carriage return, too
+_STATUS_END = len(b"HTTP/1.1 200")
+_TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
 
 
 class _Exchange:
     """The attempt that runs in this context, and its connection, which the connector sets."""
 
-    __slots__ = ("attempt", "transport")
+    __slots__ = ("guard", "request", "transport")
 
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
+    def __init__(self, request: PlatformRequest) -> None:
+        self.request = request
+        self.guard: _Guard | None = None
         self.transport: asyncio.Transport | None = None
 
     def abort(self) -> None:
@@ -53,10 +60,128 @@ class _Exchange:
 _current: ContextVar[_Exchange] = ContextVar("_current")  # equivalent: a display name, for debugging
 
 
-class _Connector(aiohttp.TCPConnector):
-    """A connector that checks an idle connection before it reuses it, and reports the connection to the attempt."""
+class _SpokeFirstError(aiohttp.ClientError):
+    """The peer sent bytes before the request: no request has asked for them."""
 
-    used: "weakref.WeakSet[ResponseHandler]"  # by protocol: uvloop's TLS transports take no weak references
+
+class _HeadTooLargeError(aiohttp.ClientError):
+    """The head of a response exceeds its bound, interim responses included."""
+
+
+class _Guard(asyncio.Protocol):
+    """
+    Between a connection and aiohttp's parser: bounds heads, and passes on nothing after a response without a body.
+
+    aiohttp skips interim responses silently, and discards a response that comes in one piece with bytes that are none.
+
+    Args:
+        parser: What aiohttp connected.
+        transport: The connection.
+        max_header_bytes: Bound of a head.
+
+    Attributes:
+        idle_until: Clock reading until which the connection may be used again.
+    """
+
+    def __init__(self, parser: ResponseHandler, transport: asyncio.Transport, max_header_bytes: int) -> None:
+        self.idle_until = float("inf")
+        self._parser = parser
+        self._transport = transport
+        self._max_header_bytes = max_header_bytes
+        self._request: PlatformRequest | None = None
+        self._head_left = 0
+        self._in_head = False
+        self._is_over = self._is_broken = False
+        self._content: aiohttp.StreamReader | None = None
+        self._start = self._tail = b""
+        self.eof_received = parser.eof_received  # type: ignore[method-assign] # passed on as it is, as those below
+        self.connection_lost = parser.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = parser.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = parser.resume_writing  # type: ignore[method-assign]
+
+    def begin(self, request: PlatformRequest) -> None:
+        """Expect the response to *request*."""
+        self._request = request
+        self._head_left = self._max_header_bytes
+        self._in_head = True
+        self._content = None
+        self._start = self._tail = b""
+        self.idle_until = float("inf")
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what belongs to the response."""
+        while self._in_head and data:
+            data = self._head_received(data)
+        if not data:
+            return
+        if self._is_over:
+            self._parser.force_close()
+        else:
+            self._parser.data_received(data)
+            if self._parser.exception() is not None:
+                self._is_broken = True
+                self._end_body()
+
+    def body_begins(self, content: aiohttp.StreamReader) -> None:
+        """Let *content* end with an error where the body is broken: aiohttp would let its reader wait for ever."""
+        self._content = content
+        self._end_body()
+
+    def _end_body(self) -> None:
+        if self._is_broken and self._content is not None and not self._content.is_eof():
+            self._content.set_exception(aiohttp.ClientPayloadError())
+
+    def _head_received(self, data: bytes) -> bytes:
+        """Pass on what of *data* belongs to the head, and return what follows it."""
+        known = len(self._tail)
+        found = _HEAD_END.search(self._tail + data)
+        size = len(data) if found is None else found.end() - known
+        piece = data[:size]
+        self._head_left -= size
+        if self._head_left < 0:
+            self._in_head, self._is_over = False, True
+            self._parser.set_exception(_HeadTooLargeError())
+            self._transport.abort()
+            return b""
+        self._start = (self._start + piece)[:_STATUS_END]
+        self._tail = (self._tail + piece)[-3:]
+        if found is not None:
+            self._head_ended(self._start[-3:])
+        self._parser.data_received(piece)
+        return data[size:]
+
+    def _head_ended(self, status: bytes) -> None:
+        self._start = self._tail = b""
+        request = self._request
+        if request is None or (status[:1] == b"1" and status != b"101"):
+            return
+        self._in_head = False
+        self._is_over = request.method == "HEAD" or status in {b"204", b"304"}
+        if status.isdigit() and not may_be_reused(request, int(status)):
+            self._parser.force_close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """
+    A connector that checks a connection before it uses it, and reports it to the attempt.
+
+    Attributes:
+        used: Its connections, by protocol: uvloop's TLS transports take no weak references.
+        is_abandoned: Its event loop ended, or its client was dropped, without closing it.
+    """
+
+    used: "weakref.WeakSet[ResponseHandler]"
+    now: Callable[[], float]
+    max_header_bytes: int
+    is_abandoned = False
+
+    @property
+    def closed(self) -> bool:
+        """True also where it was abandoned: aiohttp logs an error for each session that is collected unclosed."""
+        return self.is_abandoned or super().closed
+
+    def __del__(self, _warnings: Any = None) -> None:
+        """Log nothing, where aiohttp logs an error."""
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's signature
         """Connect; from here on, the request may have been sent."""
@@ -65,13 +190,23 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             transport, protocol = connection.transport, connection.protocol
             assert transport is not None and protocol is not None  # noqa: PT018, S101 - it has just been connected
-            if protocol not in self.used or not (protocol.should_close or _is_readable(transport)):
+            guard = transport.get_protocol()
+            if not isinstance(guard, _Guard):
+                if await _spoke_first(transport, protocol):
+                    transport.abort()
+                    connection.close()
+                    raise _SpokeFirstError
+                guard = _Guard(protocol, transport, self.max_header_bytes)
+                transport.set_protocol(guard)
+                self.used.add(protocol)
+                break
+            if not (protocol.should_close or self.now() > guard.idle_until or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()
-        self.used.add(protocol)
-        exchange.transport = transport
-        exchange.attempt.request_sent = "maybe"
+        guard.begin(exchange.request)
+        exchange.guard, exchange.transport = guard, transport
+        exchange.request.attempt.request_sent = "maybe"
         return connection
 
 
@@ -82,25 +217,58 @@ def _is_readable(transport: asyncio.Transport) -> bool:
     return bool(poll.poll(0))
 
 
+async def _spoke_first(transport: asyncio.Transport, protocol: ResponseHandler) -> bool:
+    """Return whether the peer sent something on a new connection: the operating system may have it still."""
+    by_tls = transport.get_extra_info("ssl_object") is not None
+    for _ in range(_TICKETS):
+        if protocol.should_close or not _is_readable(transport):
+            break
+        if not by_tls:
+            return True
+        await asyncio.sleep(0)  # the event loop reads it: a session ticket (RFC 8446 section 4.6.1), or more
+    return protocol.should_close
+
+
+def _abandon(connectors: Iterable[_Connector], loop: asyncio.AbstractEventLoop) -> None:
+    """Close what was dropped unclosed, from any thread; an event loop that was closed needs nothing."""
+    for connector in connectors:
+        connector.is_abandoned = True
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_abort_all, connectors)
+
+
+def _abort_all(connectors: Iterable[_Connector]) -> None:
+    for connector in connectors:
+        for protocol in connector.used:
+            if protocol.transport is not None:
+                protocol.transport.abort()  # a TLS shutdown would wait for the peer
+
+
 class _Sessions:
     """
     The sessions of one event loop, made inside it.
 
     Args:
         config: The settings.
+        now: Source of time.
     """
 
-    def __init__(self, config: TransportSettings) -> None:
+    def __init__(self, config: TransportSettings, now: Callable[[], float]) -> None:
+        self._now = now
         self._connectors: list[_Connector] = []
         self._busy = 0
         self._closing = False
         self._closer: asyncio.Task[None]  # kept, since the event loop refers to tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
         self._once = self._session(config, min(MAX_IDLE_FOR_UNSAFE_S, config.keepalive_expiry_s))
+        # Before the sessions, whichever way this object goes: a finalizer runs before those of what it refers to.
+        weakref.finalize(self, _abandon, tuple(self._connectors), asyncio.get_running_loop())
 
     def _session(self, config: TransportSettings, expiry_s: float) -> aiohttp.ClientSession:
         connector = _Connector(limit=0, keepalive_timeout=expiry_s)
         connector.used = weakref.WeakSet()
+        connector.now = self._now
+        connector.max_header_bytes = config.max_header_bytes
         self._connectors.append(connector)
         return aiohttp.ClientSession(
             connector=connector,
@@ -131,10 +299,7 @@ class _Sessions:
             await self._close()
 
     async def _close(self) -> None:
-        for connector in self._connectors:
-            for protocol in connector.used:
-                if protocol.transport is not None:
-                    protocol.transport.abort()  # a TLS shutdown would wait for the peer
+        _abort_all(self._connectors)
         await self._repeatable.close()
         await self._once.close()
 
@@ -152,10 +317,10 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _LostError from error
 
 
-def _body(content: bytes | None) -> bytes | io.BytesIO | None:
-    # aiohttp writes bytes to the socket in one step; a large body goes in pieces, so that the loop is not blocked.
-    # equivalent: `len(content) < _MAX_WRITE`: the same bytes, in other pieces
-    return content if content is None or len(content) <= _MAX_WRITE else io.BytesIO(content)
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    # All at once: from its own buffer asyncio writes after it has read. A write of another piece to a connection that
+    # the peer has reset would discard the response. An iterator, since aiohttp warns of large bytes.
+    yield content
 
 
 class AiohttpTransport(LoopBoundTransport[_Sessions]):
@@ -168,12 +333,12 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        super().__init__(config, clock, lambda: _Sessions(config))
+        super().__init__(config, clock, lambda: _Sessions(config, clock.now))
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """Send *request* to *url* once and read the whole response; errors as for the default transport."""
         sessions = self._resources()
-        exchange = _Exchange(request.attempt)
+        exchange = _Exchange(request)
         token = _current.set(exchange)
         session = sessions.begin(idempotent=request.is_repeatable)
         try:
@@ -211,15 +376,20 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         proxy = proxy_for(self._proxies, url) if self._proxies else None
         # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
+        content, headers = request.content, request.headers
+        if content is not None and len(content) > _MAX_BYTES:
+            headers = {**headers, "content-length": str(len(content))}
         response = await session.request(
             request.method,
             yarl.URL(url, encoded=True),
-            headers=request.headers,
-            data=_body(request.content),
+            headers=headers,
+            data=content if content is None or len(content) <= _MAX_BYTES else _whole(content),
             allow_redirects=False,
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it
         )
+        if exchange.guard is not None:
+            exchange.guard.body_begins(response.content)
         is_complete = False
         try:
             received = await receive(
@@ -232,6 +402,9 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 lost=_TRANSLATED,
             )
             is_complete = received.is_complete
+            if exchange.guard is not None:
+                limit_s = idle_limit_s(received.headers, self._config.keepalive_expiry_s)
+                exchange.guard.idle_until = self._clock.now() + limit_s
         finally:
             if not is_complete:
                 exchange.abort()  # first: closing the response alone would be graceful, and so wait
@@ -241,11 +414,17 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     def _translate_error(self, request: PlatformRequest, error: BaseException) -> CallError:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, LineTooLong):
+            if isinstance(cause, (LineTooLong, _HeadTooLargeError)):
                 return head_too_large(self._config)
             cause = cause.__cause__
         if isinstance(error, _LostError) and error.__cause__ is not None:
             error = error.__cause__
         # Other texts of aiohttp contain the URL, and so the query's values.
-        text = str(error) if isinstance(error, aiohttp.ClientConnectorError) else ""
+        text = ""
+        if isinstance(error, aiohttp.ClientConnectorError):
+            text = str(error).replace(f" ssl:{error.ssl}", "")  # a context shows its address in memory
+        elif isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"{error.status} response to CONNECT"
+        elif isinstance(error, _SpokeFirstError):
+            text = "the peer sent bytes before the request"
         return translate_error(request, error, phase_known=True, text=text)

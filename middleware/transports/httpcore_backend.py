@@ -27,6 +27,7 @@ _Address: TypeAlias = tuple[int, Any]  # family, and what a socket of that famil
 
 _PAUSE_ABOVE = 128 * 1024
 _UNBOUNDED = sys.maxsize
+_TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305 section 5
 
 
@@ -40,6 +41,8 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     def __init__(self, tls_layers: int) -> None:
         self._tls_layers = tls_layers
+        self._by_tls = tls_layers > 0
+        self._is_new = True
         self._connect_by = float("inf")
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
@@ -151,17 +154,31 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         return piece
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, ARG002 - see above
-        """Send *buffer*; from the first byte of a request on, its attempt may have been sent."""
+        """
+        Send *buffer*; from the first byte of a request on, its attempt may have been sent.
+
+        Raises:
+            WriteError: The connection is closed, or the response has begun: httpcore reads it then, and does not reuse
+                the connection.
+            ConnectError: The peer sent bytes before the first byte of the request, which no request has asked for.
+        """
         if not buffer:
             return
+        if self._attempt is not None and not self._tls_layers and self._attempt.request_sent == "no":
+            if self._received or (self._is_new and await self._peer_spoke_first()):
+                raise httpcore.ConnectError("the peer sent bytes before the request")
+            if not self._is_gone:
+                self._is_new = False
+                self._attempt.request_sent = "maybe"
         transport = self._transport
         if transport is None or self._is_gone:
             raise httpcore.WriteError("connection closed")
-        if self._attempt is not None and not self._tls_layers and self._attempt.request_sent == "no":
-            self._attempt.request_sent = "maybe"
+        # All at once: from its own buffer asyncio writes after it has read. A write to a connection that the peer has
+        # reset would discard the response.
         transport.write(buffer)
         while self._paused_writing and not self._is_gone:
             await self._wait()
+            self._stop_for_response()
 
     async def aclose(self) -> None:
         """Close, as `abort` does."""
@@ -215,6 +232,27 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
     @property
     def _is_gone(self) -> bool:
         return self._ended or self._aborted or self._transport is None or self._transport.is_closing()
+
+    async def _peer_spoke_first(self) -> bool:
+        """Return whether bytes of the peer are here, before any of ours: the operating system may have them still."""
+        for _ in range(_TICKETS):
+            if self._received or not self._poll.poll(0):
+                break
+            if not self._by_tls:
+                return not self._is_gone
+            await asyncio.sleep(0)  # the event loop reads it: a session ticket (RFC 8446 section 4.6.1), or more
+        return bool(self._received)
+
+    def _stop_for_response(self) -> None:
+        """Raise WriteError when a response has begun, other than an interim one: what is left is not wanted."""
+        head = self._received
+        while head[9:10] == b"1":
+            end = head.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = head[end + 4 :]
+        if len(head) > len(b"HTTP/1.1 "):
+            raise httpcore.WriteError("the response came before the end of the request")
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

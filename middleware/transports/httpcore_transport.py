@@ -8,7 +8,7 @@ bulkhead bounds how many are open at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,7 @@ from middleware.errors import RequestNotSentError
 from middleware.types import PlatformRequest, PlatformResponse
 
 from .httpcore_backend import Socket
+from .keep_alive import idle_limit_s, may_be_reused
 from .loop_bound import LoopBoundTransport
 from .proxies import proxy_for
 from .response_reader import Received, receive
@@ -55,11 +56,12 @@ class _Origin(NamedTuple):
 
 
 class _Connection:
-    """One httpcore connection, its socket, and since when it has been idle."""
+    """One httpcore connection, its socket, since when it has been idle, and for how long it may be."""
 
-    __slots__ = ("http", "idle_since", "socket")
+    __slots__ = ("http", "idle_limit_s", "idle_since", "socket")
 
     idle_since: float
+    idle_limit_s: float
 
     def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket) -> None:
         self.http = http
@@ -88,13 +90,13 @@ class _Idle:
         oldest = now - min(longest_s, self._expiry_s)
         while stack and stack[-1].idle_since >= oldest:
             connection = stack.pop()
-            if not connection.socket.is_stale:
+            if now - connection.idle_since <= connection.idle_limit_s and not connection.socket.is_stale:
                 return connection
             connection.socket.abort()
         return None
 
-    def put(self, origin: _Origin, connection: _Connection) -> None:
-        """Push *connection*, unless it cannot be reused."""
+    def put(self, origin: _Origin, connection: _Connection, headers: Mapping[str, str]) -> None:
+        """Push *connection*, whose last response had *headers*, unless it cannot be reused."""
         usable = False
         try:
             usable = not self._closed and connection.http.is_idle()
@@ -104,6 +106,7 @@ class _Idle:
         if not usable:
             return
         connection.idle_since = self._now()
+        connection.idle_limit_s = idle_limit_s(headers, self._expiry_s)
         self._stacks.setdefault(origin, []).append(connection)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire)
@@ -191,7 +194,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             connection.socket.abort()
             raise
         else:
-            idle.put(origin, connection)
+            idle.put(origin, connection, received.headers)
             return to_response(request, received.status, received.headers, received.body, self._clock.wall)
         raise lost  # outside the handler, so unchained: a third-party exception may refer to the credentials
 
@@ -212,9 +215,9 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             now=self._clock.now,
             lost=_TRANSLATED,
         )
-        if received.is_complete:
+        if received.is_complete and may_be_reused(request, received.status):
             await response.aclose()
-        return received  # incomplete: the connection is still busy with it, and so is not reused
+        return received  # else the connection is still busy with it, and so is not reused
 
     def _origin(self, text: str) -> _Origin:
         origin = self._origins.get(text)

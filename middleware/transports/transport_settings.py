@@ -7,12 +7,13 @@ from middleware.settings import Settings, SettingSpec
 
 __all__ = ["LIBRARIES", "MAX_IDLE_FOR_UNSAFE_S", "Library", "TransportSettings"]
 
-MAX_IDLE_FOR_UNSAFE_S = 1.0
+MAX_IDLE_FOR_UNSAFE_S = 0.9
 """
 Longest idle time, in seconds, after which a connection may carry a request that must not be repeated.
 
-Servers close idle connections after whole seconds (uvicorn 5, nginx 75, Kestrel 130), and one that closes while a
-request is on its way loses it without notice. A read is then simply sent again; a write could not be.
+Servers close idle connections after whole seconds (some gateways 1, uvicorn 5, nginx 75, Kestrel 130), and one that
+closes while a request is on its way loses it without notice. A read is then simply sent again; a write could not be. So
+it is less than a second, by the time that a request may be on its way.
 """
 
 

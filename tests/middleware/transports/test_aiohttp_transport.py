@@ -88,4 +88,4 @@ async def test_an_error_shows_the_systems_words_and_no_url(clock, monkeypatch):
         with pytest.raises(RequestNotSentError) as caught:
             await send(transport, "https://platform.test/x")
         await transport.aclose()
-    assert caught.value.reason == "ClientHttpProxyError"
+    assert caught.value.reason == "ClientHttpProxyError: 407 response to CONNECT"
