@@ -38,6 +38,8 @@ _STEP_OUT = 64 * 1024
 _MEMBER_COST = 1024  # of setting zlib up, in bytes that inflate in the same time
 _WORK_PER_LOOP_ITERATION = 64 * 1024  # equivalent: `64 / 1024`: the loop runs others more often
 
+_PIECES_PER_LOOP_ITERATION = 256  # a parser takes up to 60 µs for each, however small it is
+
 _PARTIAL = 64 * 1024  # bytes used of an error's body that is not complete
 _MARGIN_SHARE, _MARGIN_S = 0.1, 0.02  # see `receive`
 _BODY_ITERATIONS = 8  # R45: the limits of attempt and call, which may end in the same moment, allow more
@@ -219,11 +221,14 @@ async def read_body(
     limit = config.max_response_bytes
     found = [] if found is None else found
     inflater = _inflater(headers.get("content-encoding", ""))
-    sent = size = 0
+    sent = size = count = 0
     source = aiter(pieces)
     try:
         async for raw in source:
             sent += len(raw)
+            count += 1
+            if count % _PIECES_PER_LOOP_ITERATION == 0:
+                await asyncio.sleep(0)  # lets other tasks run
             if progress is not None:
                 progress.pieces_read += 1
             for piece in (raw,) if inflater is None else inflater.inflate(raw):

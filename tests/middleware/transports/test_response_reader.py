@@ -209,3 +209,15 @@ async def test_no_step_of_inflating_is_long_and_others_run_between_two(monkeypat
     assert max(read for read, _, _ in taken) <= 16 * 1024
     assert max(made for _, made, _ in taken) <= 128 * 1024
     assert max(count for _, _, count in taken) <= 64
+
+
+@pytest.mark.parametrize(("pieces", "others"), [(255, 0), (256, 1), (10_000, 39)])
+async def test_many_small_pieces_let_other_tasks_run(pieces, others):
+    """However many have arrived at once: the parser takes its time for each of them."""
+    reading = asyncio.create_task(read_body(Pieces(*[b"x"] * pieces), {}, TransportSettings()))
+    await asyncio.sleep(0)
+    ran = 0
+    while not reading.done():
+        ran += 1
+        await asyncio.sleep(0)
+    assert (ran, len(await reading)) == (others, pieces)

@@ -14,6 +14,7 @@ import sys
 import time
 import tracemalloc
 import uuid
+import warnings
 import zlib
 from contextlib import asynccontextmanager
 
@@ -62,6 +63,7 @@ pytestmark = pytest.mark.sockets
 
 LIBRARIES = list(transport_settings.LIBRARIES)  # a new one joins by its line there
 PASSED_IN = "httpx"
+SMUGGLED = ok(b'"stolen"')
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +290,34 @@ async def test_an_answer_without_a_body_keeps_the_connection(library, status):
     assert [seen.connection for seen in server.requests] == [1, 1]
 
 
+BODILESS = [("HEAD", b"200 OK"), ("HEAD", b"500 X"), ("GET", b"204 No Content"), ("GET", b"304 Not Modified")]
+
+
+@pytest.mark.parametrize(("method", "status"), BODILESS)
+@pytest.mark.parametrize("pieces", [1, 2], ids=["at_once", "later"])
+@pytest.mark.parametrize("body", [b'{"error": 1}', SMUGGLED, b"\r\n"], ids=["json", "response", "line"])
+async def test_a_body_where_none_may_be_is_not_read(library, method, status, pieces, body):
+    """R7, R17: the response is the result; its connection is not used again."""
+    answer = ok(body, status=status)
+
+    async def serve(peer, seen):
+        if seen.attempt != "1":
+            await peer.write(ok(b"2"))
+            return True
+        await peer.write(*([answer] if pieces == 1 else [answer[: -len(body)], body]))
+        return True
+
+    async with RawServer(serve=serve) as server, Wire(library) as wire:
+        if status[:1] == b"2":
+            assert (await wire.send(server, method=method, idempotent=True)).body == b""
+        else:
+            with pytest.raises(StatusError, match=status[:3].decode()):
+                await wire.send(server, method=method, idempotent=True)
+        assert (await wire.send(server)).body == b"2"
+        wire.hold_against(server)
+    assert len(server.requests) == 2
+
+
 # Phases
 
 
@@ -350,13 +380,16 @@ async def test_a_dropped_keep_alive_connection_is_one_request_and_one_attempt(li
     assert wire.attempts[1].request_sent == "maybe"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1]:1"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1]:1", "https://127.0.0.1:1"]
+)
 async def test_what_never_connected_was_not_sent(any_library, url):
-    """R20: connection refused, or a name that does not resolve."""
+    """R20: connection refused, or a name that does not resolve; the text shows no object of the library."""
     async with Wire(any_library) as wire:
         with pytest.raises(RequestNotSentError) as caught:
             await wire.send(url, method="POST", content=b"{}")
     assert (wire.attempts[0].request_sent, caught.value.connection_refused) == ("no", True)
+    assert "object at" not in str(caught.value)
 
 
 @pytest.mark.parametrize("gap_s", [0.3, 1.0])
@@ -420,9 +453,10 @@ async def test_a_closed_port_gets_few_connection_attempts(any_library):
 async def test_an_untrusted_certificate_is_not_sent_to(library, authority):
     """The private authority is not among the public ones."""
     async with RawServer(tls=authority.context) as server, Wire(library) as wire:
-        with pytest.raises(RequestNotSentError, match=r"(?i)certificate"):
+        with pytest.raises(RequestNotSentError, match=r"(?i)certificate") as caught:
             await wire.send(server, method="POST", content=b"{}")
         assert server.requests == []
+    assert "object at" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -484,7 +518,130 @@ async def test_a_silent_handshake_ends_with_the_connect_timeout(library):
         await settled(server.peers[0].closed.is_set)
 
 
+# Responses that come before the end of the request
+
+
+class Impatient(RawServer):
+    """Responds to the head of each request, and does not read its body."""
+
+    def __init__(self, answer, manner, tls=None):
+        super().__init__(accept=self._respond, tls=tls)
+        self._early, self._manner, self.done = answer, manner, asyncio.Event()
+
+    async def _respond(self, peer):
+        await peer.reader.readuntil(b"\r\n\r\n")
+        self.requests.append(peer.number)
+        await peer.write(self._early)
+        if self._manner == "reset":
+            peer.reset()
+        elif self._manner == "close":
+            peer.writer.close()
+        else:
+            if self._manner == "half":
+                peer.writer.write_eof()
+            await self.done.wait()
+        return False
+
+
+TOO_LARGE = ok(b'{"error": {"code": "TooLarge", "message": "m"}}', status=b"413 Content Too Large")
+
+
+@pytest.mark.parametrize("megabytes", [0.6, 1.5, 3, 8, 20])
+@pytest.mark.parametrize("manner", ["open", "half", "close", "reset"])
+async def test_a_response_before_the_end_of_the_upload_is_the_result(library, manner, megabytes):
+    """R17: whatever the server does then; the write is known not to be applied, and the connection is not used again."""
+    content = b"x" * int(megabytes * 1e6)
+    async with Impatient(TOO_LARGE, manner) as server, Wire(library) as wire:
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                with pytest.raises(StatusError) as caught:
+                    await wire.send(server, method="POST", content=content)
+            assert (caught.value.status, caught.value.problem.code) == (413, "TooLarge")
+        server.done.set()
+        await settled(lambda: not server.open)
+    assert server.requests == [1, 2]
+
+
+@pytest.mark.parametrize("megabytes", [0.6, 8])
+async def test_a_response_before_the_end_of_the_upload_is_the_result_over_tls(library, authority, megabytes):
+    """R17: also where the server keeps the connection open."""
+    settings = {"ca_file": str(authority.files / "ca.pem")}
+    async with Impatient(TOO_LARGE, "open", authority.context) as server, Wire(library, **settings) as wire:
+        async with asyncio.timeout(5):
+            with pytest.raises(StatusError, match="413"):
+                await wire.send(server, method="POST", content=b"x" * int(megabytes * 1e6))
+        server.done.set()
+        await settled(lambda: not server.open)
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 103 X\r\n\r\n", b"HTTP/1.1 103 X\r\nlink: x\r\n\r\nHTTP/1.1 1"])
+async def test_an_interim_response_does_not_end_the_upload(library, interim):
+    """RFC 9110 section 15.2: the final one follows the whole request."""
+    content = b"x" * 8_000_000
+
+    async def accept(peer):
+        head = await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.write(interim)
+        await asyncio.sleep(0.05)
+        read.append(await peer.reader.readexactly(len(content)))
+        rest = b"03 X\r\n\r\n" if interim.endswith(b"1") else b""
+        await peer.write(rest + ok(b"[1]"))
+        return head
+
+    read = []
+    async with RawServer(accept=accept) as server, Wire(library) as wire:
+        assert (await wire.send(server, method="PUT", content=content)).body == b"[1]"
+    assert read == [content]
+
+
 # Stale connections and bytes that belong to no request
+
+
+async def test_bytes_before_the_first_request_are_no_response(library, monkeypatch):
+    """R7: nothing was sent: a connection that begins so is not used."""
+    loop, spoken = asyncio.get_running_loop(), asyncio.Event()
+    connect = loop.sock_connect
+
+    async def connected(sock, address):
+        await connect(sock, address)
+        await spoken.wait()
+
+    async def accept(peer):
+        await peer.write(SMUGGLED)
+        spoken.set()
+        return True
+
+    monkeypatch.setattr(loop, "sock_connect", connected)
+    async with RawServer(accept=accept) as server, Wire(library) as wire:
+        with pytest.raises(RequestNotSentError, match="the peer sent bytes before the request"):
+            await wire.send(server, method="POST", content=b"{}")
+        await settled(lambda: not server.open)
+    assert (server.requests, wire.attempts[0].request_sent) == ([], "no")
+
+
+@pytest.mark.parametrize(
+    ("value", "idle_s", "connection"),
+    [
+        (b"timeout=2", 1.8, 1),
+        (b"timeout=2", 1.81, 2),
+        (b"max=100, Timeout = 3", 2.7, 1),
+        (b"max=100, Timeout = 3", 2.71, 2),
+        (b'timeout="1"', 0.91, 2),
+        (b"timeout=0", 0.001, 2),
+        (b"timeout=99999", 5.0, 1),
+        (b"timeout=soon, xtimeout=1, max=2", 5.0, 1),
+    ],
+)
+async def test_a_server_that_says_how_long_it_waits_is_obeyed(library, value, idle_s, connection):
+    """R7: Keep-Alive: the connection is used for nine tenths of that time, and never longer than the setting allows."""
+    async with RawServer(lambda _seen: ok(b"{}", b"Keep-Alive: " + value)) as server, Wire(library) as wire:
+        wire.transport = make_transport(
+            TransportSettings(library=library, keepalive_expiry_s=5.0), clock := FakeClock()
+        )
+        await wire.send(server)
+        clock.time += idle_s
+        await wire.send(server)
+    assert [seen.connection for seen in server.requests] == [1, connection]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -535,10 +692,7 @@ async def test_what_must_not_be_repeated_takes_no_connection_that_idled_long():
     assert [seen.connection for seen in server.requests] == [1, 1, 2, 2, 3]
 
 
-SMUGGLED = ok(b'"stolen"')
-
-
-@pytest.mark.parametrize("left_over", [SMUGGLED, b"\n", b"HTTP/1.1 200 OK\r\nx-y: "])
+@pytest.mark.parametrize("left_over", [SMUGGLED, b"\n", b"HTTP/1.1 200 OK\r\nx-y: ", b"no response\r\n\r\n"])
 @pytest.mark.parametrize(
     "answer", [ok(b"1"), b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n", ok(b"")]
 )
@@ -801,15 +955,30 @@ async def test_a_head_is_bounded(library, serve):
 INTERIM = endless(b"", b"HTTP/1.1 103 Early Hints\r\nlink: " + b"y" * 1000 + b"\r\n\r\n")
 
 
-async def test_endless_interim_answers_are_bounded():
-    """They count as head; aiohttp skips them silently, so there only the deadline ends them."""
-    async with RawServer(serve=INTERIM) as server, Wire("httpcore", max_header_bytes=LIMIT) as wire:
+async def test_endless_interim_answers_are_bounded(library):
+    """They count as head."""
+    async with RawServer(serve=INTERIM) as server, Wire(library, max_header_bytes=LIMIT) as wire:
         with pytest.raises(ResponseTooLargeError, match="head"):
             await wire.send(server)
-    policies = StackSettings(transport=TransportSettings(library="aiohttp"))
-    async with RawServer(serve=INTERIM) as server, PlatformHttpClient(server.url, policies=policies) as client:
-        with call_options(deadline_s=0.1), pytest.raises(DeadlineExceededError):
-            await client.get("/x")
+        await settled(lambda: not server.open)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_interim_answers_are_skipped_in_whatever_pieces_they_come(library, size):
+    """The bound begins anew with each request."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nlink: " + b"y" * 500 + b"\r\n\r\n"
+    answer = interim * 3 + ok(b"[1]")
+
+    async def serve(peer, _seen):
+        for at in range(0, len(answer), size):
+            await peer.write(answer[at : at + size])
+            await asyncio.sleep(0)
+        return True
+
+    async with RawServer(serve=serve) as server, Wire(library, max_header_bytes=2048) as wire:
+        for _ in range(3):
+            assert (await wire.send(server)).body == b"[1]"
+    assert [seen.connection for seen in server.requests] == [1, 1, 1]
 
 
 async def test_a_large_answer_within_the_limits_is_whole(library, tls):
@@ -1502,6 +1671,38 @@ async def test_each_event_loop_has_its_own_connections(library):
     assert [seen.connection for seen in server.requests] == [1, 2, 2, 1]
 
 
+@pytest.mark.parametrize("end", ["run", "closed", "cancelled", "dropped"])
+def test_nothing_is_logged_of_an_event_loop_that_ended(library, tls, caplog, end):
+    """R3, R7: a worker may run each job in an event loop of its own, and close no client in any of them."""
+
+    async def job(wire, server):
+        await asyncio.gather(*(wire.send(server, target="/warm") for _ in range(3)))
+        if end == "cancelled":
+            hanging = asyncio.create_task(wire.send(server))
+            await settled(lambda: wire.attempts[-1].request_sent == "maybe")
+            hanging.cancel()
+            await asyncio.wait([hanging])
+
+    wire = Wire(library, **tls[1])
+    with ThreadServer(b"", 1, tls[0]) as server, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            if end in {"run", "cancelled"}:
+                asyncio.run(job(wire, server))
+            else:
+                loop = asyncio.new_event_loop()
+                loop.run_until_complete(job(wire, server))
+                if end == "dropped":
+                    wire.itself, wire = wire, Wire(library, **tls[1])  # with a cycle, so that the collector finds it
+                    gc.collect()
+                loop.close()
+        del wire
+        gc.collect()
+    assert caplog.records == []
+    # asyncio's own: nothing can close a transport of an event loop that is closed.
+    assert {str(warning.message).split(" <")[0] for warning in warned} <= {"unclosed transport", "unclosed"}
+
+
 class Threadsafe:
     """An event that another thread's loop can wait for."""
 
@@ -1685,7 +1886,7 @@ async def test_what_a_proxy_refused_was_not_sent(library, environment, authority
     async with RawServer(lambda _seen: refusal) as proxy:
         environment.setenv("https_proxy", proxy.url)
         async with Wire(library, trust_env=True) as wire:
-            with pytest.raises(RequestNotSentError):
+            with pytest.raises(RequestNotSentError, match="407"):
                 await wire.send("https://localhost:1", method="POST", content=b"{}")
     assert wire.attempts[0].request_sent == "no"
 
