@@ -1,8 +1,9 @@
 """
 The whole error tree. The class says what happened to the request.
 
-It is that of the last attempt; where that one was not sent, that of the last one that may have been applied, so that
-`RequestNotSentError` is true of the whole call (`decisive_error`).
+It is that of the last attempt; where that one was not sent, that of the last one that may have been applied, else of
+the last one that the service or the network failed, so that `RequestNotSentError` is true of the whole call
+(`decisive_error`).
 
     PlatformError                          one `except` catches everything this library raises
     ├── ConfigError                        a setting is wrong; lists every problem, not the first
@@ -14,7 +15,7 @@ It is that of the last attempt; where that one was not sent, that of the last on
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
-    │       ├── OutOfResourcesError    this process has no descriptor, memory or thread left
+        │       ├── OutOfResourcesError    this process has no descriptor, memory or thread left
         │       └── ClientClosedError      the client was closed
         ├── ResponseLostError              sent, no complete response: safe to repeat only if idempotent
         ├── DeadlineExceededError          the time for the whole call is up
