@@ -22,6 +22,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "check": Command("runtime.cli.check", (), "check connectors against the connector contract"),
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),

@@ -1,0 +1,297 @@
+"""
+Reads the files that are checked, and finds what a name in them refers to: by imports, aliases and other files.
+
+Nothing is imported or executed.
+"""
+
+import ast
+import builtins
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+__all__ = ["Class", "Function", "FunctionNode", "Module", "Reference", "Sources", "is_base", "last_name", "text_of"]
+
+FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+# Packages of the runtime itself: what a connector imports from them is not part of the connector.
+_RUNTIME = {"runtime", "middleware"}
+# The shared client and the loader of the contract's structure, next to a connector's file.
+_SHARED_FILES = {"base", "loader", "registry"}
+
+
+@dataclass(frozen=True, eq=False)
+class Class:
+    """A class that is defined in one of the files."""
+
+    module: "Module"
+    node: ast.ClassDef
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function that is defined in one of the files."""
+
+    module: "Module"
+    node: FunctionNode | ast.Lambda
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import statement binds: a module, or an attribute of one."""
+
+    level: int
+    module: str
+    attribute: str
+
+
+Reference: TypeAlias = "Class | Function | Module | ast.expr | str | None"
+"""What a name refers to: a definition, a file, an expression, a dotted name from elsewhere, or unknown."""
+
+
+@dataclass(eq=False)
+class Module:
+    """
+    One file.
+
+    Attributes:
+        path: Where it is, as given on the command line or as found next to such a file.
+        text: Its content.
+        tree: Its syntax tree.
+        names: What its names are bound to: at the top level, else by an import in a function, else by the only
+            assignment to a name in any function.
+        constants: Names of the top level that are assigned there.
+    """
+
+    path: Path
+    text: str
+    tree: ast.Module
+    names: dict[str, "ast.stmt | ast.expr | Imported"] = field(default_factory=dict)
+    constants: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        nested: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    bound = alias.asname or alias.name.partition(".")[0]
+                    self.names[bound] = Imported(0, alias.name if alias.asname else bound, "")
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    self.names[alias.asname or alias.name] = Imported(node.level, node.module or "", alias.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        nested.setdefault(target.id, []).append(node.value)
+        own = list(_top_level(self.tree.body))
+        parameters = {one.arg for one in ast.walk(self.tree) if isinstance(one, ast.arg)}
+        for name, values in nested.items():
+            if len(values) == 1 and name not in self.names and name not in parameters:
+                self.names[name] = values[0]
+        for node in own:
+            if isinstance(node, ast.ClassDef | FunctionNode):
+                self.names[node.name] = node
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    if isinstance(target, ast.Name):
+                        self.names[target.id] = node.value
+                        self.constants.add(target.id)
+
+    @property
+    def classes(self) -> Iterator[Class]:
+        """Its classes, in their order."""
+        return (Class(self, node) for node in _top_level(self.tree.body) if isinstance(node, ast.ClassDef))
+
+
+def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of the top level, those below `if` and `try` included."""
+    for node in body:
+        yield node
+        for inner in ("body", "orelse", "finalbody"):
+            if isinstance(node, ast.If | ast.Try | ast.With):
+                yield from _top_level(getattr(node, inner, []))
+
+
+class Sources:
+    """All files of one run; each is read once."""
+
+    def __init__(self) -> None:
+        self._modules: dict[Path, Module | None] = {}
+
+    def read(self, path: Path) -> Module:
+        """
+        Return the file at *path*.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: It is not UTF-8, or has a null character.
+            SyntaxError: It is no Python.
+        """
+        key = path.resolve()
+        found = self._modules.get(key)
+        if found is None:
+            text = path.read_bytes().decode("utf-8-sig")
+            found = self._modules[key] = Module(path, text, ast.parse(text, filename=str(path)))
+        return found
+
+    def _neighbour(self, path: Path) -> Module | None:
+        """Return the file at *path*, which is imported; None where it cannot be read."""
+        if path.resolve() not in self._modules:
+            try:
+                self.read(path)
+            except (OSError, ValueError, SyntaxError):
+                self._modules[path.resolve()] = None
+        return self._modules[path.resolve()]
+
+    def imported(self, module: Module, found: Imported) -> Reference:
+        """Return what an import in *module* binds."""
+        parts = found.module.split(".") if found.module else []
+        dotted = ".".join([*parts, found.attribute] if found.attribute else parts)
+        if parts and (parts[-1] in _SHARED_FILES or (not found.level and parts[0] in _RUNTIME)):
+            return dotted if found.level == 0 else f"runtime.connectors.{dotted}"
+        for folder in self._folders(module, found.level, parts):
+            for names in ([*parts, found.attribute], parts):
+                if not names or not names[-1]:
+                    continue
+                base = folder.joinpath(*names)
+                for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+                    if path.is_file() and path.resolve() != module.path.resolve() and (other := self._neighbour(path)):
+                        inside = names is parts and found.attribute
+                        return self.lookup(other, found.attribute) if inside else other
+        return dotted
+
+    @staticmethod
+    def _folders(module: Module, level: int, parts: list[str]) -> Iterator[Path]:
+        above = list(module.path.resolve().parents)
+        if level:
+            yield from above[level - 1 : level]
+        elif parts:  # an absolute import: of a package that contains this file, or of a file next to it
+            yield from (folder for folder in above[:6] if (folder / parts[0]).is_dir() or folder is above[0])
+
+    def lookup(self, module: Module, name: str, depth: int = 0) -> Reference:
+        """Return what *name* refers to at the top level of *module*."""
+        found = module.names.get(name)
+        if isinstance(found, ast.ClassDef):
+            return Class(module, found)
+        if isinstance(found, FunctionNode):
+            return Function(module, found)
+        if isinstance(found, Imported):
+            return self.imported(module, found)
+        if isinstance(found, ast.expr):
+            return found if depth > 8 else self.resolve(module, found, depth + 1)  # noqa: PLR2004 - aliases of aliases
+        return f"builtins.{name}" if hasattr(builtins, name) else None
+
+    def resolve(self, module: Module, node: ast.expr | None, depth: int = 0) -> Reference:  # noqa: PLR0911 - a table
+        """Return what the expression *node* of *module* refers to; itself where it is no name."""
+        match node:
+            case ast.Name():
+                return self.lookup(module, node.id, depth)
+            case ast.Attribute():
+                return self._attribute(module, node.value, node.attr, depth) or node
+            case ast.Call(func=ast.Name("getattr"), args=[value, ast.Constant(str(name)), *_]):
+                return self._attribute(module, value, name, depth) or node
+            case ast.Call(args=[ast.Constant(str(name)), *_]) if self.resolve(module, node.func, depth) in {
+                "builtins.__import__",
+                "importlib.import_module",
+            }:
+                return name
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name("vars"), args=[value]) | ast.Attribute(value=value, attr="__dict__"),
+                slice=ast.Constant(str(name)),
+            ):
+                return self._attribute(module, value, name, depth) or node
+            case ast.Subscript():  # a generic type with its arguments
+                found = self.resolve(module, node.value, depth)
+                return node if isinstance(found, ast.expr) else found
+            case ast.Lambda():
+                return Function(module, node)
+        return node
+
+    def _attribute(self, module: Module, value: ast.expr, name: str, depth: int) -> Reference:
+        base = self.resolve(module, value, depth)
+        if isinstance(base, str):
+            return f"{base}.{name}"
+        return self.lookup(base, name) if isinstance(base, Module) else None
+
+    def dotted(self, module: Module, node: ast.expr | None) -> str:
+        """Return the dotted name from elsewhere that *node* refers to; empty for anything else."""
+        found = self.resolve(module, node)
+        return found if isinstance(found, str) else ""
+
+    def bases(self, kind: Class) -> list[Class]:
+        """Return *kind* and the classes of our files that it inherits from, in the order of look-up."""
+        found, waiting = [kind], list(kind.node.bases)
+        modules = [kind.module] * len(waiting)
+        while waiting:
+            base, module = self.resolve(modules.pop(0), waiting.pop(0)), None
+            if isinstance(base, Class) and all(base.node is not one.node for one in found):
+                found.append(base)
+                module = base.module
+                waiting += base.node.bases
+                modules += [module] * len(base.node.bases)
+        return found
+
+    def foreign_bases(self, kind: Class) -> set[str]:
+        """Return the dotted names of base classes from elsewhere, of inherited classes too."""
+        return {self.dotted(one.module, base) for one in self.bases(kind) for base in one.node.bases} - {""}
+
+    def methods(self, kind: Class) -> dict[str, Function]:
+        """Return all methods of *kind*, inherited ones and aliases of functions included."""
+        found: dict[str, Function] = {}
+        for one in self.bases(kind):
+            for node in one.node.body:
+                if isinstance(node, FunctionNode):
+                    found.setdefault(node.name, Function(one.module, node))
+                elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                    target = self.resolve(one.module, node.value)
+                    if target is node.value and isinstance(node.value, ast.Name):
+                        continue
+                    if isinstance(target, Function) and isinstance(target.node, FunctionNode):
+                        found.setdefault(node.targets[0].id, target)
+                    elif isinstance(node.value, ast.Name) and node.value.id in found:
+                        found.setdefault(node.targets[0].id, found[node.value.id])
+        return found
+
+    def helpers(self, module: Module) -> list[Module]:
+        """Return *module* and the files that it imports, directly or through others: the parts of one connector."""
+        found = [module]
+        for one in found:
+            for binding in list(one.names.values()):
+                if isinstance(binding, Imported):
+                    target = self.imported(one, binding)
+                    other = target.module if isinstance(target, Class | Function) else target
+                    if isinstance(other, Module) and other not in found:
+                        found.append(other)
+                    elif isinstance(target, ast.expr):
+                        found += [each for each in self._owners(target) if each not in found]
+        return found
+
+    def _owners(self, node: ast.expr) -> list[Module]:
+        return [one for one in self._modules.values() if one and any(node is value for value in one.names.values())]
+
+
+def last_name(dotted: str) -> str:
+    """Return the last part of a dotted name."""
+    return dotted.rpartition(".")[2]
+
+
+def is_base(dotted: Reference, *names: str) -> bool:
+    """Whether *dotted* is one of *names*, or anything where none are given, from the connectors' base module."""
+    return isinstance(dotted, str) and "connectors." in dotted and (not names or last_name(dotted) in names)
+
+
+def text_of(node: ast.AST | None) -> str:
+    """Return an annotation or a default as text, `Optional[X]` and quoted annotations in one spelling."""
+    if node is None:
+        return ""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            return text_of(ast.parse(node.value, mode="eval").body)
+        except SyntaxError:
+            return ast.unparse(node)
+    if isinstance(node, ast.Subscript) and last_name(ast.unparse(node.value)) in {"Optional", "Union"}:
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        parts = [text_of(one) for one in inner]
+        return " | ".join([*parts, "None"] if last_name(ast.unparse(node.value)) == "Optional" else parts)
+    return ast.unparse(node)
