@@ -142,7 +142,7 @@ def _interface(sources: Sources, triple: Triple) -> Findings:
                 )
         if dynamic := {"__getattr__", "__getattribute__"} & set(sources.methods(kind)):
             yield _unsure("CC302", kind.module, kind.node, f"the methods that {min(dynamic)} adds to {kind.node.name}")
-        for node in ast.walk(kind.module.tree):
+        for node in kind.module.nodes:
             match node:
                 case ast.Call(func=ast.Name("setattr"), args=[ast.Name(target), name, *_]) if target == kind.node.name:
                     yield _unsure("CC302", kind.module, node, f"the method {ast.unparse(name)} that setattr adds")
@@ -466,7 +466,7 @@ def _forwarding(name: str, method: Function, flow: Flow) -> Findings:
     parameters = {row[1] for row in _shape(method) if row[0] != "variadic"}
     is_open = any(call.is_open for call in flow.calls)
     for call in flow.calls:
-        values = [*call.arguments, *call.keywords.values()]
+        values = [*call.arguments, *(value for key, value in call.keywords.items() if key != "problem")]
         reached |= set().union(*(value.maybe for value in values))
         for parameter, (rule, _, _) in _FORWARDED.items():
             value = call.keywords.get(parameter)
@@ -698,14 +698,7 @@ def _registration(sources: Sources, triple: Triple) -> Findings:
                 yield _unsure(
                     "CC305", triple.module, triple.first.node, f"{path.name} cannot be read ({type(error).__name__})"
                 )
-    used = set()
-    for module in loaders:
-        bound = {name: alias for name, alias in _aliases(module)}
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Call):
-                parts = [node.func, *node.args, *(one.value for one in node.keywords)]
-                used |= {bound.get(one.id, one.id) for one in parts if isinstance(one, ast.Name)}
-                used |= {one.attr for one in parts if isinstance(one, ast.Attribute)}
+    used = set().union(*(module.called for module in loaders))
     missing = sorted(names - used)
     has_loader = any(one.path.name in {"loader.py", "registry.py"} for one in loaders)
     where = triple.first
@@ -720,14 +713,6 @@ def _registration(sources: Sources, triple: Triple) -> Findings:
             where.node,
             f"where {' and '.join(missing)} is registered: no loader.py or registry.py is in this folder",
         )
-
-
-def _aliases(module: Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if alias.asname:
-                    yield alias.asname, alias.name
 
 
 # --- rules of a whole file --------------------------------------------------------------------------------------------
@@ -745,7 +730,7 @@ def _docstring_nodes(tree: ast.AST) -> set[int]:
 
 
 def _urls(sources: Sources, triple: Triple, module: Module) -> Findings:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -777,7 +762,7 @@ def _url_texts(triple: Triple, module: Module) -> Findings:
         ):
             skipped |= {id(one) for one in ast.walk(kind.node)}
     joined = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Compare) or (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -788,7 +773,7 @@ def _url_texts(triple: Triple, module: Module) -> Findings:
             }
         elif isinstance(node, ast.JoinedStr | ast.BinOp | ast.Call | ast.Tuple | ast.List):
             joined |= {id(one) for one in ast.walk(node) if isinstance(one, ast.Constant)}
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in skipped:
             text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
             match = _URL.match(text)
@@ -798,7 +783,7 @@ def _url_texts(triple: Triple, module: Module) -> Findings:
 
 def _environment(sources: Sources, triple: Triple, module: Module) -> Findings:
     del triple
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ImportFrom) and not node.level and node.module in {"os", "posix", "nt"}:
             if found := sorted(_ENVIRONMENT & {alias.name for alias in node.names}):
                 yield _at("CC204", module, node, f"imports {', '.join(found)} from {node.module}")
@@ -816,7 +801,7 @@ def _template_forms(sources: Sources, triple: Triple, module: Module) -> Finding
     inside = {id(one) for kind in module.classes if kind.node.name.startswith("Mock") for one in ast.walk(kind.node)}
     if triple.mock and triple.mock.module is module:
         inside |= {id(one) for one in ast.walk(triple.mock.node)}
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call):
             yield from _naive(sources, module, node)
         if id(node) in inside:
@@ -891,7 +876,7 @@ def _success(sources: Sources, module: Module, node: ast.AST) -> str:
 
 def _nones(sources: Sources, triple: Triple, module: Module) -> Findings:
     """CC105: what may be None is annotated so, and tested before it is used."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if (
             isinstance(node, ast.AnnAssign)
             and _is_none_literal(node.value)

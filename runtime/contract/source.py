@@ -8,6 +8,7 @@ import ast
 import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -60,18 +61,19 @@ class Module:
         tree: Its syntax tree.
         names: What its names are bound to: at the top level, else by an import in a function, else by the only
             assignment to a name in any function.
-        constants: Names of the top level that are assigned there.
+        nodes: Every node of the tree: one walk for all rules.
     """
 
     path: Path
     text: str
     tree: ast.Module
     names: dict[str, "ast.stmt | ast.expr | Imported"] = field(default_factory=dict)
-    constants: set[str] = field(default_factory=set)
+    nodes: list[ast.AST] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         nested: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(self.tree):
+        self.nodes = list(ast.walk(self.tree))
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     bound = alias.asname or alias.name.partition(".")[0]
@@ -85,7 +87,7 @@ class Module:
                     if isinstance(target, ast.Name):
                         nested.setdefault(target.id, []).append(node.value)
         own = list(_top_level(self.tree.body))
-        parameters = {one.arg for one in ast.walk(self.tree) if isinstance(one, ast.arg)}
+        parameters = {one.arg for one in self.nodes if isinstance(one, ast.arg)}
         for name, values in nested.items():
             if len(values) == 1 and name not in self.names and name not in parameters:
                 self.names[name] = values[0]
@@ -96,12 +98,29 @@ class Module:
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     if isinstance(target, ast.Name):
                         self.names[target.id] = node.value
-                        self.constants.add(target.id)
 
-    @property
-    def classes(self) -> Iterator[Class]:
+    @cached_property
+    def classes(self) -> list[Class]:
         """Its classes, in their order."""
-        return (Class(self, node) for node in _top_level(self.tree.body) if isinstance(node, ast.ClassDef))
+        return [Class(self, node) for node in _top_level(self.tree.body) if isinstance(node, ast.ClassDef)]
+
+    @cached_property
+    def called(self) -> set[str]:
+        """Names that are called or are arguments of a call, as they are defined: not by their aliases."""
+        aliases = {
+            alias.asname: alias.name
+            for node in self.nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname
+        }
+        found = set()
+        for node in self.nodes:
+            if isinstance(node, ast.Call):
+                parts = [node.func, *node.args, *(one.value for one in node.keywords)]
+                found |= {aliases.get(one.id, one.id) for one in parts if isinstance(one, ast.Name)}
+                found |= {one.attr for one in parts if isinstance(one, ast.Attribute)}
+        return found
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -118,6 +137,9 @@ class Sources:
 
     def __init__(self) -> None:
         self._modules: dict[Path, Module | None] = {}
+        self._imports: dict[tuple[Path, Imported], Reference] = {}
+        self._helpers: dict[Path, list[Module]] = {}
+        self._methods: dict[int, dict[str, Function]] = {}
 
     def read(self, path: Path) -> Module:
         """
@@ -146,6 +168,13 @@ class Sources:
 
     def imported(self, module: Module, found: Imported) -> Reference:
         """Return what an import in *module* binds."""
+        key = module.path, found
+        if key not in self._imports:
+            self._imports[key] = f"{found.module}.{found.attribute}"  # for modules that import each other
+            self._imports[key] = self._imported(module, found)
+        return self._imports[key]
+
+    def _imported(self, module: Module, found: Imported) -> Reference:
         parts = found.module.split(".") if found.module else []
         dotted = ".".join([*parts, found.attribute] if found.attribute else parts)
         if parts and (parts[-1] in _SHARED_FILES or (not found.level and parts[0] in _RUNTIME)):
@@ -238,7 +267,9 @@ class Sources:
 
     def methods(self, kind: Class) -> dict[str, Function]:
         """Return all methods of *kind*, inherited ones and aliases of functions included."""
-        found: dict[str, Function] = {}
+        if id(kind.node) in self._methods:
+            return self._methods[id(kind.node)]
+        found = self._methods[id(kind.node)] = {}
         for one in self.bases(kind):
             for node in one.node.body:
                 if isinstance(node, FunctionNode):
@@ -255,6 +286,8 @@ class Sources:
 
     def helpers(self, module: Module) -> list[Module]:
         """Return *module* and the files that it imports, directly or through others: the parts of one connector."""
+        if module.path in self._helpers:
+            return self._helpers[module.path]
         found = [module]
         for one in found:
             for binding in list(one.names.values()):
@@ -265,6 +298,7 @@ class Sources:
                         found.append(other)
                     elif isinstance(target, ast.expr):
                         found += [each for each in self._owners(target) if each not in found]
+        self._helpers[module.path] = found
         return found
 
     def _owners(self, node: ast.expr) -> list[Module]:
