@@ -1,7 +1,7 @@
 """
 The connector contract as static rules: what `python3 -m runtime check` runs.
 
-Files are parsed and never imported. It imports nothing of ours, so that any connector can be checked without it running.
+Files are parsed and never imported, and this package imports nothing of ours: a check needs no connector to run.
 """
 
 from collections.abc import Iterable, Iterator

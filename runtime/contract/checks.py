@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from .flow import HTTP_METHODS, RAW, Endpoint, Fields, Flow, HttpCall, Text, Value
 from .rules import RULES, Severity
-from .source import Class, Function, FunctionNode, Module, Sources, is_base, last_name, text_of
+from .source import Class, Function, FunctionNode, Module, Sources, last_name, text_of
 from .triples import Triple
 
 __all__ = ["Finding", "findings"]
@@ -27,11 +27,15 @@ _URL = re.compile(r"\s*(?:https?|wss?|ftp)://(?=[^\s/]|$)|//[\w-]+\.[\w.-]+", re
 _CACHES = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
 _COMMON = {"path_params", "params", "json_body", "problem", "user_jwt", "correlation_id"}
 _DECLARED = {"decode", "operation", "idempotent", "max_attempts"}
+_KNOWN_DECORATORS = {"abstractmethod", "cache", "cached_property", "classmethod", "deprecated", "final", "lru_cache"}
+_KNOWN_DECORATORS |= {"override", "property", "staticmethod", "wraps"}
 # Method of the client -> its positional parameters.
 _POSITIONAL = {"call": ("endpoint",), "page": ("endpoint", "skip", "limit"), "request": ("method", "path")}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LISTED = re.compile(r"^\s*[-*]\s+(.*\S)\s*$")
 _VERBS = r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)"
+_LEAST_LETTERS = 3
+_PLACEHOLDER_TEXT = re.compile(r"\W*(?:todo|fixme|xxx|tbd|docstring)\b.{0,20}", re.IGNORECASE)
 _SUCCESS = {"success", "succeeded", "ok", "deleted", "isSuccess"}
 
 
@@ -75,7 +79,7 @@ def _unsure(rule: str, module: Module, node: ast.AST, what: str) -> Finding:
 
 def findings(sources: Sources, triple: Triple) -> Findings:
     """Return everything that is wrong with one connector; the same place may be found twice."""
-    for check in (_interface, _signatures, _results, _docstrings, _models, _managed, _mock, _registration):
+    for check in (_interface, _dynamic, _signatures, _results, _docstrings, _models, _managed, _mock, _registration):
         yield from check(sources, triple)
     for module in _parts(sources, triple):
         for check_module in (_urls, _environment, _template_forms, _nones):
@@ -140,12 +144,20 @@ def _interface(sources: Sources, triple: Triple) -> Findings:
                 yield _at(
                     "CC302", kind.module, kind.node, f"the {role} {kind.node.name} has no {name}; {others} has it"
                 )
-        if dynamic := {"__getattr__", "__getattribute__"} & set(sources.methods(kind)):
-            yield _unsure("CC302", kind.module, kind.node, f"the methods that {min(dynamic)} adds to {kind.node.name}")
+
+
+def _dynamic(sources: Sources, triple: Triple) -> Findings:
+    """Methods that only a run would show."""
+    for _, kind in _classes(triple):
+        if found := {"__getattr__", "__getattribute__"} & set(sources.methods(kind)):
+            yield _unsure("CC302", kind.module, kind.node, f"the methods that {min(found)} adds to {kind.node.name}")
         for node in kind.module.nodes:
             match node:
-                case ast.Call(func=ast.Name("setattr"), args=[ast.Name(target), name, *_]) if target == kind.node.name:
-                    yield _unsure("CC302", kind.module, node, f"the method {ast.unparse(name)} that setattr adds")
+                case ast.Call(func=ast.Name("setattr"), args=[ast.Name(target), method, *_]) if (
+                    target == kind.node.name
+                ):
+                    text = f"the method {ast.unparse(method)} that setattr adds"
+                    yield _unsure("CC302", kind.module, node, text)
 
 
 def _shape(function: Function) -> list[tuple[str, str, str, str]]:
@@ -229,9 +241,7 @@ def _decorators(sources: Sources, name: str, method: Function) -> Findings:
         made = decorator.func if isinstance(decorator, ast.Call) else decorator
         found = sources.resolve(method.module, made)
         if not isinstance(found, Function):
-            if not isinstance(found, str) or last_name(found) not in {"override", "abstractmethod", "wraps", "final", "property"} | {
-                "cache", "lru_cache", "cached_property", "staticmethod", "classmethod", "deprecated"
-            }:  # fmt: skip
+            if not isinstance(found, str) or last_name(found) not in _KNOWN_DECORATORS:
                 yield _unsure("CC303", method.module, decorator, f"what the decorator of {name} passes on")
             continue
         for parameter, (rule, _, _) in _FORWARDED.items():
@@ -273,7 +283,7 @@ def _drops(node: ast.AST, parameter: str) -> bool:
 # --- results, docstrings, models --------------------------------------------------------------------------------------
 
 
-def _untyped(sources: Sources, module: Module, node: ast.expr | None) -> str:
+def _untyped(sources: Sources, module: Module, node: ast.expr | None) -> str:  # noqa: PLR0911 - a table
     """Return what makes the annotation *node* a raw one; empty for a typed result."""
     if node is None:
         return "has no annotation"
@@ -312,9 +322,8 @@ def _has_docstring(method: Function) -> bool:
     if isinstance(method.node, ast.Lambda):
         return False
     text = ast.get_docstring(method.node) or ""
-    return len(re.findall(r"[^\W\d_]", text)) > 2 and not re.fullmatch(
-        r"(?i)\W*(todo|fixme|xxx|tbd|docstring)\b.{0,20}", text
-    )  # noqa: PLR2004 - "..." and "TBD" say nothing
+    letters = re.findall(r"[^\W\d_]", text)
+    return len(letters) >= _LEAST_LETTERS and not _PLACEHOLDER_TEXT.fullmatch(text)
 
 
 def _docstrings(sources: Sources, triple: Triple) -> Findings:
@@ -790,9 +799,8 @@ def _environment(sources: Sources, triple: Triple, module: Module) -> Findings:
         elif isinstance(node, ast.Attribute | ast.Call | ast.Subscript | ast.Name):
             dotted = sources.dotted(module, node)
             root, _, name = dotted.partition(".")
-            if root in {"os", "posix", "nt"} and name.partition(".")[0] in _ENVIRONMENT:
-                yield _at("CC204", module, node, f"reads the environment by {dotted}")
-            elif dotted in _READS_ENVIRONMENT or root in {"decouple", "environs"}:
+            is_variable = root in {"os", "posix", "nt"} and name.partition(".")[0] in _ENVIRONMENT
+            if is_variable or dotted in _READS_ENVIRONMENT or root in {"decouple", "environs"}:
                 yield _at("CC204", module, node, f"reads the environment by {dotted}")
 
 
@@ -941,69 +949,78 @@ def _optional_fields(sources: Sources, module: Module, annotation: ast.expr | No
 
 def _unguarded(sources: Sources, method: Function, node: FunctionNode) -> Findings:
     optional: set[str] = set()
-    for one in (*node.args.args, *node.args.kwonlyargs):
-        if one.annotation and "None" in re.findall(r"\w+", text_of(one.annotation)):
-            optional.add(one.arg)
-        optional |= {f"{one.arg}.{name}" for name in _optional_fields(sources, method.module, one.annotation)}
+    for argument in (*node.args.args, *node.args.kwonlyargs):
+        if argument.annotation and "None" in re.findall(r"\w+", text_of(argument.annotation)):
+            optional.add(argument.arg)
+        fields = _optional_fields(sources, method.module, argument.annotation)
+        optional |= {f"{argument.arg}.{name}" for name in fields}
+    if not optional:
+        return
+    nodes = list(ast.walk(node))
     aliases = {
         each.targets[0].id: ast.unparse(each.value)
-        for each in ast.walk(node)
+        for each in nodes
         if isinstance(each, ast.Assign)
         and isinstance(each.targets[0], ast.Name)
+        and isinstance(each.value, ast.Name | ast.Attribute)
         and ast.unparse(each.value) in optional
     }
     optional |= set(aliases)
-    guarded = set()
-    for one in ast.walk(node):
-        tests: list[ast.AST] = []
-        if isinstance(one, ast.If | ast.IfExp | ast.While | ast.Assert):
-            tests = [one.test]
-        elif isinstance(one, ast.BoolOp):
-            tests = list(one.values[:-1])
-        elif isinstance(one, ast.comprehension):
-            tests = list(one.ifs)
-        elif isinstance(one, ast.Match):
-            tests = [one.subject]
-        elif isinstance(one, ast.Try):
-            tests = list(one.body)
-        guarded |= {
-            ast.unparse(each) for test in tests for each in ast.walk(test) if isinstance(each, ast.Name | ast.Attribute)
-        }
-    guarded |= {aliases[name] for name in guarded & set(aliases)} | {
-        name for name, text in aliases.items() if text in guarded
-    }
-    for one in ast.walk(node):
-        value: ast.expr | None = None
-        match one:
-            case ast.Attribute() | ast.Subscript():
-                value = one.value
-            case ast.For() | ast.AsyncFor() | ast.comprehension():
-                value = one.iter
-            case ast.BinOp(left=ast.Name() | ast.Attribute() as left):
-                value = left
-            case ast.Call(func=ast.Name("len" | "list" | "sorted" | "set" | "tuple" | "iter"), args=[first, *_]):
-                value = first
-            case ast.Call(func=ast.Attribute(attr="join"), args=[first]):
-                value = first
+    guarded = {ast.unparse(one) for one in _tested(nodes)}
+    guarded |= {aliases[name] for name in guarded & set(aliases)}
+    guarded |= {name for name, text in aliases.items() if text in guarded}
+    for one in nodes:
+        value = _used(one)
         text = ast.unparse(value) if isinstance(value, ast.Name | ast.Attribute) else ""
-        if text in optional and text not in guarded:
+        if text in optional - guarded:
             place = one.iter if isinstance(one, ast.comprehension) else one
             yield _at("CC105", method.module, place, f"{text} may be None, and is used without a test")
-        for name in _nulls(one, optional):
-            if name not in guarded:
-                yield _at("CC105", method.module, one, f"{name} may be None, and is sent as null")
+        for name in _nulls(one, optional - guarded):
+            yield _at("CC105", method.module, one, f"{name} may be None, and is sent as null")
+
+
+def _tested(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
+    """Return the names and attributes that a condition, or the body of a `try`, contains."""
+    for node in nodes:
+        match node:
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
+                tests: list[ast.AST] = [test]
+            case ast.BoolOp(values=[*first, _]):
+                tests = list(first)
+            case ast.comprehension(ifs=conditions):
+                tests = list(conditions)
+            case ast.Match(subject=subject):
+                tests = [subject]
+            case ast.Try(body=body):
+                tests = list(body)
+            case _:
+                continue
+        for part in tests:
+            yield from (one for one in ast.walk(part) if isinstance(one, ast.Name | ast.Attribute))
+
+
+def _used(node: ast.AST) -> ast.expr | None:
+    """Return the value that *node* uses in a way that None does not have."""
+    match node:
+        case ast.Attribute(value=value) | ast.Subscript(value=value):
+            return value
+        case ast.For(iter=value) | ast.AsyncFor(iter=value) | ast.comprehension(iter=value):
+            return value
+        case ast.BinOp(left=value):
+            return value
+        case ast.Call(func=ast.Name("len" | "list" | "sorted" | "set" | "tuple" | "iter"), args=[value, *_]):
+            return value
+        case ast.Call(func=ast.Attribute(attr="join"), args=[value]):
+            return value
+    return None
 
 
 def _nulls(node: ast.AST, optional: set[str]) -> list[str]:
     """Return the optional values that a body, `json_body={…}`, contains as they are."""
+    bodies: list[ast.Dict] = []
     if isinstance(node, ast.Call):
         bodies = [one.value for one in node.keywords if one.arg == "json_body" and isinstance(one.value, ast.Dict)]
     elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-        bodies = (
-            [node.value]
-            if any(isinstance(one, ast.Name) and one.id in {"body", "payload"} for one in node.targets)
-            else []
-        )
-    else:
-        bodies = []
+        names = {one.id for one in node.targets if isinstance(one, ast.Name)}
+        bodies = [node.value] if names & {"body", "payload"} else []
     return [text for body in bodies for value in body.values if (text := ast.unparse(value)) in optional]

@@ -8,12 +8,13 @@ follow is unknown, and unknown is no finding.
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any, TypeAlias
 
 from .source import Class, Function, FunctionNode, Module, Sources, is_base, last_name
 
-__all__ = ["Event", "Flow", "HttpCall", "Text", "Value", "RAW"]
+__all__ = ["RAW", "Event", "Flow", "HttpCall", "Text", "Value"]
 
 HTTP_METHODS = {"get", "post", "put", "patch", "delete"}
 CLIENT_METHODS = {*HTTP_METHODS, "request", "call", "page"}
@@ -44,10 +45,17 @@ MUTATORS |= {
 _READERS = {"body_of", "texts_of", "mapping_of"}
 _DEEPEST = 8
 
-CLIENT = "client"
-SELF = "self"
-RAW = "raw"
-RAW_RESPONSE = "raw response"
+
+class Known(Enum):
+    """What a value is that has no further parts: the client, the connector, a document or response as it came."""
+
+    CLIENT = auto()
+    SELF = auto()
+    RAW = auto()
+    RAW_RESPONSE = auto()
+
+
+CLIENT, SELF, RAW, RAW_RESPONSE = Known.CLIENT, Known.SELF, Known.RAW, Known.RAW_RESPONSE
 
 
 @dataclass(frozen=True)
@@ -273,7 +281,7 @@ class Flow:
         if not any(one.node is node and one.kind == kind for one in self.events):
             self.events.append(Event(kind, node, module, text))
 
-    # --- functions ------------------------------------------------------------------------------------------------------
+    # --- functions ----------------------------------------------------------------------------------------------------
 
     def _body(self, function: Function, names: Names) -> Value:
         if len(self._running) > _DEEPEST or any(one.node is function.node for one in self._running):
@@ -316,7 +324,7 @@ class Flow:
             names[args.kwarg.arg] = mixed(more.values(), Fields(more, rest))
         return self._body(closure.function, names)
 
-    # --- statements -----------------------------------------------------------------------------------------------------
+    # --- statements ---------------------------------------------------------------------------------------------------
 
     def _run(self, body: Sequence[ast.stmt], module: Module, names: Names, returned: list[Value]) -> bool:
         """Run *body*; returns whether its end is reached."""
@@ -405,14 +413,14 @@ class Flow:
                 before = dict(names)
                 with self._catching(broad):
                     ended = self._run([*node.body, *node.orelse], module, names, returned)
-                ends = [names.copy()] if ended else []
+                after = [names.copy()] if ended else []
                 for handler in node.handlers:
                     own = {name: joined((before.get(name, UNKNOWN), names.get(name, UNKNOWN))) for name in names}
                     if self._run(handler.body, module, own, returned):
-                        ends.append(own)
-                for name in set().union(*ends):
-                    names[name] = joined(end.get(name, UNKNOWN) for end in ends)
-                return self._run(node.finalbody, module, names, returned) and bool(ends)
+                        after.append(own)
+                for name in set().union(*after):
+                    names[name] = joined(end.get(name, UNKNOWN) for end in after)
+                return self._run(node.finalbody, module, names, returned) and bool(after)
         return True
 
     @contextmanager
@@ -423,7 +431,7 @@ class Flow:
         finally:
             self._caught -= broad
 
-    def _assign(self, target: ast.expr, value: Value, module: Module, names: Names) -> None:
+    def _assign(self, target: ast.expr, value: Value, module: Module, names: Names) -> None:  # noqa: C901 - a table
         match target:
             case ast.Name():
                 if f"global {target.id}" in names:
@@ -454,7 +462,7 @@ class Flow:
                 elif isinstance(target.value, ast.Name) and owner.what is None:
                     names[target.value.id] = mixed([owner, value])
 
-    # --- expressions ----------------------------------------------------------------------------------------------------
+    # --- expressions --------------------------------------------------------------------------------------------------
 
     def _item(self, value: Value) -> Value:
         """Return what is known about an element of *value*."""
@@ -492,7 +500,7 @@ class Flow:
                 first = values[0] if isinstance(node.op, ast.Or) else values[-1]
                 return replace(found, surely=found.surely | first.surely)
             case ast.Attribute():
-                return self._attribute(self._of(node.value, module, names), node.attr, node, module)
+                return self._attribute(self._of(node.value, module, names), node.attr, node)
             case ast.Subscript():
                 owner, key = self._of(node.value, module, names), self._of(node.slice, module, names)
                 if (
@@ -622,7 +630,7 @@ class Flow:
             given.get("decode"),
         )  # fmt: skip
 
-    def _attribute(self, owner: Value, name: str, node: ast.expr, module: Module) -> Value:  # noqa: PLR0911 - a table
+    def _attribute(self, owner: Value, name: str, node: ast.expr) -> Value:  # noqa: C901, PLR0911 - a table
         what = owner.what
         if what == SELF:
             if name in self._methods:
@@ -642,23 +650,21 @@ class Flow:
             if isinstance(found, Function):
                 return Value(what=Closure(found, {}))
             return self._constant(found, what, name) if isinstance(found, ast.expr) else Value(what=found)
-        if isinstance(what, str) and what not in {RAW, RAW_RESPONSE}:
+        if isinstance(what, str):
             return Value(what=f"{what}.{name}")
         if what == RAW_RESPONSE:
             return replace(owner, what=RAW if name == "data" else None)
         if isinstance(what, Class):
-            method = self._sources.methods(what).get(name)
-            return Value(what=Closure(method, {}) if method else State(ast.unparse(node)))
-        if isinstance(what, State):
-            return replace(owner, what=Method(owner, name))
+            own = self._sources.methods(what).get(name)
+            return Value(what=Closure(own, {}) if own else State(ast.unparse(node)))
         return replace(owner, what=Method(owner, name))
 
-    # --- calls ----------------------------------------------------------------------------------------------------------
+    # --- calls --------------------------------------------------------------------------------------------------------
 
     def _call(self, node: ast.Call, module: Module, names: Names) -> Value:
         match node.func, node.args:
             case ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]:
-                return self._attribute(self._of(owner, module, names), name, node, module)
+                return self._attribute(self._of(owner, module, names), name, node)
             case ast.Name("getattr"), [owner, *_]:
                 found = self._of(owner, module, names)
                 if found.what in {CLIENT, SELF}:
@@ -676,7 +682,7 @@ class Flow:
         keywords = [(one.arg, self._of(one.value, module, names)) for one in node.keywords]
         return self._called(function, node, module, arguments, keywords, names)
 
-    def _called(  # noqa: C901, PLR0911, PLR0912 - a table
+    def _called(  # noqa: C901, PLR0911, PLR0912, PLR0917 - a table
         self,
         function: Value,
         node: ast.Call | None,
@@ -731,7 +737,7 @@ class Flow:
             if node and (arguments[0].what == SELF or isinstance(arguments[0].what, State | Class)):
                 self._event("state", node, module, f"assigns by {name} on {ast.unparse(node.args[0])}")
             return UNKNOWN
-        if what in {"builtins.vars"} and arguments and arguments[0].what == SELF:
+        if what == "builtins.vars" and arguments and arguments[0].what == SELF:
             return Value(what=State("vars(self)"))
         if what == "builtins.globals":
             return Value(what=State("globals()"))
@@ -764,7 +770,7 @@ class Flow:
             if node and is_client and function.what != "builtins.super":
                 self._event("unknown", node, module, f"what {ast.unparse(node.func)} does with the client")
 
-    def _method(
+    def _method(  # noqa: C901, PLR0917 - a table
         self,
         what: Method,
         node: ast.Call | None,

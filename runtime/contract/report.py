@@ -48,11 +48,12 @@ def _record(one: Finding) -> dict[str, Any]:
 def _github(findings: Sequence[Finding], version: str) -> str:
     del version
     kinds = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
-    return "".join(
-        f"::{kinds[one.severity]} title={_escaped(f'{one.rule} {RULES[one.rule].name}')},file={_escaped(_shown(one.path))},"
-        f"line={one.line},col={one.column}::{_escaped(f'{one.message}. {RULES[one.rule].remedy}', data=True)}\n"
-        for one in findings
-    )
+    lines = []
+    for one in findings:
+        title, file = _escaped(f"{one.rule} {RULES[one.rule].name}"), _escaped(_shown(one.path))
+        text = _escaped(f"{one.message}. {RULES[one.rule].remedy}", data=True)
+        lines.append(f"::{kinds[one.severity]} title={title},file={file},line={one.line},col={one.column}::{text}\n")
+    return "".join(lines)
 
 
 def _escaped(text: str, *, data: bool = False) -> str:

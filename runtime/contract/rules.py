@@ -20,8 +20,8 @@ class Rule:
     One rule.
 
     Attributes:
-        id: Stable id. 1xx are the contract's DOs and 2xx its DON'Ts, in its order; 3xx are what it implies; 4xx what its
-            own template does against the better form; 9xx concern the check itself.
+        id: Stable id. 1xx are the contract's DOs and 2xx its DON'Ts, in its order; 3xx are what it implies; 4xx what
+            its own template does against the better form; 9xx concern the check itself.
         name: Short name.
         severity: Of most findings; a finding may have a lower one.
         source: The sentence of the contract, or where the rule comes from.
@@ -55,8 +55,10 @@ RULES = {
             "CC102",
             "interface-is-a-protocol",
             "DO 2: use Protocol for connector interface.",
-            "Plugins and type checkers know a connector by its Protocol. A subclass of a Protocol is none itself "
-            "(PEP 544).",
+            (
+                "Plugins and type checkers know a connector by its Protocol. A subclass of a Protocol is none itself "
+                "(PEP 544)."
+            ),
             "Declare `class <Service>Connector(Protocol)`.",
         ),
         (

@@ -6,7 +6,7 @@ Nothing is imported or executed.
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -71,7 +71,6 @@ class Module:
     nodes: list[ast.AST] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        nested: dict[str, list[ast.expr]] = {}
         self.nodes = list(ast.walk(self.tree))
         for node in self.nodes:
             if isinstance(node, ast.Import):
@@ -81,23 +80,16 @@ class Module:
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     self.names[alias.asname or alias.name] = Imported(node.level, node.module or "", alias.name)
-            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        nested.setdefault(target.id, []).append(node.value)
-        own = list(_top_level(self.tree.body))
+        assigned: dict[str, list[ast.expr]] = {}
+        for name, value in _assignments(self.nodes):
+            assigned.setdefault(name, []).append(value)
         parameters = {one.arg for one in self.nodes if isinstance(one, ast.arg)}
-        for name, values in nested.items():
+        for name, values in assigned.items():
             if len(values) == 1 and name not in self.names and name not in parameters:
                 self.names[name] = values[0]
-        for node in own:
-            if isinstance(node, ast.ClassDef | FunctionNode):
-                self.names[node.name] = node
-            elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    if isinstance(target, ast.Name):
-                        self.names[target.id] = node.value
+        own = list(_top_level(self.tree.body))
+        self.names.update((node.name, node) for node in own if isinstance(node, ast.ClassDef | FunctionNode))
+        self.names.update(_assignments(own))
 
     @cached_property
     def classes(self) -> list[Class]:
@@ -121,6 +113,15 @@ class Module:
                 found |= {aliases.get(one.id, one.id) for one in parts if isinstance(one, ast.Name)}
                 found |= {one.attr for one in parts if isinstance(one, ast.Attribute)}
         return found
+
+
+def _assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """Names that are assigned by one of *nodes*, and their values."""
+    for node in nodes:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:

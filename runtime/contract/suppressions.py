@@ -1,4 +1,4 @@
-"""Suppression comments: `# contract: ignore[CC203] the reason`, on a line of the finding or alone on the line above it."""
+"""Suppression comments: `# contract: ignore[CC203] the reason`, on a line of the finding or alone on the line above."""
 
 import io
 import re
@@ -13,11 +13,15 @@ from .source import Module
 __all__ = ["applied"]
 
 _COMMENT = re.compile(r"#\s*contract:\s*(?P<rest>.*)")
-_IGNORE = re.compile(r"ignore\s*\[(?P<ids>[^\]]*)\]\s*[-–:]*\s*(?P<reason>.*)")
+_IGNORE = re.compile(r"ignore\s*\[(?P<ids>[^\]]*)\]\s*[-:]*\s*(?P<reason>.*)")
 
 
 def applied(module: Module, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Return *findings*, all of *module*, without those that a comment there suppresses; and what is wrong with those comments."""
+    """
+    Return those of *findings*, all of *module*, that no comment there suppresses.
+
+    Errors in these comments (CC901) and comments that suppress nothing (CC902) are returned in addition.
+    """
     comments = list(_comments(module))
     used = set()
     for finding in findings:

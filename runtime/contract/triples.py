@@ -49,9 +49,9 @@ def triples(sources: Sources, module: Module) -> list[Triple]:
             match = _NAME.fullmatch(managed.node.name)
             parts = found.setdefault(match[2] if match else managed.node.name.removesuffix("Connector"), {})
             parts["Managed"] = managed
-            for name, kind in (("Mock", mock), ("Protocol", protocol)):
-                if kind:
-                    parts.setdefault(name, kind)
+            parts.update(
+                {name: one for name, one in (("Mock", mock), ("Protocol", protocol)) if one and name not in parts}
+            )
     result = []
     for service, parts in found.items():
         classes = {
@@ -59,10 +59,8 @@ def triples(sources: Sources, module: Module) -> list[Triple]:
             for name in ("Managed", "Mock")
         }
         protocol = parts.get("Protocol") or _named(sources, module, f"{service}Connector")
-        home = parts.get("Managed") or parts.get("Mock") or protocol
-        if "Managed" not in parts and classes["Managed"]:
-            continue  # that file defines the connector
-        result.append(Triple(service, home.module if home else module, protocol, classes["Managed"], classes["Mock"]))
+        if "Managed" in parts or not classes["Managed"]:  # else that file defines the connector
+            result.append(Triple(service, module, protocol, classes["Managed"], classes["Mock"]))
     return result
 
 

@@ -1,6 +1,8 @@
 """Each rule of the contract check: violations in disguise are found, close look-alikes are not."""
 
 import ast
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +15,7 @@ class Case(NamedTuple):
     """A connector, the files next to it, and its registry."""
 
     connector: str
-    files: dict[str, str] = {}
+    files: Mapping[str, str] = MappingProxyType({})
     registry: str = REGISTRY
 
 
@@ -71,8 +73,8 @@ def forwarding(dropped, kept):
             )
         ),
         "inherited": Case(
-            changed((MANAGED, "class _Base:\n    async def get_item(self, item_id: str, *, user_jwt: str | None = None, correlation_id: str = \"\") -> Item:\n"
-                     f'        """Get an item."""\n        {call(other)}\n\n\n{MANAGED[:-1]}(_Base):'),
+            changed((MANAGED, ('class _Base:\n    async def get_item(self, item_id: str, *, user_jwt: str | None = None, correlation_id: str = "") -> Item:\n'
+                     f'        """Get an item."""\n        {call(other)}\n\n\n{MANAGED[:-1]}(_Base):')),
                     (f"    {SIGNATURE}\n{GET}\n", "", 0)),
         ),
         "not taken": Case(CONNECTOR.replace(f'{dropped}: {"str | None = None" if dropped == "user_jwt" else "str = " + chr(34) * 2}, ', "").replace(
@@ -114,7 +116,7 @@ VIOLATIONS = {
             changed((LINE, "class _Unused:"), ("import uuid", "import uuid\n\nfrom .lines import Line")),
             {"lines.py": "class Line:\n    sku: str\n"},
         ),
-        "alias in a result": Case(changed((f'{LINE}\n    """A line."""\n\n    sku: str\n', 'class _Line:\n    sku: str\n\n\nLine = _Line\n'))),
+        "alias in a result": Case(changed((f'{LINE}\n    """A line."""\n\n    sku: str\n', "class _Line:\n    sku: str\n\n\nLine = _Line\n"))),
         "inherited": Case(changed((LINE, "@dataclass\nclass _Base:\n    qty: int\n\n\nclass Line(_Base):"))),
         "other decorator": Case(changed((LINE, "def dataclass_(kind):\n    return kind\n\n\n@dataclass_\nclass Line:"))),
     },
@@ -194,7 +196,7 @@ VIOLATIONS = {
         "method": Case(mock("return self._found(item_id)").replace(MOCK, MOCK) + "\n    def _found(self, key: str) -> Item:\n        raise KeyError(key)\n"),
         "getattr": Case(mock("return getattr(self, '_found')(item_id)") + "\n    def _found(self, key: str) -> Item:\n        raise KeyError(key)\n"),
         "inherited": Case(
-            changed((f"    {SIGNATURE}\n{MOCK_GET}", "")).replace(MOCK, f"class _Base:\n    {SIGNATURE}\n        \"\"\"Get an item.\"\"\"\n        raise KeyError(item_id)\n\n\n{MOCK[:-1]}(_Base):")
+            changed((f"    {SIGNATURE}\n{MOCK_GET}", "")).replace(MOCK, f'class _Base:\n    {SIGNATURE}\n        """Get an item."""\n        raise KeyError(item_id)\n\n\n{MOCK[:-1]}(_Base):')
         ),
         "second file": Case(
             mock("return found(item_id)", ("import uuid", "import uuid\n\nfrom .finding import found")),
@@ -282,7 +284,7 @@ VIOLATIONS = {
         "result": Case(changed((SIGNATURE, SIGNATURE.replace("-> Item", "-> Line"), 2))),
         "order": Case(changed(("item_id: str, name: str", "name: str, item_id: str", 2))),
         "not async": Case(changed((SIGNATURE, SIGNATURE.replace("async ", ""), 2))),
-        "kwargs": Case(changed((SIGNATURE, SIGNATURE.replace("*, ", "").replace('correlation_id: str = ""', '**kwargs: Any'), 2))),
+        "kwargs": Case(changed((SIGNATURE, SIGNATURE.replace("*, ", "").replace('correlation_id: str = ""', "**kwargs: Any"), 2))),
         "inherited": Case(
             changed((f"    {SIGNATURE}\n{MOCK_GET}", "")).replace(MOCK, f"class _Base:\n    {SIGNATURE.replace('item_id', 'key')}\n        \"\"\"Get an item.\"\"\"\n        return Item(id='x')\n\n\n{MOCK[:-1]}(_Base):")
         ),
@@ -294,8 +296,8 @@ VIOLATIONS = {
         "other method": Case(changed(('Endpoint("PUT"', 'Endpoint("PATCH"'))),
         "constant": Case(top('_VERB = "PATCH"', changed(('Endpoint("PUT"', "Endpoint(_VERB")))),
         "no list": Case(changed(("Endpoints:", "It calls:"))),
-        "no docstring": Case('_ = 0\n' + CONNECTOR),
-        "open list": Case(changed(("items/{item_id}\n\"\"\"", "items/{item_id}\n- ...\n\"\"\""))),
+        "no docstring": Case("_ = 0\n" + CONNECTOR),
+        "open list": Case(changed(('items/{item_id}\n"""', 'items/{item_id}\n- ...\n"""'))),
         "helper": Case(managed(f'await self._http.post("/api/orders/audit", user_jwt=user_jwt, correlation_id=correlation_id)\nreturn await {CALL}')),
         "placeholder for a word": Case(changed(('"/api/orders/items", "list_items"', '"/api/orders/{kind}", "list_items"'))),
     },
@@ -481,7 +483,7 @@ LOOKALIKES = {
         "local": managed(f"seen = []\nseen.append(item_id)\ncache = {{}}\ncache[item_id] = 1\nreturn await {CALL}"),
         "__init__": changed(("        self._http = http\n", "        self._http = http\n        self._prefix = 'x'\n")),
         "result": managed(f"found = await {CALL}\nfound.note = 'x'\nreturn found"),
-        "constant": top('_NAMES = {"a": "b"}', managed(f'name = _NAMES.get(item_id)\nreturn await {CALL}')),
+        "constant": top('_NAMES = {"a": "b"}', managed(f"name = _NAMES.get(item_id)\nreturn await {CALL}")),
         "mock": mock("self._items.clear()\nreturn Item(id='x')"),
         "local setattr": managed(f"found = await {CALL}\nsetattr(found, 'note', 'x')\nreturn found"),
     },
@@ -503,8 +505,8 @@ LOOKALIKES = {
     },
     "CC304": {
         "lines": changed(("- GET, POST /api/orders/items\n", "- GET /api/orders/items\n- POST /api/orders/items\n")),
-        "name of the placeholder": changed(("items/{item_id}\n\"\"\"", "items/{id}\n\"\"\"")),
-        "description": changed(("items/{item_id}\n\"\"\"", "items/{item_id} - one item\n\"\"\"")),
+        "name of the placeholder": changed(('items/{item_id}\n"""', 'items/{id}\n"""')),
+        "description": changed(('items/{item_id}\n"""', 'items/{item_id} - one item\n"""')),
         "continued": changed(("- GET, POST /api/orders/items\n- GET, PUT, DELETE /api/orders/items/{item_id}\n", "- GET, POST /api/orders/items; GET, PUT, DELETE …/{item_id}\n")),
     },
     "CC306": {"alias": changed(('json_body={"name": name}', 'json_body={"name": name.strip()}')), "variable": changed(("json_body=body", "json_body={**body}"))},
@@ -533,7 +535,7 @@ LOOKALIKES = {
         "other key": top("def _done(document: Any) -> Any:\n    return document.get('status', False)"),
     },
     "CC405": {
-        "or": changed(("wrong_type(str, name=name)", 'wrong_type(str, name=name) or wrong_type(str, item_id=item_id)')),
+        "or": changed(("wrong_type(str, name=name)", "wrong_type(str, name=name) or wrong_type(str, item_id=item_id)")),
         "helper": top("def _problem(name: Any) -> str:\n    return wrong_type(str, name=name) or ('' if name else 'name: empty')", changed(("wrong_type(str, name=name)", "_problem(name)"))),
         "variable": changed(("        return await self._http.call(\n            _UPDATE_ITEM", "        wrong = wrong_type(str, name=name)\n        return await self._http.call(\n            _UPDATE_ITEM"), ("problem=wrong_type(str, name=name)", "problem=wrong")),
     },
