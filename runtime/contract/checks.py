@@ -24,6 +24,7 @@ _READS_ENVIRONMENT |= {"dotenv.dotenv_values", "environs.Env", "dotenv.get_key",
 _HTTP_LIBRARIES = {"httpx", "httpcore", "aiohttp", "requests", "urllib3", "urllib.request", "http.client", "socket"}
 _HTTP_LIBRARIES |= {"pycurl", "websockets", "niquests", "httplib2"}
 _URL = re.compile(r"\s*(?:https?|wss?|ftp)://(?=[^\s/]|$)|//[\w-]+\.[\w.-]+", re.IGNORECASE)
+_TEXT_TESTS = {"startswith", "endswith", "removeprefix", "match", "fullmatch", "compile", "search"}
 _CACHES = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
 _COMMON = {"path_params", "params", "json_body", "problem", "user_jwt", "correlation_id"}
 _DECLARED = {"decode", "operation", "idempotent", "max_attempts"}
@@ -34,6 +35,9 @@ _POSITIONAL = {"call": ("endpoint",), "page": ("endpoint", "skip", "limit"), "re
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LISTED = re.compile(r"^\s*[-*]\s+(.*\S)\s*$")
 _VERBS = r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)"
+# Nodes that use or test a value, or send it.
+_MAY_USE = (ast.Attribute, ast.Subscript, ast.For, ast.AsyncFor, ast.comprehension, ast.BinOp, ast.Call, ast.Assign)
+_MAY_USE += (ast.If, ast.IfExp, ast.While, ast.Assert, ast.BoolOp, ast.Match, ast.Try)
 _LEAST_LETTERS = 3
 _PLACEHOLDER_TEXT = re.compile(r"\W*(?:todo|fixme|xxx|tbd|docstring)\b.{0,20}", re.IGNORECASE)
 _SUCCESS = {"success", "succeeded", "ok", "deleted", "isSuccess"}
@@ -151,7 +155,7 @@ def _dynamic(sources: Sources, triple: Triple) -> Findings:
     for _, kind in _classes(triple):
         if found := {"__getattr__", "__getattribute__"} & set(sources.methods(kind)):
             yield _unsure("CC302", kind.module, kind.node, f"the methods that {min(found)} adds to {kind.node.name}")
-        for node in kind.module.nodes:
+        for node in kind.module.all(ast.Call):
             match node:
                 case ast.Call(func=ast.Name("setattr"), args=[ast.Name(target), method, *_]) if (
                     target == kind.node.name
@@ -160,39 +164,17 @@ def _dynamic(sources: Sources, triple: Triple) -> Findings:
                     yield _unsure("CC302", kind.module, node, text)
 
 
-def _shape(function: Function) -> list[tuple[str, str, str, str]]:
-    """Kind, name, default and annotation of each parameter but the first."""
-    node = function.node
-    args = node.args
-    positional = [*args.posonlyargs, *args.args]
-    defaults = [None] * (len(positional) - len(args.defaults)) + list(args.defaults)
-    found = [
-        (
-            "positional-only" if one in args.posonlyargs else "positional",
-            one.arg,
-            text_of(default),
-            text_of(one.annotation),
-        )
-        for one, default in zip(positional, defaults, strict=True)
-    ][1:]
-    keyword = zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    found += sorted(("keyword-only", one.arg, text_of(default), text_of(one.annotation)) for one, default in keyword)
-    found += [("variadic", f"*{args.vararg.arg}", "", text_of(args.vararg.annotation))] if args.vararg else []
-    found += [("variadic", f"**{args.kwarg.arg}", "", text_of(args.kwarg.annotation))] if args.kwarg else []
-    return found
-
-
 def _difference(one: Function, other: Function) -> str:
     """Say in what *one* differs from *other*; empty for the same signature."""
-    first, second = {row[1]: row for row in _shape(one)}, {row[1]: row for row in _shape(other)}
+    first, second = {row[1]: row for row in one.parameters}, {row[1]: row for row in other.parameters}
     for name in [*first, *second]:
         if name not in first or name not in second:
             return f"{'has no' if name in second else 'has also'} {name}"
         for index, what in ((0, "is"), (2, "has the default"), (3, "has the annotation")):
             if first[name][index] != second[name][index]:
                 return f"{name} {what} {first[name][index] or 'none'}, not {second[name][index] or 'none'}"
-    order = [row[1] for row in _shape(one) if row[0] != "keyword-only"]
-    if order != [row[1] for row in _shape(other) if row[0] != "keyword-only"]:
+    order = [row[1] for row in one.parameters if row[0] != "keyword-only"]
+    if order != [row[1] for row in other.parameters if row[0] != "keyword-only"]:
         return f"its positional parameters are {', '.join(order)}"
     if isinstance(one.node, ast.AsyncFunctionDef) != isinstance(other.node, ast.AsyncFunctionDef):
         return "is async, or the other is"
@@ -221,7 +203,7 @@ def _signatures(sources: Sources, triple: Triple) -> Findings:
 
 def _own_signature(sources: Sources, name: str, method: Function) -> Findings:
     del sources
-    for kind, parameter, default, annotation in _shape(method):
+    for kind, parameter, default, annotation in method.parameters:
         if parameter in _FORWARDED:
             rule, wanted, value = _FORWARDED[parameter]
             if kind != "keyword-only":
@@ -231,7 +213,7 @@ def _own_signature(sources: Sources, name: str, method: Function) -> Findings:
         elif kind.startswith("positional") and default:
             yield _at("CC103", method.module, method.node, f"{parameter} of {name} is optional and not keyword-only")
     for parameter, (rule, wanted, _) in _FORWARDED.items():
-        if parameter not in {row[1] for row in _shape(method)}:
+        if parameter not in {row[1] for row in method.parameters}:
             yield _at(rule, method.module, method.node, f"{name} does not take `{parameter}: {wanted}`")
 
 
@@ -245,9 +227,9 @@ def _decorators(sources: Sources, name: str, method: Function) -> Findings:
                 yield _unsure("CC303", method.module, decorator, f"what the decorator of {name} passes on")
             continue
         for parameter, (rule, _, _) in _FORWARDED.items():
-            if any(_drops(node, parameter) for node in ast.walk(found.node)):
+            if any(_drops(node, parameter) for node in found.nodes):
                 yield _at(rule, method.module, decorator, f"the decorator of {name} changes {parameter}")
-        if any(isinstance(node, ast.Raise) for node in ast.walk(found.node)) and "Mock" in _owner(method):
+        if any(isinstance(node, ast.Raise) for node in found.nodes) and "Mock" in _owner(method):
             yield _at("CC201", method.module, decorator, f"the decorator of {name} raises")
 
 
@@ -472,7 +454,7 @@ def _caches(sources: Sources, kind: Class) -> Findings:
 
 def _forwarding(name: str, method: Function, flow: Flow) -> Findings:
     reached: set[str] = set()
-    parameters = {row[1] for row in _shape(method) if row[0] != "variadic"}
+    parameters = {row[1] for row in method.parameters if row[0] != "variadic"}
     is_open = any(call.is_open for call in flow.calls)
     for call in flow.calls:
         values = [*call.arguments, *(value for key, value in call.keywords.items() if key != "problem")]
@@ -675,8 +657,8 @@ def _mock(sources: Sources, triple: Triple) -> Findings:
         result = flow.run(name)
         if name != "__init__":
             yield from _returned(sources, name, method, result)
-        guarded = {ast.unparse(one.comparators[-1]) for one in ast.walk(method.node) if isinstance(one, ast.Compare)}
-        guarded |= {ast.unparse(one.args[0]) for one in ast.walk(method.node) if isinstance(one, ast.Call) and one.args}
+        guarded = {ast.unparse(one.comparators[-1]) for one in method.nodes if isinstance(one, ast.Compare)}
+        guarded |= {ast.unparse(one.args[0]) for one in method.nodes if isinstance(one, ast.Call) and one.args}
         for event in flow.events:
             if event.kind == "raise":
                 yield _at("CC201", event.module, event.node, f"{name} of the mock {event.text}")
@@ -727,97 +709,106 @@ def _registration(sources: Sources, triple: Triple) -> Findings:
 # --- rules of a whole file --------------------------------------------------------------------------------------------
 
 
-def _docstring_nodes(tree: ast.AST) -> set[int]:
-    found = set()
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            found |= {
-                id(one.value) for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
-            }
-    return found
-
-
 def _urls(sources: Sources, triple: Triple, module: Module) -> Findings:
-    for node in module.nodes:
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if any(name == one or name.startswith(f"{one}.") for one in _HTTP_LIBRARIES):
-                yield _at("CC202", module, node, f"imports {name}: calls go through self._http")
-                break
-        if isinstance(node, ast.Call):
-            dotted = sources.dotted(module, node.func)
-            if last_name(dotted) == "PlatformHttpClient":
-                yield _at("CC202", module, node, "makes a client of its own: the loader gives it")
-            elif dotted in {"builtins.__import__", "importlib.import_module"} and node.args:
-                value = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
-                if value in _HTTP_LIBRARIES:
-                    yield _at("CC202", module, node, f"imports {value}: calls go through self._http")
+    imported: list[tuple[ast.AST, list[str]]] = [
+        *((one, [alias.name for alias in one.names]) for one in module.all(ast.Import)),
+        *(
+            (one, [one.module or "", *(f"{one.module}.{alias.name}" for alias in one.names)])
+            for one in module.all(ast.ImportFrom)
+            if not one.level
+        ),
+    ]
+    for statement, names in imported:
+        found = [name for name in names if any(f"{name}.".startswith(f"{one}.") for one in _HTTP_LIBRARIES)]
+        if found:
+            yield _at("CC202", module, statement, f"imports {found[0]}: calls go through self._http")
+    for call in module.all(ast.Call):
+        dotted = sources.dotted(module, call.func)
+        if last_name(dotted) == "PlatformHttpClient":
+            yield _at("CC202", module, call, "makes a client of its own: the loader gives it")
+        elif dotted in {"builtins.__import__", "importlib.import_module"} and call.args:
+            value = call.args[0].value if isinstance(call.args[0], ast.Constant) else ""
+            if value in _HTTP_LIBRARIES:
+                yield _at("CC202", module, call, f"imports {value}: calls go through self._http")
     yield from _url_texts(triple, module)
 
 
 def _url_texts(triple: Triple, module: Module) -> Findings:
-    skipped = _docstring_nodes(module.tree)
-    # What mocks and models return is data; a test of a text is no address.
-    for kind in module.classes:
-        if (
-            kind.node.name.startswith("Mock")
-            or (triple.mock and kind.node is triple.mock.node)
-            or kind.node.decorator_list
-        ):
-            skipped |= {id(one) for one in ast.walk(kind.node)}
+    suspects = [(node, text) for node in module.all(ast.Constant) if _URL.match(text := _decoded(node.value))]
+    if not suspects:
+        return
+    skipped = _no_addresses(triple, module)
     joined = set()
-    for node in module.nodes:
-        if isinstance(node, ast.Compare) or (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in {"startswith", "endswith", "removeprefix", "match", "fullmatch", "compile", "search"}
-        ):
-            skipped |= {
-                id(one) for one in ast.walk(node) if one is not getattr(getattr(node, "func", None), "value", None)
-            }
-        elif isinstance(node, ast.JoinedStr | ast.BinOp | ast.Call | ast.Tuple | ast.List):
-            joined |= {id(one) for one in ast.walk(node) if isinstance(one, ast.Constant)}
-    for node in module.nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in skipped:
-            text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
-            match = _URL.match(text)
-            if match and (match.end() < len(text) or id(node) in joined) and not text.startswith("//www.w3"):
-                yield _at("CC202", module, node, f"hard-coded URL {text[:60]!r}")
+    for outer in (*module.all(ast.JoinedStr), *module.all(ast.BinOp), *module.all(ast.Tuple), *module.all(ast.List)):
+        joined |= {id(one) for one in ast.walk(outer)}
+    for call in module.all(ast.Call):
+        joined |= {id(one) for part in (call.func, *call.args) for one in ast.walk(part)}
+    for node, text in suspects:
+        if id(node) not in skipped and (id(node) in joined or not text.endswith("//")):
+            yield _at("CC202", module, node, f"hard-coded URL {text[:60]!r}")
+
+
+def _decoded(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else ""
+
+
+def _no_addresses(triple: Triple, module: Module) -> set[int]:
+    """Docstrings are texts; what mocks and models return is data; what a text is compared with is no address."""
+    skipped = {id(one.value) for one in module.all(ast.Expr) if isinstance(one.value, ast.Constant)}
+    for kind in module.classes:
+        is_mock = kind.node.name.startswith("Mock") or (triple.mock and kind.node is triple.mock.node)
+        if is_mock or kind.node.decorator_list:
+            skipped |= {id(one) for one in ast.walk(kind.node)}
+    for compared in module.all(ast.Compare):
+        skipped |= {id(one) for one in ast.walk(compared)}
+    for call in module.all(ast.Call):
+        if isinstance(call.func, ast.Attribute) and call.func.attr in _TEXT_TESTS:
+            skipped |= {id(one) for argument in call.args for one in ast.walk(argument)}
+    return skipped
 
 
 def _environment(sources: Sources, triple: Triple, module: Module) -> Findings:
     del triple
-    for node in module.nodes:
-        if isinstance(node, ast.ImportFrom) and not node.level and node.module in {"os", "posix", "nt"}:
-            if found := sorted(_ENVIRONMENT & {alias.name for alias in node.names}):
-                yield _at("CC204", module, node, f"imports {', '.join(found)} from {node.module}")
-        elif isinstance(node, ast.Attribute | ast.Call | ast.Subscript | ast.Name):
-            dotted = sources.dotted(module, node)
-            root, _, name = dotted.partition(".")
-            is_variable = root in {"os", "posix", "nt"} and name.partition(".")[0] in _ENVIRONMENT
-            if is_variable or dotted in _READS_ENVIRONMENT or root in {"decouple", "environs"}:
-                yield _at("CC204", module, node, f"reads the environment by {dotted}")
+    for node in module.all(ast.ImportFrom):
+        names = {f"{node.module}.{alias.name}" for alias in node.names} if not node.level else set()
+        if found := sorted(one for one in names if _is_environment(one)):
+            yield _at("CC204", module, node, f"imports {', '.join(found)}")
+    for access in (*module.all(ast.Attribute), *module.all(ast.Call), *module.all(ast.Subscript)):
+        dotted = sources.dotted(module, access)
+        if _is_environment(dotted):
+            yield _at("CC204", module, access, f"reads the environment by {dotted}")
+
+
+def _is_environment(dotted: str) -> bool:
+    root, _, name = dotted.partition(".")
+    return (
+        (root in {"os", "posix", "nt"} and name.partition(".")[0] in _ENVIRONMENT)
+        or dotted in _READS_ENVIRONMENT
+        or (root in {"decouple", "environs"} and bool(name))
+    )
 
 
 def _template_forms(sources: Sources, triple: Triple, module: Module) -> Findings:
     """CC402, CC403 and CC404."""
-    inside = {id(one) for kind in module.classes if kind.node.name.startswith("Mock") for one in ast.walk(kind.node)}
-    if triple.mock and triple.mock.module is module:
-        inside |= {id(one) for one in ast.walk(triple.mock.node)}
-    for node in module.nodes:
-        if isinstance(node, ast.Call):
-            yield from _naive(sources, module, node)
-        if id(node) in inside:
-            continue
-        if isinstance(node, ast.Call):
-            yield from _unpacked(sources, module, node)
-        if key := _success(sources, module, node):
-            yield _at("CC404", module, node, f"reads {key!r} from the document: a 204 has none and counts as a failure")
+    mocks = [kind.node for kind in module.classes if kind.node.name.startswith("Mock")]
+    if triple.mock and triple.mock.module is module and triple.mock.node not in mocks:
+        mocks.append(triple.mock.node)
+    ranges = [(one.lineno, one.end_lineno or one.lineno) for one in mocks]
+    for call in module.all(ast.Call):
+        yield from _naive(sources, module, call)
+        if not _is_within(call, ranges):
+            yield from _unpacked(sources, module, call)
+    for node in (*module.all(ast.Call), *module.all(ast.Subscript), *module.all(ast.MatchMapping)):
+        if not _is_within(node, ranges) and (key := _success(sources, module, node)):
+            text = f"reads {key!r} from the document: a 204 has none and counts as a failure"
+            yield _at("CC404", module, node, text)
+
+
+def _is_within(node: ast.AST, ranges: Iterable[tuple[int, int]]) -> bool:
+    line = getattr(node, "lineno", 0)
+    return any(first <= line <= last for first, last in ranges)
 
 
 def _unpacked(sources: Sources, module: Module, node: ast.Call) -> Findings:
@@ -884,30 +875,17 @@ def _success(sources: Sources, module: Module, node: ast.AST) -> str:
 
 def _nones(sources: Sources, triple: Triple, module: Module) -> Findings:
     """CC105: what may be None is annotated so, and tested before it is used."""
-    for node in module.nodes:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and _is_none_literal(node.value)
-            and not _allows_none(sources, module, node.annotation)
-        ):
-            yield _at(
-                "CC105",
-                module,
-                node,
-                f"{ast.unparse(node.target)} is None, and its annotation says {ast.unparse(node.annotation)}",
-            )
-        if isinstance(node, FunctionNode):
-            args = node.args
-            pairs = [*zip(reversed([*args.posonlyargs, *args.args]), reversed(args.defaults), strict=False)]
-            pairs += [(one, default) for one, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default]
-            for one, default in pairs:
-                if one.annotation and _is_none_literal(default) and not _allows_none(sources, module, one.annotation):
-                    yield _at(
-                        "CC105",
-                        module,
-                        one,
-                        f"{one.arg} is None by default, and its annotation says {ast.unparse(one.annotation)}",
-                    )
+    for node in module.all(ast.AnnAssign):
+        if _is_none_literal(node.value) and not _allows_none(sources, module, node.annotation):
+            text = f"{ast.unparse(node.target)} is None, and its annotation says {ast.unparse(node.annotation)}"
+            yield _at("CC105", module, node, text)
+    for args in module.all(ast.arguments):
+        pairs = [*zip(reversed([*args.posonlyargs, *args.args]), reversed(args.defaults), strict=False)]
+        pairs += [(one, default) for one, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default]
+        for one, default in pairs:
+            if one.annotation and _is_none_literal(default) and not _allows_none(sources, module, one.annotation):
+                text = f"{one.arg} is None by default, and its annotation says {ast.unparse(one.annotation)}"
+                yield _at("CC105", module, one, text)
     for kind in (triple.managed, triple.mock):
         if kind:
             for method in sources.methods(kind).values():
@@ -956,7 +934,7 @@ def _unguarded(sources: Sources, method: Function, node: FunctionNode) -> Findin
         optional |= {f"{argument.arg}.{name}" for name in fields}
     if not optional:
         return
-    nodes = list(ast.walk(node))
+    nodes = [one for one in method.nodes if isinstance(one, _MAY_USE)]
     aliases = {
         each.targets[0].id: ast.unparse(each.value)
         for each in nodes

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 __all__ = ["Class", "Function", "FunctionNode", "Module", "Reference", "Sources", "is_base", "last_name", "text_of"]
 
@@ -21,7 +21,7 @@ _RUNTIME = {"runtime", "middleware"}
 _SHARED_FILES = {"base", "loader", "registry"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Class:
     """A class that is defined in one of the files."""
 
@@ -29,12 +29,51 @@ class Class:
     node: ast.ClassDef
 
 
-@dataclass(frozen=True, eq=False)
+class Parameter(NamedTuple):
+    """A parameter; default and annotation as text, empty for none."""
+
+    kind: str
+    name: str
+    default: str
+    annotation: str
+
+
+@dataclass(eq=False)
 class Function:
     """A function that is defined in one of the files."""
 
     module: "Module"
     node: FunctionNode | ast.Lambda
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of it."""
+        return list(ast.walk(self.node))
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """Its parameters but the first, `self`; keyword-only ones by name, since their order means nothing."""
+        args = self.node.args
+        positional = [*args.posonlyargs, *args.args]
+        defaults = [None] * (len(positional) - len(args.defaults)) + list(args.defaults)
+        found = [
+            Parameter(
+                "positional-only" if one in args.posonlyargs else "positional",
+                one.arg,
+                text_of(default),
+                text_of(one.annotation),
+            )
+            for one, default in zip(positional, defaults, strict=True)
+        ][1:]
+        found += sorted(
+            Parameter("keyword-only", one.arg, text_of(default), text_of(one.annotation))
+            for one, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
+        )
+        if args.vararg:
+            found.append(Parameter("variadic", f"*{args.vararg.arg}", "", text_of(args.vararg.annotation)))
+        if args.kwarg:
+            found.append(Parameter("variadic", f"**{args.kwarg.arg}", "", text_of(args.kwarg.annotation)))
+        return found
 
 
 @dataclass(frozen=True)
@@ -46,6 +85,7 @@ class Imported:
     attribute: str
 
 
+_Node = TypeVar("_Node", bound=ast.AST)
 Reference: TypeAlias = "Class | Function | Module | ast.expr | str | None"
 """What a name refers to: a definition, a file, an expression, a dotted name from elsewhere, or unknown."""
 
@@ -69,27 +109,33 @@ class Module:
     tree: ast.Module
     names: dict[str, "ast.stmt | ast.expr | Imported"] = field(default_factory=dict)
     nodes: list[ast.AST] = field(default_factory=list)
+    _by_type: dict[type[ast.AST], list[ast.AST]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.nodes = list(ast.walk(self.tree))
         for node in self.nodes:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    bound = alias.asname or alias.name.partition(".")[0]
-                    self.names[bound] = Imported(0, alias.name if alias.asname else bound, "")
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    self.names[alias.asname or alias.name] = Imported(node.level, node.module or "", alias.name)
+            self._by_type.setdefault(type(node), []).append(node)
+        for one in self.all(ast.Import):
+            for alias in one.names:
+                bound = alias.asname or alias.name.partition(".")[0]
+                self.names[bound] = Imported(0, alias.name if alias.asname else bound, "")
+        for other in self.all(ast.ImportFrom):
+            for alias in other.names:
+                self.names[alias.asname or alias.name] = Imported(other.level, other.module or "", alias.name)
         assigned: dict[str, list[ast.expr]] = {}
-        for name, value in _assignments(self.nodes):
+        for name, value in _assignments((*self.all(ast.Assign), *self.all(ast.AnnAssign), *self.all(ast.NamedExpr))):
             assigned.setdefault(name, []).append(value)
-        parameters = {one.arg for one in self.nodes if isinstance(one, ast.arg)}
+        parameters = {one.arg for one in self.all(ast.arg)}
         for name, values in assigned.items():
             if len(values) == 1 and name not in self.names and name not in parameters:
                 self.names[name] = values[0]
         own = list(_top_level(self.tree.body))
         self.names.update((node.name, node) for node in own if isinstance(node, ast.ClassDef | FunctionNode))
         self.names.update(_assignments(own))
+
+    def all(self, kind: type[_Node]) -> list[_Node]:
+        """Every node of one type."""
+        return self._by_type.get(kind, [])  # type: ignore[return-value] # the lists are by type
 
     @cached_property
     def classes(self) -> list[Class]:
@@ -100,18 +146,13 @@ class Module:
     def called(self) -> set[str]:
         """Names that are called or are arguments of a call, as they are defined: not by their aliases."""
         aliases = {
-            alias.asname: alias.name
-            for node in self.nodes
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-            if alias.asname
+            alias.asname: alias.name for node in self.all(ast.ImportFrom) for alias in node.names if alias.asname
         }
         found = set()
-        for node in self.nodes:
-            if isinstance(node, ast.Call):
-                parts = [node.func, *node.args, *(one.value for one in node.keywords)]
-                found |= {aliases.get(one.id, one.id) for one in parts if isinstance(one, ast.Name)}
-                found |= {one.attr for one in parts if isinstance(one, ast.Attribute)}
+        for node in self.all(ast.Call):
+            parts = [node.func, *node.args, *(one.value for one in node.keywords)]
+            found |= {aliases.get(one.id, one.id) for one in parts if isinstance(one, ast.Name)}
+            found |= {one.attr for one in parts if isinstance(one, ast.Attribute)}
         return found
 
 
@@ -316,11 +357,15 @@ def is_base(dotted: Reference, *names: str) -> bool:
     return isinstance(dotted, str) and "connectors." in dotted and (not names or last_name(dotted) in names)
 
 
-def text_of(node: ast.AST | None) -> str:
+def text_of(node: ast.AST | None) -> str:  # noqa: PLR0911 - a table
     """Return an annotation or a default as text, `Optional[X]` and quoted annotations in one spelling."""
     if node is None:
         return ""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return f"{text_of(node.left)} | {text_of(node.right)}"
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.strip():
         try:
             return text_of(ast.parse(node.value, mode="eval").body)
         except SyntaxError:

@@ -1,8 +1,7 @@
 """Suppression comments: `# contract: ignore[CC203] the reason`, on a line of the finding or alone on the line above."""
 
-import io
+import ast
 import re
-import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -12,8 +11,9 @@ from .source import Module
 
 __all__ = ["applied"]
 
-_COMMENT = re.compile(r"#\s*contract:\s*(?P<rest>.*)")
+_COMMENT = re.compile(r"#\s*contract:\s*(?P<rest>ignore.*)")
 _IGNORE = re.compile(r"ignore\s*\[(?P<ids>[^\]]*)\]\s*[-:]*\s*(?P<reason>.*)")
+_LEAST_WORDS = 2  # one word is no reason
 
 
 def applied(module: Module, findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -46,11 +46,9 @@ def applied(module: Module, findings: Iterable[Finding]) -> Iterator[Finding]:
 
 def _comments(module: Module) -> Iterator[tuple[int, int, tuple[str, ...], str, bool]]:
     """Line, column, suppressed ids, error in the comment, and whether it is alone on its line, for each comment."""
-    if "contract:" not in module.text:
-        return  # to read the tokens of a file takes longer than to check it
-    for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
-        found = _COMMENT.match(token.string) if token.type == tokenize.COMMENT else None
-        if found is None or not found["rest"].startswith("ignore"):
+    for row, line in enumerate(module.text.splitlines(), 1):
+        found = _COMMENT.search(line) if "contract:" in line else None
+        if found is None or _is_in_text(module, row, len(line[: found.start()].encode())):
             continue
         match = _IGNORE.match(found["rest"])
         ids = tuple(one.strip() for one in match["ids"].split(",") if one.strip()) if match else ()
@@ -60,9 +58,17 @@ def _comments(module: Module) -> Iterator[tuple[int, int, tuple[str, ...], str, 
             problem = "names no rule"
         elif unknown:
             problem = f"unknown rule {', '.join(unknown)}"
-        elif match and len(re.findall(r"\w+", match["reason"])) < 2:  # noqa: PLR2004 - one word is no reason
+        elif match and len(re.findall(r"\w+", match["reason"])) < _LEAST_WORDS:
             problem = "has no reason"
         if problem:
             ids = ()
-        row, column = token.start
-        yield row, column + 1, ids, f"suppression {problem}" if problem else "", not token.line[:column].strip()
+        is_alone = not line[: found.start()].strip()
+        yield row, found.start() + 1, ids, f"suppression {problem}" if problem else "", is_alone
+
+
+def _is_in_text(module: Module, row: int, column: int) -> bool:
+    """Whether a position, its column in bytes as the syntax tree counts, is inside of a string."""
+    return any(
+        (one.lineno, one.col_offset) <= (row, column) < (one.end_lineno or 0, one.end_col_offset or 0)
+        for one in (*module.all(ast.Constant), *module.all(ast.JoinedStr))
+    )

@@ -79,7 +79,7 @@ def _named(sources: Sources, module: Module, name: str) -> Class | None:
 def _declared(sources: Sources, module: Module) -> list[tuple[Class | None, Class | None, Class | None]]:
     """Classes of each `name: Connector[Protocol] = Connector(…, Managed, Mock)`."""
     found = []
-    for node in module.nodes:
+    for node in (*module.all(ast.AnnAssign), *module.all(ast.Assign)):
         if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
             call, hint = node.value, node.annotation
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from contract_support import CONNECTOR, changed, check
 
+from benchmarks.contract_check import write_copies
 from runtime.cli.check import main
 from runtime.cli.main import COMMANDS
 from runtime.contract import RULES, Severity, check_paths
@@ -78,28 +79,10 @@ def test_thirty_connectors_are_read_once_each(tmp_path, monkeypatch):
         "runtime.contract.source.ast.parse",
         lambda *args, **options: (parsed.append(options.get("filename")), real(*args, **options))[1],
     )
-    copies(tmp_path, 5)
+    write_copies(tmp_path, 5)
     assert check_paths([tmp_path], strict=True) == []
     files = [name for name in parsed if name and name.endswith(".py")]
     assert len(files) == len(set(files)) == 31
-
-
-def copies(folder, number):
-    """Write *number* copies of each connector of ours under other names, and a registry of all."""
-    registry = []
-    for name in ("billing", "discovery", "hosting", "identity", "payment", "service"):
-        text = (CONNECTORS / f"{name}.py").read_text()
-        for copy in range(number):
-            (folder / f"{name}{copy}.py").write_text(
-                re.sub(rf"\b((?:Managed|Mock|){name.title()})Connector\b", rf"\g<1>{copy}Connector", text)
-            )
-            registry.append(
-                f"from .{name}{copy} import Managed{name.title()}{copy}Connector as A, Mock{name.title()}{copy}Connector as B\n"
-            )
-            registry.append(
-                f"Connector('x', Managed{name.title()}{copy}Connector, Mock{name.title()}{copy}Connector)\n"
-            )
-    (folder / "registry.py").write_text("".join(registry))
 
 
 # --- output ---------------------------------------------------------------------------------------------------------
