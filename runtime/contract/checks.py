@@ -36,8 +36,10 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LISTED = re.compile(r"^\s*[-*]\s+(.*\S)\s*$")
 _VERBS = r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)"
 # Nodes that use or test a value, or send it.
-_MAY_USE = (ast.Attribute, ast.Subscript, ast.For, ast.AsyncFor, ast.comprehension, ast.BinOp, ast.Call, ast.Assign)
-_MAY_USE += (ast.If, ast.IfExp, ast.While, ast.Assert, ast.BoolOp, ast.Match, ast.Try)
+_MAY_USE: tuple[type[ast.AST], ...] = (
+    *(ast.Attribute, ast.Subscript, ast.For, ast.AsyncFor, ast.comprehension, ast.BinOp, ast.Call, ast.Assign),
+    *(ast.If, ast.IfExp, ast.While, ast.Assert, ast.BoolOp, ast.Match, ast.Try),
+)
 _LEAST_LETTERS = 3
 _PLACEHOLDER_TEXT = re.compile(r"\W*(?:todo|fixme|xxx|tbd|docstring)\b.{0,20}", re.IGNORECASE)
 _SUCCESS = {"success", "succeeded", "ok", "deleted", "isSuccess"}
