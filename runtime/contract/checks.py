@@ -487,10 +487,9 @@ def _forwarding(name: str, method: Function, flow: Flow) -> Findings:
 def _returned(sources: Sources, name: str, method: Function, result: Value) -> Findings:
     hint = text_of(getattr(method.node, "returns", None))
     names = {last_name(one) for one in re.findall(r"[\w.]+", hint)}
-    if names <= _SCALARS or names & _MAPPINGS:
-        return
-    if result.what == RAW or isinstance(result.what, Fields):
-        what = "the document as it came" if result.what == RAW else "a dict"
+    is_raw = result.what == RAW and not names <= _SCALARS
+    if is_raw or (isinstance(result.what, Fields) and not names & _MAPPINGS):
+        what = "the document as it came" if is_raw else "a dict"
         yield _at("CC104", method.module, method.node, f"{name} returns {what}, not {hint or 'a typed object'}")
     del sources
 
