@@ -1,11 +1,14 @@
 """
-The whole error tree. The class says what happened to the request, and so whether repeating it is safe.
+The whole error tree. The class says what happened to the request.
+
+It is that of the last attempt; where that one was not sent, that of the last one that may have been applied, so that
+`RequestNotSentError` is true of the whole call (`decisive_error`).
 
     PlatformError                          one `except` catches everything this library raises
     ├── ConfigError                        a setting is wrong; lists every problem, not the first
     └── CallError                          one call failed; carries the outcome record
         ├── InvalidArgumentError           the caller's value cannot be sent; nothing was
-        ├── RequestNotSentError            no byte was sent: safe to repeat for any method
+        ├── RequestNotSentError            nothing was sent that may be applied: safe to repeat for any method
         │   ├── PoolTimeoutError           the transport's own pool had no free connection
         │   └── LocalRejectionError        a guard of ours rejected it; never retried by the stack
         │       ├── CircuitOpenError       the service has been failing
@@ -50,9 +53,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from .problem import Problem
+from .problem import Problem, redact_problem
 from .records import AnsweredBy, Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
-from .redaction import redact, redact_target
+from .redaction import Redactor, printable, redact, redact_target
 from .status import StatusRule, status_rule
 
 __all__ = [
@@ -86,6 +89,7 @@ __all__ = [
     "advice_table",
     "clear_traceback_locals",
     "codes_table",
+    "decisive_error",
     "error_type",
     "status_error",
 ]
@@ -148,7 +152,8 @@ class ConfigError(PlatformError, ValueError):
     _advice = "Correct the settings that `problems` names; until then the same call fails."
 
     def __init__(self, problems: Sequence[str] | str) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        # A variable of the environment may contain bytes that are no UTF-8, which Python reads as surrogates.
+        self.problems = tuple(map(printable, (problems,) if isinstance(problems, str) else problems))
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -167,7 +172,7 @@ class CallError(PlatformError):
 
     Args:
         reason: What happened, for people; free of secrets.
-        request_sent: Whether the server received the last attempt.
+        request_sent: Whether the server received the attempt that the error describes.
         retry_after_s: Seconds after which the server, or a guard of ours, allows another attempt.
 
     Attributes:
@@ -183,6 +188,7 @@ class CallError(PlatformError):
     def __init__(
         self, reason: str = "", *, request_sent: RequestSent = "no", retry_after_s: float | None = None
     ) -> None:
+        reason = printable(reason)
         # One positional argument: pickle and copy pass `args` to `__init__`.
         super().__init__(reason)
         self.reason = reason
@@ -191,11 +197,18 @@ class CallError(PlatformError):
         self.outcome: Outcome | None = None
         self.is_local = False
         self._status: int | None = None
+        self._platform_correlation_id = ""
 
-    def note_status(self, status: int | None) -> None:
-        """Set the HTTP status of the response that caused this failure, unless it is set already."""
+    def note_response(self, status: int | None, platform_correlation_id: str = "") -> None:
+        """Set status and correlation id of the response that caused this failure, unless they are set already."""
         if self._status is None:
             self._status = status
+        self._platform_correlation_id = self._platform_correlation_id or platform_correlation_id
+
+    def redact(self, redactor: Redactor) -> None:
+        """Make the text of this error safe to show: what raised it may have quoted the response."""
+        self.reason = redactor.redact(self.reason, _LONGEST_REASON)
+        self.args = (self.reason,)
 
     @property
     def service(self) -> str:
@@ -223,6 +236,15 @@ class CallError(PlatformError):
         return self.outcome.call.correlation_id if self.outcome else ""
 
     @property
+    def platform_correlation_id(self) -> str:
+        """
+        Id of the response in the platform's logs, where it differs from `correlation_id`; empty where none does.
+
+        At most 128 printable characters.
+        """
+        return self._platform_correlation_id or (self.outcome.platform_correlation_id if self.outcome else "")
+
+    @property
     def attempts(self) -> int:
         """Attempts sent; 0 when the call was rejected before the first."""
         return self.outcome.attempts if self.outcome else 0
@@ -241,6 +263,11 @@ class CallError(PlatformError):
     def stop_reason(self) -> StopReason:
         """Why no further attempt was made."""
         return self.outcome.stop_reason if self.outcome else ""
+
+    @property
+    def stop_detail(self) -> str:
+        """The limit behind `stop_reason`, for people; empty where there is none."""
+        return self.outcome.stop_detail if self.outcome else ""
 
     @property
     def circuit_state(self) -> str:
@@ -268,12 +295,12 @@ class CallError(PlatformError):
 
     @property
     def attempt_applied(self) -> Applied:
-        """Whether the server applied the last attempt, judged by this error alone."""
+        """Whether the server applied the attempt that the error describes, judged by this error alone."""
         return "no" if self.request_sent == "no" else "maybe"
 
     @property
     def is_ambiguous(self) -> bool:
-        """True when it is unknown whether the last attempt was applied."""
+        """True when it is unknown whether the attempt that the error describes was applied."""
         return self.attempt_applied == "maybe"
 
     @property
@@ -360,12 +387,17 @@ class CallError(PlatformError):
         where = f"{call.service}.{call.operation} ({call.method} {call.route})"
         known = "" if self.is_retry_safe else _APPLIED[self.applied]
         counted = f"{tries} attempt{'' if tries == 1 else 's'}"
-        return f"{where}: {self.reason} [{counted}{known}; correlation id {call.correlation_id}]"
+        limit = f" (gave up: {self.stop_detail})" if self.stop_detail else ""
+        ids = f"correlation id {call.correlation_id}"
+        if self.platform_correlation_id:
+            ids += f", the platform's {self.platform_correlation_id}"
+        return f"{where}: {self.reason}{limit} [{counted}{known}; {ids}]"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self}>"
 
 
+_LONGEST_REASON = 2_000
 _APPLIED: dict[Applied, str] = {"maybe": "; the write may have been applied", "yes": "; the write was applied"}
 _APPLIED_FOR_USERS: dict[Applied, str] = {
     "maybe": "Your change may have been made: please check before you try again.",
@@ -393,7 +425,9 @@ class InvalidArgumentError(CallError, ValueError):
 
 class RequestNotSentError(CallError):
     """
-    No byte of the request was sent: the name did not resolve, the connection was refused, TLS failed.
+    Nothing was sent that may have been applied: the name did not resolve, the connection was refused, TLS failed.
+
+    It is true of all attempts of the call: after one that may have been applied, the call ends with that one's error.
 
     Args:
         reason: What happened, for people; free of secrets.
@@ -502,6 +536,8 @@ class DecodeError(CallError):
     Args:
         reason: What is wrong with the response, for people; free of secrets.
         lacks_result: The body was to report whether the operation worked, and does not.
+        is_incomplete: The body is the beginning of a JSON document, whose rest was lost on its way; a request that may
+            be repeated is sent again.
         options: As for `CallError`.
     """
 
@@ -512,9 +548,17 @@ class DecodeError(CallError):
         "connector."
     )
 
-    def __init__(self, reason: str = "", *, lacks_result: bool = False, **options: Any) -> None:
+    def __init__(
+        self, reason: str = "", *, lacks_result: bool = False, is_incomplete: bool = False, **options: Any
+    ) -> None:
         super().__init__(reason, **options)
         self._lacks_result = lacks_result
+        self.is_incomplete = is_incomplete
+
+    def redact(self, redactor: Redactor) -> None:
+        """Make the text safe to show; it names fields and quotes no values."""
+        self.reason = redactor.redact(self.reason, _LONGEST_REASON, is_name=True)
+        self.args = (self.reason,)
 
     @property
     def attempt_applied(self) -> Applied:
@@ -542,9 +586,21 @@ class OperationFailedError(CallError):
     def __init__(self, problem: Problem | str = "", **options: Any) -> None:
         # A text comes from pickle and copy, which restore the problem with the state.
         self._problem = problem if isinstance(problem, Problem) else Problem()
-        said = ": ".join(text for text in (self._problem.code, self._problem.message) if text)
-        reported = "2xx response reports failure" + (f": {said}" if said else "")
-        super().__init__(problem if isinstance(problem, str) else reported, **options)
+        super().__init__(problem if isinstance(problem, str) else self._reported(), **options)
+
+    def _reported(self) -> str:
+        texts = "2xx response reports failure", self._problem.code, self._problem.message
+        return ": ".join(text for text in texts if text)
+
+    def redact(self, redactor: Redactor) -> None:
+        """Make the details and the text that is made of them safe to show."""
+        is_made_of_them = self.reason == self._reported()
+        self._problem = redact_problem(self._problem, redactor)
+        if is_made_of_them:
+            self.reason = self._reported()
+            self.args = (self.reason,)
+        else:
+            super().redact(redactor)
 
     @property
     def problem(self) -> Problem:
@@ -583,7 +639,7 @@ class InternalError(CallError):
 
     Args:
         reason: What happened, for people; free of secrets.
-        origin: Where: `file:line in function`, innermost last.
+        origin: Where: `module:line in function`, innermost last.
     """
 
     code = "INTERNAL_ERROR"
@@ -596,6 +652,9 @@ class InternalError(CallError):
     def __init__(self, reason: str = "", *, origin: Sequence[str] = (), **options: Any) -> None:
         super().__init__(reason, **options)
         self.origin = tuple(origin)
+
+    def _details(self) -> dict[str, Any]:
+        return {**super()._details(), "origin": list(self.origin)}
 
 
 class StatusError(CallError):
@@ -755,6 +814,7 @@ class ServerError(StatusError):
     _advice = "Repeat where `is_transient` and `is_retry_safe`. If it lasts, report the correlation id to the platform."
 
 
+_SHOWN_FIELDS = 5
 # What the platform says of the user, of what the user asked for, or of when. A 405 or 415 would blame the user for a
 # request that the connector made.
 _PASSED_ON = frozenset({400, 401, 402, 403, 404, 409, 410, 412, 413, 422, 423, 429, 451, 503, 504})
@@ -790,14 +850,18 @@ def status_error(
         gateway: Name of the gateway's software, where one sent it.
     """
     kind = _STATUS_ERRORS[status_rule(status).error]
-    said = ": ".join(text for text in (problem.code, problem.message) if text)
     reason = f"{status} response"
     if answered_by == "gateway":
         reason += f" of the gateway {gateway}" if gateway else " of a gateway"
         # Without this, 400 reads as if the platform had found a fault in the caller's values.
         reason += ", which refused the request" if status in _REFUSED_BY_GATEWAYS else ""
+    said = ": ".join(text for text in (reason, problem.code, problem.message) if text)
+    names = [name for name in problem.field_errors if name]
+    if names:
+        more = f" and {len(names) - _SHOWN_FIELDS} more" if len(names) > _SHOWN_FIELDS else ""
+        said += f" (fields: {', '.join(names[:_SHOWN_FIELDS])}{more})"
     return kind(
-        reason + (f": {said}" if said else ""),
+        said if retry_after_s is None else f"{said}; Retry-After {retry_after_s:g} s",
         status=status,
         problem=problem,
         retry_after_s=retry_after_s,
@@ -854,9 +918,12 @@ def _statuses(errors: Sequence[PlatformError]) -> str:
 def internal_error(error: Exception, request_sent: RequestSent, *, where: str = "") -> InternalError:
     """Make the `InternalError` for a third-party *error*: its class, *where*, the lines it passed; never its text."""
     frames = traceback.walk_tb(error.__traceback__)
-    origin = [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
-    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "") + _said_by_respx(error)
-    return InternalError(reason, origin=origin, request_sent=request_sent)
+    # Modules and no paths of files, which show how the host is installed.
+    origin = [f"{frame.f_globals.get('__name__', '?')}:{line} in {frame.f_code.co_qualname}" for frame, line in frames]
+    reason = f"unexpected {type(error).__name__}" + (f" in {where}" if where else "")
+    if origin:
+        reason += f" ({origin[-1]})"
+    return InternalError(reason + _said_by_respx(error), origin=origin, request_sent=request_sent)
 
 
 def _said_by_respx(error: Exception) -> str:
@@ -864,6 +931,25 @@ def _said_by_respx(error: Exception) -> str:
     if type(error).__module__.partition(".")[0] != "respx":
         return ""
     return ": " + redact(re.sub(r"\?[^'\s]*", lambda query: redact_target(query[0]), str(error)))
+
+
+def decisive_error(failures: Sequence[CallError], last: CallError) -> CallError:
+    """
+    Return the error of a call, so that its class is true of all attempts.
+
+    `RequestNotSentError` allows to repeat any request, but an earlier attempt of the call may have been applied. Where
+    the last attempt was not sent, the result is the last error of an attempt that may have been applied, else the last
+    one that the service or the network caused.
+
+    Args:
+        failures: Errors of the call's attempts, oldest first.
+        last: The one that ended the call.
+    """
+    if not isinstance(last, RequestNotSentError):
+        return last
+    upstream = [error for error in failures if not isinstance(error, LocalRejectionError)]
+    unsettled = [error for error in upstream if error.attempt_applied != "no"]
+    return (unsettled or upstream or [last])[-1]
 
 
 def clear_traceback_locals(error: BaseException) -> None:

@@ -46,6 +46,8 @@ class AttemptRecord:
         is_hedge: True for an attempt that was started while another one was in flight.
         applied: Whether the server applied this attempt.
         answered_by: Who sent its error response.
+        platform_correlation_id: Id of the response where it differs from the one that was sent; at most 128 printable
+            characters.
     """
 
     number: int
@@ -58,6 +60,7 @@ class AttemptRecord:
     is_hedge: bool = False
     applied: Applied = "no"
     answered_by: AnsweredBy = ""
+    platform_correlation_id: str = ""
 
     @property
     def is_ambiguous(self) -> bool:
@@ -101,6 +104,7 @@ class Outcome:
         elapsed_s: Duration of the whole call in seconds.
         timeline: One record per attempt.
         stop_reason: Why no further attempt was made.
+        stop_detail: The limit behind it, for people: `retry.retry_after_max_s is 20 s`; empty where there is none.
         request_sent: The highest that any attempt reached.
         circuit_state: State of the circuit breaker when it was last checked; empty when it never was.
         already_deleted: True for a DELETE with a 404 or 410 response after an earlier attempt that may have deleted it.
@@ -118,3 +122,17 @@ class Outcome:
     already_deleted: bool = False
     keyed: bool = False
     answered_by: AnsweredBy = ""
+    stop_detail: str = ""
+
+    @property
+    def platform_correlation_id(self) -> str:
+        """
+        Id of the response where it differs from the one that was sent; empty where none does.
+
+        Of several attempts that of the one that succeeded, else of the last that got a response with such an id.
+        """
+        if len(self.timeline) == 1:  # equivalent: what follows gives the same, with more calls
+            return self.timeline[0].platform_correlation_id
+        given = [record for record in self.timeline if record.platform_correlation_id]
+        chosen = [record for record in given if record.outcome == "ok"] or given
+        return chosen[-1].platform_correlation_id if chosen else ""

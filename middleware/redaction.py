@@ -9,13 +9,13 @@ characters go. Heads inside a body that is masked already are skipped.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["Redactor", "query_values", "redact", "redact_target"]
+__all__ = ["MASK", "Redactor", "printable", "query_values", "redact", "redact_target"]
 
-_MASK = "***"
+MASK = "***"
 _LIMIT = 300
 _READ_PER_SHOWN = 20
 _LEAST_COST = 64
@@ -53,7 +53,25 @@ _HEADS_AND_BODIES = tuple((re.compile(head, re.VERBOSE), re.compile(body)) for h
 _SECRET = re.compile("|".join(f"(?:{head})" for head, _ in _SHAPES), re.VERBOSE)
 # Every secret above contains one of these, encoded or not; most paths contain none, and so cost one quick search.
 _SUSPECT = re.compile(r"[@:=%]|eyJ|moz_|sk_|mp[sc]_")
+_BEGINNING = 8
+"""Characters of a known secret that are masked though its rest is missing: a server may shorten what it quotes."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]++")
+# Half a character, which no encoding can write, and what changes the direction of the text around it, or is not seen.
+_DECEPTIVE = re.compile(
+    r"[\ud800-\udfff\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]++"
+)
+
+
+def printable(text: str) -> str:
+    """
+    Make *text* fit to be written anywhere: the one filter for all texts from outside.
+
+    Control characters become a blank. Lone surrogates (legal in the escapes of JSON, and in no encoding), bidirectional
+    controls and characters of no width become U+FFFD.
+    """
+    return text if text.isascii() and text.isprintable() else _DECEPTIVE.sub("\ufffd", _CONTROL.sub(" ", text))
 
 
 class Redactor:
@@ -64,9 +82,16 @@ class Redactor:
         secrets: Exact values known to be secret, masked wherever they appear.
         budget: Characters to read; a text costs at least 64, which bounds their number. Texts after the budget is
             spent are dropped.
+        mask_echoes: Masks in a text what the request carried; None where no request is known.
     """
 
-    def __init__(self, *secrets: str | None, budget: float = math.inf) -> None:
+    def __init__(
+        self,
+        *secrets: str | None,
+        budget: float = math.inf,
+        mask_echoes: Callable[[str], str] | None = None,
+    ) -> None:
+        self._mask_echoes = mask_echoes
         # The longest first: masking one that is part of another would expose the other's rest.
         self._secrets = sorted(dict.fromkeys(filter(None, secrets)), key=len, reverse=True)
         self._margin = _UNDECIDED + (len(self._secrets[0]) if self._secrets else 0)
@@ -77,16 +102,25 @@ class Redactor:
         """True when nothing is left of the budget."""
         return self._left <= 0
 
-    def redact(self, text: str, limit: int = _LIMIT) -> str:
-        """Return *text* as `redact` would; empty when the budget is spent."""
+    def redact(self, text: str, limit: int = _LIMIT, *, is_name: bool = False) -> str:
+        """
+        Return *text* as `redact` would; empty when the budget is spent.
+
+        Args:
+            text: Any text from outside.
+            limit: Longest result in characters.
+            is_name: It is an error code, an id or the name of a field, in which what the request carried stays.
+        """
         if self.is_spent:
             return ""
         read = text[: limit * _READ_PER_SHOWN + self._margin]
         is_part = len(read) < len(text)
         self._left -= max(_LEAST_COST, len(read))
         for secret in self._secrets:
-            read = read.replace(secret, _MASK)
-        read = _CONTROL.sub(" ", read)
+            read = _mask_beginnings(read.replace(secret, MASK), secret)
+        if self._mask_echoes is not None and not is_name:
+            read = self._mask_echoes(read)
+        read = printable(read)
         # Of a secret at the end only the beginning may have been read, which no pattern recognises.
         shown = _mask(read, max(0, len(read) - self._margin) if is_part else len(read))
         return shown if len(shown) <= limit and not is_part else shown[: limit - 1] + "…"
@@ -94,7 +128,7 @@ class Redactor:
 
 def redact(text: str, *secrets: str | None, limit: int = _LIMIT) -> str:
     """
-    Make *text* safe to show: mask what looks like a secret or an e-mail address, drop control characters, shorten.
+    Make *text* safe to show: mask what looks like a secret or an e-mail address, make it printable, shorten.
 
     Only the beginning of a long text is read, twenty times *limit*: masks make room for what follows them.
 
@@ -106,6 +140,21 @@ def redact(text: str, *secrets: str | None, limit: int = _LIMIT) -> str:
     return Redactor(*secrets).redact(text, limit)
 
 
+def _mask_beginnings(text: str, secret: str) -> str:
+    """Mask each part of *text* that begins as *secret* does, as far as it goes on like it."""
+    beginning = secret[:_BEGINNING]
+    if len(beginning) < _BEGINNING or beginning not in text:
+        return text
+    first, *others = text.split(beginning)
+    rest = secret[_BEGINNING:]
+    return first + "".join(MASK + other[_common(rest, other) :] for other in others)
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def _mask(text: str, end: int) -> str:
     """Return *text* up to *end*, each secret part replaced by one mask."""
     pieces: list[str] = []
@@ -114,7 +163,7 @@ def _mask(text: str, end: int) -> str:
         if start >= end:
             break
         if start >= at:
-            pieces += text[at:start], _MASK
+            pieces += text[at:start], MASK
         at = max(at, stop)
     return "".join(pieces) + text[at:end]
 

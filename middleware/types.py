@@ -12,12 +12,14 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._internal.moved import renamed_member
+from .errors import CallError
 from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings
 
 __all__ = [
     "IDEMPOTENCY_HEADER",
     "KEYED_METHODS",
+    "LONGEST_ID",
     "SAFE_METHODS",
     "TIME_LEFT_HEADER",
     "Attempt",
@@ -34,6 +36,9 @@ __all__ = [
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 """Set above the retry where the service honours it; a request that has it may be repeated."""
+
+LONGEST_ID = 128
+"""Characters that are kept of an id from outside."""
 
 TIME_LEFT_HEADER = "x-request-timeout-ms"
 """Milliseconds for which the client waits; sent with `attempt.announce`, read from incoming requests."""
@@ -91,6 +96,7 @@ class Attempt:
         on_late_end: Set for a watched attempt, which goes on when the deadline ends its call: called when it ends, with
             its error or with None for a success.
         goes_on: The call has ended, and this attempt goes on.
+        platform_correlation_id: The id of the response, where it differs from the one that was sent; safe to show.
         is_short_circuited: A layer of the host made the response, so it says nothing about the service.
         lost_race: Another attempt of its round decided, so this one is cancelled.
     """
@@ -106,6 +112,7 @@ class Attempt:
     on_start: Callable[[], None] | None = None
     on_late_end: Callable[[BaseException | None], None] | None = None
     goes_on: bool = False
+    platform_correlation_id: str = ""
     is_short_circuited: bool = False
     lost_race: bool = False
 
@@ -128,7 +135,9 @@ class Call:
         attempts_sent: Attempts started on the wire so far.
         attempts_refused: Those whose connection was refused, and that do not count towards `max_attempts`.
         timeline: Records of the attempts that have ended.
+        failures: Errors of the attempts so far; cleared at the end of the call, since they refer to it.
         stop_reason: Why no further attempt is made; set by the retry layer.
+        stop_detail: The limit behind it, for people.
         circuit_state: State of the circuit breaker when it was last checked.
         already_deleted: A DELETE found nothing left to delete, after an attempt that may have done it.
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
@@ -148,7 +157,9 @@ class Call:
     attempts_sent: int = 0
     attempts_refused: int = 0
     timeline: list[AttemptRecord] = field(default_factory=list)
+    failures: "list[CallError]" = field(default_factory=list, repr=False)
     stop_reason: StopReason = ""
+    stop_detail: str = ""
     circuit_state: str = ""
     already_deleted: bool = False
     keyed: bool = False
@@ -176,6 +187,11 @@ class Call:
         """Return whether the deadline has passed; a timer may fire early by a rounding error."""
         return now >= self.deadline_at - _ROUNDING_S
 
+    def note_failure(self, error: CallError) -> None:
+        """Add the error of an attempt to `failures`; once, though several layers see it."""
+        if all(noted is not error for noted in self.failures):
+            self.failures.append(error)
+
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
@@ -193,6 +209,7 @@ class Call:
             circuit_state=self.circuit_state,
             already_deleted=self.already_deleted,
             keyed=self.keyed,
+            stop_detail=self.stop_detail,
             answered_by=answered_by,
         )
 
@@ -315,6 +332,11 @@ class PlatformResponse:
     data: Any = field(default=None, repr=False)
     correlation_id: str = ""
     outcome: Outcome | None = None
+
+    @property
+    def platform_correlation_id(self) -> str:
+        """As `Outcome.platform_correlation_id`."""
+        return self.outcome.platform_correlation_id if self.outcome else ""
 
     @property
     def location(self) -> str | None:

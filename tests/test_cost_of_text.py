@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import pytest
 from layer_support import a_request
 
+from middleware.echoes import redactor_of
 from middleware.errors import PlatformError
 from middleware.problem import parse_problem
 from middleware.redaction import redact, redact_target
@@ -106,6 +107,15 @@ def _body(document: Callable[[str], Any]) -> Callable[[str], Callable[[], object
     return prepare
 
 
+def _echoed(text: str) -> Callable[[], object]:
+    """With values that begin as the text does, in many lengths."""
+    request = a_request()
+    request.json_body = [text[:size] + "x" for size in range(8, 999, 3)] + [text[:999]] * 9
+    redactor = redactor_of(request, budget=float("inf"))
+    redactor.redact("the first text finds the values")
+    return lambda: redactor.redact(text)
+
+
 def _headers(text: str) -> Callable[[], object]:
     """Many headers of one name."""
     value = text.encode("latin-1", "replace")
@@ -142,6 +152,7 @@ _time = decoder(Timed)
 READERS = (
     Reader("message", 6_000, _given(redact), ATOMS),
     Reader("message with echoes", 6_000, _given(lambda text: redact(text, text[:999], "a" * 99, "a=b")), ATOMS),
+    Reader("message with what the request carried", 6_000, _echoed, ATOMS),
     Reader("short text", 800, _given(lambda text: redact(text, limit=40)), ATOMS),
     Reader("target", 8_192, _given(lambda text: redact_target("/" + text)), ATOMS),
     Reader("code and message", 5_000, _body(lambda text: {"error": {"code": text, "message": text}}), ATOMS),

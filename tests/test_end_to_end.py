@@ -435,7 +435,7 @@ async def test_what_fails_in_a_layer_itself_is_one_of_our_errors_too(make_client
     monkeypatch.setattr(CorrelationMiddleware, "__call__", fail)
     with pytest.raises(InternalError) as caught:
         await make_client().get("/api/service/items")
-    assert "test_end_to_end.py" in caught.value.origin[-1]
+    assert "test_end_to_end:" in caught.value.origin[-1]
     assert (caught.value.outcome.attempts, caught.value.__cause__, gateway.requests) == (0, None, [])
 
 

@@ -78,7 +78,7 @@ class DeadlineMiddleware:
         self._emit(DeadlineReached(call=call.info, total_s=total_s))
         error = DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
         ended = [record.status for record in call.timeline if record.outcome == DeadlineExceededError.__name__]
-        error.note_status(ended[-1] if ended else None)
+        error.note_response(ended[-1] if ended else None)
         raise error
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+from traceback import clear_frames
 from typing import Annotated
 
 import tenacity
@@ -18,11 +19,13 @@ from middleware.clock import Clock
 from middleware.errors import (
     CallError,
     CircuitOpenError,
+    DecodeError,
     LocalRejectionError,
     NotFoundError,
     RequestNotSentError,
     ResponseLostError,
     StatusError,
+    decisive_error,
     is_refused_connection,
 )
 from middleware.events import Listener, RetryAbandoned, RetryBudgetExhausted, RetryScheduled
@@ -136,7 +139,8 @@ class RetryPolicy:
             return {"any": True, "repeatable": repeatable, "keyed": keyed, "never": False}[rule.repeat]  # R11
         if isinstance(error, RequestNotSentError) and error.request_sent == "no":  # R12: and not by the class alone
             return not isinstance(error, LocalRejectionError)  # R11, R37
-        return repeatable and isinstance(error, ResponseLostError)  # R11
+        is_lost = isinstance(error, ResponseLostError) or (isinstance(error, DecodeError) and error.is_incomplete)
+        return repeatable and is_lost  # R11
 
     def delay_s(self, error: BaseException, attempt: int, config: RetrySettings) -> float:
         """
@@ -168,6 +172,10 @@ class RetryPolicy:
 
 def _rejection_reason(error: BaseException) -> StopReason:
     return "circuit_open" if isinstance(error, CircuitOpenError) else "not_retryable"
+
+
+def _max_attempts_detail(call: Call) -> str:
+    return f"max_attempts is {call.max_attempts}"
 
 
 def _retry_after(error: BaseException) -> float | None:
@@ -217,22 +225,27 @@ class RetryMiddleware:
         try:
             return await call_next(request.for_attempt(request.attempt))
         except CallError as error:
-            if not self._may_retry(error, request):
+            call.note_failure(error)
+            failed, may_retry = error, self._may_retry(error, request)
+            if not may_retry:
                 call.stop_reason = _rejection_reason(error)
-                if isinstance(error, NotFoundError):
-                    return self._deleted(request, error)
-                raise
-            if call.attempts_scheduled >= call.attempts_allowed:  # no engine for a call without further attempts
-                call.stop_reason = "max_attempts"
+            elif call.attempts_scheduled >= call.attempts_allowed:  # no engine for a call without further attempts
+                may_retry = False
+                call.stop_reason, call.stop_detail = "max_attempts", _max_attempts_detail(call)
                 self._emit(
                     RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason="max_attempts", error=error)
                 )
-                raise
-            first = error
-        try:
-            return await self._retry(request, call_next, first)
-        except NotFoundError as error:
-            return self._deleted(request, error)
+        if may_retry:
+            try:
+                return await self._retry(request, call_next, failed)
+            except CallError as error:
+                failed = error
+        if isinstance(failed, NotFoundError):
+            return self._deleted(request, failed)
+        decisive = decisive_error(call.failures, failed)  # R37
+        if decisive is not failed and not call.stop_detail:
+            call.stop_detail = failed.reason
+        raise decisive  # outside the handler, so unchained: the error of an earlier attempt has no context
 
     def _may_retry(self, error: BaseException, request: PlatformRequest) -> bool:
         # isinstance first: tenacity's own predicates would swallow a CancelledError.
@@ -264,38 +277,33 @@ class RetryMiddleware:
     async def _retry(self, request: PlatformRequest, call_next: Handler, first: CallError) -> PlatformResponse:
         """Retry the attempt that failed with *first* until one succeeds or a reason to stop applies."""
         call, config = request.call, request.call.settings(RetrySettings)
-        last, waited_s = first, 0.0  # equivalent: `stop` sets it before anything reads it
+        rounds, waited_s = [first], 0.0  # equivalent: `stop` sets it before anything reads it
         failed = Counter[bool]()  # by whether the connection was refused: each kind has its own backoff
 
         async def attempt() -> PlatformResponse:
-            nonlocal last
             call.attempts_scheduled += 1
             try:
                 return await call_next(request.for_attempt(Attempt(delay_s=waited_s)))
-            except CircuitOpenError:
-                # The circuit opened while this call waited: the error that helps the caller is the upstream's own.
-                call.stop_reason = "circuit_open"  # R37
-                raise last from None
             except CallError as error:
-                last = error
+                call.note_failure(error)
+                rounds.append(error)
                 raise
 
         def may_retry(error: BaseException) -> bool:
-            if call.stop_reason == "circuit_open":
-                return False
             if self._may_retry(error, request):
                 return True
             call.stop_reason = _rejection_reason(error)
             return False
 
         def wait() -> float:
+            last = rounds[-1]
             refused = is_refused_connection(last)
             failed[refused] += 1  # R20
             return self._policy.delay_s(last, failed[refused], config)
 
         def stop(delay_s: float) -> bool:
             nonlocal waited_s
-            waited_s = delay_s
+            waited_s, last = delay_s, rounds[-1]
             call.stop_reason = self._stop_reason(request, last, delay_s)
             if call.stop_reason:
                 self._emit(
@@ -311,22 +319,37 @@ class RetryMiddleware:
             )
             return False
 
-        return await _repeat(attempt, first, may_retry=may_retry, wait=wait, stop=stop, sleep=self._clock.sleep)
+        try:
+            return await _repeat(attempt, first, may_retry=may_retry, wait=wait, stop=stop, sleep=self._clock.sleep)
+        finally:
+            rounds.clear()  # the functions above refer to one another by the engine: a cycle that would keep the errors
 
     def _stop_reason(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
-        """Return the first reason to stop that applies; the budget comes last because checking it withdraws."""
+        """
+        Return the first reason to stop that applies, and set its detail.
+
+        The budget comes last because checking it withdraws.
+        """
         call, now = request.call, self._clock.now()
         config = call.settings(RetrySettings)
         if call.attempts_scheduled >= call.attempts_allowed:  # R10
+            call.stop_detail = _max_attempts_detail(call)
             return "max_attempts"
         if self._circuit_is_open(request):  # R10, R37
+            call.stop_detail = "circuit open"
             return "circuit_open"
         after = _retry_after(error)
         if after is not None and after > config.retry_after_max_s:  # R10, R16
+            call.stop_detail = f"retry.retry_after_max_s is {config.retry_after_max_s:g} s"
             return "retry_after_max"
         if now + delay_s + config.min_attempt_s >= call.deadline_at:  # R10, R16
+            left_s = max(0.0, call.deadline_at - now)
+            call.stop_detail = f"next attempt in {delay_s:.3g} s, deadline in {left_s:.3g} s"
             return "deadline"
-        return "" if self.try_withdraw(call) else "budget"  # R10
+        if self.try_withdraw(call):  # R10
+            return ""
+        call.stop_detail = "retry budget exhausted"
+        return "budget"
 
     def try_withdraw(self, call: Call) -> bool:
         """Withdraw one retry or hedge of *call* from the service's budget; emit an event if it is exhausted."""
@@ -382,4 +405,11 @@ async def _repeat(
         sleep=sleep,
         reraise=True,
     )
-    return await engine(one)
+    try:
+        return await engine(one)
+    except BaseException as error:
+        # The engine's frames refer to the error: a cycle that would keep it and the request until the next collection.
+        clear_frames(error.__traceback__)
+        raise
+    finally:
+        engine.iter_state.reset()  # and so do the engine and the actions of its last round

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from middleware.echoes import redactor_of
 from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced, Listener
+from middleware.problem import MAX_READ
 from middleware.settings import Settings, SettingSpec
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.types import LONGEST_ID, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["CORRELATION_HEADER", "CorrelationMiddleware", "CorrelationSettings", "choose_correlation_id"]
 
@@ -83,6 +85,13 @@ class CorrelationMiddleware:
         if received == sent:
             self._echoes = True
             return
+        self._check_other(request, headers, received, sent)
+        if _as_uuid(received) is None or _as_uuid(received) != _as_uuid(sent):
+            redactor = redactor_of(request, budget=MAX_READ)
+            request.attempt.platform_correlation_id = redactor.redact(received.strip(), LONGEST_ID, is_name=True)
+
+    def _check_other(self, request: PlatformRequest, headers: Mapping[str, str], received: str, sent: str) -> None:
+        """Compare ids that differ as texts; errors as for `_check_echo`."""
         ours = _as_uuid(sent)
         # Each hop may have added a line of its own, with an id of its own: ours among them is ours.
         found = {one for text in received.split(",") if (one := _as_uuid(text.strip())) is not None}

@@ -1,9 +1,14 @@
 """Decodes a complete 2xx body to the operation's result, inside the attempt: a failure is the attempt's outcome."""
 
 import json
+import math
+import re
 from typing import Any, NoReturn
 
+from middleware.echoes import redactor_of
 from middleware.errors import CallError, DecodeError
+from middleware.problem import MAX_READ
+from middleware.redaction import redact
 from middleware.types import Handler, NoContent, PlatformRequest, PlatformResponse
 
 __all__ = ["DecodeMiddleware", "parse_json"]
@@ -11,12 +16,26 @@ __all__ = ["DecodeMiddleware", "parse_json"]
 _WITHOUT_BODY = frozenset({204, 205})  # RFC 9110 sections 15.3.5 and 15.3.6
 
 
+_LONGEST_TYPE = 80
+
+
 def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and the infinities
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):  # `1e999`
+        raise ValueError(number)
+    return value
+
+
 # Shared: `json.loads` with options makes a new decoder each time.
-_DECODER = json.JSONDecoder(parse_constant=_reject_constant)
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
+
+# What a decoder has not read of a document that ends too early: nothing, or the beginning of a literal, a number or an
+# escape.
+_UNREAD = re.compile(r"\s*+(?:-|\.|[eE][+-]?|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|\\?u[0-9a-fA-F]{0,4})?\Z")
 
 
 def parse_json(response: PlatformResponse) -> Any:
@@ -24,7 +43,8 @@ def parse_json(response: PlatformResponse) -> Any:
     Parse the body of *response*; `{}` for an empty one.
 
     Raises:
-        DecodeError: The body is not JSON. The text names its content type, never its content.
+        DecodeError: The body is not JSON, or the beginning of a JSON document alone. The text names its content type,
+            never its content.
     """
     if not response.body.strip():
         return {}
@@ -32,9 +52,22 @@ def parse_json(response: PlatformResponse) -> Any:
         return _DECODER.decode(
             response.body.decode("utf-8-sig")  # equivalent: another name of the same codec
         )  # RFC 8259 section 8.1: UTF-8; .NET may add a byte order mark
-    except (ValueError, RecursionError):
-        kind = response.headers.get("content-type", "no content type").split(";")[0][:80]
-    raise DecodeError(f"{response.status} response: body is not JSON ({kind})", request_sent="yes")
+    except (ValueError, RecursionError) as error:
+        is_incomplete = _is_beginning(error)
+        named = response.headers.get("content-type", "no content type").split(";")[0]
+        kind = redact(named[:_LONGEST_TYPE], limit=_LONGEST_TYPE)
+    raise DecodeError(
+        f"{response.status} response: body is not JSON ({kind})", request_sent="yes", is_incomplete=is_incomplete
+    )
+
+
+def _is_beginning(error: Exception) -> bool:
+    """Return whether a text failed with *error* only because it ends too early."""
+    if isinstance(error, UnicodeDecodeError):  # in the middle of a character, and of a document
+        return error.end == len(error.object) and error.reason == "unexpected end of data"
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or _UNREAD.match(error.doc, error.pos) is not None
 
 
 class DecodeMiddleware:
@@ -60,6 +93,9 @@ class DecodeMiddleware:
             return response
         except CallError as error:
             error.request_sent = "yes"
+            error.redact(
+                redactor_of(request, budget=MAX_READ)
+            )  # `decode` knows the body, and not what the request carried
             raise
         except Exception as error:  # noqa: BLE001 - `decode` is the connector's code; its error text may quote the body
             reason = f"decoding failed: {type(error).__name__}"

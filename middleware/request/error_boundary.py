@@ -26,6 +26,8 @@ class ErrorBoundaryMiddleware:
             if response.outcome is None:  # made by a layer outside of the one that records the call
                 response.outcome = call.outcome(self._clock.now())
             return response
+        finally:
+            call.failures.clear()
         if failed.outcome is None or failed.outcome.call is not call.info:
             failed.outcome = call.outcome(self._clock.now())
         raise failed  # outside the handler: chaining a third-party exception would keep the request reachable

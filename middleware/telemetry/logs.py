@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import structlog
 
 from middleware._internal.loggers import LibraryLogger, write_record
-from middleware.errors import error_type
+from middleware.errors import InternalError, error_type
 from middleware.events import (
     AttemptFinished,
     AttemptRejected,
@@ -147,6 +147,7 @@ def _ended_fields(event: CallFinished) -> dict[str, Any]:
         "attempts": event.outcome.attempts,
         "elapsed_s": round(event.outcome.elapsed_s, 6),
         "outcome": event.result,
+        "platform_correlation_id": event.outcome.platform_correlation_id,
     }
 
 
@@ -159,11 +160,13 @@ def _failed_fields(event: CallFinished) -> dict[str, Any]:
         "attempts": event.outcome.attempts,
         "elapsed_s": round(event.outcome.elapsed_s, 6),
         "outcome": event.result,
+        "platform_correlation_id": event.error.platform_correlation_id if event.error else "",
         "error_type": error_type(event.error),
         "reason": event.error.reason if event.error else "",
         "stop_reason": event.outcome.stop_reason,
         "request_sent": event.outcome.request_sent,
         "answered_by": event.outcome.answered_by,
+        "origin": list(event.error.origin) if isinstance(event.error, InternalError) else [],
     }
 
 
@@ -182,6 +185,7 @@ def _attempt_fields(event: AttemptFinished) -> dict[str, Any]:
         "answered_by": record.answered_by,
         "duration_s": round(record.ended_s - record.started_s, 6),
         "is_hedge": record.is_hedge,
+        "platform_correlation_id": record.platform_correlation_id,
     }
 
 

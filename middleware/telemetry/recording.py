@@ -133,6 +133,7 @@ class AttemptRecordingMiddleware:
         except CallError as raised:
             error = raised
             attempt.request_sent = raised.request_sent
+            call.note_failure(raised)
             if call.max_refused and is_refused_connection(raised):
                 call.attempts_refused += 1  # R20
         except Exception as raised:  # noqa: BLE001 - layers outside of this one see our errors only
@@ -146,7 +147,7 @@ class AttemptRecordingMiddleware:
         finally:
             recorded = error or timed_out
             if recorded is not None:
-                recorded.note_status(attempt.status)
+                recorded.note_response(attempt.status, attempt.platform_correlation_id)
             record = AttemptRecord(
                 number=number,
                 started_s=started - call.started_at,
@@ -157,6 +158,7 @@ class AttemptRecordingMiddleware:
                 delay_s=attempt.delay_s,
                 is_hedge=attempt.is_hedge,
                 applied=_applied(response, error, attempt.request_sent),
+                platform_correlation_id=attempt.platform_correlation_id,
                 answered_by=error.answered_by if error is not None else "",
             )
             call.timeline.append(record)

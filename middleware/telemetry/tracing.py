@@ -245,6 +245,8 @@ def _call_finished(span: Span, event: CallFinished) -> None:
     }
     if outcome.circuit_state:
         attributes[semconv.CIRCUIT_BREAKER_STATE] = outcome.circuit_state
+    if outcome.platform_correlation_id:
+        attributes[semconv.PLATFORM_CORRELATION_ID] = outcome.platform_correlation_id
     if outcome.already_deleted:
         attributes[semconv.ALREADY_DELETED] = True
     error = event.error
@@ -267,6 +269,8 @@ def _attempt_finished(span: Span, event: AttemptFinished) -> None:
     attributes: dict[str, Any] = {semconv.ATTEMPT_OUTCOME: record.outcome, semconv.REQUEST_SENT: record.request_sent}
     if record.status is not None:
         attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = record.status
+    if record.platform_correlation_id:
+        attributes[semconv.PLATFORM_CORRELATION_ID] = record.platform_correlation_id
     if event.error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(event.error)
         span.set_status(_failed(event.error))

@@ -7,10 +7,12 @@ family do not intercept what is sent here.
 """
 
 import asyncio
+import re
 import select
 import socket
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -21,11 +23,11 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
 from middleware._internal.detached import detached
-from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
 from middleware.errors import CallError
-from middleware.types import Attempt, PlatformRequest, PlatformResponse
+from middleware.types import PlatformRequest, PlatformResponse
 
+from .keep_alive import idle_limit_s, may_be_reused
 from .lifetime import Lifetime
 from .loop_bound import LoopBoundTransport
 from .proxies import proxy_for
@@ -40,16 +42,28 @@ _MAX_BYTES = 2**16  # equivalent: the same bytes on the wire
 _TRANSLATED = aiohttp.ClientError, OSError, MemoryError, UnicodeError
 _PLAIN = "http://"
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+_HEAD_END = re.compile(rb"\r?\n\r?\n")  # aiohttp reads lines without the carriage return, too
+_STATUS_END = len(b"HTTP/1.1 200")
+_TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
 
 
 class _Exchange:
     """The attempt that runs in this context, and its connection, which the connector sets."""
 
-    __slots__ = ("attempt", "transport")
+    __slots__ = ("guard", "is_new", "protocol", "proxy", "request", "transport")
 
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
+    def __init__(self, request: PlatformRequest) -> None:
+        self.request = request
+        self.guard: _Guard | None = None
         self.transport: asyncio.Transport | None = None
+        self.protocol: ResponseHandler | None = None
+        self.is_new = False
+        self.proxy: str | None = None
+
+    def end(self) -> BaseException | None:
+        """Return why the connection is closed: what fails because of it, such as writing a body, does not say so."""
+        closed = None if self.protocol is None else self.protocol.closed
+        return _error_of(closed) if closed is not None and closed.done() else None
 
     def abort(self) -> None:
         """Close the connection without waiting for the peer or for unsent data."""
@@ -88,12 +102,135 @@ def _numeric(address: Any) -> str:
     return f"{host}%{scope[0]}" if scope and scope[0] and "%" not in host else host
 
 
+class _SpokeFirstError(aiohttp.ClientError):
+    """The peer sent bytes before the request: no request has asked for them."""
+
+
+class _HeadTooLargeError(aiohttp.ClientError):
+    """The head of a response exceeds its bound, interim responses included."""
+
+
+class _Guard(asyncio.Protocol):
+    """
+    Between a connection and aiohttp's parser: bounds heads, and passes on nothing after a response without a body.
+
+    aiohttp skips interim responses silently, and discards a response that comes in one piece with bytes that are none.
+
+    Args:
+        parser: What aiohttp connected.
+        transport: The connection.
+        max_header_bytes: Bound of a head.
+
+    Attributes:
+        idle_until: Clock reading until which the connection may be used again.
+    """
+
+    def __init__(self, parser: ResponseHandler, transport: asyncio.Transport, max_header_bytes: int) -> None:
+        self.idle_until = float("inf")
+        self._parser = parser
+        self._transport = transport
+        self._max_header_bytes = max_header_bytes
+        self._request: PlatformRequest | None = None
+        self._head_left = 0
+        self._in_head = False
+        self._is_over = self._is_broken = False
+        self._content: aiohttp.StreamReader | None = None
+        self._start = self._tail = b""
+        self.eof_received = parser.eof_received  # type: ignore[method-assign] # passed on as it is, as those below
+        self.connection_lost = parser.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = parser.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = parser.resume_writing  # type: ignore[method-assign]
+
+    def begin(self, request: PlatformRequest) -> None:
+        """Expect the response to *request*."""
+        self._request = request
+        self._head_left = self._max_header_bytes
+        self._in_head = True
+        self._content = None
+        self._start = self._tail = b""
+        self.idle_until = float("inf")
+
+    def end(self, idle_until: float) -> None:
+        """Forget the request, whose response has ended: an idle connection must not keep its call."""
+        self._request = self._content = None
+        self.idle_until = idle_until
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what belongs to the response."""
+        while self._in_head and data:
+            data = self._head_received(data)
+        if not data:
+            return
+        if self._is_over:
+            self._parser.force_close()
+        else:
+            self._parser.data_received(data)
+            if self._parser.exception() is not None:
+                self._is_broken = True
+                self._end_body()
+
+    def body_begins(self, content: aiohttp.StreamReader) -> None:
+        """Let *content* end with an error where the body is broken: aiohttp would let its reader wait for ever."""
+        self._content = content
+        self._end_body()
+
+    def _end_body(self) -> None:
+        if self._is_broken and self._content is not None and not self._content.is_eof():
+            self._content.set_exception(aiohttp.ClientPayloadError())
+
+    def _head_received(self, data: bytes) -> bytes:
+        """Pass on what of *data* belongs to the head, and return what follows it."""
+        known = len(self._tail)
+        found = _HEAD_END.search(self._tail + data)
+        size = len(data) if found is None else found.end() - known
+        piece = data[:size]
+        self._head_left -= size
+        if self._head_left < 0:
+            self._in_head, self._is_over = False, True
+            self._parser.set_exception(_HeadTooLargeError())
+            self._transport.abort()
+            return b""
+        self._start = (self._start + piece)[:_STATUS_END]
+        self._tail = (self._tail + piece)[-3:]
+        if found is not None:
+            self._head_ended(self._start[-3:])
+        self._parser.data_received(piece)
+        return data[size:]
+
+    def _head_ended(self, status: bytes) -> None:
+        self._start = self._tail = b""
+        request = self._request
+        if request is None or (status[:1] == b"1" and status != b"101"):
+            return
+        self._in_head = False
+        self._is_over = request.method == "HEAD" or status in {b"204", b"304"}
+        if status.isdigit() and not may_be_reused(request, int(status)):
+            self._parser.force_close()
+
+
 class _Connector(aiohttp.TCPConnector):
-    """A connector that checks an idle connection before it reuses it, and reports the connection to the attempt."""
+    """
+    A connector that checks a connection before it uses it, and reports it to the attempt.
+
+    Attributes:
+        lifetime: Of each connection.
+        used: Until when each connection may be used, by protocol: uvloop's TLS transports take no weak references.
+        is_abandoned: Its event loop ended, or its client was dropped, without closing it.
+    """
 
     lifetime: Lifetime
-    # Until when each connection may be used; by protocol: uvloop's TLS transports take no weak references.
     used: "weakref.WeakKeyDictionary[ResponseHandler, float]"
+    now: Callable[[], float]
+    max_header_bytes: int
+    is_abandoned = False
+
+    @property
+    def closed(self) -> bool:
+        """True also where it was abandoned: aiohttp logs an error for each session that is collected unclosed."""
+        return self.is_abandoned or super().closed
+
+    def __del__(self, _warnings: Any = None) -> None:
+        """Log nothing, where aiohttp logs an error."""
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's signature
         """Connect; from here on, the request may have been sent."""
@@ -102,16 +239,28 @@ class _Connector(aiohttp.TCPConnector):
             connection = await detached(super().connect(req, traces, timeout))
             transport, protocol = connection.transport, connection.protocol
             assert transport is not None and protocol is not None  # noqa: PT018, S101 - it has just been connected
-            ends_at = self.used.get(protocol)
-            if ends_at is None:
+            exchange.protocol = protocol
+            guard = transport.get_protocol()
+            exchange.is_new = not isinstance(guard, _Guard)
+            if not isinstance(guard, _Guard):
+                if protocol.closed is not None:  # asyncio logs errors that are never retrieved
+                    protocol.closed.add_done_callback(_error_of, context=Context())
+                if await _spoke_first(transport, protocol):
+                    transport.abort()
+                    connection.close()
+                    raise _SpokeFirstError
+                guard = _Guard(protocol, transport, self.max_header_bytes)
+                transport.set_protocol(guard)
                 self.used[protocol] = self.lifetime.ends_at()
                 break
-            if self.lifetime.lasts(ends_at) and not (protocol.should_close or _is_readable(transport)):
+            is_fresh = self.now() <= guard.idle_until and self.lifetime.lasts(self.used[protocol])
+            if is_fresh and not (protocol.should_close or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()
-        exchange.transport = transport
-        exchange.attempt.request_sent = "maybe"
+        guard.begin(exchange.request)
+        exchange.guard, exchange.transport = guard, transport
+        exchange.request.attempt.request_sent = "maybe"
         return connection
 
     def _release(self, *args: Any, **options: Any) -> None:
@@ -119,11 +268,45 @@ class _Connector(aiohttp.TCPConnector):
         Context().run(super()._release, *args, **options)
 
 
+def _error_of(closed: "asyncio.Future[None]") -> BaseException | None:
+    return None if closed.cancelled() else closed.exception()
+
+
 def _is_readable(transport: asyncio.Transport) -> bool:
     """Ask the operating system, which knows before the event loop does: has the peer closed, or sent something?"""
+    connected = transport.get_extra_info("socket")
+    if connected is None or connected.fileno() < 0:
+        return True  # closed, and the event loop has not reported it yet
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    poll.register(connected.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+async def _spoke_first(transport: asyncio.Transport, protocol: ResponseHandler) -> bool:
+    """Return whether the peer sent something on a new connection: the operating system may have it still."""
+    by_tls = transport.get_extra_info("ssl_object") is not None
+    for _ in range(_TICKETS):
+        if protocol.should_close or not _is_readable(transport):
+            break
+        if not by_tls:
+            return True
+        await asyncio.sleep(0)  # the event loop reads it: a session ticket (RFC 8446 section 4.6.1), or more
+    return protocol.should_close or transport.is_closing()
+
+
+def _abandon(connectors: Iterable[_Connector], loop: asyncio.AbstractEventLoop) -> None:
+    """Close what was dropped unclosed, from any thread; an event loop that was closed needs nothing."""
+    for connector in connectors:
+        connector.is_abandoned = True
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_abort_all, connectors)
+
+
+def _abort_all(connectors: Iterable[_Connector], except_for: Collection[asyncio.BaseTransport | None] = ()) -> None:
+    for connector in connectors:
+        for protocol in list(connector.used):
+            if protocol.transport is not None and protocol.transport not in except_for:
+                protocol.transport.abort()  # a TLS shutdown would wait for the peer
 
 
 class _Sessions:
@@ -134,21 +317,29 @@ class _Sessions:
         config: The settings.
         resolver: Looks names up.
         lifetime: Of each connection.
+        now: Source of time.
     """
 
-    def __init__(self, config: TransportSettings, resolver: Resolver, lifetime: Lifetime) -> None:
+    def __init__(
+        self, config: TransportSettings, resolver: Resolver, lifetime: Lifetime, now: Callable[[], float]
+    ) -> None:
         self._resolver = _Resolver(resolver)
         self._lifetime = lifetime
+        self._now = now
         self._connectors: list[_Connector] = []
         self._busy: set[_Exchange] = set()
         self._closing = False
         self._closer: asyncio.Task[None]  # kept, since the event loop refers to tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
         self._once = self._session(config, min(MAX_IDLE_FOR_UNSAFE_S, config.keepalive_expiry_s))
+        # Before the sessions, whichever way this object goes: a finalizer runs before those of what it refers to.
+        weakref.finalize(self, _abandon, tuple(self._connectors), asyncio.get_running_loop())
 
     def _session(self, config: TransportSettings, expiry_s: float) -> aiohttp.ClientSession:
         connector = _Connector(limit=0, keepalive_timeout=expiry_s, resolver=self._resolver, use_dns_cache=False)
         connector.used, connector.lifetime = weakref.WeakKeyDictionary(), self._lifetime
+        connector.now = self._now
+        connector.max_header_bytes = config.max_header_bytes
         self._connectors.append(connector)
         return aiohttp.ClientSession(
             connector=connector,
@@ -176,18 +367,12 @@ class _Sessions:
         """Close idle connections now, and the others when the last attempt ends."""
         self._closing = True
         if self._busy:
-            self._abort(except_for=[exchange.transport for exchange in self._busy])
+            _abort_all(self._connectors, except_for=[exchange.transport for exchange in self._busy])
         else:
             await self._close()
 
-    def _abort(self, except_for: Sequence[asyncio.BaseTransport | None] = ()) -> None:
-        for connector in self._connectors:
-            for protocol in list(connector.used):
-                if protocol.transport is not None and protocol.transport not in except_for:
-                    protocol.transport.abort()  # a TLS shutdown would wait for the peer
-
     async def _close(self) -> None:
-        self._abort()
+        _abort_all(self._connectors)
         await self._repeatable.close()
         await self._once.close()
 
@@ -217,15 +402,6 @@ async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _close_soon(per_loop: PerLoop[_Sessions]) -> None:
-    for loop, sessions in per_loop.drain():
-        closing = sessions.close()
-        try:
-            asyncio.run_coroutine_threadsafe(closing, loop)
-        except RuntimeError:  # the loop has just been closed, by its thread
-            closing.close()
-
-
 class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
     Sends attempts over aiohttp; errors of construction as for `LoopBoundTransport`.
@@ -236,21 +412,19 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        super().__init__(config, clock, lambda: _Sessions(config, self._resolver, self._lifetime))
-        # aiohttp reports a session that is dropped without being closed, as it is when a bundle has its last caller.
-        weakref.finalize(self, _close_soon, self._per_loop).atexit = False
+        super().__init__(config, clock, lambda: _Sessions(config, self._resolver, self._lifetime, clock.now))
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """Send *request* to *url* once and read the whole response; errors as for the default transport."""
         sessions = self._resources()
-        exchange = _Exchange(request.attempt)
+        exchange = _Exchange(request)
         token = _current.set(exchange)
         session = sessions.begin(exchange, idempotent=request.is_repeatable)
         try:
             received = await self._exchange(session, exchange, request, url)
         except (*_TRANSLATED, _LostError) as error:
             exchange.abort()
-            lost = self._translate_error(request, error)
+            lost = self._translate_error(request, error, exchange)
         except BaseException:
             exchange.abort()
             raise
@@ -277,12 +451,17 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
 
     def drop_connections(self) -> None:
         """Close as `request_close` does, and stay open: later attempts open new connections."""
-        _close_soon(self._per_loop)
+        for loop, sessions in self._per_loop.drain():
+            closing = sessions.close()
+            try:
+                asyncio.run_coroutine_threadsafe(closing, loop)
+            except RuntimeError:  # the loop has just been closed, by its thread
+                closing.close()
 
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str
     ) -> Received:
-        proxy = proxy_for(self._proxies, url) if self._proxies else None
+        proxy = exchange.proxy = proxy_for(self._proxies, url) if self._proxies else None
         # Unless no TLS is involved, pass our context: aiohttp's default one trusts other authorities.
         needs_tls = not url.startswith(_PLAIN) or not (proxy or _PLAIN).startswith(_PLAIN)
         content, headers = request.content, request.headers
@@ -297,7 +476,10 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             proxy=proxy,
             ssl=await self._tls.get() if needs_tls else True,  # equivalent: `False`: plain HTTP does not use it
         )
+        if exchange.guard is not None:
+            exchange.guard.body_begins(response.content)
         is_complete = False
+        assert exchange.transport is not None  # noqa: S101 - the connector has set it
         try:
             received = await receive(
                 request,
@@ -307,22 +489,43 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 config=self._config,
                 now=self._clock.now,
                 lost=_TRANSLATED,
+                extra_info=exchange.transport.get_extra_info,
             )
             is_complete = received.is_complete
+            if exchange.guard is not None:
+                limit_s = idle_limit_s(received.headers, self._config.keepalive_expiry_s)
+                exchange.guard.end(self._clock.now() + limit_s)
         finally:
             if not is_complete:
                 exchange.abort()  # first: closing the response alone would be graceful, and so wait
                 response.close()
         return received
 
-    def _translate_error(self, request: PlatformRequest, error: BaseException) -> CallError:
+    def _translate_error(self, request: PlatformRequest, error: BaseException, exchange: _Exchange) -> CallError:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, LineTooLong):
+            if isinstance(cause, (LineTooLong, _HeadTooLargeError)):
                 return head_too_large(self._config)
             cause = cause.__cause__
         if isinstance(error, _LostError) and error.__cause__ is not None:
             error = error.__cause__
         # Other texts of aiohttp contain the URL, and so the query's values.
-        text = str(error) if isinstance(error, aiohttp.ClientConnectorError) else ""
-        return translate_error(request, error, phase_known=True, text=text)
+        text = proxy = ""
+        if isinstance(error, aiohttp.ClientConnectorError):
+            text = str(error).replace(f" ssl:{error.ssl}", "")  # a context shows its address in memory
+            through = None if exchange.proxy is None else yarl.URL(exchange.proxy)
+            if through is not None and (error.host, error.port) == (through.host, through.port):
+                proxy, text = f"proxy {error.host}:{error.port}", str(error.os_error)
+        elif isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"{error.status} response to CONNECT"
+        elif isinstance(error, _SpokeFirstError):
+            text = "the peer sent bytes before the request"
+        return translate_error(
+            request,
+            error,
+            phase_known=True,
+            text=text,
+            proxy=proxy,
+            is_new=exchange.is_new,
+            connection_error=exchange.end(),
+        )

@@ -41,9 +41,18 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
     Args:
         tls_layers: Number of TLS handshakes before the first byte of a request.
         resolver: Looks names up; None makes one.
+        proxy: The proxy that it connects to, for people; empty for a direct connection.
+        proxy_tls_layers: How many of the handshakes are with the proxy.
+
+    Attributes:
+        proxy: As above; empty once the proxy has connected it to the service.
     """
 
-    def __init__(self, tls_layers: int, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self, tls_layers: int, resolver: Resolver | None = None, *, proxy: str = "", proxy_tls_layers: int = 0
+    ) -> None:
+        self.proxy = proxy
+        self._proxy_tls_layers = proxy_tls_layers
         self._tls_layers = tls_layers
         self._resolver = resolver or Resolver(0.0, SystemClock().now)
         self._by_tls = tls_layers > 0
@@ -126,6 +135,10 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         below = self._transport
         if below is None or self._received:  # a proxy sent bytes before the handshake
             raise httpcore.ConnectError("not ready for TLS")
+        if self._proxy_tls_layers:
+            self._proxy_tls_layers -= 1
+        else:
+            self.proxy = ""
         try:
             with anyio.fail_after(self._connect_by - loop.time()):
                 self._transport = await loop.start_tls(below, self, ssl_context, server_hostname=server_hostname)
@@ -152,7 +165,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         """
         while not self._received:
             if self._error is not None:
-                raise httpcore.ReadError(str(self._error))
+                raise httpcore.ReadError(str(self._error)) from self._error
             if self._is_gone:
                 return b""
             await self._wait()

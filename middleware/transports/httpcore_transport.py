@@ -60,15 +60,17 @@ class _Origin(NamedTuple):
 class _Connection:
     """One httpcore connection, its socket, since when it has been idle, for how long it may be, and its end."""
 
-    __slots__ = ("ends_at", "http", "idle_limit_s", "idle_since", "socket")
+    __slots__ = ("ends_at", "http", "idle_limit_s", "idle_since", "is_new", "socket")
 
     idle_since: float
     idle_limit_s: float
+    is_new: bool
 
     def __init__(self, http: httpcore.AsyncConnectionInterface, socket: Socket, ends_at: float) -> None:
         self.http = http
         self.socket = socket
         self.ends_at = ends_at
+        self.is_new = True
 
 
 class _Idle:
@@ -109,7 +111,7 @@ class _Idle:
                 connection.socket.abort()
         if not usable:
             return
-        connection.idle_since = self._now()
+        connection.idle_since, connection.is_new = self._now(), False
         connection.idle_limit_s = idle_limit_s(headers, self._expiry_s)
         self._stacks.setdefault(origin, []).append(connection)
         if self._timer is None:
@@ -198,7 +200,13 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         except _TRANSLATED as error:
             connection.socket.abort()
             # httpx's own exceptions come from a test double, which reports no phase.
-            lost = translate_error(request, error, phase_known=not isinstance(error, httpx.HTTPError))
+            lost = translate_error(
+                request,
+                error,
+                phase_known=not isinstance(error, httpx.HTTPError),
+                proxy=connection.socket.proxy,
+                is_new=connection.is_new,
+            )
         except BaseException:
             connection.socket.abort()
             raise
@@ -223,6 +231,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             config=self._config,
             now=self._clock.now,
             lost=_TRANSLATED,
+            extra_info=connection.socket.get_extra_info,
         )
         if received.is_complete and may_be_reused(request, received.status):
             await response.aclose()
@@ -251,7 +260,9 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         proxy = urlsplit(origin.proxy) if origin.proxy else None
         to_proxy_by_tls = proxy is not None and proxy.scheme == "https"
         tls = await self._tls.get() if by_tls or to_proxy_by_tls else None
-        socket = Socket(by_tls + to_proxy_by_tls, self._resolver)
+        shown = "" if proxy is None else f"proxy {proxy.hostname}:{proxy.port or _DEFAULT_PORTS[proxy.scheme]}"
+        tls_layers = by_tls + to_proxy_by_tls
+        socket = Socket(tls_layers, self._resolver, proxy=shown, proxy_tls_layers=int(to_proxy_by_tls))
         ends_at = self._lifetime.ends_at()
         if proxy is None:
             return _Connection(httpcore.AsyncHTTPConnection(where, tls, network_backend=socket), socket, ends_at)

@@ -1,7 +1,7 @@
 """Attempts over any transport of the httpx family that was passed in, `httpx.MockTransport` among them."""
 
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,9 @@ _TRANSLATED = (
 )
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
 class HttpxTransport:
     """
     Sends attempts over an `httpx.AsyncBaseTransport`.
@@ -56,7 +59,7 @@ class HttpxTransport:
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
-        progress = _Progress(request.attempt)
+        progress = _Progress(request.attempt, url)
         try:
             wire_request = httpx.Request(
                 request.method,
@@ -78,6 +81,7 @@ class HttpxTransport:
                     config=self._config,
                     now=self._clock.now,
                     lost=_TRANSLATED,
+                    extra_info=_extra_info(response),
                 )
                 if received.is_complete:
                     await response.aclose()
@@ -93,7 +97,9 @@ class HttpxTransport:
                 ):  # the status decides
                     await response.aclose()
         except _TRANSLATED as error:
-            lost = translate_error(request, error, phase_known=progress.is_reported)
+            lost = translate_error(
+                request, error, phase_known=progress.is_reported, proxy=progress.proxy, is_new=progress.is_new
+            )
         else:
             return to_response(request, received.status, received.headers, received.body, self._clock.wall)
         raise lost  # outside the handler, so unchained: httpx's exception refers to the credentials
@@ -109,16 +115,43 @@ class HttpxTransport:
 
 
 class _Progress:
-    """How far the attempt got, by httpcore's trace events; other transports report nothing."""
+    """
+    How far the attempt got, by httpcore's trace events; other transports report nothing.
 
-    def __init__(self, attempt: Attempt) -> None:
+    Attributes:
+        is_reported: There were such events.
+        is_new: A connection was made for the attempt.
+        proxy: The proxy that it is being made to, for people.
+    """
+
+    def __init__(self, attempt: Attempt, url: str) -> None:
         self._attempt = attempt
+        self._url = url
         self.is_reported = False
+        self.is_new = False
+        self.proxy = ""
 
-    async def trace(self, event: str, _info: dict[str, Any]) -> None:
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
         self.is_reported = True
         if event.endswith(".send_request_headers.started"):
             self._attempt.request_sent = "maybe"  # R12
+        elif event == "connection.connect_tcp.started":
+            self.is_new = True
+            host, port, url = info.get("host"), info.get("port"), httpx.URL(self._url)
+            if host is not None and (host, port) != (url.host, url.port or _DEFAULT_PORTS.get(url.scheme)):
+                self.proxy = f"proxy {host}:{port}"
+        elif event == "connection.connect_tcp.complete":
+            self.proxy = ""
+
+
+def _extra_info(response: httpx.Response) -> Callable[[str], Any]:
+    """Return what gives facts about the connection of *response*; a mock transport has none."""
+    stream = response.extensions.get("network_stream")
+    return _no_info if stream is None else stream.get_extra_info
+
+
+def _no_info(_name: str) -> None:
+    return None
 
 
 def _raw_pieces(response: httpx.Response) -> AsyncIterable[bytes]:

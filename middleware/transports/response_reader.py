@@ -5,14 +5,15 @@ A transport sends one attempt and passes what arrives to `receive`, whatever the
 """
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware._internal.time_limit import Progress, TimeLimit
-from middleware.errors import CallError, DecodeError, ResponseTooLargeError
+from middleware.errors import CallError, DecodeError, ResponseLostError, ResponseTooLargeError
 from middleware.redaction import redact
 from middleware.types import PlatformRequest
 
@@ -37,10 +38,14 @@ _STEP_OUT = 64 * 1024
 _MEMBER_COST = 1024  # of setting zlib up, in bytes that inflate in the same time
 _WORK_PER_LOOP_ITERATION = 64 * 1024  # equivalent: `64 / 1024`: the loop runs others more often
 
+_PIECES_PER_LOOP_ITERATION = 256  # a parser takes up to 60 µs for each, however small it is
+
 _PARTIAL = 64 * 1024  # bytes used of an error's body that is not complete
 _MARGIN_SHARE, _MARGIN_S = 0.1, 0.02  # see `receive`
 _BODY_ITERATIONS = 8  # R45: the limits of attempt and call, which may end in the same moment, allow more
 _GZIP = b"\x1f\x8b"
+_PARTIAL_CONTENT = 206
+_WITHOUT_BODY = frozenset({204, 205})  # RFC 9110 sections 15.3.5 and 15.3.6
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "authorization"})
 
 
@@ -106,6 +111,7 @@ async def receive(
     config: TransportSettings,
     now: Callable[[], float],
     lost: tuple[type[Exception], ...],
+    extra_info: Callable[[str], Any],
 ) -> Received:
     """
     Read the response to *request*, whose head has arrived.
@@ -121,10 +127,12 @@ async def receive(
         config: The settings.
         now: Source of time.
         lost: The library's exceptions for a body that is not complete.
+        extra_info: Returns facts about the connection by their names of `asyncio.BaseTransport.get_extra_info`.
 
     Raises:
         ResponseTooLargeError: The headers, or the body of a 2xx, exceed the limit.
         DecodeError: The body of a 2xx cannot be decompressed.
+        ResponseLostError: The body of a 2xx is incomplete.
         Exception: One of *lost*, for the body of a 2xx.
     """
     attempt = request.attempt
@@ -132,7 +140,16 @@ async def receive(
     request.call.pieces_read += 1
     headers = check_headers(request, raw_headers, config)
     if status in SUCCESS:
-        body = await read_body(pieces, headers, config, progress=request.call)
+        if status == _PARTIAL_CONTENT and "range" not in request.headers:  # RFC 9110 section 15.3.7
+            raise ResponseLostError("206 response: part of a document that was asked for whole", request_sent="yes")
+        if "content-length" not in headers and _ends_with_its_connection(request, status, headers):
+            # Before the end, when the connection may know them no longer. A mock transport has none, and no end of it.
+            tls, has_end = extra_info("ssl_object"), extra_info("socket") is not None
+            body = await read_body(pieces, headers, config, progress=request.call)
+            if has_end:
+                _check_end(body, headers, tls)
+        else:
+            body = await read_body(pieces, headers, config, progress=request.call)
         return Received(status, headers, body, is_complete=True)
     left_s = min(attempt.ends_at, request.call.deadline_at) - now()
     # Ends with a margin before the timeouts of attempt and call, which would replace the status by a timeout.
@@ -145,6 +162,38 @@ async def receive(
     if limit.is_exceeded:
         pass_on_cancel(before)  # R42
     return Received(status, headers, b"".join(found)[:_PARTIAL], is_complete=False)
+
+
+def _ends_with_its_connection(request: PlatformRequest, status: int, headers: Mapping[str, str]) -> bool:
+    """Return whether, without a length, the end of the connection ends the body too (RFC 9112 section 6.3)."""
+    return "transfer-encoding" not in headers and status not in _WITHOUT_BODY and request.method != "HEAD"
+
+
+def _check_end(body: bytes, headers: Mapping[str, str], tls: ssl.SSLObject | None) -> None:
+    """
+    Check a body that ended with its connection.
+
+    Raises:
+        ResponseLostError: The TLS connection ended without `close_notify`, so the peer did not end it (RFC 9112 section
+            9.8); or nothing came of a JSON document, which is never empty.
+    """
+    if tls is not None and not _is_closed_by_peer(tls):
+        reason = "the TLS connection ended without close_notify"
+    elif not body and "json" in headers.get("content-type", "").lower():
+        reason = "the connection ended before its body"
+    else:
+        return
+    raise ResponseLostError(f"response incomplete: {reason}", request_sent="yes")
+
+
+def _is_closed_by_peer(tls: ssl.SSLObject) -> bool:
+    """Return whether `close_notify` came: only then there is an end to read."""
+    try:
+        return not tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False
 
 
 async def read_body(
@@ -166,16 +215,20 @@ async def read_body(
 
     Raises:
         ResponseTooLargeError: It exceeds the limit, as sent or decompressed.
-        DecodeError: Its encoding is unsupported, or its compressed data corrupt, incomplete or followed by other bytes.
+        DecodeError: Its encoding is unsupported, or its compressed data corrupt or followed by other bytes.
+        ResponseLostError: Its compressed data is incomplete.
     """
     limit = config.max_response_bytes
     found = [] if found is None else found
     inflater = _inflater(headers.get("content-encoding", ""))
-    sent = size = 0
+    sent = size = count = 0
     source = aiter(pieces)
     try:
         async for raw in source:
             sent += len(raw)
+            count += 1
+            if count % _PIECES_PER_LOOP_ITERATION == 0:
+                await asyncio.sleep(0)  # lets other tasks run
             if progress is not None:
                 progress.pieces_read += 1
             for piece in (raw,) if inflater is None else inflater.inflate(raw):
@@ -191,7 +244,7 @@ async def read_body(
             await source.aclose()  # now, instead of in a task that the garbage collector starts
         raise
     if inflater is not None and not inflater.is_complete:
-        raise DecodeError("content-encoding: compressed data is incomplete", request_sent="yes")
+        raise ResponseLostError("content-encoding: compressed data is incomplete", request_sent="yes")
     return b"".join(found)
 
 

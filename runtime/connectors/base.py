@@ -269,7 +269,8 @@ class PlatformHttpClient:
             arguments: The values of this call; see `EndpointArguments`.
 
         Raises:
-            CallError: The call failed; the class describes the last attempt.
+            CallError: The call failed; the class describes the last attempt, or an earlier one that may have been
+                applied where the last one was not sent.
             TypeError: There is no such argument, or the endpoint declares it.
         """
         try:
@@ -307,7 +308,8 @@ class PlatformHttpClient:
         An endpoint without `paging` returns the whole list: *skip* and *limit* are not sent.
 
         Raises:
-            CallError: The call failed; the class describes the last attempt.
+            CallError: The call failed; the class describes the last attempt, or an earlier one that may have been
+                applied where the last one was not sent.
         """
         following = partial(self.page, endpoint, limit=limit, **arguments)
         try:
@@ -356,7 +358,8 @@ class PlatformHttpClient:
             arguments: The other arguments of the call; see `CallArguments`.
 
         Raises:
-            CallError: The call failed; the class describes the last attempt.
+            CallError: The call failed; the class describes the last attempt, or an earlier one that may have been
+                applied where the last one was not sent.
             TypeError: There is no such argument.
         """
         return await self._call(method, path, arguments)

@@ -11,6 +11,7 @@ alias on the dataclass itself: that would change how a host serialises it.
 """
 
 import dataclasses
+import math
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from middleware.errors import DecodeError, OperationFailedError
 from middleware.problem import problem_of
+from middleware.redaction import redact
 from middleware.types import NoContent
 
 __all__ = [
@@ -101,8 +103,8 @@ def _path(parts: tuple[int | str, ...]) -> str:
 
 
 def _place(path: str) -> str:
-    """Return *path* as errors show it; the document itself is `$`."""
-    return path.removeprefix(".") or "$"
+    """Return *path* as errors show it, keys of the document included; the document itself is `$`."""
+    return redact(path.removeprefix(".")) or "$"
 
 
 def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: PLR0911 - one return per kind of type
@@ -201,12 +203,21 @@ def _time(value: Any, path: str) -> datetime | None:
 
 
 def _plain(value: Any, kind: type, path: str) -> Any:
-    """Check that a flag is true or false, and that a number is not a flag."""
+    """Check that a flag is true or false, and that a number is not a flag, and finite where it comes as a text."""
     if kind is bool and not isinstance(value, bool):
         raise DecodeError(f"{_place(path)}: must be true or false")
     if kind is not bool and isinstance(value, bool):
         _no_number(path)
+    if kind is float and isinstance(value, str) and not _is_finite(value):
+        raise DecodeError(f"{_place(path)}: must be a finite number")
     return value
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return True  # pydantic says what it is instead
 
 
 def _no_number(path: str) -> NoReturn:

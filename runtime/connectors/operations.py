@@ -103,5 +103,5 @@ def _failure(place: str, error: Exception, running: Operation) -> CallError:
         failed = DecodeError(f"2xx response is not what the connector expects: {where}", request_sent="yes")
     if running.succeeded:
         failed.outcome = running.succeeded[-1]
-        failed.note_status(next((one.status for one in reversed(failed.timeline)), None))
+        failed.note_response(next((one.status for one in reversed(failed.timeline)), None))
     return failed

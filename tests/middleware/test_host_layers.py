@@ -23,6 +23,7 @@ from middleware import (
     NotFoundError,
     PlatformResponse,
     RequestNotSentError,
+    ResponseLostError,
     ServerError,
     Telemetry,
 )
@@ -173,7 +174,7 @@ async def test_any_other_exception_becomes_an_internal_error(place, kind):
     upstream = ScriptedUpstream([])
     error = await error_of(client_of(upstream, layers(place, broken)), "post", user_jwt=TOKEN)
     assert type(error) is InternalError
-    assert error.reason == f"unexpected {kind.__name__} in broken"
+    assert error.reason == f"unexpected {kind.__name__} in broken ({error.origin[-1]})"
     assert "broken" in error.origin[-1]
     assert (error.request_sent, error.outcome.request_sent, error.outcome_unknown) == ("no", "no", False)
     assert (error.attempts, error.stop_reason) == (1 if place == "attempt" else 0, "not_retryable")
@@ -268,12 +269,27 @@ async def test_an_attempt_layer_that_failed_before_sending_may_be_retried():
 
 @virtual_time
 async def test_an_error_from_below_passes_untouched():
-    """The last attempt's: a lost one before it does not change what became of the last."""
+    """R37: of a lost attempt and one that was not sent, the lost one's: the call may have been applied."""
     upstream = ScriptedUpstream(["lost"], then=httpx.ConnectError)
     own = HostLayers(call=[passes], attempt=[passes])
     error = await error_of(client_of(upstream, own, retry={"max_attempts": 2}))
-    assert type(error) is RequestNotSentError
-    assert (error.request_sent, error.outcome.request_sent) == ("no", "maybe")
+    assert type(error) is ResponseLostError
+    assert (error.request_sent, error.outcome.request_sent) == ("maybe", "maybe")
+
+
+@virtual_time
+async def test_a_layer_that_repeats_a_call_never_hears_that_nothing_was_sent_after_a_lost_attempt():
+    """R37: all attempts of the call count, not those of its last round alone."""
+    upstream = ScriptedUpstream(["lost", httpx.ConnectError])
+
+    async def again(request, call_next):
+        try:
+            return await call_next(request)
+        except ResponseLostError:
+            return await call_next(request)
+
+    error = await error_of(client_of(upstream, HostLayers(call=[again]), retry={"max_attempts": 1}))
+    assert type(error) is ResponseLostError
 
 
 @virtual_time
@@ -303,7 +319,7 @@ async def test_a_layer_sees_errors_of_ours_alone():
 
     client = PlatformHttpClient("http://a.test", transport=Broken(), middleware=layers("attempt", outer))
     error = await error_of(client)
-    assert error.reason == "unexpected KeyError"
+    assert error.reason == f"unexpected KeyError ({error.origin[-1]})"
     assert seen == [InternalError] * 3
 
 
@@ -437,7 +453,7 @@ async def test_a_layer_that_is_not_async_is_an_internal_error(place):
         return PlatformResponse(status=200)
 
     error = await error_of(client_of(ScriptedUpstream([]), layers(place, returns)))
-    assert (type(error), error.reason) == (InternalError, "unexpected TypeError in returns")
+    assert (type(error), error.reason) == (InternalError, f"unexpected TypeError in returns ({error.origin[-1]})")
 
 
 @virtual_time

@@ -2,7 +2,7 @@
 
 import pytest
 
-from middleware.redaction import Redactor, query_values, redact, redact_target
+from middleware.redaction import Redactor, printable, query_values, redact, redact_target
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,6 @@ def test_known_secrets_go_wherever_they_stand():
     assert redact("a1 b2 a1 c3", "a1", None, "", "b2") == "*** *** *** c3"
 
 
-def test_the_values_of_a_query_that_are_masked():
-    """Texts of six characters and more, in lists too."""
-    params = {"a": "sixsix", "b": "five5", "c": ["listed-1", 7, "no"], "d": ("listed-2",), "e": None, "f": 1234567}
-    assert list(query_values(params)) == ["sixsix", "listed-1", "listed-2"]
-    assert list(query_values(None)) == []
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -181,3 +174,41 @@ def test_words_that_only_look_alike_stay():
 def test_a_query_without_a_mark_is_masked_whole():
     """A text in the place of a key may be the value."""
     assert redact_target("/x?eyJhbGciOiJI.e.s&a=1") == "/x?REDACTED&a=REDACTED"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("bad name \ud83d", "bad name \ufffd"),
+        ("\ude00\ud83d a", "\ufffd a"),
+        ("a\u202eb\u2066c\u200f", "a\ufffdb\ufffdc\ufffd"),
+        ("zero\u200bwidth\ufeff\u2060", "zero\ufffdwidth\ufffd"),
+        ("a\r\n\x1b[31mb\x85c\u2028d", "a [31mb c\ufffdd"),
+        ("Gr\u00f6\u00dfe \u540d\u524d \U0001f600", "Gr\u00f6\u00dfe \u540d\u524d \U0001f600"),
+    ],
+)
+def test_what_no_terminal_and_no_encoding_can_bear_is_replaced(text, shown):
+    """R52: half a character, controls, changes of direction, and what is not seen; letters of any script stay."""
+    assert printable(text) == redact(text) == shown
+    printable(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("unknown token opaque-token-0123...", "unknown token ***..."),
+        ("opaque-token-0123456789", "***"),
+        ("opaque-t or opaque-tokens", "*** or ***s"),
+        ("opaque-", "opaque-"),
+    ],
+)
+def test_a_known_secret_that_a_server_shortens_is_masked_as_far_as_it_goes(text, shown):
+    """R52: from eight characters on."""
+    assert redact(text, "opaque-token-0123456789") == shown
+
+
+def test_the_values_of_a_query_that_are_masked():
+    """Texts of six characters and more, in lists too."""
+    params = {"a": "sixsix", "b": "five5", "c": ["listed-1", 7, "no"], "d": ("listed-2",), "e": None, "f": 1234567}
+    assert list(query_values(params)) == ["sixsix", "listed-1", "listed-2"]
+    assert list(query_values(None)) == []

@@ -39,6 +39,41 @@ def test_what_is_no_json_is_a_decode_error(body):
     assert caught.value.request_sent == "yes"
 
 
+@pytest.mark.parametrize("body", [b"1e999", b"[-1e999]", b'{"a": 1E+400}', b"1" + b"0" * 400 + b".0"])
+def test_a_number_that_overflows_is_refused_as_infinity_is(body):
+    """JSON has no Infinity (RFC 8259 section 6), in whatever spelling."""
+    with pytest.raises(DecodeError) as caught:
+        parse(body)
+    assert not caught.value.is_incomplete
+
+
+def test_a_large_number_is_a_number():
+    """Up to the largest double, and one that is too small for a double is zero."""
+    assert parse(b"[1e308, -1.5E+300, 1e-999]") == [1e308, -1.5e300, 0.0]
+
+
+DOCUMENT = '{"a": [1, -2.5e+10, 10E-3, true, false, null], "b": {"c": "x\\u00fcy\\n\\"q\\\\ \\ud83d\\ude00"}, "d": "ü😀"}'.encode()
+
+
+@pytest.mark.parametrize("end", range(1, len(DOCUMENT)))
+def test_the_beginning_of_a_document_is_told_from_garbage(end):
+    """R11: wherever it ends, in a character too."""
+    with pytest.raises(DecodeError) as caught:
+        parse(DOCUMENT[:end])
+    assert caught.value.is_incomplete
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"plain", b"NaN", b"[1,,", b"{a: 1", b'{"a" 1', b'["\\x', b'["\\u12g', b"[01", b"[1 2", b'["\xff'],
+)
+def test_garbage_is_no_beginning_of_a_document(body):
+    """However it ends: sent again it would be garbage again."""
+    with pytest.raises(DecodeError) as caught:
+        parse(body)
+    assert not caught.value.is_incomplete
+
+
 @pytest.mark.parametrize(
     ("headers", "told"),
     [({}, "no content type"), ({"content-type": "x" * 100 + "; y"}, "x" * 80)],

@@ -264,7 +264,7 @@ ENDED = replace(
     already_deleted=False,
     answered_by="gateway",
 )
-ENDS = {"attempts": 2, "elapsed_s": 1.234568}
+ENDS = {"attempts": 2, "elapsed_s": 1.234568, "platform_correlation_id": ""}
 ATTEMPTS = "mozaiks.connectors.attempts"
 CALLS = "mozaiks.connectors"
 LOGGED = [
@@ -273,12 +273,12 @@ LOGGED = [
     (
         facts.CallFinished(call=CALL, outcome=ENDED, error=ERROR),
         CALLS,
-        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "503 response", "stop_reason": "budget", "request_sent": "maybe", "answered_by": "gateway"},
+        {**ENDS, "outcome": "failure", "error_type": "503", "reason": "503 response", "stop_reason": "budget", "request_sent": "maybe", "answered_by": "gateway", "origin": []},
     ),
     (
         facts.AttemptFinished(call=CALL, record=replace(RECORD, started_s=1, ended_s=2.23456789), error=None),
         ATTEMPTS,
-        {"attempt": 1, "attempt_outcome": "ok", "status": 200, "request_sent": "yes", "answered_by": "", "duration_s": 1.234568, "is_hedge": False},
+        {"attempt": 1, "attempt_outcome": "ok", "status": 200, "request_sent": "yes", "answered_by": "", "duration_s": 1.234568, "is_hedge": False, "platform_correlation_id": ""},
     ),
     (facts.AttemptRejected(call=CALL, guard="x", retry_after_s=3.0), ATTEMPTS, {"guard": "x", "retry_after_s": 3.0}),
     (

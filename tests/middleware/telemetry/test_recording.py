@@ -1,6 +1,7 @@
 """The record of a call and of its attempts."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -88,12 +89,16 @@ async def test_an_unexpected_error_is_replaced_by_one_of_ours_with_its_origin(la
     with pytest.raises(InternalError) as caught:
         await made(request, takes(clock, 1.0, KeyError("s3cret"), sent="maybe"))
     error = caught.value
-    assert (error.reason, error.request_sent, error.__context__) == ("unexpected KeyError", "maybe", None)
+    assert error.reason == f"unexpected KeyError ({error.origin[-1]})"
+    assert (error.request_sent, error.__context__) == ("maybe", None)
     if layer != "boundary":
         assert events[-1].error is error
     if layer == "call":
         assert events[-1].result == "failure"
-    assert re.fullmatch(re.escape(__file__) + r":\d+ in takes\.<locals>\.rest", error.origin[-1])
+    assert re.fullmatch(r"test_recording:\d+ in takes\.<locals>\.rest", error.origin[-1])
+    assert not [frame for frame in error.origin if "/" in frame]
+    details = error.to_plugin_error()["details"]
+    assert (details["origin"], json.dumps(details) != "") == (list(error.origin), True)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ async def test_an_error_shows_the_systems_words_and_no_url(clock, monkeypatch):
         with pytest.raises(RequestNotSentError) as caught:
             await send(transport, "https://platform.test/x")
         await transport.aclose()
-    assert caught.value.reason == "ClientHttpProxyError"
+    assert caught.value.reason == "ClientHttpProxyError: 407 response to CONNECT"
 
 
 async def test_a_body_is_read_without_the_context_of_its_call():

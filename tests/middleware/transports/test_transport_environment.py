@@ -498,7 +498,8 @@ def test_a_child_shares_no_lock_with_a_thread_that_it_does_not_have(library, thr
     bundle = load_connectors()
 
     async def report():
-        file.write_text(f"[transport]\nlibrary = '{library}'\n[retry]\nmax_attempts = 2\n")
+        (tmp_path / "new").write_text(f"[transport]\nlibrary = '{library}'\n[retry]\nmax_attempts = 2\n")
+        (tmp_path / "new").replace(file)
         no_settings.setenv("MOZAIKS_CONNECTORS_RETRY_BASE_DELAY_S", "1")
         other = load_connectors()
         results = [await one.service._http.get("/child", path_params={}) for one in (bundle, other)]
