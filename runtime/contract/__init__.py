@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .checks import Finding, findings
 from .rules import RULES, Rule, Severity
-from .source import Sources
+from .source import UNREADABLE, Sources
 from .suppressions import applied
 from .triples import Triple, triples
 
@@ -34,7 +34,7 @@ def check_paths(paths: Iterable[Path], *, strict: bool = False) -> list[Finding]
     for path in _files(paths):
         try:
             module = sources.read(path)
-        except (OSError, ValueError, SyntaxError, RecursionError) as error:
+        except UNREADABLE as error:
             found.add(_unreadable(path, error))
         else:
             modules[module.path] = module
@@ -44,7 +44,10 @@ def check_paths(paths: Iterable[Path], *, strict: bool = False) -> list[Finding]
             if any(triple.first.node is other.first.node for other in checked):
                 continue
             checked.append(triple)
-            found |= set(findings(sources, triple))
+            try:
+                found |= set(findings(sources, triple))
+            except RecursionError as error:  # an expression of a thousand terms
+                found.add(_unreadable(module.path, error))
     # Suppressions are read in each file that has a finding, helpers of connectors included.
     touched = modules | {Path(one.path): sources.read(Path(one.path)) for one in found if one.rule != "CC900"}
     result = [one for one in found if one.rule == "CC900"]
@@ -71,4 +74,6 @@ def _is_hidden(path: Path) -> bool:
 def _unreadable(path: Path, error: Exception) -> Finding:
     line = getattr(error, "lineno", None) or 1
     reason = getattr(error, "msg", None) or getattr(error, "strerror", None) or "not valid UTF-8"
+    if isinstance(error, RecursionError | MemoryError):
+        reason = "nested too deeply"
     return Finding(str(path), line, 1, "CC900", f"cannot be read: {reason}", RULES["CC900"].severity, line)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from .flow import HTTP_METHODS, RAW, Endpoint, Fields, Flow, HttpCall, Text, Value
 from .rules import RULES, Severity
-from .source import Class, Function, FunctionNode, Module, Sources, last_name, text_of
+from .source import UNREADABLE, Class, Function, FunctionNode, Module, Sources, last_name, text_of
 from .triples import Triple
 
 __all__ = ["Finding", "findings"]
@@ -522,6 +522,9 @@ def _call(flow: Flow, call: HttpCall) -> Findings:
             call.node,
             f"{call.name}(…) takes {len(positional)} positional arguments, got {len(call.arguments)}",
         )
+    for name in positional[: len(call.arguments)]:
+        if name in call.keywords:
+            yield _at("CC307", call.module, call.node, f"{call.name}(…) gets {name} by position and by keyword")
     known = {*positional, *_COMMON, *(_DECLARED if call.name in {*HTTP_METHODS, "request"} else ())}
     for name in call.keywords:
         if name not in known:
@@ -686,7 +689,7 @@ def _registration(sources: Sources, triple: Triple) -> Findings:
         if path.resolve() != triple.module.path.resolve():
             try:
                 loaders.append(sources.read(path))
-            except (OSError, ValueError, SyntaxError) as error:
+            except UNREADABLE as error:
                 yield _unsure(
                     "CC305", triple.module, triple.first.node, f"{path.name} cannot be read ({type(error).__name__})"
                 )

@@ -44,6 +44,7 @@ MUTATORS |= {
 }
 _READERS = {"body_of", "texts_of", "mapping_of"}
 _DEEPEST = 8
+_MOST_BODIES = 100  # of functions that one method runs; the connectors of this project run fewer than ten
 
 
 class Known(Enum):
@@ -226,6 +227,8 @@ class Flow:
         self._running: list[Function] = []
         self._names: list[str] = []
         self._caught = 0
+        self._entered = 0
+        self._seen: set[tuple[str, int]] = set()
         self._is_init = False
         self._client_attributes = self._clients()
 
@@ -254,7 +257,8 @@ class Flow:
     def run(self, name: str) -> Value:
         """Run the method *name* with parameters of its own; returns what it returns."""
         function = self._methods[name]
-        self.calls, self.events = [], []
+        self.calls, self.events, self._entered = [], [], 0
+        self._seen.clear()
         self._is_init = name == "__init__"
         node = function.node
         first, *others = [*node.args.posonlyargs, *node.args.args] or [ast.arg("self")]
@@ -278,13 +282,19 @@ class Flow:
             return
         if kind == "raise" and self._caught:
             return
-        if not any(one.node is node and one.kind == kind for one in self.events):
+        if (kind, id(node)) not in self._seen:
+            self._seen.add((kind, id(node)))
             self.events.append(Event(kind, node, module, text))
 
     # --- functions ----------------------------------------------------------------------------------------------------
 
     def _body(self, function: Function, names: Names) -> Value:
+        self._entered += 1
         if len(self._running) > _DEEPEST or any(one.node is function.node for one in self._running):
+            return mixed(names.values())
+        if self._entered > _MOST_BODIES:
+            first = self._running[0]
+            self._event("unknown", first.node, first.module, f"what it does beyond {_MOST_BODIES} calls of functions")
             return mixed(names.values())
         self._running.append(function)
         try:

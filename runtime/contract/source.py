@@ -12,7 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
-__all__ = ["Class", "Function", "FunctionNode", "Module", "Reference", "Sources", "is_base", "last_name", "text_of"]
+__all__ = [
+    "UNREADABLE",
+    "Class",
+    "Function",
+    "FunctionNode",
+    "Module",
+    "Reference",
+    "Sources",
+    "is_base",
+    "last_name",
+    "text_of",
+]
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 # Packages of the runtime itself: what a connector imports from them is not part of the connector.
@@ -84,6 +95,9 @@ class Imported:
     module: str
     attribute: str
 
+
+UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, MemoryError)
+"""What `Sources.read` raises: no such file, no UTF-8, no Python, an expression that is nested too deeply."""
 
 _Node = TypeVar("_Node", bound=ast.AST)
 Reference: TypeAlias = "Class | Function | Module | ast.expr | str | None"
@@ -191,6 +205,7 @@ class Sources:
             OSError: It cannot be read.
             ValueError: It is not UTF-8, or has a null character.
             SyntaxError: It is no Python.
+            RecursionError, MemoryError: It is nested too deeply.
         """
         key = path.resolve()
         found = self._modules.get(key)
@@ -204,7 +219,7 @@ class Sources:
         if path.resolve() not in self._modules:
             try:
                 self.read(path)
-            except (OSError, ValueError, SyntaxError):
+            except UNREADABLE:
                 self._modules[path.resolve()] = None
         return self._modules[path.resolve()]
 

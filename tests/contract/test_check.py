@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from contract_support import CONNECTOR, changed, check
 from benchmarks.contract_check import write_copies
 from runtime.cli.check import main
 from runtime.cli.main import COMMANDS
+from runtime.cli.main import main as command
 from runtime.contract import RULES, Severity, check_paths
 
 ROOT = Path(__file__).parents[2]
@@ -248,6 +250,36 @@ def test_modules_that_import_each_other_are_checked(tmp_path):
     """Imports in a circle, a class that inherits from itself, an alias of itself: the check ends."""
     files = {"a.py": "from .orders import Item\nfrom .a import a\nx = x\n\n\nclass A(A):\n    pass\n"}
     assert check(tmp_path, changed(("import uuid", "import uuid\n\nfrom .a import A")), files) == []
+
+
+def test_an_expression_of_a_thousand_terms_is_a_finding(tmp_path):
+    """The check ends with a finding, not with a traceback."""
+    text = " + ".join(["'x'"] * 3000)
+    found = check(tmp_path, changed(('json_body={"name": name}', f'json_body={{"name": name + {text}}}')))
+    assert "CC900" in {one.rule for one in found}
+    assert "nested too deeply" in " ".join(one.message for one in found)
+
+
+def test_the_command_needs_no_environment(broken, monkeypatch):
+    """A check needs no dependency, so it sets no environment up."""
+    monkeypatch.setattr("runtime.cli.bootstrap.enter_environment", lambda *_: pytest.fail("an environment is set up"))
+    assert command(["check", "."]) == 1
+
+
+def test_helpers_that_call_each_other_many_times_are_followed_to_a_bound(tmp_path):
+    """Ten helpers that call the next one ten times each would be ten thousand million calls; a note says where it ends."""
+    names = [f"_h{number}" for number in range(10)]
+    lines = [
+        f"def {one}(x: Any) -> Any:\n    return [{', '.join([f'{other}(x)'] * 10)}]\n"
+        for one, other in pairwise([*names, "str"])
+    ]
+    text = changed(('json_body={"name": name}', 'json_body={"name": _h0(name)}'))
+    (tmp_path / "orders.py").write_text(
+        text.replace("_item = decoder(Item)", "\n".join([*lines, "_item = decoder(Item)"]), 1)
+    )
+    found = check_paths([tmp_path / "orders.py"])
+    assert {one.severity for one in found} == {Severity.NOTE}
+    assert "beyond 100 calls of functions" in " ".join(one.message for one in found)
 
 
 def test_nothing_is_executed(tmp_path):

@@ -3,6 +3,8 @@
 import mutate_connectors
 import pytest
 
+pytestmark = pytest.mark.torture
+
 FIRST = {(one.connector, one.operator): one for one in reversed(list(mutate_connectors.mutants()))}
 
 

@@ -323,6 +323,7 @@ VIOLATIONS = {
         "renamed": Case(changed(("user_jwt=user_jwt", "jwt=user_jwt"))),
         "positional": Case(managed(call("user_jwt=user_jwt, correlation_id=correlation_id").replace("path_params=", ""))),
         "misspelled": Case(changed(("json_body=body", "json=body"))),
+        "twice": Case(changed(("            _LIST_ITEMS,\n", "            _LIST_ITEMS,\n            0,\n            skip=0,\n"))),
         "unpacked": Case(managed('context = {"token": user_jwt, "user_jwt": user_jwt, "correlation_id": correlation_id}\n' + call("**context"))),
         "alias": Case(managed("send = self._http.call\n" + call("user_jwt=user_jwt, correlation_id=correlation_id, timeout=3", "send"))),
         "declared": Case(managed(call("user_jwt=user_jwt, correlation_id=correlation_id, operation='x'"))),
