@@ -415,9 +415,9 @@ def _managed(sources: Sources, triple: Triple) -> Findings:
     for name in [*names, *(one for one in sources.methods(kind) if one.startswith("_") and one != "__init__")]:
         method = sources.methods(kind)[name]
         if name in names:
-            result = flow.run(name)
+            flow.run(name)
             yield from _forwarding(name, method, flow)
-            yield from _returned(sources, name, method, result)
+            yield from _returned(name, method, flow.returned)
             for call in flow.calls:
                 found = _request(flow, call)
                 is_complete &= bool(found)
@@ -484,14 +484,14 @@ def _forwarding(name: str, method: Function, flow: Flow) -> Findings:
         yield _unsure("CC106", method.module, method.node, f"which calls {name} makes: none is seen")
 
 
-def _returned(sources: Sources, name: str, method: Function, result: Value) -> Findings:
+def _returned(name: str, method: Function, values: Iterable[Value]) -> Findings:
     hint = text_of(getattr(method.node, "returns", None))
     names = {last_name(one) for one in re.findall(r"[\w.]+", hint)}
-    is_raw = result.what == RAW and not names <= _SCALARS
-    if is_raw or (isinstance(result.what, Fields) and not names & _MAPPINGS):
-        what = "the document as it came" if is_raw else "a dict"
-        yield _at("CC104", method.module, method.node, f"{name} returns {what}, not {hint or 'a typed object'}")
-    del sources
+    for value in values:
+        is_raw = value.what == RAW and not names <= _SCALARS
+        if is_raw or (isinstance(value.what, Fields) and not names & _MAPPINGS):
+            what = "the document as it came" if is_raw else "a dict"
+            yield _at("CC104", method.module, method.node, f"{name} returns {what}, not {hint or 'a typed object'}")
 
 
 def _request(flow: Flow, call: HttpCall) -> tuple[str, str] | None:
@@ -658,9 +658,9 @@ def _mock(sources: Sources, triple: Triple) -> Findings:
     for name, method in sources.methods(kind).items():
         if name.startswith("_") and name != "__init__":
             continue  # helpers are run by the methods that call them
-        result = flow.run(name)
+        flow.run(name)
         if name != "__init__":
-            yield from _returned(sources, name, method, result)
+            yield from _returned(name, method, flow.returned)
         guarded = {ast.unparse(one.comparators[-1]) for one in method.nodes if isinstance(one, ast.Compare)}
         guarded |= {ast.unparse(one.args[0]) for one in method.nodes if isinstance(one, ast.Call) and one.args}
         for event in flow.events:

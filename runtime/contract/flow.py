@@ -216,6 +216,7 @@ class Flow:
     Attributes:
         calls: HTTP calls of the method that ran last.
         events: What else it did.
+        returned: The value of each of its `return` statements.
     """
 
     def __init__(self, sources: Sources, kind: Class) -> None:
@@ -224,6 +225,7 @@ class Flow:
         self._methods = sources.methods(kind)
         self.calls: list[HttpCall] = []
         self.events: list[Event] = []
+        self.returned: list[Value] = []
         self._running: list[Function] = []
         self._names: list[str] = []
         self._caught = 0
@@ -254,8 +256,8 @@ class Flow:
                 found |= {one.attr for one in targets if isinstance(one, ast.Attribute)}
         return found
 
-    def run(self, name: str) -> Value:
-        """Run the method *name* with parameters of its own; returns what it returns."""
+    def run(self, name: str) -> None:
+        """Run the method *name* with parameters of its own."""
         function = self._methods[name]
         self.calls, self.events, self._entered = [], [], 0
         self._seen.clear()
@@ -268,7 +270,7 @@ class Flow:
         names[first.arg] = Value(what=SELF)
         if node.args.kwarg:
             names[node.args.kwarg.arg] = Value(what=Fields({}, rest=True))
-        return self._body(function, names)
+        self._body(function, names)
 
     def decoded(self, endpoint: Endpoint) -> Value:
         """Return what the decoder of *endpoint* makes of a raw document."""
@@ -305,6 +307,7 @@ class Flow:
             returned: list[Value] = []
             self._run(function.node.body, function.module, names, returned)
             self._names.pop()
+            self.returned = returned
             return joined(returned)
         finally:
             self._running.pop()

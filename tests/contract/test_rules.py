@@ -159,6 +159,7 @@ VIOLATIONS = {
         "raw by variable": Case(managed('found = await getattr(self._http, "get")("/api/orders/items/{item_id}", path_params={"item_id": item_id}, user_jwt=user_jwt, correlation_id=correlation_id)\nreturn found["item"]')),
         "raw by cast": Case(managed('found = await self._http.get("/api/orders/items/{item_id}", path_params={"item_id": item_id}, user_jwt=user_jwt, correlation_id=correlation_id)\nreturn cast(Item, found)', ("Any, Protocol", "Any, Protocol, cast"))),
         "literal": Case(managed(f"found = await {CALL}\nreturn {{'id': found.id}}")),
+        "literal on a path": Case(mock("if item_id:\n    return {'id': item_id}\nreturn Item(id='x')")),
         "literal of the mock": Case(mock("return {'id': item_id}")),
         "decoder": Case(changed(('"get_item", _item)', '"get_item", lambda document: document)'))),
         "decoder by name": Case(top("def _same(document: Any) -> Any:\n    return document", changed(('"get_item", _item)', '"get_item", _same)')))),
