@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "middleware/telemetry": VOCABULARY,
     "middleware/transports": VOCABULARY,
     "runtime/settings": VOCABULARY,
+    "runtime/contract": set(),
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
@@ -51,7 +52,7 @@ MAY_IMPORT = {
         "runtime/traces",
     },
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
+    | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}
