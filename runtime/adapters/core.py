@@ -187,7 +187,7 @@ def install(*, telemetry: Telemetry | None = None, middleware: HostLayers | None
     Put the connectors of this package in the place of the core's; a second call changes nothing.
 
     Before the core's routes are imported, or after: names that loaded modules have bound are replaced there too.
-    Plugins that use `runtime.connectors.loader` share the core's bundle.
+    Plugins that use `runtime.connectors.loader` share the core's bundle. Bundles that were loaded before are closed.
 
     Args:
         telemetry: Receives spans, metrics and events; None uses the process's global providers.
@@ -272,7 +272,7 @@ def _log_mode(found: list[str]) -> None:
 
 
 def _listener(given: Listener | None) -> Listener:
-    return FanOut([GatewayLines()] if given is None else [GatewayLines(), given])
+    return GatewayLines() if given is None else FanOut([GatewayLines(), given])
 
 
 def _others() -> list[str]:

@@ -22,6 +22,8 @@ __all__ = ["MANAGED", "MOCK", "GatewayLines", "calling", "write"]
 MANAGED = LibraryLogger("mozaiks_sdk.connectors.managed")
 MOCK = LibraryLogger("mozaiks_sdk.connectors.mock")
 
+_SERVICE = "payment"
+
 # `scope` and `appId` of the call that the core makes in this context; None in every other call.
 calling: ContextVar[Mapping[str, Any] | None] = ContextVar("calling", default=None)
 
@@ -49,7 +51,7 @@ class GatewayLines:
     def __call__(self, event: Event) -> None:
         """Write the lines for *event*."""
         place = calling.get()
-        if place is None:
+        if place is None or event.call.service != _SERVICE:  # a host's layer may call other services meanwhile
             return
         if isinstance(event, AttemptStarted):
             fields = _of_attempt(event, event.number, place)
