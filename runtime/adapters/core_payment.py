@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, Unpack, cast
 
 from middleware.errors import CallError, DecodeError, InvalidArgumentError, PlatformError, clear_traceback_locals
-from middleware.request.correlation import choose_correlation_id
 from runtime.connectors import payment
 from runtime.connectors.base import (
     Endpoint,
@@ -270,6 +269,7 @@ def _status_code(error: PlatformError) -> int | None:
 
 def _failed(event: str, place: Mapping[str, Any], correlation_id: Any, error: PlatformError) -> None:
     sent = error.correlation_id if isinstance(error, CallError) else ""
-    fields = {"correlationId": sent or choose_correlation_id(correlation_id)[0], **place}
+    given = correlation_id if isinstance(correlation_id, str) else ""
+    fields = {"correlationId": sent or given, **place}
     added = {"errorCode": error.code, "attempts": getattr(error, "attempts", 0)}
     write(MANAGED, logging.ERROR, event, {**fields, "error": str(error), "status": _status_code(error), **added})
