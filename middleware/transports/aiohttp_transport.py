@@ -150,6 +150,11 @@ class _Guard(asyncio.Protocol):
         self._start = self._tail = b""
         self.idle_until = float("inf")
 
+    def end(self, idle_until: float) -> None:
+        """Forget the request, whose response has ended: an idle connection must not keep its call."""
+        self._request = self._content = None
+        self.idle_until = idle_until
+
     def data_received(self, data: bytes) -> None:
         """Pass on what belongs to the response."""
         while self._in_head and data:
@@ -234,9 +239,12 @@ class _Connector(aiohttp.TCPConnector):
             connection = await detached(super().connect(req, traces, timeout))
             transport, protocol = connection.transport, connection.protocol
             assert transport is not None and protocol is not None  # noqa: PT018, S101 - it has just been connected
+            exchange.protocol = protocol
             guard = transport.get_protocol()
             exchange.is_new = not isinstance(guard, _Guard)
             if not isinstance(guard, _Guard):
+                if protocol.closed is not None:  # asyncio logs errors that are never retrieved
+                    protocol.closed.add_done_callback(_error_of, context=Context())
                 if await _spoke_first(transport, protocol):
                     transport.abort()
                     connection.close()
@@ -244,8 +252,6 @@ class _Connector(aiohttp.TCPConnector):
                 guard = _Guard(protocol, transport, self.max_header_bytes)
                 transport.set_protocol(guard)
                 self.used[protocol] = self.lifetime.ends_at()
-                if protocol.closed is not None:  # asyncio logs errors that are never retrieved
-                    protocol.closed.add_done_callback(_error_of, context=Context())
                 break
             is_fresh = self.now() <= guard.idle_until and self.lifetime.lasts(self.used[protocol])
             if is_fresh and not (protocol.should_close or _is_readable(transport)):
@@ -253,7 +259,7 @@ class _Connector(aiohttp.TCPConnector):
             transport.abort()
             connection.close()
         guard.begin(exchange.request)
-        exchange.guard, exchange.transport, exchange.protocol = guard, transport, protocol
+        exchange.guard, exchange.transport = guard, transport
         exchange.request.attempt.request_sent = "maybe"
         return connection
 
@@ -268,8 +274,11 @@ def _error_of(closed: "asyncio.Future[None]") -> BaseException | None:
 
 def _is_readable(transport: asyncio.Transport) -> bool:
     """Ask the operating system, which knows before the event loop does: has the peer closed, or sent something?"""
+    connected = transport.get_extra_info("socket")
+    if connected is None or connected.fileno() < 0:
+        return True  # closed, and the event loop has not reported it yet
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    poll.register(connected.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
@@ -282,7 +291,7 @@ async def _spoke_first(transport: asyncio.Transport, protocol: ResponseHandler) 
         if not by_tls:
             return True
         await asyncio.sleep(0)  # the event loop reads it: a session ticket (RFC 8446 section 4.6.1), or more
-    return protocol.should_close
+    return protocol.should_close or transport.is_closing()
 
 
 def _abandon(connectors: Iterable[_Connector], loop: asyncio.AbstractEventLoop) -> None:
@@ -485,7 +494,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             is_complete = received.is_complete
             if exchange.guard is not None:
                 limit_s = idle_limit_s(received.headers, self._config.keepalive_expiry_s)
-                exchange.guard.idle_until = self._clock.now() + limit_s
+                exchange.guard.end(self._clock.now() + limit_s)
         finally:
             if not is_complete:
                 exchange.abort()  # first: closing the response alone would be graceful, and so wait

@@ -110,6 +110,7 @@ def test_what_is_left_out_says_nothing():
         "attempts_refused": 0,
         "timeline": [],
         "failures": [],
+        "pieces_read": 0,
         "stop_reason": "",
         "stop_detail": "",
         "circuit_state": "",
