@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import inspect
 import itertools
 import json
@@ -39,6 +40,11 @@ def loaded():
     from mozaiks_app.runtime import connector_loader
 
     return connector_loader.load_connectors()
+
+
+async def close():
+    await loader.load_connectors().aclose()
+    adapter.reset_connectors()
 
 
 # --- installation
@@ -319,7 +325,7 @@ async def test_the_hosts_listener_and_layers_are_in_the_bundle(core, caplog):
         managed(core, server.url)
         adapter.install(telemetry=Telemetry(listener=events.append), middleware=HostLayers(call=[layer]))
         assert (await loaded().payment.subscription_status(**STATUS)).active
-        adapter.reset_connectors()
+        await close()
     assert seen == ["payment"]
     assert {type(one).__name__ for one in events} >= {"CallStarted", "AttemptStarted", "CallFinished"}
     assert [line["event"] for _, _, line in core_lines(caplog)] == ["gateway.request", "gateway.response"]
@@ -368,7 +374,7 @@ async def test_the_cores_routes_serve_managed_calls(core, routes):
         assert made.json() == {"sessionId": "s", "checkoutUrl": "u"}
         ended = await client.post(f"{prefix}/cancel", json={"scope": "platform"})
         assert ended.json() == {"success": True, "ok": True}
-        adapter.reset_connectors()
+        await close()
     assert len(server.peers) == 1
     assert {one.headers["x-correlation-id"] for one in server.requests} == {ID}
 
@@ -439,7 +445,7 @@ async def test_a_failed_checkout_raises_the_cores_error_with_ours_as_its_cause(c
             await loaded().payment.checkout(
                 payload=CheckoutRequest(scope="platform", plan="secret-plan"), correlation_id=ID, user_jwt=JWT
             )
-        adapter.reset_connectors()
+        await close()
     error = caught.value
     assert error.status_code == 422
     assert isinstance(error.__cause__, CallError)
@@ -469,7 +475,7 @@ async def test_a_rejection_is_a_line_without_an_attempt(core, caplog):
         assert (found.active, found.status) == (False, "unavailable")
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        adapter.reset_connectors()
+        await close()
     lines = [(line["event"], line.get("attempt"), line.get("error")) for _, _, line in core_lines(caplog)]
     assert lines[:2] == [("gateway.request", 1, None), ("gateway.error", 0, "rejected by call_cap")]
     assert [event for event, *_ in lines[2:]] == ["payment.subscription_status_error"]
@@ -494,7 +500,7 @@ async def test_a_cancelled_call_is_cancelled_and_the_next_one_works(core):
             await asyncio.wait_for(loaded().payment.subscription_status(**STATUS), 0.2)
         assert (await loaded().payment.subscription_status(**STATUS)).active
         assert loader.load_connectors().calls_in_flight == 0
-        adapter.reset_connectors()
+        await close()
 
 
 @pytest.mark.sockets
@@ -512,13 +518,14 @@ async def test_concurrent_calls_have_lines_of_their_own(core, caplog):
         )
         with pytest.raises(PlatformError):
             await loader.load_connectors().payment.subscription_status(scope="app")
-        adapter.reset_connectors()
+        await close()
     lines = [line for _, _, line in core_lines(caplog)]
     assert len(lines) == 40
     assert all(line["appId"] == f"app-{line['correlationId']}" for line in lines)
 
 
 @pytest.mark.sockets
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_bundle_serves_several_event_loops(core, tmp_path):
     """The incumbent keeps no connections, and so works in any."""
     from runtime.gateway import DEFAULT_API_KEY, GatewayProcess
@@ -530,4 +537,5 @@ def test_a_bundle_serves_several_event_loops(core, tmp_path):
         for _ in range(3):
             found = asyncio.run(payment.subscription_status(**{**STATUS, "user_jwt": "token-ada"}))
             assert found.active
-    adapter.reset_connectors()
+        adapter.reset_connectors()
+        gc.collect()  # connections of loops that have ended are closed at their collection alone

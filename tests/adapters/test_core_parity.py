@@ -19,6 +19,7 @@ from raw_server import RawServer, ok
 
 from middleware import CallError
 from runtime.adapters import core as adapter
+from runtime.connectors import loader
 
 pytestmark = pytest.mark.sockets
 
@@ -387,6 +388,7 @@ async def run(situation, make_payment, core, caplog, gateway_error):
             core.setenv(name, value)
         payment = make_payment(short="hang" in situation.script)
         outcome, error = await outcome_of(payment, situation, gateway_error)
+        await loader.load_connectors().aclose()
         adapter.reset_connectors()
     records = [(record, json.loads(record.getMessage())) for record in caplog.records if record.name in LOGGERS]
     first = server.requests[0] if server.requests else None
