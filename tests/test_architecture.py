@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
+    "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
         "runtime/_internal",
@@ -191,6 +192,7 @@ def test_only_the_command_line_imports_the_command_line():
     [
         "middleware",
         "runtime",
+        "runtime.adapters.core",
         "runtime.connectors.base",
         "runtime.connectors.loader",
         "runtime.connectors.identity",

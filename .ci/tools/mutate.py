@@ -67,6 +67,7 @@ LEFT_OUT = {
     "runtime/__main__.py": "runs in processes of its own, which read the code of the tree",
     "runtime/_internal/": "its tests are those of the modules that use it",
     "runtime/_version.py": "a constant",
+    "runtime/adapters/": "its tests run against a stand-in of the core, through sockets",
     "runtime/asgi.py": "tested through servers in processes of their own",
     "runtime/cli/": "runs in processes of its own, which read the code of the tree",
     "runtime/config.py": "an old path",
