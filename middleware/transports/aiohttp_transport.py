@@ -118,8 +118,8 @@ class _Guard(asyncio.Protocol):
     Between a connection and aiohttp's parser: bounds heads, and passes on nothing after a response without a body.
 
     aiohttp skips interim responses silently, and discards a response that comes in one piece with bytes that are none.
-    It parses all that has arrived at once; here what takes long, such as chunks of few bytes, takes several iterations of
-    the event loop.
+    It parses all that has arrived at once; here what takes long, such as chunks of few bytes, takes several iterations
+    of the event loop.
 
     Args:
         parser: What aiohttp connected.
