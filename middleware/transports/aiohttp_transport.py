@@ -44,7 +44,7 @@ _PLAIN = "http://"
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _HEAD_END = re.compile(rb"\r?\n\r?\n")  # aiohttp reads lines without the carriage return, too
 _STATUS_END = len(b"HTTP/1.1 200")
-_STEP = 4 * 1024  # bytes parsed between two looks at the time; chunks of one byte, which has six, take 2 ms
+_STEP = 16 * 1024  # bytes parsed between two looks at the time; chunks of one byte, which has six, take 8 ms
 _PARSE_S = 0.005  # time for parsing per iteration of the event loop; to read what was parsed takes as long again
 _MACHINE = SystemClock()
 _TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
@@ -128,6 +128,7 @@ class _Guard(asyncio.Protocol):
 
     Attributes:
         idle_until: Clock reading until which the connection may be used again.
+        unparsed: What has arrived and is not parsed yet.
     """
 
     def __init__(self, parser: ResponseHandler, transport: asyncio.Transport, max_header_bytes: int) -> None:
@@ -140,7 +141,7 @@ class _Guard(asyncio.Protocol):
         self._in_head = False
         self._is_over = self._is_broken = False
         self._content: aiohttp.StreamReader | None = None
-        self._start = self._tail = self._unparsed = b""
+        self._start = self._tail = self.unparsed = b""
         self.pause_writing = parser.pause_writing  # type: ignore[method-assign] # passed on as it is, as the next one
         self.resume_writing = parser.resume_writing  # type: ignore[method-assign]
 
@@ -166,11 +167,11 @@ class _Guard(asyncio.Protocol):
             return
         if self._is_over:
             self._parser.force_close()
-        elif len(data) <= _STEP and not self._unparsed:
+        elif len(data) <= _STEP and not self.unparsed:
             self._parse(data)
         else:
-            is_scheduled = self.is_behind
-            self._unparsed += data
+            is_scheduled = bool(self.unparsed)
+            self.unparsed += data
             if not is_scheduled:
                 self._parse_some()
 
@@ -184,20 +185,15 @@ class _Guard(asyncio.Protocol):
         self._parse_all()
         self._parser.connection_lost(exc)
 
-    @property
-    def is_behind(self) -> bool:
-        """True while something that has arrived is not parsed yet."""
-        return bool(self._unparsed)
-
     def _parse_some(self) -> None:
         """Parse for a time, and the rest in later iterations of the event loop; read nothing more until then."""
-        data, self._unparsed = self._unparsed, b""
+        data, self.unparsed = self.unparsed, b""
         ends_at, end = _MACHINE.now() + _PARSE_S, 0
         while end < len(data) and not self._is_broken:
             self._parse(data[end : end + _STEP])
             end += _STEP
             if end < len(data) and _MACHINE.now() >= ends_at:
-                self._unparsed = data[end:]
+                self.unparsed = data[end:]
                 self._transport.pause_reading()
                 asyncio.get_running_loop().call_soon(self._parse_some, context=Context())
                 return
@@ -205,7 +201,7 @@ class _Guard(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _parse_all(self) -> None:
-        data, self._unparsed = self._unparsed, b""
+        data, self.unparsed = self.unparsed, b""
         if data:
             self._parse(data)
 
@@ -300,7 +296,7 @@ class _Connector(aiohttp.TCPConnector):
                 self.used[protocol] = self.lifetime.ends_at()
                 break
             is_fresh = self.now() <= guard.idle_until and self.lifetime.lasts(self.used[protocol])
-            if is_fresh and not (guard.is_behind or protocol.should_close or _is_readable(transport)):
+            if is_fresh and not (guard.unparsed or protocol.should_close or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()

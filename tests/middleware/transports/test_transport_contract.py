@@ -994,6 +994,7 @@ class Slow:
 async def test_others_run_while_a_body_of_many_small_pieces_is_read(any_library, monkeypatch):
     """Whatever parses it takes a time for each piece, and would block the event loop for all that has arrived."""
     monkeypatch.setattr("middleware.transports.aiohttp_transport._MACHINE", Slow())
+    monkeypatch.setattr("middleware.transports.aiohttp_transport._STEP", 1024)
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     body = b"[" + b"1" * 30_000 + b"]"
     response = head + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
@@ -1013,7 +1014,7 @@ async def test_others_run_while_a_body_of_many_small_pieces_is_read(any_library,
         counting = asyncio.create_task(count())
         assert (await wire.send(server)).body == body
         counting.cancel()
-        assert iterations > len(response) / 5_000
+        assert iterations > len(response) / 2_000
 
 
 async def test_a_large_answer_within_the_limits_is_whole(library, tls):
