@@ -169,7 +169,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
         raise InvalidArgumentError("params: not encodable as UTF-8") from None
 
 
-def _text(value: str | int | float, place: str) -> str:
+def _text(value: str | float, place: str) -> str:
     """Write *value* as JSON does: by its value, without the methods of a subclass, such as an enum's."""
     if isinstance(value, str):
         return str.__str__(value)

@@ -39,7 +39,7 @@ class Plan(str, Enum):  # noqa: UP042 - str() of a member is its name, other tha
     PRO = "pro"
 
 
-class Size(int, Enum):  # noqa: UP042 - as above
+class Size(int, Enum):
     TWO = 2
 
 
