@@ -44,6 +44,7 @@ MAY_IMPORT = {
     },
     "runtime": {
         *VOCABULARY,
+        "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
         "runtime/settings",
