@@ -14,7 +14,7 @@ It is that of the last attempt; where that one was not sent, that of the last on
         │       ├── CircuitOpenError       the service has been failing
         │       ├── BulkheadFullError      too many attempts or calls in flight already
         │       ├── RateLimitExceededError the client's own rate limit
-    │       ├── OutOfResourcesError    this process has no descriptor, memory or thread left
+        │       ├── OutOfResourcesError    this process has no descriptor, memory or thread left
         │       └── ClientClosedError      the client was closed
         ├── ResponseLostError              sent, no complete response: safe to repeat only if idempotent
         ├── DeadlineExceededError          the time for the whole call is up
@@ -148,8 +148,8 @@ class ConfigError(PlatformError, ValueError):
     """
 
     code = "CONFIGURATION_ERROR"
-    _sentence = "the problems, for the operator"
-    _advice = "Correct the settings that `problems` names; until then the same call fails."
+    _sentence = "The application is not set up correctly. Please inform its operator."
+    _advice = "Correct the settings that `problems` and `str(error)` name; until then the same call fails."
 
     def __init__(self, problems: Sequence[str] | str) -> None:
         # A variable of the environment may contain bytes that are no UTF-8, which Python reads as surrogates.
@@ -158,9 +158,6 @@ class ConfigError(PlatformError, ValueError):
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
-
-    def _for_users(self) -> str:
-        return str(self)  # no call can be made: its reader is the operator, who has to know which setting is wrong
 
     def _details(self) -> dict[str, Any]:
         return {"problems": list(self.problems)}
