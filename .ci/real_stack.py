@@ -415,10 +415,11 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
         )
         narrow = client("narrow", StackSettings(bulkhead=BulkheadSettings(permits=1, queue=2)))
         shifted = client("shifted", StackSettings(circuit_breaker=no_breaker))
+        shadow = client("shadow", StackSettings(circuit_breaker=CircuitBreakerSettings(mode="shadow")))
         changing = client("changing", Reloading(StackSettings(attempt=AttemptTimeoutSettings(timeout_s=5))))
         gateway.script(
             Fault(kind="status", status=503, share=0.9, times=0, path="/api/broken/"),
-            Fault(kind="status", status=503, times=0, path="/api/poor/"),
+            Fault(kind="status", status=503, times=0, path="/api/(poor|shadow)/"),
             Fault(kind="latency", seconds=0.05, times=0, path="/api/(late|capped|narrow)/"),
             Fault(kind="reset", applied=True, times=0, method="POST", path="/api/changing/"),
             Fault(
@@ -443,10 +444,11 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
             go_on(lambda: capped.get("/api/capped/items", path_params={})),
             go_on(crowd),
             go_on(lambda: shifted.get("/api/shifted/items", path_params={})),
+            go_on(lambda: shadow.get("/api/shadow/items", path_params={})),
             go_on(lambda: changing.get("/api/changing/items", path_params={})),
             go_on(lambda: changing.post("/api/changing/items", path_params={}, json_body={"name": "Item"})),
         )
-        for made in (broken, poor, late, capped, narrow, shifted, changing):
+        for made in (broken, poor, late, capped, narrow, shifted, shadow, changing):
             await made.aclose()
 
 

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "middleware/telemetry": VOCABULARY,
     "middleware/transports": VOCABULARY,
     "runtime/settings": VOCABULARY,
+    "runtime/contract": set(),
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
@@ -42,6 +43,7 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
+    "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
         "runtime/_internal",
@@ -51,7 +53,7 @@ MAY_IMPORT = {
         "runtime/traces",
     },
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
+    | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}
@@ -190,6 +192,7 @@ def test_only_the_command_line_imports_the_command_line():
     [
         "middleware",
         "runtime",
+        "runtime.adapters.core",
         "runtime.connectors.base",
         "runtime.connectors.loader",
         "runtime.connectors.identity",

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from stand_in import importable_core
 
 from runtime.connectors.loader import load_connectors
 from runtime.gateway import DEFAULT_API_KEY, GatewayProcess
@@ -48,7 +49,8 @@ def mode(request, platform, no_settings, tmp_path):
         no_settings.setenv("MOZAIKS_MANAGED", "true")
         no_settings.setenv("MOZAIKS_GATEWAY_BASE_URL", platform.url)
         no_settings.setenv("MOZAIKS_GATEWAY_API_KEY", DEFAULT_API_KEY)
-    return request.param
+    with importable_core(no_settings):
+        yield request.param
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

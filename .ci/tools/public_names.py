@@ -22,7 +22,8 @@ FILE = ROOT / "tests" / "public_names.json"
 PACKAGES = ("middleware", "runtime")
 # Public through `middleware` alone, private, commands, parts of the gateway, old paths of moved modules.
 INTERNAL = re.compile(
-    r"middleware\.|runtime\.(_|(cli|gateway|settings|telemetry)\.|cli$|(config|exporting|trace_file)$)|.*\.__main__$"
+    r"middleware\.|runtime\.(_|(cli|contract|gateway|settings|telemetry)\.|adapters\.core_|cli$|(config|exporting|trace_file)$)"
+    r"|.*\.__main__$"
 )
 PUBLIC = {"middleware.errors", "middleware.events", "middleware.transports.registry"}
 

@@ -578,7 +578,7 @@ class CircuitBreakerMiddleware:
                     verdict = "failure" if never_connected else "deadline"  # R31, R38
                 elif request.attempt.lost_race and slow and config.slow_ratio > 0:
                     verdict = "success"  # R31: without its result, but its time counts
-            refused = is_refused_connection(error)
+            refused = error is not None and is_refused_connection(error)
             before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
             call.circuit_state = breaker.shown_state(config)
             self._emit_change(call.info, breaker, before, after)

@@ -14,14 +14,15 @@ __all__ = ["COMMANDS", "main"]
 
 
 class Command(NamedTuple):
-    """Where a command lives, which extras it needs, and what it does."""
+    """Where a command lives, which extras it needs, or None where it needs no dependency at all, and what it does."""
 
     module: str
-    extras: tuple[str, ...]
+    extras: tuple[str, ...] | None
     help: str
 
 
 COMMANDS = {
+    "check": Command("runtime.cli.check", None, "check connectors against the connector contract"),
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
@@ -61,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     command = COMMANDS[name]
     try:
-        bootstrap.enter_environment(command.extras, arguments)
+        if command.extras is not None:
+            bootstrap.enter_environment(command.extras, arguments)
     except bootstrap.BootstrapError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Commands import their extras late, so that their first line comes at once.
         code: int = importlib.import_module(command.module).main(arguments[1:])
     except ModuleNotFoundError as error:
-        extras = ",".join(command.extras)
+        extras = ",".join(command.extras or ())
         missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{extras}]'\n"
         sys.stderr.write(missing)
         return 1

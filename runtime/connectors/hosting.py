@@ -206,7 +206,7 @@ class HostingConnector(Protocol):
         """Resume a paused app."""
         ...
 
-    async def deploy(
+    async def deploy(  # contract: ignore[CC103] request was positional in the first release, and callers rely on it
         self,
         app_id: str,
         request: DeployRequest | None = None,
@@ -447,7 +447,7 @@ class ManagedHostingConnector:
             _RESUME_APP, path_params={"app_id": app_id}, user_jwt=user_jwt, correlation_id=correlation_id
         )
 
-    async def deploy(
+    async def deploy(  # contract: ignore[CC103] request was positional in the first release, and callers rely on it
         self,
         app_id: str,
         request: DeployRequest | None = None,
@@ -625,7 +625,7 @@ class MockHostingConnector:
         """Mark an app as running."""
         return self._set_status(app_id, "running")
 
-    async def deploy(
+    async def deploy(  # contract: ignore[CC103] request was positional in the first release, and callers rely on it
         self,
         app_id: str,
         request: DeployRequest | None = None,

@@ -110,6 +110,7 @@ class ConnectorConfig:
         environ: Mapping[str, str] | None = None,
         *,
         settings: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
         telemetry: Telemetry | None = None,
         middleware: HostLayers | None = None,
         require_managed: bool = False,
@@ -125,6 +126,7 @@ class ConnectorConfig:
         Args:
             environ: Variables to read instead of the process's.
             settings: Settings of the stacks as nested mappings, as in the file; override both other sources.
+            defaults: As *settings*, and weaker than both other sources: defaults of the host instead of ours.
             telemetry: Receives spans, metrics and events; None uses the process's global providers.
             middleware: Layers of the host's own; None has none.
             require_managed: Any mode but managed is an error, as with `MOZAIKS_CONNECTORS_REQUIRE_MANAGED=true`.
@@ -138,7 +140,7 @@ class ConnectorConfig:
         if not found and not mode.managed and (require_managed or mode.required):
             found.append(_not_managed(REQUIRE_VARIABLE if mode.required else "require_managed", mode.reason))
         values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, _CORE_URL)}
-        policies = _collect(lambda: _policies(env, settings), found)
+        policies = _collect(lambda: _policies(env, settings, defaults), found)
         for name in (GATEWAY_URL, _CORE_URL):
             if mode.managed and values[name]:
                 _collect(partial(check_base_url, values[name], name=name), found)
@@ -162,11 +164,13 @@ class ConnectorConfig:
         )
 
 
-def _policies(environ: Mapping[str, str], settings: Mapping[str, Any] | None) -> ResolvedSettings | LiveSettings:
+def _policies(
+    environ: Mapping[str, str], settings: Mapping[str, Any] | None, defaults: Mapping[str, Any] | None
+) -> ResolvedSettings | LiveSettings:
     file, services = environ.get(FILE_VARIABLE, "").strip(), services_and_operations()
     if file:
-        return LiveSettings(settings, environ=environ, file=Path(file), services=services)
-    return ResolvedSettings(settings, environ=environ, services=services)
+        return LiveSettings(settings, environ=environ, file=Path(file), defaults=defaults, services=services)
+    return ResolvedSettings(settings, environ=environ, defaults=defaults, services=services)
 
 
 def _collect(make: Callable[[], _T], found: list[str]) -> _T | None:
@@ -409,6 +413,9 @@ _earlier: weakref.WeakValueDictionary[_Key, ConnectorBundle] = weakref.WeakValue
 _frozen: ConnectorBundle | None = None
 _process_wide: ConnectorBundle | None = None  # loaded from a config, for every caller in the process
 _logged: list[str] = []  # what is_managed_mode last logged
+# Makes the configuration of the environment: of its variables, and whether managed mode is required.
+_ConfigOf: TypeAlias = Callable[[Mapping[str, str], bool], ConnectorConfig]
+_config_of: _ConfigOf | None = None
 
 
 def _renew_lock() -> None:
@@ -489,12 +496,46 @@ def _from_environment(*, require_managed: bool = False) -> ConnectorBundle:
         if _current is not None and _current[0] == key:
             return _current[1]
         bundle = _earlier.pop(key, None) or _load(
-            ConnectorConfig.from_env(_environment.with_names(key[1]), require_managed=require_managed)
+            (_config_of or _plain_config)(_environment.with_names(key[1]), require_managed)
         )
         if _current is not None:
             _retire(*_current)
         _current = key, bundle
         return bundle
+
+
+def _plain_config(environ: Mapping[str, str], require_managed: bool) -> ConnectorConfig:
+    return ConnectorConfig.from_env(environ, require_managed=require_managed)
+
+
+def set_config_of_environment(make: _ConfigOf | None) -> None:
+    """
+    Let *make* make the configuration of every bundle that is loaded from the environment from now on.
+
+    An adapter of a host adds the host's defaults, telemetry and layers so: all callers in the process share one bundle
+    that has them. Bundles that were loaded before are closed.
+
+    Args:
+        make: Makes the configuration from the variables, and from whether managed mode is required; raises
+            `ConfigError`. None is `ConnectorConfig.from_env`.
+    """
+    global _config_of  # noqa: PLW0603 - what this function is for
+    with _lock:
+        _config_of = make
+    reset_connectors()
+
+
+def client_of(bundle: ConnectorBundle, service: str) -> PlatformHttpClient:
+    """
+    Return the client of *service* in a managed *bundle*, for an adapter that makes a connector of its own from it.
+
+    Raises:
+        ConfigError: The bundle has no such client, as one of mocks has none.
+    """
+    for client in bundle._clients:  # noqa: SLF001 - of this module
+        if client.service == service:
+            return client
+    raise ConfigError(f"{service}: this bundle has no client of it")
 
 
 def _retire(key: _Key, bundle: ConnectorBundle) -> None:

@@ -40,6 +40,7 @@ class LiveSettings:
         constructor: As for `ResolvedSettings`.
         environ: As for `ResolvedSettings`.
         file: The TOML file.
+        defaults: As for `ResolvedSettings`.
         services: As for `ResolvedSettings`.
         wall_clock: Returns the time of the file system, in seconds since 1970.
 
@@ -53,12 +54,14 @@ class LiveSettings:
         *,
         environ: Mapping[str, str] | None = None,
         file: Path,
+        defaults: Mapping[str, Any] | None = None,
         services: Services | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._constructor = constructor
         self._environ = dict(environ or {})
         self._file = file
+        self._defaults = defaults
         self._services = services
         self._renew()
         renew_in_child(self._renew)
@@ -191,7 +194,12 @@ class LiveSettings:
 
     def _load(self, content: bytes) -> ResolvedSettings:
         return ResolvedSettings(
-            self._constructor, environ=self._environ, file=self._file, services=self._services, content=content
+            self._constructor,
+            environ=self._environ,
+            file=self._file,
+            defaults=self._defaults,
+            services=self._services,
+            content=content,
         )
 
 

@@ -1,8 +1,8 @@
 """
 Which value of a setting is in force: three sources are merged on each level, then the most specific level wins.
 
-Sources, strongest first: the constructor, the environment, a TOML file. They are merged value by value. Levels, most
-specific first: an operation of a service, the service, all services.
+Sources, strongest first: the constructor, the environment, a TOML file, a host's own defaults. They are merged value by
+value. Levels, most specific first: an operation of a service, the service, all services.
 """
 
 from collections.abc import Iterable, Mapping
@@ -70,7 +70,8 @@ class ResolvedSettings:
     Args:
         constructor: Nested mappings as in a file; the strongest source.
         environ: For example `os.environ`.
-        file: A TOML file; the weakest source.
+        file: A TOML file; weaker than both.
+        defaults: As *constructor*, and the weakest source: defaults of the host instead of ours.
         services: Names that a service's or an operation's own settings may use; None allows any.
         content: Content of the file, where it has been read already.
 
@@ -87,6 +88,7 @@ class ResolvedSettings:
         *,
         environ: Mapping[str, str] | None = None,
         file: Path | None = None,
+        defaults: Mapping[str, Any] | None = None,
         services: Services | None = None,
         content: bytes | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class ResolvedSettings:
         if file is not None:
             of_file = from_file(file, read_file(file) if content is None else content, services, found)
         sources = [
+            from_mapping(defaults or {}, services, found, lambda path: f"the host's default: {path}"),
             of_file,
             from_env(environ or {}, services, found),
             from_mapping(constructor or {}, services, found, lambda path: f"constructor: {path}"),

@@ -581,3 +581,23 @@ def test_settings_kept_ready_are_bounded():
     for number in range(1100):
         assert policies.of("service", f"made-up-{number}").retry.base_delay_s == 0.3
     assert len(policies._cache) == 1024
+
+
+def test_a_hosts_defaults_are_weaker_than_every_source(tmp_path):
+    """R60: file, environment and constructor win value by value; an adapter's policy stays tunable."""
+    file = tmp_path / "settings.toml"
+    file.write_text("[services.service.retry]\nmax_attempts = 5\n")
+    defaults = {"services": {"service": {"retry": {"max_attempts": 4, "base_delay_s": 0.5, "max_delay_s": 9}}}}
+    environ = {"MOZAIKS_CONNECTORS_SERVICE__RETRY_MAX_DELAY_S": "7", "MOZAIKS_CONNECTORS_FILE": str(file)}
+    live = LiveSettings(environ=environ, file=file, defaults=defaults)
+    fixed = ResolvedSettings(environ=environ, file=file, defaults=defaults)
+    for resolved in (live, fixed, ConnectorConfig.from_env(environ, defaults=defaults).policies):
+        retry = resolved.of("service").retry
+        assert (retry.max_attempts, retry.base_delay_s, retry.max_delay_s) == (5, 0.5, 7.0)
+        origins = {row.name: row.origin for row in resolved.effective("service")}
+        assert origins["retry.base_delay_s"] == "the host's default: services.service.retry.base_delay_s"
+        assert resolved.of("identity").retry == RetrySettings()
+    own = ResolvedSettings({"services": {"service": {"retry": {"base_delay_s": 0.1}}}}, defaults=defaults)
+    assert own.of("service").retry.base_delay_s == 0.1
+    with pytest.raises(ConfigError, match=r"the host.s default: services\.service\.retry\.max_attempts"):
+        ConnectorConfig.from_env({}, defaults={"services": {"service": {"retry": {"max_attempts": 99}}}})

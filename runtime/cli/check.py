@@ -1,0 +1,57 @@
+"""`python3 -m runtime check`: connectors against the connector contract, without running them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime._version import __version__
+
+__all__ = ["main"]
+
+_DEFAULT = Path("runtime/connectors")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print what breaks the contract; 0, 1 when there is an error, 2 for wrong usage."""
+    from runtime.contract import RULES, Severity, check_paths
+    from runtime.contract.report import FORMATS, explanation
+
+    parser = argparse.ArgumentParser(prog="python3 -m runtime check", description=__doc__)
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help=f"files and folders; default {_DEFAULT} or ."
+    )
+    parser.add_argument("--strict", action="store_true", help="count warnings as errors")
+    parser.add_argument(
+        "--format", choices=sorted(FORMATS), default="text", help="output format (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    parser.add_argument(
+        "--sarif", action="store_const", const="sarif", dest="format", help="the same as --format sarif"
+    )
+    parser.add_argument(
+        "--github", action="store_const", const="github", dest="format", help="the same as --format github"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of standard output")
+    parser.add_argument("--explain", metavar="RULE", help="print what a rule asks for, and exit; `all` for every rule")
+    options = parser.parse_args(argv)
+    if options.explain:
+        name = options.explain.upper()
+        if name != "ALL" and name not in RULES:
+            parser.error(f"argument --explain: no such rule: {options.explain}; there are {', '.join(RULES)}")
+        chosen = RULES.values() if name == "ALL" else [RULES[name]]
+        sys.stdout.write("\n".join(explanation(rule) for rule in chosen))
+        return 0
+    paths = options.paths or [_DEFAULT if _DEFAULT.is_dir() else Path()]
+    if missing := [str(path) for path in paths if not path.exists()]:
+        parser.error(f"no such file or folder: {', '.join(missing)}")
+    found = check_paths(paths, strict=options.strict)
+    text = FORMATS[options.format](found, __version__)
+    if options.output:
+        try:
+            options.output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            parser.error(f"argument --output: cannot be written: {error.strerror}")
+    else:
+        sys.stdout.write(text)
+    return 1 if any(one.severity is Severity.ERROR for one in found) else 0

@@ -1,0 +1,79 @@
+"""
+The connector contract as static rules: what `python3 -m runtime check` runs.
+
+Files are parsed and never imported, and this package imports nothing of ours: a check needs no connector to run.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from .checks import Finding, findings
+from .rules import RULES, Rule, Severity
+from .source import UNREADABLE, Sources
+from .suppressions import applied
+from .triples import Triple, triples
+
+__all__ = ["RULES", "Finding", "Rule", "Severity", "check_paths"]
+
+
+def check_paths(paths: Iterable[Path], *, strict: bool = False) -> list[Finding]:
+    """
+    Check the connectors in *paths*: files, or folders with all `.py` files below them.
+
+    Args:
+        paths: Files and folders. One that does not exist, cannot be read or is no Python is a finding (CC900).
+        strict: Count warnings as errors.
+
+    Returns:
+        What is wrong, by file and line.
+    """
+    sources = Sources()
+    found: set[Finding] = set()
+    modules = {}
+    for path in _files(paths):
+        try:
+            module = sources.read(path)
+        except UNREADABLE as error:
+            found.add(_unreadable(path, error))
+        else:
+            modules[module.path] = module
+    checked: list[Triple] = []
+    for module in list(modules.values()):
+        for triple in triples(sources, module):
+            if any(triple.first.node is other.first.node for other in checked):
+                continue
+            checked.append(triple)
+            try:
+                found |= set(findings(sources, triple))
+            except RecursionError as error:  # an expression of a thousand terms
+                found.add(_unreadable(module.path, error))
+    # Suppressions are read in each file that has a finding, helpers of connectors included.
+    touched = modules | {Path(one.path): sources.read(Path(one.path)) for one in found if one.rule != "CC900"}
+    result = [one for one in found if one.rule == "CC900"]
+    for path, module in touched.items():
+        result += applied(module, sorted(one for one in found if one.path == str(path) and one.rule != "CC900"))
+    if strict:
+        result = [replace(one, severity=Severity.ERROR) if one.severity is Severity.WARNING else one for one in result]
+    return sorted(result)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            parts = (one for one in sorted(path.rglob("*.py")) if not _is_hidden(one.relative_to(path)))
+            yield from parts
+        else:
+            yield path
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
+def _unreadable(path: Path, error: Exception) -> Finding:
+    line = getattr(error, "lineno", None) or 1
+    reason = getattr(error, "msg", None) or getattr(error, "strerror", None) or "not valid UTF-8"
+    if isinstance(error, RecursionError | MemoryError):
+        reason = "nested too deeply"
+    return Finding(str(path), line, 1, "CC900", f"cannot be read: {reason}", RULES["CC900"].severity, line)

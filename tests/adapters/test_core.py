@@ -1,0 +1,541 @@
+"""The drop-in for the production core, against the stand-in: installation, mode, bundle, policy, mocks, lines."""
+
+import asyncio
+import dataclasses
+import gc
+import inspect
+import itertools
+import json
+import logging
+import sys
+import traceback
+import types
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from raw_server import RawServer, ok
+
+from middleware import CallError, ConfigError, HostLayers, PlatformError, Telemetry
+from runtime.adapters import core as adapter
+from runtime.connectors import loader
+
+JWT, ID = "user-token", "7b0f6f3e-3d43-4b0e-9a2d-0c8f5a4e1b11"
+URL = "http://127.0.0.1:9"
+STATUS = {"scope": "platform", "appId": None, "correlation_id": ID, "user_jwt": JWT}
+ACTIVE = ok(b'{"active": true, "status": "active", "plan": "pro"}', b"content-type: application/json")
+
+
+def managed(core, url=URL, **more):
+    for name, value in {"MANAGED": "true", "GATEWAY_BASE_URL": url, "GATEWAY_API_KEY": "moz_test_key", **more}.items():
+        core.setenv(f"MOZAIKS_{name}", value)
+
+
+def core_lines(caplog):
+    found = [one for one in caplog.records if one.name.startswith("mozaiks_sdk.")]
+    return [(one.name, one.levelname, json.loads(one.getMessage())) for one in found]
+
+
+def loaded():
+    from mozaiks_app.runtime import connector_loader
+
+    return connector_loader.load_connectors()
+
+
+async def close():
+    await loader.load_connectors().aclose()
+    adapter.reset_connectors()
+
+
+# --- installation
+
+
+def test_the_core_is_imported_by_install_alone(core):
+    """The project does not depend on the core."""
+    assert "mozaiks_app" not in sys.modules
+    adapter.install()
+    assert "mozaiks_app.runtime.connector_loader" in sys.modules
+
+
+def test_without_the_core_nothing_is_installed(no_settings):
+    """One error lists what was looked up; the loader stays as it was."""
+    with pytest.raises(ConfigError) as caught:
+        adapter.install()
+    assert "mozaiks_app.runtime.connector_loader.load_connectors: not found (ModuleNotFoundError at its import)" in str(
+        caught.value
+    )
+    assert len(caught.value.problems) == 5
+    assert loader._config_of is None
+    with pytest.raises(ConfigError, match=r"install\(\) first"):
+        adapter.load_connectors()
+
+
+def test_every_name_that_the_core_uses_is_ours(core):
+    """The loader's three, the package's three, and each that a module bound at its import."""
+    from mozaiks_app import connectors as package
+    from mozaiks_app.routes import mozaiks as routes
+    from mozaiks_app.runtime import connector_loader
+
+    report = adapter.install()
+    assert (report.missing, report.kept) == ((), ())
+    assert routes.load_connectors is connector_loader.load_connectors is adapter.load_connectors
+    assert connector_loader.is_managed_mode is adapter.is_managed_mode
+    assert package.get_connectors is adapter.get_connectors
+    assert package.reset_connectors is adapter.reset_connectors
+    assert package.ConnectorBundle is connector_loader.ConnectorBundle is type(package.get_connectors())
+    assert "mozaiks_app.routes.mozaiks.load_connectors" in report.replaced
+    assert adapter.install() is report
+
+
+def test_a_plugin_that_bound_the_old_name_gets_ours(core):
+    """Under whatever name, in whatever module."""
+    from mozaiks_app.connectors import get_connectors
+
+    plugin = types.ModuleType("plugin_of_the_core")
+    plugin.connectors = get_connectors
+    core.setitem(sys.modules, plugin.__name__, plugin)
+    assert "plugin_of_the_core.connectors" in adapter.install().replaced
+    assert plugin.connectors is adapter.get_connectors
+
+
+def test_a_name_that_cannot_be_replaced_is_in_one_line(core, caplog):
+    """With its module."""
+    from mozaiks_app.connectors import get_connectors
+
+    class Closed(types.ModuleType):
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+    plugin = Closed("closed_plugin")
+    vars(plugin)["get"] = get_connectors
+    core.setitem(sys.modules, "closed_plugin", plugin)
+    assert adapter.install().kept == ("closed_plugin.get",)
+    lines = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert lines == ["core.kept still the core's own: closed_plugin.get"]
+
+
+def test_a_name_that_is_not_there_is_in_one_line(core, caplog):
+    """Another version of the core is adapted as far as it goes."""
+    from mozaiks_app.connectors import managed as client
+    from mozaiks_app.runtime import connector_loader
+
+    del connector_loader.is_managed_mode
+    del client.GatewayRequestError
+    core.setitem(sys.modules, "mozaiks_app.connectors.mock", None)
+    missing = adapter.install().missing
+    assert missing == (
+        "mozaiks_app.runtime.connector_loader.is_managed_mode",
+        "mozaiks_app.connectors.managed.GatewayRequestError",
+        "mozaiks_app.connectors.mock.MockPaymentConnector",
+    )
+    lines = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert lines == [f"core.missing not in this core: {', '.join(missing)}"]
+    assert not hasattr(connector_loader, "is_managed_mode")
+    assert asyncio.run(loaded().payment.subscription_status(**STATUS)).active
+
+
+def test_uninstall_restores_the_core(core):
+    """Every name, the lazy ones too, the level of httpcore's logger, and our loader."""
+    import mozaiks_app.connectors
+    from mozaiks_app.connectors import mock
+    from mozaiks_app.routes import mozaiks as routes
+    from mozaiks_app.runtime import connector_loader
+
+    modules = (mozaiks_app.connectors, connector_loader, routes)
+    before = [dict(vars(module)) for module in modules]
+    noisy = logging.getLogger("httpcore")
+    level = noisy.level
+    noisy.setLevel(logging.NOTSET)
+    adapter.install()
+    assert noisy.level == logging.WARNING
+    adapter.uninstall()
+    adapter.uninstall()
+    assert [dict(vars(module)) for module in modules] == before
+    assert noisy.level == logging.NOTSET
+    assert type(loaded().payment) is mock.MockPaymentConnector
+    assert loader._config_of is None
+    noisy.setLevel(level)
+
+
+# --- the mode
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"MOZAIKS_MANAGED": "ture"}, "MOZAIKS_MANAGED: must be 1, true"),
+        ({"MOZAIKS_HOSTING_MODE": "cloud"}, "MOZAIKS_HOSTING_MODE: must be hosted"),
+        ({"MOZAIKS_MANAGED": "true"}, "MOZAIKS_GATEWAY_BASE_URL"),
+        ({"MOZAIKS_HOSTING_MODE": "hosted"}, "MOZAIKS_GATEWAY_BASE_URL"),
+        ({"MOZAIKS_MANAGED": "true", "MOZAIKS_GATEWAY_BASE_URL": "nowhere"}, "MOZAIKS_GATEWAY_BASE_URL: must be an"),
+        ({"MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS": "many"}, "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"),
+    ],
+)
+def test_install_raises_for_a_mode_that_cannot_be(core, settings, problem):
+    """Mocks allow everything, so a host does not start with them by mistake; nothing was replaced."""
+    from mozaiks_app.runtime import connector_loader
+
+    own = connector_loader.load_connectors
+    for name, value in settings.items():
+        core.setenv(name, value)
+    with pytest.raises(ConfigError, match=problem):
+        adapter.install()
+    assert connector_loader.load_connectors is own
+
+
+WORDS = [
+    {"MOZAIKS_HOSTING_MODE": hosting, "MOZAIKS_MANAGED": switch, "MOZAIKS_GATEWAY_BASE_URL": url}
+    for hosting, switch, url in itertools.product(
+        ["", "hosted", " HOSTED ", "self_host", "cloud"], ["", "true", "On", "false", "ture"], ["", URL]
+    )
+]
+
+
+@pytest.mark.parametrize("settings", WORDS, ids=lambda one: "-".join(map(repr, one.values())))
+def test_the_mode_is_the_cores_once_installed(core, caplog, settings):
+    """The same as the core's own rule for every combination; a word that it does not know is logged."""
+    from mozaiks_app.runtime import connector_loader
+
+    core_rule = connector_loader.is_managed_mode
+    adapter.install()
+    for name, value in settings.items():
+        core.setenv(name, value)
+    for _ in range(2):
+        assert connector_loader.load_connectors().mode == ("managed" if core_rule() else "self_hosted")
+        assert connector_loader.is_managed_mode() is core_rule()
+    warned = [one.getMessage().partition(" ")[0] for one in caplog.records if one.levelno == logging.WARNING]
+    unknown = "cloud" in settings.values() or "ture" in settings.values()
+    wanted = not core_rule() and bool({"hosted", " HOSTED ", "true", "On"} & set(settings.values()))
+    assert sorted(warned) == ["mode.self_hosted"] * wanted + ["mode.unreadable"] * unknown
+
+
+# --- the bundle
+
+
+def test_the_bundle_has_the_cores_shape(core):
+    """Frozen, `mode` and `payment` first and by position; an instance of the core's own, as its connectors are."""
+    from mozaiks_app.connectors import base, mock
+    from mozaiks_app.connectors import managed as client
+    from mozaiks_app.runtime import connector_loader
+
+    old = connector_loader.ConnectorBundle
+    adapter.install()
+    bundle = loaded()
+    assert isinstance(bundle, old)
+    names = [one.name for one in dataclasses.fields(bundle)]
+    assert names == ["mode", "payment", "hosting", "discovery", "identity", "billing", "service", "_inner"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bundle.mode = "managed"
+    own = connector_loader.ConnectorBundle("self_hosted", mock.MockPaymentConnector())
+    assert (own.mode, own.identity) == ("self_hosted", None)
+    assert isinstance(bundle.payment, mock.MockPaymentConnector | base.PaymentConnector)
+    managed(core)
+    assert isinstance(loaded().payment, client.ManagedPaymentConnector)
+    assert isinstance(loaded().payment, base.PaymentConnector)
+    assert loaded().identity is loader.load_connectors().identity
+
+
+@pytest.mark.parametrize("mode", ["managed", "self_hosted"])
+def test_the_signatures_are_the_cores(core, mode):
+    """Names, kinds and what is required; the app's id may be left out, as a route may."""
+    from mozaiks_app.connectors.base import PaymentConnector
+
+    if mode == "managed":
+        managed(core)
+    adapter.install()
+    for name in PaymentConnector.__abstractmethods__:
+        ours, theirs = (
+            inspect.signature(getattr(kind, name)).parameters for kind in (type(loaded().payment), PaymentConnector)
+        )
+        assert [(one.name, one.kind) for one in ours.values()] == [(one.name, one.kind) for one in theirs.values()]
+        required = {one.name for one in ours.values() if one.default is one.empty}
+        assert required <= {one.name for one in theirs.values() if one.default is one.empty}
+
+
+def test_the_environment_is_read_at_each_call(core):
+    """The same bundle for the same settings; `get_connectors` keeps the first one until the reset."""
+    from mozaiks_app import connectors as package
+
+    managed(core)
+    core.delenv("MOZAIKS_MANAGED")
+    adapter.install()
+    first = package.get_connectors()
+    managed(core)
+    second = loaded()
+    assert (first.mode, second.mode) == ("self_hosted", "managed")
+    assert loaded() is second
+    core.delenv("MOZAIKS_MANAGED")
+    assert loaded() is first
+    managed(core)
+    assert loaded() is second
+    assert package.get_connectors() is first
+    package.reset_connectors()
+    assert package.get_connectors().mode == "managed"
+
+
+def test_plugins_of_both_interfaces_share_one_bundle(core):
+    """One circuit breaker per service in the process."""
+    managed(core)
+    adapter.install()
+    client = loader.client_of(loader.load_connectors(), "payment")
+    assert loaded().payment._http is client
+    with pytest.raises(ConfigError, match="nothing: this bundle has no client of it"):
+        loader.client_of(loader.load_connectors(), "nothing")
+
+
+def test_a_process_wide_bundle_of_the_host_is_the_cores_too(core):
+    """A host that loads one with its own layers."""
+    adapter.install()
+    config = loader.ConnectorConfig(managed_mode=True, gateway_base_url=URL)
+    own = loader.load_connectors(config, process_wide=True)
+    assert loaded().mode == "managed"
+    assert loaded().identity is own.identity
+
+
+def test_the_payment_policy_is_the_cores(core, tmp_path):
+    """Three attempts, 10 s each, 5 s for connecting, waits of 0.25 s to 2 s; for payment alone, and a setting wins."""
+    managed(core, CONNECTORS_PAYMENT__RETRY_MAX_DELAY_S="3")
+    file = tmp_path / "settings.toml"
+    file.write_text("[services.payment.attempt]\ntimeout_s = 7.0\n[services.payment.retry]\nmax_delay_s = 9.0\n")
+    adapter.install()
+    inner = loader.load_connectors()
+    policy = loader.client_of(inner, "payment").policy("subscription_status")
+    assert (policy.attempt.timeout_s, policy.transport.connect_timeout_s) == (10.0, 5.0)
+    retry = policy.retry
+    assert (retry.max_attempts, retry.base_delay_s, retry.max_delay_s) == (3, 0.25, 3.0)
+    assert (retry.throttle_base_delay_s, retry.throttle_max_delay_s) == (0.25, 2.0)
+    assert (retry.not_sent_max_attempts, retry.not_sent_base_delay_s, retry.not_sent_max_delay_s) == (3, 0.25, 2.0)
+    assert loader.client_of(inner, "billing").policy() == type(policy)()
+    core.setenv("MOZAIKS_CONNECTORS_FILE", str(file))
+    policy = loader.client_of(loader.load_connectors(), "payment").policy()
+    assert (policy.attempt.timeout_s, policy.retry.max_delay_s, policy.retry.base_delay_s) == (7.0, 3.0, 0.25)
+
+
+@pytest.mark.sockets
+async def test_the_hosts_listener_and_layers_are_in_the_bundle(core, caplog):
+    """In addition to the core's lines."""
+    caplog.set_level(logging.INFO)
+    events, seen = [], []
+
+    async def layer(request, call_next):
+        seen.append(request.call.info.service)
+        return await call_next(request)
+
+    async with RawServer(lambda _: ACTIVE) as server:
+        managed(core, server.url)
+        adapter.install(telemetry=Telemetry(listener=events.append), middleware=HostLayers(call=[layer]))
+        assert (await loaded().payment.subscription_status(**STATUS)).active
+        await close()
+    assert seen == ["payment"]
+    assert {type(one).__name__ for one in events} >= {"CallStarted", "AttemptStarted", "CallFinished"}
+    assert [line["event"] for _, _, line in core_lines(caplog)] == ["gateway.request", "gateway.response"]
+
+
+# --- through the core's routes
+
+
+@pytest.fixture
+def routes(core):
+    from mozaiks_app.routes import mozaiks
+
+    app = FastAPI()
+    app.include_router(mozaiks.router)
+
+    def client():
+        transport = httpx.ASGITransport(app)
+        headers = {"authorization": f"Bearer {JWT}", "x-correlation-id": ID}
+        return httpx.AsyncClient(transport=transport, base_url="http://core", headers=headers)
+
+    return client
+
+
+@pytest.mark.sockets
+async def test_the_cores_routes_serve_managed_calls(core, routes):
+    """Validated by the core's own models; one bundle for all requests, so one connection."""
+    bodies = {
+        "/api/mozaiks/pay/checkout": b'{"sessionId": "s", "checkoutUrl": "u"}',
+        "/api/mozaiks/pay/cancel": b'{"success": true}',
+    }
+    body = b'{"isActive": true, "planId": "pro"}'
+    async with (
+        RawServer(lambda seen: ok(bodies.get(seen.target, body), b"content-type: application/json")) as server,
+        routes() as client,
+    ):
+        managed(core, server.url)
+        adapter.install()
+        prefix = "/api/mozaiks/pay"
+        found = await client.get(f"{prefix}/subscription-status?scope=app&appId=a-1")
+        assert found.status_code == 200
+        assert found.json() | {"planId": "pro"} == found.json()
+        assert {key: found.json()[key] for key in ("scope", "appId", "active", "status", "plan")} == {
+            "scope": "app", "appId": "a-1", "active": True, "status": "active", "plan": "pro",
+        }  # fmt: skip
+        made = await client.post(f"{prefix}/checkout", json={"scope": "platform", "plan": "pro"})
+        assert made.json() == {"sessionId": "s", "checkoutUrl": "u"}
+        ended = await client.post(f"{prefix}/cancel", json={"scope": "platform"})
+        assert ended.json() == {"success": True, "ok": True}
+        await close()
+    assert len(server.peers) == 1
+    assert {one.headers["x-correlation-id"] for one in server.requests} == {ID}
+
+
+async def test_the_cores_routes_serve_self_hosted_calls(core, routes):
+    """The mocks' objects pass the core's models."""
+    adapter.install()
+    async with routes() as client:
+        made = await client.post("/api/mozaiks/pay/checkout", json={"scope": "platform"})
+    assert made.json()["checkoutUrl"] == "self_hosted_mode"
+
+
+# --- calls
+
+
+@pytest.mark.parametrize("call", ["checkout", "subscription_status", "cancel"])
+async def test_a_mock_is_the_incumbents(core, caplog, call):
+    """Objects, and lines with their names, levels, order and keys; but for the session's random id."""
+    caplog.set_level(logging.INFO)
+    from mozaiks_app.connectors import base
+
+    payload = {"checkout": base.CheckoutRequest(scope="app", appId="a"), "cancel": base.CancelRequest(scope="app")}
+    arguments = STATUS if call == "subscription_status" else {"payload": payload[call], "correlation_id": ID}
+    found = []
+    for install in (lambda: None, adapter.install):
+        install()
+        caplog.clear()
+        made = await getattr(loaded().payment, call)(**arguments)
+        fixed = {"sessionId": "any"} if call == "checkout" else {}
+        lines = [(*place, {**line, **fixed}) for *place, line in core_lines(caplog)]
+        found.append((made.model_dump() | fixed, lines, [list(line) for *_, line in lines]))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 1
+
+
+async def test_a_mock_raises_for_no_argument(core):
+    """Nor does a managed call: the core's sentinels, and its own error."""
+    from mozaiks_app.connectors.managed import GatewayRequestError
+
+    adapter.install()
+    for mode in ("self_hosted", "managed"):
+        if mode == "managed":
+            managed(core)
+        payment = loaded().payment
+        for value in (None, 3, object()):
+            found = await payment.subscription_status(scope=value, appId=value, correlation_id=value)
+            assert found.active is (mode == "self_hosted")
+            assert (await payment.cancel(payload=value, correlation_id=value)).ok is (mode == "self_hosted")
+            if mode == "self_hosted":
+                assert (await payment.checkout(payload=value, correlation_id=value)).sessionId
+            else:
+                with pytest.raises(GatewayRequestError, match="payload: cannot be read"):
+                    await payment.checkout(payload=value, correlation_id=value)
+
+
+@pytest.mark.sockets
+async def test_a_failed_checkout_raises_the_cores_error_with_ours_as_its_cause(core):
+    """R52: with the status, what the platform says about it, and no token in any frame of its traceback."""
+    from mozaiks_app.connectors.base import CheckoutRequest
+    from mozaiks_app.connectors.managed import GatewayRequestError
+
+    body = b'{"errorCode": "plan_unknown", "message": "no such plan"}'
+    refused = ok(body, b"content-type: application/json", status=b"422 Unprocessable")
+    async with RawServer(lambda _: refused) as server:
+        managed(core, server.url)
+        adapter.install()
+        with pytest.raises(GatewayRequestError) as caught:
+            await loaded().payment.checkout(
+                payload=CheckoutRequest(scope="platform", plan="secret-plan"), correlation_id=ID, user_jwt=JWT
+            )
+        await close()
+    error = caught.value
+    assert error.status_code == 422
+    assert isinstance(error.__cause__, CallError)
+    assert error.__cause__.problem.code == "plan_unknown"
+    assert error.__cause__.correlation_id == ID
+    assert "422" in str(error)
+    own = [error, error.__cause__]
+    frames = [frame for one in own for frame, _ in traceback.walk_tb(one.__traceback__)]
+    inside = [frame.f_locals for frame in frames if "/tests/" not in frame.f_code.co_filename]
+    assert JWT not in repr(inside)
+    assert "secret-plan" not in repr(inside)
+
+
+@pytest.mark.sockets
+async def test_a_rejection_is_a_line_without_an_attempt(core, caplog):
+    """What no request was sent for is logged all the same."""
+    caplog.set_level(logging.INFO)
+    managed(core, CONNECTORS_PAYMENT__CALLS_MAX_IN_FLIGHT="1")
+
+    async with RawServer(serve=lambda peer, _: peer.gone()) as server:
+        core.setenv("MOZAIKS_GATEWAY_BASE_URL", server.url)
+        adapter.install()
+        first = asyncio.create_task(loaded().payment.subscription_status(**STATUS))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        found = await loaded().payment.subscription_status(**STATUS)
+        assert (found.active, found.status) == (False, "unavailable")
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await close()
+    lines = [(line["event"], line.get("attempt"), line.get("error")) for _, _, line in core_lines(caplog)]
+    assert lines[:2] == [("gateway.request", 1, None), ("gateway.error", 0, "rejected by call_cap")]
+    assert [event for event, *_ in lines[2:]] == ["payment.subscription_status_error"]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.sockets
+async def test_a_cancelled_call_is_cancelled_and_the_next_one_works(core):
+    """As the core's plugin manager does after its 30 s; nothing stays in flight."""
+
+    async def serve(peer, _seen):
+        if len(server.requests) > 1:
+            await peer.write(ACTIVE)
+            return True
+        await peer.gone()
+        return False
+
+    async with RawServer(serve=serve) as server:
+        managed(core, server.url)
+        adapter.install()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(loaded().payment.subscription_status(**STATUS), 0.2)
+        assert (await loaded().payment.subscription_status(**STATUS)).active
+        assert loader.load_connectors().calls_in_flight == 0
+        await close()
+
+
+@pytest.mark.sockets
+async def test_concurrent_calls_have_lines_of_their_own(core, caplog):
+    """Scope, app and id of the call that a line is about; calls of other services write none."""
+    caplog.set_level(logging.INFO)
+    async with RawServer(lambda _: ACTIVE) as server:
+        managed(core, server.url)
+        adapter.install()
+        payment = loaded().payment
+        ids = [f"{number:08d}-0000-4000-8000-000000000000" for number in range(20)]
+        calls = [payment.subscription_status(scope="app", appId=f"app-{one}", correlation_id=one) for one in ids]
+        await asyncio.gather(
+            *calls, *[loader.load_connectors().service.list_items() for _ in ids], return_exceptions=True
+        )
+        with pytest.raises(PlatformError):
+            await loader.load_connectors().payment.subscription_status(scope="app")
+        await close()
+    lines = [line for _, _, line in core_lines(caplog)]
+    assert len(lines) == 40
+    assert all(line["appId"] == f"app-{line['correlationId']}" for line in lines)
+
+
+@pytest.mark.sockets
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_bundle_serves_several_event_loops(core, tmp_path):
+    """The incumbent keeps no connections, and so works in any."""
+    from runtime.gateway import DEFAULT_API_KEY, GatewayProcess
+
+    with GatewayProcess() as platform:
+        managed(core, platform.url, GATEWAY_API_KEY=DEFAULT_API_KEY)
+        adapter.install()
+        payment = loaded().payment
+        for _ in range(3):
+            found = asyncio.run(payment.subscription_status(**{**STATUS, "user_jwt": "token-ada"}))
+            assert found.active
+        adapter.reset_connectors()
+        gc.collect()  # connections of loops that have ended are closed at their collection alone
