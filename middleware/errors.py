@@ -872,6 +872,11 @@ def is_refused_connection(error: BaseException | None) -> bool:
     return isinstance(error, RequestNotSentError) and error.connection_refused
 
 
+def is_lost_response(error: BaseException) -> bool:
+    """Return whether *error* says that no complete response arrived; what may be repeated is then sent again (R11)."""
+    return isinstance(error, ResponseLostError) or (isinstance(error, DecodeError) and error.is_incomplete)
+
+
 def _every_class() -> list[type[PlatformError]]:
     """Return the whole tree, level by level; classes of other modules left out."""
     classes: list[type[PlatformError]] = [PlatformError]
