@@ -209,10 +209,9 @@ def brownout(options):
         for processes in (10, 2):
             # An hour has as many calls as twenty other runs, and is not compared.
             seeds = 1 if is_healthy else options.seeds
-            peers = 0 if is_healthy else min(3, seeds) if scenario.least else seeds
             default, adaptive = (
                 [run_virtual(simulate(scenario, seed, processes=processes, **sections)) for seed in range(count)]
-                for count, sections in ((peers, {}), (seeds, ADAPTIVE))
+                for count, sections in ((0 if is_healthy else seeds, {}), (seeds, ADAPTIVE))
             )
             found[f"{name}, {processes} processes"] = {"default": default, "adaptive": adaptive}
             if is_healthy:

@@ -149,8 +149,8 @@ class ConfigError(PlatformError, ValueError):
     """
 
     code = "CONFIGURATION_ERROR"
-    _sentence = "the problems, for the operator"
-    _advice = "Correct the settings that `problems` names; until then the same call fails."
+    _sentence = "The application is not set up correctly. Please inform its operator."
+    _advice = "Correct the settings that `problems` and `str(error)` name; until then the same call fails."
 
     def __init__(self, problems: Sequence[str] | str) -> None:
         # A variable of the environment may contain bytes that are no UTF-8, which Python reads as surrogates.
@@ -159,9 +159,6 @@ class ConfigError(PlatformError, ValueError):
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
-
-    def _for_users(self) -> str:
-        return str(self)  # no call can be made: its reader is the operator, who has to know which setting is wrong
 
     def _details(self) -> dict[str, Any]:
         return {"problems": list(self.problems)}
@@ -874,6 +871,11 @@ def status_error(
 def is_refused_connection(error: BaseException | None) -> bool:
     """Return whether *error* says that no connection was made, for another reason than lack of time."""
     return isinstance(error, RequestNotSentError) and error.connection_refused
+
+
+def is_lost_response(error: BaseException) -> bool:
+    """Return whether *error* says that no complete response arrived; what may be repeated is then sent again (R11)."""
+    return isinstance(error, ResponseLostError) or (isinstance(error, DecodeError) and error.is_incomplete)
 
 
 def _every_class() -> list[type[PlatformError]]:

@@ -34,6 +34,7 @@ import httpx
 
 from middleware.host_layers import HostLayers, as_host_layers
 from middleware.stack import SettingsSource, StackSettings, Telemetry
+from middleware.transports.httpx_transport import HttpxTransport
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import (
     ConnectorBundle,
@@ -443,6 +444,17 @@ class _Body(httpx.AsyncByteStream):
         yield self._content
 
 
+class _ScriptedTransport(HttpxTransport):
+    """The way to one scripted platform, which a closed bundle uses no longer."""
+
+    def request_close(self) -> None:
+        """Reject further attempts."""
+        self._closed = True
+
+    def drop_connections(self) -> None:
+        """Nothing to do: a script has no connections."""
+
+
 def bundle(
     *,
     settings: Mapping[str, Any] | None = None,
@@ -456,7 +468,8 @@ def bundle(
     Make a bundle of managed connectors, each with a scripted platform of its own, for the test of a plugin.
 
     `bundle(identity=[503, {"user_id": "u"}], payment=upstream)`: a service has a script, or a `ScriptedUpstream` whose
-    requests the test asserts. A request to any other service raises `UnexpectedRequestError`.
+    requests the test asserts. A request to any other service raises `UnexpectedRequestError`, and a call after the
+    bundle was closed `ClientClosedError`, as in production.
 
     Args:
         settings: Settings of the stacks as nested mappings, as in the settings file.
@@ -482,21 +495,24 @@ def bundle(
         mode_reason="a test chose it by runtime.testing.bundle()",
     )
     clock, jitter = LoopClock(), random or UpperBound()
-    upstreams = {service: _upstream(services.get(service, ())) for service in known}
+    transports = {
+        service: _ScriptedTransport(config.policies.of(service).transport, clock, _upstream(services.get(service, ())))
+        for service in known
+    }
 
     def client(service: str, _base_url: str | None) -> PlatformHttpClient:
         return PlatformHttpClient(
             _BASE_URL,
             service=service,
             policies=config.policies,
-            transport=upstreams[service],
+            transport=transports[service],
             telemetry=config.telemetry,
             middleware=config.middleware,
             clock=clock,
             random=jitter,
         )
 
-    make = partial(managed_bundle, config, client)
+    make = partial(managed_bundle, config, client, transports.values())
     return make_process_wide(make) if process_wide else make()
 
 

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
+        "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
         "runtime/settings",

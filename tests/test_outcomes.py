@@ -190,6 +190,22 @@ async def test_a_503_names_its_retry_after_and_the_limit_that_made_the_call_give
     assert f"503 response; Retry-After {after} s (gave up: {detail}) [" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("retry", "detail"),
+    [
+        ({}, "retry.not_sent_max_attempts is 5"),
+        ({"not_sent_max_attempts": 1}, "retry.not_sent_max_attempts is 1"),
+        ({"max_attempts": 1}, "max_attempts is 1"),
+    ],
+)
+@virtual_time
+async def test_a_refused_connection_names_the_limit_of_its_own(retry, detail):
+    """R10, R20: the number of other attempts did not end the call."""
+    client = ScriptedUpstream([], then=httpx.ConnectError).client(retry=retry)
+    error = await error_of(client.get("/x"))
+    assert (error.stop_reason, error.stop_detail) == ("max_attempts", detail)
+
+
 @virtual_time
 async def test_an_error_that_is_not_retried_gives_up_nothing():
     """No limit was in its way."""

@@ -45,11 +45,12 @@ async def test_the_plugin_example_tells_errors(no_settings):
     ],
 )
 async def test_the_plugin_example_answers_for_wrong_settings(no_settings, name, value):
-    """A plugin must not raise, and loading does: the response names the variable."""
+    """A plugin must not raise, and loading does: the details name the variable, the text for end users does not."""
     no_settings.setenv(name, value)
     found = await plugin()({})
     assert found["error_code"] == "CONFIGURATION_ERROR"
-    assert found["error"].startswith(f"{name}: ")
+    assert found["details"]["problems"][0].startswith(f"{name}: ")
+    assert "MOZAIKS" not in found["error"]
 
 
 async def test_the_application_example_serves(no_settings):

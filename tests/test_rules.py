@@ -923,7 +923,16 @@ async def test_a_definitive_response_ends_the_round_at_once(method, definitive, 
 
 @pytest.mark.parametrize(
     ("method", "first"),
-    [("DELETE", 404), ("PUT", 409), ("GET", 503), ("GET", 408), ("GET", "lost"), ("GET", httpx.ConnectError)],
+    [
+        ("DELETE", 404),
+        ("PUT", 409),
+        ("GET", 503),
+        ("GET", 408),
+        ("GET", "lost"),
+        ("GET", Reply(body=b"[")),
+        ("GET", httpx.ConnectError),
+    ],
+    ids=str,
 )
 @virtual_time
 async def test_what_another_attempt_may_still_change_does_not_end_the_round(method, first):

@@ -14,6 +14,7 @@ import pytest
 from connector_support import required_arguments
 
 from middleware import (
+    ClientClosedError,
     ConfigError,
     NotFoundError,
     RequestNotSentError,
@@ -353,6 +354,22 @@ async def test_a_process_wide_bundle_is_what_a_plugin_loads(no_settings):
         with pytest.raises(ConfigError, match="process_wide"):
             bundle(process_wide=True)
     assert load_connectors() is not connectors
+
+
+@pytest.mark.parametrize("how", ["aclose", "request_close"])
+@virtual_time
+async def test_a_closed_bundle_rejects_calls_as_in_production(how):
+    """Each of its services; the script is not asked."""
+    upstream = ScriptedUpstream([], then=200)
+    connectors = bundle(**dict.fromkeys(services_and_operations(), upstream))
+    closing = getattr(connectors, how)()
+    if how == "aclose":
+        await closing
+    for service, operations in services_and_operations().items():
+        method = getattr(getattr(connectors, service), operations[0])
+        with pytest.raises(ClientClosedError):
+            await method(**required_arguments(method))
+    upstream.assert_count(0)
 
 
 def test_wrong_arguments_of_a_bundle_name_themselves():

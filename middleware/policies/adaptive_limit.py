@@ -2,8 +2,6 @@
 How many attempts a service takes at a time, found from its responses.
 
 Additive increase, multiplicative decrease, as TCP does it: Jacobson, "Congestion Avoidance and Control" (SIGCOMM 1988).
-Limits by latency (Vegas, gradient) and throttling by success ratio were simulated too: the former strangle a healthy
-service that few processes call.
 """
 
 __all__ = ["AdaptiveLimit"]

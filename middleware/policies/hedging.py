@@ -24,8 +24,8 @@ from middleware.errors import (
     LocalRejectionError,
     RateLimitExceededError,
     RequestNotSentError,
-    ResponseLostError,
     StatusError,
+    is_lost_response,
 )
 from middleware.events import HedgeRefused, HedgeStarted, HedgeWon, Listener
 from middleware.settings import Settings, SettingSpec
@@ -125,7 +125,7 @@ def _is_definitive(error: Exception) -> bool:
     """Return whether *error* to a request that changes nothing is one that is not repeated, as R11 says."""
     if isinstance(error, StatusError):
         return error.rule.repeat not in {"any", "repeatable"}
-    return not isinstance(error, RequestNotSentError | ResponseLostError)
+    return not isinstance(error, RequestNotSentError) and not is_lost_response(error)
 
 
 class _Race:

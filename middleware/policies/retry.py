@@ -19,13 +19,12 @@ from middleware.clock import Clock
 from middleware.errors import (
     CallError,
     CircuitOpenError,
-    DecodeError,
     LocalRejectionError,
     NotFoundError,
     RequestNotSentError,
-    ResponseLostError,
     StatusError,
     decisive_error,
+    is_lost_response,
     is_refused_connection,
 )
 from middleware.events import Listener, RetryAbandoned, RetryBudgetExhausted, RetryScheduled
@@ -139,8 +138,7 @@ class RetryPolicy:
             return {"any": True, "repeatable": repeatable, "keyed": keyed, "never": False}[rule.repeat]  # R11
         if isinstance(error, RequestNotSentError) and error.request_sent == "no":  # R12: and not by the class alone
             return not isinstance(error, LocalRejectionError)  # R11, R37
-        is_lost = isinstance(error, ResponseLostError) or (isinstance(error, DecodeError) and error.is_incomplete)
-        return repeatable and is_lost  # R11
+        return repeatable and is_lost_response(error)  # R11
 
     def delay_s(self, error: BaseException, attempt: int, config: RetrySettings) -> float:
         """
@@ -175,6 +173,8 @@ def _rejection_reason(error: BaseException) -> StopReason:
 
 
 def _max_attempts_detail(call: Call) -> str:
+    if 0 < call.max_refused <= call.attempts_refused:  # R20
+        return f"retry.not_sent_max_attempts is {call.max_refused}"
     return f"max_attempts is {call.max_attempts}"
 
 

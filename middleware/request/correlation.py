@@ -46,6 +46,8 @@ def choose_correlation_id(given: Any) -> tuple[str, bool]:
     A usable id is 1 to 128 visible ASCII characters; a blank one counts as absent. New ids are UUIDs, the only form
     that every service of the platform forwards.
     """
+    if isinstance(given, str) and type(given) is not str:
+        given = str.__str__(given)  # its characters: methods of a subclass, such as an enum's, write something else
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
     absent = given is None or (isinstance(given, str) and not given.strip())

@@ -128,7 +128,7 @@ def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")
-    text = str(value)
+    text = value if type(value) is str else _text(value, f"path_params.{name}")
     if text in {"", ".", ".."}:
         raise InvalidArgumentError(f"path_params.{name}: must not be empty, '.' or '..'")
     if _UNRESERVED.fullmatch(text):
@@ -158,7 +158,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
             if isinstance(item, bool):
                 pairs.append((name, "true" if item else "false"))
             elif isinstance(item, str | int | float):
-                pairs.append((name, str(item)))
+                pairs.append((name, item if type(item) is str else _text(item, f"params.{name}")))
             else:
                 raise InvalidArgumentError(f"params.{name}: must be str, number or bool, got {type(item).__name__}")
     if not pairs:
@@ -167,6 +167,17 @@ def _query(params: Mapping[str, Any] | None) -> str:
         return "?" + urlencode(pairs, quote_via=quote)
     except UnicodeEncodeError:
         raise InvalidArgumentError("params: not encodable as UTF-8") from None
+
+
+def _text(value: str | float, place: str) -> str:
+    """Write *value* as JSON does: by its value, without the methods of a subclass, such as an enum's."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    try:
+        return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
+    except ValueError:  # CPython writes no integer of more than 4300 digits
+        reason = f"{place}: has too many digits"
+    raise InvalidArgumentError(reason)
 
 
 def _quote(text: str, place: str, *, safe: str) -> str:

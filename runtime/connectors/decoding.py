@@ -77,7 +77,8 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
         also: Further names of fields, each read in snake, camel and Pascal case; the field's own name has precedence.
             Times are also read under each name with `_at`, `_utc` and `_at_utc` added, as .NET names them.
 
-    The function raises `DecodeError`; its reason names the path of each wrong field and never quotes a value.
+    The function raises `DecodeError`; its reason names the path of each wrong field and never quotes a value. A body
+    that reports failure is an `OperationFailedError`: by its flag and an error, or by its flag where it is no *kind*.
     """
     adapter: TypeAdapter[T] = TypeAdapter(kind)
 
@@ -87,6 +88,7 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
         except ValidationError as error:
             # equivalent: `True`: place and message alone are read
             found = [f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
+        refuse_failure(document, needs_error=False)
         shown = "; ".join(found[:_SHOWN_PROBLEMS])
         more = f"; and {len(found) - _SHOWN_PROBLEMS} more" if len(found) > _SHOWN_PROBLEMS else ""
         raise DecodeError(f"not a {_name(kind)}: {shown}{more}")
@@ -224,16 +226,21 @@ def _no_number(path: str) -> NoReturn:
     raise DecodeError(f"{_place(path)}: must be a number")
 
 
-def refuse_failure(document: Any) -> Any:
+def refuse_failure(document: Any, *, needs_error: bool = True) -> Any:
     """
     Return *document*, unless it is the body of a 2xx response that reports failure: `{"success": false, "error": …}`.
 
     `ok` means the same as `success`, and an `error_code` alone the same as an `error`.
 
+    Args:
+        document: The body, parsed.
+        needs_error: False where the document has no result either: then the flag alone reports failure, and nothing
+            was applied. A document with a result may have a flag of that name for another purpose.
+
     Raises:
         OperationFailedError: The document reports failure; carries its problem.
     """
-    failed = isinstance(document, Mapping) and _has_error(document)
+    failed = isinstance(document, Mapping) and (not needs_error or _has_error(document))
     if failed and any(flag is False for flag in spelled(document, *_OUTRIGHT)):
         raise OperationFailedError(problem_of(dict(document)))
     return document
@@ -276,6 +283,7 @@ def decode_page(document: Any, item: Callable[[Any], T], *keys: str) -> tuple[li
         found = next((document[key] for key in _TOTALS if key in document), None)
         total = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
     if not isinstance(entries, list):
+        refuse_failure(document, needs_error=False)
         raise DecodeError(f"{place}: must be a list")
     items = []
     for index, entry in enumerate(entries):

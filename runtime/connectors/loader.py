@@ -480,7 +480,7 @@ def make_process_wide(make: Callable[[], ConnectorBundle]) -> ConnectorBundle:
 
 def _release(bundle: ConnectorBundle) -> None:
     """Let a bundle that is being closed be process-wide no longer."""
-    global _process_wide  # noqa: PLW0603 - see _load_process_wide
+    global _process_wide  # noqa: PLW0603 - see make_process_wide
     if _process_wide is bundle:  # no lock for any other bundle, and then again under it: two may close at once
         with _lock:
             if _process_wide is bundle:

@@ -275,6 +275,18 @@ def test_a_2xx_body_that_reports_failure_is_an_error(function, flag):
     assert (caught.value.problem.code, caught.value.problem.message) == ("Full", "no room")
 
 
+@pytest.mark.parametrize("flag", ["success", "ok", "Success", "Ok"])
+@pytest.mark.parametrize("function", [thing, lambda it: decode_page(it, thing, "items")])
+def test_a_false_flag_without_a_result_reports_failure(function, flag):
+    """Not "applied, and unreadable": a write that failed may be repeated. With the result it is no failure."""
+    with pytest.raises(OperationFailedError) as caught:
+        function({flag: False, "message": "card declined"})
+    assert (caught.value.problem.message, caught.value.applied) == ("card declined", "no")
+    function({flag: False, "thing_id": "t", "items": []})
+    with pytest.raises(DecodeError):
+        function({flag: True, "message": "card declined"})
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -193,9 +193,29 @@ async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cance
     holder = asyncio.ensure_future(layer(request(), rest))
     await asyncio.sleep(0)
     waiting = asyncio.ensure_future(layer(request(deadline_at=4.0), rest))
-    asyncio.get_running_loop().call_at(2.0, waiting.cancel)
+    asyncio.get_running_loop().call_at(4.0, waiting.cancel)
     (result,) = await asyncio.gather(waiting, return_exceptions=True)
     assert isinstance(result, asyncio.CancelledError)
+    await holder
+
+
+@virtual_time
+async def test_a_cancellation_that_the_scope_of_the_wait_has_swallowed_is_passed_on(monkeypatch):
+    """R42: as anyio does before 4.16."""
+    monkeypatch.setattr("middleware.policies.bulkhead.pending_cancels", lambda: -1)  # one more than before
+    layer = BulkheadMiddleware(LoopClock(), lambda _event: None, lambda _request: None)
+
+    async def rest(_request):
+        await asyncio.sleep(10)
+
+    def request(**call):
+        return a_request(settings=[BulkheadSettings(permits=1, adaptive=True)], **call)
+
+    holder = asyncio.ensure_future(layer(request(), rest))
+    await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(layer(request(deadline_at=4.0), rest))
+    await asyncio.wait([waiting])
+    assert (waiting.cancelled(), layer.load()) == (True, (1, 0))
     await holder
 
 

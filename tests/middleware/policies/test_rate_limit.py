@@ -196,6 +196,26 @@ async def test_a_waiting_attempt_that_is_cancelled_at_the_reload_stays_cancelled
     assert len(sent) == 1
 
 
+@virtual_time
+async def test_a_cancellation_that_the_scope_of_the_sleep_has_swallowed_is_passed_on(monkeypatch):
+    """R42: as anyio does before 4.16."""
+    monkeypatch.setattr("middleware.policies.rate_limit.pending_cancels", lambda: -1)  # one more than before
+    layer, sent = RateLimitMiddleware(LoopClock(), lambda _event: None), []
+
+    async def rest(_request):
+        sent.append(True)
+
+    def request(per_second):
+        return a_request(settings=[RateLimitSettings(per_second=per_second, burst=1)])
+
+    await layer(request(0.1), rest)
+    waiting = asyncio.ensure_future(layer(request(0.1), rest))
+    await asyncio.sleep(1)
+    layer.apply(request(1000.0))
+    await asyncio.wait([waiting])
+    assert (waiting.cancelled(), len(sent)) == (True, 1)
+
+
 def test_a_loop_that_was_closed_with_a_waiting_attempt_does_not_stop_a_reload():
     """R3, R61: a client outlives event loops."""
     layer = RateLimitMiddleware(LoopClock(), lambda _event: None)

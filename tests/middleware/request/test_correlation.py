@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import replace
+from enum import Enum
 
 import pytest
 from layer_support import Upstream, a_request
@@ -21,6 +22,16 @@ from middleware.types import PlatformResponse
 def test_a_usable_id_is_sent_as_it_is(given):
     """1 to 128 visible ASCII characters."""
     assert choose_correlation_id(given) == (given, False)
+
+
+def test_an_id_of_a_subclass_is_sent_as_its_value():
+    """A member of an enum, for example: its value, and neither the member nor its name."""
+    chosen, replaced = choose_correlation_id(Job.NIGHTLY)
+    assert (type(chosen), f"{chosen}", replaced) == (str, "nightly-1", False)
+
+
+class Job(str, Enum):  # noqa: UP042 - str() of a member is its name, other than that of a StrEnum
+    NIGHTLY = "nightly-1"
 
 
 @pytest.mark.parametrize("given", [None, "", " ", "\t\n"])

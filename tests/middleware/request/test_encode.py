@@ -1,6 +1,7 @@
 """A call's arguments into a request target and a body, or into an error that names the argument."""
 
 import re
+from enum import Enum
 from urllib.parse import unquote
 
 import pytest
@@ -32,6 +33,26 @@ from middleware.request.encode import EncodeMiddleware, encode_body, encode_targ
 def test_the_target(path, path_params, params, target):
     """One encoded segment per placeholder, one pair per query value."""
     assert encode_target(path, path_params, params, allow_slash=True) == target
+
+
+class Plan(str, Enum):  # noqa: UP042 - str() of a member is its name, other than that of a StrEnum
+    PRO = "pro"
+
+
+class Size(int, Enum):
+    TWO = 2
+
+
+class Share(float):
+    def __str__(self):
+        raise OSError
+
+
+@pytest.mark.parametrize(("value", "sent"), [(Plan.PRO, "pro"), (Size.TWO, "2"), (10**20, "1" + "0" * 20)])
+def test_a_value_of_a_subclass_is_sent_as_its_value(value, sent):
+    """As in a JSON body: a member of an enum, for example; in the path and in the query."""
+    assert encode_target("/a/{id}", {"id": value}, {"q": [value]}) == f"/a/{sent}?q={sent}"
+    assert encode_target("/a", {}, {"q": Share(1.5)}) == "/a?q=1.5"
 
 
 # What a value may look like and still be one segment, for every decoder.
@@ -167,6 +188,8 @@ _DOTS = "path: must not contain '.' or '..' segments"
         ("/a/{id}", {"id": 1.5}, None, "path_params.id: must be str or int, got float"),
         ("/a/{id}", {"id": True}, None, "path_params.id: must be str or int, got bool"),
         *(("/a/{id}", {"id": t}, None, "path_params.id: must not be empty, '.' or '..'") for t in ("", ".", "..")),
+        ("/a/{id}", {"id": 10**4300}, None, "path_params.id: has too many digits"),
+        ("/a", {}, {"q": [1, -(10**4300)]}, "params.q: has too many digits"),
         ("/a/{id}", {"id": "\ud800"}, None, "path_params.id: not encodable as UTF-8"),
         ("/a", {}, [1], "params: must be a mapping with names of type str"),
         ("/a", {}, {1: 2}, "params: must be a mapping with names of type str"),
