@@ -1,8 +1,9 @@
 """
 The whole error tree. The class says what happened to the request.
 
-It is that of the last attempt; where that one was not sent, that of the last one that may have been applied, so that
-`RequestNotSentError` is true of the whole call (`decisive_error`).
+It is that of the last attempt; where that one was not sent, that of the last one that may have been applied, else of
+the last one that the service or the network failed, so that `RequestNotSentError` is true of the whole call
+(`decisive_error`).
 
     PlatformError                          one `except` catches everything this library raises
     ├── ConfigError                        a setting is wrong; lists every problem, not the first

@@ -9,28 +9,40 @@ import os
 import weakref
 from collections.abc import Callable
 from inspect import ismethod
+from itertools import count
+from typing import Any
 
 __all__ = ["renew_in_child"]
 
 # In the order of registration: an object is made after those that it uses. Weak, so that it keeps nothing alive.
-_renewals: "dict[weakref.ref[Callable[[], None]], None]" = {}
+_renewals: "dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]]" = {}
+_numbers = count()
 
 
 def renew_in_child(renew: Callable[[], None]) -> None:
     """Call *renew* in each process that is made by fork, before anything else runs there, while its object lives."""
-    kind = weakref.WeakMethod if ismethod(renew) else weakref.ref
-    _renewals[kind(renew, _forget)] = None
+    number = next(_numbers)
+
+    # No `WeakMethod`: its own callback fails, and says so on standard error, when the interpreter ends before its
+    # object. For the same reason the dictionary is an argument.
+    def forget(_gone: "weakref.ref[Any]", renewals: dict[int, Any] = _renewals) -> None:
+        renewals.pop(number, None)
+
+    if ismethod(renew):
+        _renewals[number] = weakref.ref(renew.__self__, forget), renew.__func__
+    else:
+        _renewals[number] = weakref.ref(renew, forget), _call
 
 
-def _forget(gone: "weakref.ref[Callable[[], None]]") -> None:
-    _renewals.pop(gone, None)
+def _call(renew: Callable[[], None]) -> None:
+    renew()
 
 
 def _renew() -> None:
-    for known in list(_renewals):
-        renew = known()
-        if renew is not None:
-            renew()
+    for known, renew in list(_renewals.values()):
+        owner = known()
+        if owner is not None:
+            renew(owner)
 
 
 os.register_at_fork(after_in_child=_renew)

@@ -23,7 +23,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
 from middleware._internal.detached import detached
-from middleware.clock import Clock
+from middleware.clock import Clock, SystemClock
 from middleware.errors import CallError
 from middleware.types import PlatformRequest, PlatformResponse
 
@@ -44,6 +44,9 @@ _PLAIN = "http://"
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _HEAD_END = re.compile(rb"\r?\n\r?\n")  # aiohttp reads lines without the carriage return, too
 _STATUS_END = len(b"HTTP/1.1 200")
+_STEP = 16 * 1024  # bytes parsed between two looks at the time; chunks of one byte, which has six, take 8 ms
+_PARSE_S = 0.005  # time for parsing per iteration of the event loop; to read what was parsed takes as long again
+_MACHINE = SystemClock()
 _TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
 
 
@@ -115,6 +118,8 @@ class _Guard(asyncio.Protocol):
     Between a connection and aiohttp's parser: bounds heads, and passes on nothing after a response without a body.
 
     aiohttp skips interim responses silently, and discards a response that comes in one piece with bytes that are none.
+    It parses all that has arrived at once; here what takes long, such as chunks of few bytes, takes several iterations
+    of the event loop.
 
     Args:
         parser: What aiohttp connected.
@@ -123,6 +128,7 @@ class _Guard(asyncio.Protocol):
 
     Attributes:
         idle_until: Clock reading until which the connection may be used again.
+        unparsed: What has arrived and is not parsed yet.
     """
 
     def __init__(self, parser: ResponseHandler, transport: asyncio.Transport, max_header_bytes: int) -> None:
@@ -135,10 +141,8 @@ class _Guard(asyncio.Protocol):
         self._in_head = False
         self._is_over = self._is_broken = False
         self._content: aiohttp.StreamReader | None = None
-        self._start = self._tail = b""
-        self.eof_received = parser.eof_received  # type: ignore[method-assign] # passed on as it is, as those below
-        self.connection_lost = parser.connection_lost  # type: ignore[method-assign]
-        self.pause_writing = parser.pause_writing  # type: ignore[method-assign]
+        self._start = self._tail = self.unparsed = b""
+        self.pause_writing = parser.pause_writing  # type: ignore[method-assign] # passed on as it is, as the next one
         self.resume_writing = parser.resume_writing  # type: ignore[method-assign]
 
     def begin(self, request: PlatformRequest) -> None:
@@ -163,11 +167,49 @@ class _Guard(asyncio.Protocol):
             return
         if self._is_over:
             self._parser.force_close()
+        elif len(data) <= _STEP and not self.unparsed:
+            self._parse(data)
         else:
-            self._parser.data_received(data)
-            if self._parser.exception() is not None:
-                self._is_broken = True
-                self._end_body()
+            is_scheduled = bool(self.unparsed)
+            self.unparsed += data
+            if not is_scheduled:
+                self._parse_some()
+
+    def eof_received(self) -> None:
+        """The peer has closed; what it sent before comes first."""
+        self._parse_all()
+        self._parser.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed; what came before comes first."""
+        self._parse_all()
+        self._parser.connection_lost(exc)
+
+    def _parse_some(self) -> None:
+        """Parse for a time, and the rest in later iterations of the event loop; read nothing more until then."""
+        data, self.unparsed = self.unparsed, b""
+        ends_at, end = _MACHINE.now() + _PARSE_S, 0
+        while end < len(data) and not self._is_broken:
+            self._parse(data[end : end + _STEP])
+            end += _STEP
+            if end < len(data) and _MACHINE.now() >= ends_at:
+                self.unparsed = data[end:]
+                self._transport.pause_reading()
+                asyncio.get_running_loop().call_soon(self._parse_some, context=Context())
+                return
+        if not self._parser._reading_paused:  # noqa: SLF001 - else aiohttp's own reader is behind, and resumes it
+            self._transport.resume_reading()
+
+    def _parse_all(self) -> None:
+        data, self.unparsed = self.unparsed, b""
+        if data:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._parser.data_received(data)
+        if self._parser.exception() is not None:
+            self._is_broken = True
+            self._end_body()
 
     def body_begins(self, content: aiohttp.StreamReader) -> None:
         """Let *content* end with an error where the body is broken: aiohttp would let its reader wait for ever."""
@@ -254,7 +296,7 @@ class _Connector(aiohttp.TCPConnector):
                 self.used[protocol] = self.lifetime.ends_at()
                 break
             is_fresh = self.now() <= guard.idle_until and self.lifetime.lasts(self.used[protocol])
-            if is_fresh and not (protocol.should_close or _is_readable(transport)):
+            if is_fresh and not (guard.unparsed or protocol.should_close or _is_readable(transport)):
                 break
             transport.abort()
             connection.close()

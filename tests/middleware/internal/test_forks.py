@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
@@ -55,3 +57,41 @@ def test_an_object_that_is_gone_is_not_renewed():
     del gone
     gc.collect()
     assert in_child(lambda: [kept.count, Counter.order]) == [1, ["kept"]]
+
+
+class Alike(Counter):
+    """Equal to all others of its kind."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return isinstance(other, Alike)
+
+
+def test_objects_that_are_equal_are_all_renewed():
+    """An object needs no hash either."""
+    first, second = Alike("first"), Alike("second")
+    assert in_child(lambda: [first.count, second.count]) == [1, 1]
+
+
+def test_the_end_of_the_interpreter_is_silent():
+    """Objects may outlive this library's modules then, as those of a script's own globals do."""
+    script = """if True:
+        import asyncio
+        from middleware import StackSettings
+        from middleware.policies.retry import RetrySettings
+        from runtime.connectors.base import PlatformHttpClient
+
+        once = StackSettings(retry=RetrySettings(max_attempts=1))
+        client = PlatformHttpClient("http://127.0.0.1:9", policies=once)
+
+        async def call():
+            try:
+                await client.get("/x")
+            except Exception as error:
+                print(type(error).__name__)
+
+        asyncio.run(call())
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("RequestNotSentError", "")

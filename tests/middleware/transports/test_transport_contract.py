@@ -981,6 +981,42 @@ async def test_interim_answers_are_skipped_in_whatever_pieces_they_come(library,
     assert [seen.connection for seen in server.requests] == [1, 1, 1]
 
 
+class Slow:
+    """A clock of a machine on which everything takes 5 ms."""
+
+    time = 0.0
+
+    def now(self):
+        self.time += 0.005
+        return self.time
+
+
+async def test_others_run_while_a_body_of_many_small_pieces_is_read(any_library, monkeypatch):
+    """Whatever parses it takes a time for each piece, and would block the event loop for all that has arrived."""
+    monkeypatch.setattr("middleware.transports.aiohttp_transport._MACHINE", Slow())
+    monkeypatch.setattr("middleware.transports.aiohttp_transport._STEP", 1024)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    body = b"[" + b"1" * 30_000 + b"]"
+    response = head + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    iterations = 0
+
+    async def count():
+        nonlocal iterations
+        while True:
+            await asyncio.sleep(0)
+            iterations += 1
+
+    async def serve(peer, _seen):
+        await peer.write(response)
+        return True
+
+    async with RawServer(serve=serve) as server, Wire(any_library) as wire:
+        counting = asyncio.create_task(count())
+        assert (await wire.send(server)).body == body
+        counting.cancel()
+        assert iterations > len(response) / 2_000
+
+
 async def test_a_large_answer_within_the_limits_is_whole(library, tls):
     """Eight megabytes, exactly, and a head just below its limit."""
     body = bytes(range(256)) * (32 * 1024)
