@@ -89,7 +89,7 @@ def test_it_works_against_the_platform(site):
             MOZAIKS_MANAGED="true",
             MOZAIKS_GATEWAY_BASE_URL=gateway.url,
             MOZAIKS_GATEWAY_API_KEY=DEFAULT_API_KEY,
-            MOZAIKS_CONNECTORS_ORDERS__CREATE_ORDER__DEADLINE_TOTAL_S="20",
+            MOZAIKS_CONNECTORS_ORDERS__CREATE_ORDER__DEADLINE_TOTAL_S="24",
         )
         assert (result.returncode, result.stdout, result.stderr) == (
             0,
