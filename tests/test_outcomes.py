@@ -405,6 +405,7 @@ async def test_an_empty_response_of_a_mock_is_a_success():
 # What stays alive
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("then", "sections"),
     [

@@ -119,6 +119,7 @@ async def test_its_calls_have_settings_spans_and_typed_errors(no_settings, gatew
     assert {point.attributes["service"] for point in recorder.points("mozaiks.client.calls")} <= {"parcels"}
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize(("base_url", "expected"), [("gateway", "/gateway"), ("core", "/core")])
 async def test_it_calls_the_base_url_that_it_declares(base_url, expected):
     """As identity and billing call the core's."""

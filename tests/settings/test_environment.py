@@ -74,6 +74,7 @@ def test_a_mapping_of_a_test_is_read_too(monkeypatch):
     assert found.with_names(found.own()) == {"OWN_A": "1", "OTHER": ""}
 
 
+@pytest.mark.torture
 def test_other_threads_may_change_it_meanwhile(environment):
     """Reading never fails, and gives what was set at some moment."""
     environment.setenv("OWN_A", "1")
