@@ -7,8 +7,8 @@ derived from it, so a setting is declared once.
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
@@ -57,22 +57,24 @@ class Setting(NamedTuple):
         return self.spec
 
 
-def settings_of(config: "type[Settings]") -> Iterator[Setting]:
-    """Yield the settings that the dataclass *config* declares, in the order of their declaration."""
+@cache  # equivalent: settings that are derived anew are the same
+def settings_of(config: "type[Settings]") -> tuple[Setting, ...]:
+    """Return the settings that the dataclass *config* declares, in the order of their declaration."""
     hints = get_type_hints(config, include_extras=True)
-    for field in fields(config):  # type: ignore[arg-type] # every Settings subclass is a dataclass
-        hint = hints[field.name]
-        if get_origin(hint) is Annotated:
-            kind, *extras = get_args(hint)
-            for extra in extras:
-                if isinstance(extra, SettingSpec):
-                    yield Setting(field.name, kind, field.default, extra)
+    own = fields(config)  # type: ignore[arg-type] # every Settings subclass is a dataclass
+    annotated = [(field, get_args(hints[field.name])) for field in own if get_origin(hints[field.name]) is Annotated]
+    return tuple(
+        Setting(field.name, kind, field.default, extra)
+        for field, (kind, *extras) in annotated
+        for extra in extras
+        if isinstance(extra, SettingSpec)
+    )
 
 
 def problems(config: "Settings") -> list[str]:
     """Return one line for each value of *config* of the wrong type or out of bounds; empty when all are valid."""
     found = []
-    for setting in settings_of(type(config)):
+    for setting in settings_of(type(config)):  # type: ignore[arg-type] # mypy takes no type for hashable
         value = getattr(config, setting.name)
         complaint = _complaint(setting, value)
         if complaint:

@@ -20,6 +20,8 @@ from middleware import CallError, ConfigError, HostLayers, PlatformError, Teleme
 from runtime.adapters import core as adapter
 from runtime.connectors import loader
 
+pytestmark = pytest.mark.torture
+
 JWT, ID = "user-token", "7b0f6f3e-3d43-4b0e-9a2d-0c8f5a4e1b11"
 URL = "http://127.0.0.1:9"
 STATUS = {"scope": "platform", "appId": None, "correlation_id": ID, "user_jwt": JWT}

@@ -5,6 +5,8 @@ import pytest
 
 from runtime.connectors import registry
 
+pytestmark = pytest.mark.torture
+
 SERVICES = {one.name: one.operations for one in registry._OWN}
 
 

@@ -10,6 +10,8 @@ from contract_support import CONNECTOR, GET, MOCK_GET, REGISTRY, changed, check,
 
 from runtime.contract import RULES
 
+pytestmark = pytest.mark.torture
+
 
 class Case(NamedTuple):
     """A connector, the files next to it, and its registry."""

@@ -1,6 +1,7 @@
 """What the tests of connectors need: arguments for any method, from its annotations."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_origin, get_type_hints
@@ -23,9 +24,15 @@ def anything(kind):
 
 def required_arguments(method):
     """Return a value for each argument of *method* that has no default."""
-    hints = get_type_hints(method)
-    parameters = inspect.signature(method).parameters.values()
-    return {one.name: anything(hints[one.name]) for one in parameters if one.default is inspect.Parameter.empty}
+    return {name: anything(kind) for name, kind in _required(getattr(method, "__func__", method))}
+
+
+@functools.cache
+def _required(function):
+    hints = get_type_hints(function)
+    parameters = inspect.signature(function).parameters.values()
+    needed = [one.name for one in parameters if one.default is inspect.Parameter.empty and one.name != "self"]
+    return [(name, hints[name]) for name in needed]
 
 
 def implementations(module):
