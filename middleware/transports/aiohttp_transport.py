@@ -557,7 +557,8 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             text = str(error).replace(f" ssl:{error.ssl}", "")  # a context shows its address in memory
             through = None if exchange.proxy is None else yarl.URL(exchange.proxy)
             if through is not None and (error.host, error.port) == (through.host, through.port):
-                proxy, text = f"proxy {error.host}:{error.port}", str(error.os_error)
+                # Not `os_error`, which a certificate's error lacks.
+                proxy, text = f"proxy {error.host}:{error.port}", str(error.__cause__ or "")
         elif isinstance(error, aiohttp.ClientHttpProxyError):
             text = f"{error.status} response to CONNECT"
         elif isinstance(error, _SpokeFirstError):

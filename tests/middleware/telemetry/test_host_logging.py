@@ -151,7 +151,7 @@ def test_the_source_line_is_ours(records, set_up, fetched):
 
 
 def test_text_of_structlog_over_the_standard_library_stays_text(records):
-    """A percent sign in it is one, and its source line is ours."""
+    """A percent sign in it is one, and its source line is in our code: in which file, structlog's version decides."""
     structlog.configure(
         processors=[structlog.processors.KeyValueRenderer(key_order=["event"])],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -160,7 +160,7 @@ def test_text_of_structlog_over_the_standard_library_stays_text(records):
     listener(FAILED)
     (record,) = records
     assert "trace_id='100%s'" in record.getMessage()
-    assert record.pathname == middleware.telemetry.host_structlog.__file__
+    assert Path(record.pathname).is_relative_to(Path(middleware.__file__).parent)
 
 
 def test_what_a_processor_adds_for_the_logger_is_kept(records):
