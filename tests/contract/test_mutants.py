@@ -1,20 +1,26 @@
-"""The contract check finds what the mutation run changes: the first place of each operator in each connector."""
+"""The contract check finds what the mutation run changes: the first place of each operator."""
+
+import functools
 
 import mutate_connectors
 import pytest
 
 pytestmark = pytest.mark.torture
 
-FIRST = {(one.connector, one.operator): one for one in reversed(list(mutate_connectors.mutants()))}
+
+@functools.cache
+def _first_places():
+    """By operator; not at the import of this file, which every run of tests pays for."""
+    found = {}
+    for one in mutate_connectors.mutants():
+        found.setdefault(one.operator, one)
+        if len(found) == len(mutate_connectors.OPERATORS):
+            break
+    return found
 
 
-@pytest.mark.parametrize("mutant", [pytest.param(one, id=f"{key[0]}-{key[1]}") for key, one in sorted(FIRST.items())])
-def test_a_change_of_our_connectors_is_found(mutant, tmp_path):
-    """`python3 .ci/tools/mutate_connectors.py` scores all places."""
+@pytest.mark.parametrize("operator", sorted(mutate_connectors.OPERATORS))
+def test_a_change_of_our_connectors_is_found(operator, tmp_path):
+    """Each operator fits somewhere; `python3 .ci/tools/mutate_connectors.py` scores all places."""
     (tmp_path / "registry.py").write_text((mutate_connectors.CONNECTORS / "registry.py").read_text())
-    assert mutate_connectors.rules(mutant, tmp_path)
-
-
-def test_every_operator_fits_somewhere():
-    """An operator that changes nothing would score nothing."""
-    assert {operator for _, operator in FIRST} == set(mutate_connectors.OPERATORS)
+    assert mutate_connectors.rules(_first_places()[operator], tmp_path)
