@@ -153,14 +153,15 @@ class RetryPolicy:
             attempt: Number of failures so far that have the same backoff, this one included.
             config: The settings.
         """
-        if is_refused_connection(error):
+        refused = is_refused_connection(error)
+        if refused:
             base, cap = config.not_sent_base_delay_s, config.not_sent_max_delay_s
         elif isinstance(error, StatusError) and error.is_throttled:
             base, cap = config.throttle_base_delay_s, config.throttle_max_delay_s
         else:
             base, cap = config.base_delay_s, config.max_delay_s
         ceiling = min(cap, base * 2 ** (attempt - 1))
-        backoff = self._random.uniform(ceiling / 2 if is_refused_connection(error) else 0, ceiling)  # R15, R20
+        backoff = self._random.uniform(ceiling / 2 if refused else 0, ceiling)  # R15, R20
         after = _retry_after(error)
         if after is None:
             return backoff

@@ -327,9 +327,9 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         )
 
     bundle = managed_bundle(config, client, transports.values())
-    told = [*config.policies.departures(), *config.policies.shadowed]
-    if told:
-        _warn("settings.loaded", "; ".join(told), level=logging.INFO)
+    lines = [*config.policies.departures(), *config.policies.shadowed]
+    if lines:
+        _warn("settings.loaded", "; ".join(lines), level=logging.INFO)
     return bundle
 
 

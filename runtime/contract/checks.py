@@ -387,8 +387,8 @@ def _is_dataclass(sources: Sources, kind: Class) -> bool:
 
 
 def _model(sources: Sources, kind: Class) -> Findings:
-    foreign = {last_name(one) for one in sources.foreign_bases(kind)}
-    if foreign & {"Enum", "StrEnum", "IntEnum", "Flag", "IntFlag", "Protocol", "Exception"} or _is_dataclass(
+    third_party = {last_name(one) for one in sources.foreign_bases(kind)}
+    if third_party & {"Enum", "StrEnum", "IntEnum", "Flag", "IntFlag", "Protocol", "Exception"} or _is_dataclass(
         sources, kind
     ):
         return
@@ -396,7 +396,7 @@ def _model(sources: Sources, kind: Class) -> Findings:
     has_fields = any(isinstance(node, ast.AnnAssign) for node in kind.node.body)
     if inherits and not has_fields:
         return
-    how = next((f", it is a {name}" for name in ("TypedDict", "NamedTuple", "BaseModel") if name in foreign), "")
+    how = next((f", it is a {name}" for name in ("TypedDict", "NamedTuple", "BaseModel") if name in third_party), "")
     inner = "; its base is, its own fields are none" if inherits else how
     yield _at("CC101", kind.module, kind.node, f"the model {kind.node.name} is no dataclass{inner}")
 
