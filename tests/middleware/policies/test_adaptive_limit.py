@@ -179,9 +179,8 @@ async def test_an_attempt_stops_waiting_where_its_call_has_no_time_left_for_it()
     assert (layer.load(), upstream.requests) == ((0, 0), [])
 
 
-@virtual_time
-async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cancelled():
-    """R42: the scope of the wait does not swallow the caller's cancellation."""
+async def _held_and_waiting():
+    """A layer with one permit, the attempt that has it for 10 s, and one that waits until its time is up, after 4 s."""
     layer = BulkheadMiddleware(LoopClock(), lambda _event: None, lambda _request: None)
 
     async def rest(_request):
@@ -193,6 +192,13 @@ async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cance
     holder = asyncio.ensure_future(layer(request(), rest))
     await asyncio.sleep(0)
     waiting = asyncio.ensure_future(layer(request(deadline_at=4.0), rest))
+    return layer, holder, waiting
+
+
+@virtual_time
+async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cancelled():
+    """R42: the scope of the wait does not swallow the caller's cancellation."""
+    _layer, holder, waiting = await _held_and_waiting()
     asyncio.get_running_loop().call_at(4.0, waiting.cancel)
     (result,) = await asyncio.gather(waiting, return_exceptions=True)
     assert isinstance(result, asyncio.CancelledError)
@@ -203,17 +209,7 @@ async def test_a_waiting_attempt_that_is_cancelled_as_its_time_is_up_stays_cance
 async def test_a_cancellation_that_the_scope_of_the_wait_has_swallowed_is_passed_on(monkeypatch):
     """R42: as anyio does before 4.16."""
     monkeypatch.setattr("middleware.policies.bulkhead.pending_cancels", lambda: -1)  # one more than before
-    layer = BulkheadMiddleware(LoopClock(), lambda _event: None, lambda _request: None)
-
-    async def rest(_request):
-        await asyncio.sleep(10)
-
-    def request(**call):
-        return a_request(settings=[BulkheadSettings(permits=1, adaptive=True)], **call)
-
-    holder = asyncio.ensure_future(layer(request(), rest))
-    await asyncio.sleep(0)
-    waiting = asyncio.ensure_future(layer(request(deadline_at=4.0), rest))
+    layer, holder, waiting = await _held_and_waiting()
     await asyncio.wait([waiting])
     assert (waiting.cancelled(), layer.load()) == (True, (1, 0))
     await holder

@@ -175,9 +175,8 @@ async def test_an_older_call_does_not_undo_a_raised_rate():
     assert times == [0.0, 0.1, 0.2]
 
 
-@virtual_time
-async def test_a_waiting_attempt_that_is_cancelled_at_the_reload_stays_cancelled():
-    """R42: the end of its sleep does not swallow the caller's cancellation."""
+async def _raised_while_one_waits():
+    """An attempt that waits as the limit is raised, and what was sent so far."""
     layer, sent = RateLimitMiddleware(LoopClock(), lambda _event: None), []
 
     async def rest(_request):
@@ -190,6 +189,13 @@ async def test_a_waiting_attempt_that_is_cancelled_at_the_reload_stays_cancelled
     waiting = asyncio.ensure_future(layer(request(0.1), rest))
     await asyncio.sleep(1)
     layer.apply(request(1000.0))
+    return waiting, sent
+
+
+@virtual_time
+async def test_a_waiting_attempt_that_is_cancelled_at_the_reload_stays_cancelled():
+    """R42: the end of its sleep does not swallow the caller's cancellation."""
+    waiting, sent = await _raised_while_one_waits()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -200,18 +206,7 @@ async def test_a_waiting_attempt_that_is_cancelled_at_the_reload_stays_cancelled
 async def test_a_cancellation_that_the_scope_of_the_sleep_has_swallowed_is_passed_on(monkeypatch):
     """R42: as anyio does before 4.16."""
     monkeypatch.setattr("middleware.policies.rate_limit.pending_cancels", lambda: -1)  # one more than before
-    layer, sent = RateLimitMiddleware(LoopClock(), lambda _event: None), []
-
-    async def rest(_request):
-        sent.append(True)
-
-    def request(per_second):
-        return a_request(settings=[RateLimitSettings(per_second=per_second, burst=1)])
-
-    await layer(request(0.1), rest)
-    waiting = asyncio.ensure_future(layer(request(0.1), rest))
-    await asyncio.sleep(1)
-    layer.apply(request(1000.0))
+    waiting, sent = await _raised_while_one_waits()
     await asyncio.wait([waiting])
     assert (waiting.cancelled(), len(sent)) == (True, 1)
 
