@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from middleware import ClientClosedError, ConfigError, DeadlineExceededError, Telemetry
-from runtime.asgi import IncomingDeadlineMiddleware, connectors_lifespan
+from runtime.asgi import ConnectorsMiddleware, connectors_lifespan
 from runtime.connectors.loader import ConnectorConfig
 from runtime.gateway import Fault
 from runtime.telemetry import configure_telemetry
@@ -39,7 +39,7 @@ def ended_at(*headers, kind="http"):
             await client.post("/r")
 
         try:
-            await IncomingDeadlineMiddleware(app, LoopClock())({"type": kind, "headers": headers}, None, None)
+            await ConnectorsMiddleware(app, LoopClock())({"type": kind, "headers": headers}, None, None)
         except Exception as error:
             return asyncio.get_running_loop().time(), type(error)
 
@@ -85,7 +85,7 @@ class Application:
 
     def run(self):
         async def main():
-            app = IncomingDeadlineMiddleware(self.app, LoopClock())
+            app = ConnectorsMiddleware(self.app, LoopClock())
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://core") as host:
                 response = await host.get("/", headers={"x-request-timeout-ms": "300"})
             await asyncio.sleep(5)
@@ -169,7 +169,7 @@ def test_what_comes_before_the_body_does_not_lift_the_deadline(kind):
             pass
 
         headers = ((b"x-request-timeout-ms", b"300"),)
-        await IncomingDeadlineMiddleware(app, LoopClock())({"type": "http", "headers": headers}, None, send)
+        await ConnectorsMiddleware(app, LoopClock())({"type": "http", "headers": headers}, None, send)
 
     run_virtual(main())
     assert one.ended == ["DeadlineExceededError"]

@@ -25,7 +25,7 @@ import asyncio, logging
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 from middleware import PlatformError, call_options
-from runtime.asgi import IncomingDeadlineMiddleware, connectors_lifespan
+from runtime.asgi import ConnectorsMiddleware, connectors_lifespan
 
 plain = logging.getLogRecordFactory()
 def stamped(*args, **kwargs):  # as a host does that stamps all its lines
@@ -38,7 +38,7 @@ for name in ("asyncio", "httpcore", "multipart"):
     logging.getLogger(name).setLevel("CRITICAL")
 
 app = FastAPI(lifespan=connectors_lifespan())
-app.add_middleware(IncomingDeadlineMiddleware)
+app.add_middleware(ConnectorsMiddleware)
 
 def plain_dependency():
     with call_options(max_attempts=1):
