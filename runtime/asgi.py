@@ -6,6 +6,7 @@ the middleware goes around any ASGI application. It opens no span: the host's ow
 Starlette take in addition is in `runtime.adapters.starlette`.
 """
 
+import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, suppress
@@ -34,7 +35,7 @@ _Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, 
 
 _BOUND = {"http", "websocket"}
 _MARK = "mozaiks.connectors"
-"""Key of a scope whose id is bound."""
+"""Key of the id in a scope that is bound."""
 _ID_HEADER = CORRELATION_HEADER.encode()
 _PLAIN = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21")]
 _HEADS = {"http.response.start", "accept"}
@@ -156,7 +157,7 @@ class ConnectorsMiddleware:
             return
         given = _header(scope, _ID_HEADER).decode("latin-1")
         correlation_id, _ = choose_correlation_id(given)
-        scope[_MARK] = True
+        scope[_MARK] = correlation_id
         milliseconds = _header(scope, TIME_LEFT_HEADER.encode()) if scope["type"] == "http" else b""
         with ExitStack() as at_end:
             deadline = None
@@ -164,17 +165,8 @@ class ConnectorsMiddleware:
                 deadline = at_end.enter_context(incoming_deadline(int(milliseconds) / 1000, clock=self._clock))
                 at_end.callback(deadline.lift)
             request = at_end.enter_context(incoming_request(correlation_id))
-            await self._respond(scope, receive, _Response(send, correlation_id, request, deadline))
-
-    async def _respond(self, scope: _Message, receive: _Receive, response: "_Response") -> None:
-        try:
+            response = _Response(send, correlation_id, request, deadline)
             await _with_error_response(self._app, scope)(scope, receive, response.send)
-        except Exception:
-            if scope["type"] == "http" and not response.has_started:
-                with suppress(Exception):  # the client may be gone; the application's own exception counts
-                    await response.send({"type": "http.response.start", "status": 500, "headers": _PLAIN})
-                    await response.send({"type": "http.response.body", "body": b"Internal Server Error"})
-            raise
 
 
 class _Response:
@@ -191,7 +183,6 @@ class _Response:
     def __init__(
         self, send: _Send, correlation_id: str, request: IncomingRequest, deadline: IncomingDeadline | None
     ) -> None:
-        self.has_started = False
         self._send = send
         self._id = _ID_HEADER, correlation_id.encode()
         self._request = request
@@ -201,7 +192,6 @@ class _Response:
         """Send one message on."""
         kind = message["type"].removeprefix("websocket.")  # a rejected handshake has `websocket.http.response.start`
         if kind in _HEADS:
-            self.has_started = True
             others = [one for one in message.get("headers", ()) if bytes(one[0]).lower() != _ID_HEADER]
             message = {**message, "headers": [*others, self._id]}
         await self._send(message)
@@ -213,21 +203,73 @@ class _Response:
 
 def _with_error_response(app: _App, scope: _Message) -> _App:
     """
-    Return *app* with what makes Starlette's response to an unhandled exception around it.
+    Return *app* so that the response to an unhandled exception passes this middleware, or has the id all the same.
 
-    Starlette makes that response outside of all middleware that is added to an application, where it would have no id.
-    Made here it is the same one, by the host's own handler where there is one; the exception goes on, and Starlette
-    then makes no second response.
+    Starlette makes it outside of all middleware that is added to an application. Its own one is made here instead, and
+    the exception goes on. A handler of the host's own is called by Starlette, once, and its response gets the id there.
+    Around an application of another kind the response is that which servers make.
     """
-    host: Any = scope.get("app")
-    starlette = sys.modules.get(
-        "starlette.middleware.errors"
-    )  # not imported: it is there where the host is Starlette's
-    if scope["type"] != "http" or starlette is None or not hasattr(host, "exception_handlers"):
+    if scope["type"] != "http":
         return app
-    handlers = [handler for kind, handler in host.exception_handlers.items() if kind in {500, Exception}]
-    made: _App = starlette.ServerErrorMiddleware(app, handler=handlers[-1] if handlers else None, debug=host.debug)
-    return made
+    # Not imported: it is there where the host is Starlette's.
+    errors: Any = sys.modules.get("starlette.middleware.errors")
+    outer = getattr(scope.get("app"), "middleware_stack", None) if errors is not None else None
+    while outer is not None and not isinstance(outer, errors.ServerErrorMiddleware):
+        outer = getattr(outer, "app", None)  # an instrumentation is around it
+    if outer is None:
+        return _PlainErrors(app)
+    if outer.handler is None or outer.debug:
+        own: _App = errors.ServerErrorMiddleware(app, debug=outer.debug)
+        return own
+    if not isinstance(outer.handler, _HandlerWithId):
+        outer.handler = _HandlerWithId(outer.handler)
+    return app
+
+
+class _PlainErrors:
+    """An application whose unhandled exceptions have a response; they go on to the server."""
+
+    def __init__(self, app: _App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        has_started = False
+
+        async def noting(message: _Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:
+            if not has_started:
+                with suppress(Exception):  # the client may be gone; the application's own exception counts
+                    await send({"type": "http.response.start", "status": 500, "headers": _PLAIN})
+                    await send({"type": "http.response.body", "body": b"Internal Server Error"})
+            raise
+
+
+class _HandlerWithId:
+    """A host's own handler of unhandled exceptions, which runs for the request, and whose response gets its id."""
+
+    def __init__(self, handler: Callable[[Any, Exception], Any]) -> None:
+        self._handler = handler
+        self._is_async = any(map(inspect.iscoroutinefunction, (handler, getattr(handler, "__call__", None))))  # noqa: B004
+
+    async def __call__(self, request: Any, error: Exception) -> Any:
+        correlation_id = request.scope.get(_MARK)
+        if correlation_id is None:  # a middleware between the two has copied the scope
+            return await self._response(request, error)
+        with incoming_request(correlation_id):
+            response = await self._response(request, error)
+        response.headers[CORRELATION_HEADER] = correlation_id
+        return response
+
+    async def _response(self, request: Any, error: Exception) -> Any:
+        if self._is_async:
+            return await self._handler(request, error)
+        return await anyio.to_thread.run_sync(self._handler, request, error)
 
 
 def _header(scope: _Message, name: bytes) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from middleware.call_options import current_correlation_id, incoming_deadline, incoming_request
 from middleware.clock import Clock
+from middleware.errors import ConfigError
 from middleware.request.correlation import choose_correlation_id
 from runtime.connectors.loader import ConnectorBundle, get_connectors
 
@@ -34,8 +35,8 @@ def plugin_connectors(
                 return {"user": (await connectors.identity.get_current_user()).username}
 
     At the start of the plugin, or by the host's plugin manager around it. Calls carry `data["user_jwt"]` and one
-    correlation id: that of the request being served, else `data["correlation_id"]` where it can be sent, else a new one.
-    They end *reserve_s* before the budget does, so that the plugin gets a `DeadlineExceededError` and can respond,
+    correlation id: that of the request being served, else `data["correlation_id"]` where it can be sent, else a new
+    one. They end *reserve_s* before the budget does, so that the plugin gets a `DeadlineExceededError` and can respond,
     before it is cancelled. With the block all of that ends: calls of the view fail then, also those of tasks that the
     plugin has left behind.
 
@@ -45,11 +46,16 @@ def plugin_connectors(
         budget_s: Seconds from now after which the plugin is cancelled.
         reserve_s: Seconds of the budget that are kept for the plugin itself.
         clock: Source of time, the connectors' own.
+
+    Raises:
+        ConfigError: The reserve is not shorter than the budget, or the connectors cannot be loaded.
     """
-    correlation_id, _ = choose_correlation_id(data.get("correlation_id"), current_correlation_id())
+    if not 0 <= reserve_s < budget_s:
+        raise ConfigError(f"reserve_s: must be >= 0 and < budget_s, got {reserve_s!r} of {budget_s!r}")
+    correlation_id, _ = choose_correlation_id(current_correlation_id() or data.get("correlation_id"))
     found = get_connectors() if bundle is None else bundle
     with (
-        incoming_request(current_correlation_id() or correlation_id),
+        incoming_request(correlation_id),
         incoming_deadline(budget_s - reserve_s, clock=clock) as deadline,
     ):
         try:

@@ -57,7 +57,8 @@ PACKAGES = ("middleware", "runtime")
 SCORED = (
     "middleware/",
     "runtime/settings/",
-    *(f"runtime/connectors/{name}.py" for name in ("base", "decoding", "endpoint", "page")),
+    *(f"runtime/connectors/{name}.py" for name in ("base", "binding", "decoding", "endpoint", "page")),
+    "runtime/plugins.py",
 )
 """Folders and modules of which each change counts."""
 LEFT_OUT = {
