@@ -6,9 +6,9 @@ responses take 0.2 s, so that each stop meets calls in flight. Half of the reque
 when the server is away, and gives each request that it sends an id of its own; the application writes down the id of
 each request whose head it is given.
 
-    python3 benchmarks/restarts.py                                   # uvicorn, gunicorn and gunicorn --preload, 5 stops each
-    python3 benchmarks/restarts.py --servers hypercorn,granian       # those, where they are installed
-    python3 benchmarks/restarts.py --quick                           # one stop each, as CI runs it
+    python3 benchmarks/restarts.py                             # uvicorn, gunicorn, gunicorn --preload; six stops each
+    python3 benchmarks/restarts.py --servers hypercorn,granian # those, where they are installed
+    python3 benchmarks/restarts.py --quick                     # two stops each, as CI runs it
 
 It fails on counts: a request whose head the application was given and whose response did not arrive, a response without
 its id, a write that was applied twice, and a span of a call or an attempt that did not arrive in the trace file.
@@ -45,8 +45,8 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 
 from middleware import PlatformError
-from middleware.call_options import current_correlation_id
-from runtime.adapters.starlette import connectors, health_routes, platform_error_response
+from middleware import current_correlation_id
+from runtime.adapters.starlette import health_routes, platform_error_response, request_connectors
 from runtime.asgi import ConnectorsMiddleware, connectors_lifespan
 from runtime.connectors.loader import ConnectorBundle
 from runtime.connectors.service import ServiceItemCreate
@@ -64,12 +64,12 @@ begun = os.open("begun.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 @host.post("/items")
-async def create(found: Annotated[ConnectorBundle, Depends(connectors)]):
+async def create(found: Annotated[ConnectorBundle, Depends(request_connectors)]):
     return {"id": (await found.service.create_item(ServiceItemCreate(name=current_correlation_id()))).id}
 
 
 @host.get("/items")
-async def read(found: Annotated[ConnectorBundle, Depends(connectors)]):
+async def read(found: Annotated[ConnectorBundle, Depends(request_connectors)]):
     return {"items": len(await found.service.list_items())}
 
 
@@ -110,11 +110,10 @@ class Server:
             "MOZAIKS_GATEWAY_BASE_URL": gateway,
             "MOZAIKS_GATEWAY_API_KEY": DEFAULT_API_KEY,
         }
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with (self._folder / "server.txt").open("ab") as said:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - a server of `SERVERS`
                 [*self._command, "application:app"],
                 cwd=self._folder,
                 env=self._environment,
@@ -122,8 +121,19 @@ class Server:
                 stderr=said,
             )
 
+    async def is_ready(self, client: httpx.AsyncClient) -> None:
+        """Wait until it serves."""
+        while True:
+            try:
+                assert (await client.get("/health/ready")).status_code == 200
+            except httpx.TransportError:
+                if self._process.poll() is not None:
+                    raise SystemExit((self._folder / "server.txt").read_text()) from None
+                await asyncio.sleep(0.1)
+            else:
+                return
+
     async def stop(self) -> None:
-        assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         ends = time.monotonic() + LONGEST_S
         while self._process.poll() is None:
@@ -151,7 +161,7 @@ class Driver:
                 response = await self._client.request(method, "/items", headers={"x-correlation-id": own})
             except httpx.TransportError:
                 self.sent_again += 1
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
                 continue
             self.responded[own] = response.status_code
             if response.headers.get("x-correlation-id") != own:
@@ -177,20 +187,14 @@ async def run(name: str, stops: int) -> dict[str, object]:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=LONGEST_S, trust_env=False) as client:
             server.start()
-            while True:
-                try:
-                    assert (await client.get("/health/ready")).status_code == 200
-                    break
-                except httpx.TransportError:
-                    if server._process.poll() is not None:
-                        raise SystemExit((folder / "server.txt").read_text()) from None
-                    await asyncio.sleep(0.05)
+            await server.is_ready(client)
             driver = Driver(client)
             load = asyncio.create_task(driver.at_rate(stopped))
             for _ in range(stops):
                 await asyncio.sleep(UP_S)
                 await server.stop()
                 server.start()
+                await server.is_ready(client)
             await asyncio.sleep(UP_S)
             stopped.set()
             await load

@@ -56,6 +56,7 @@ def connectors_lifespan(
     telemetry: TelemetryHandle | Callable[[], TelemetryHandle] | None = None,
     lifespan: _Lifespan | None = None,
     drain_s: float = _DRAIN_S,
+    process_wide: bool = False,
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """
     Make a lifespan for FastAPI or Starlette that opens and closes a bundle of connectors, and telemetry.
@@ -76,6 +77,7 @@ def connectors_lifespan(
             several applications share ends with the last of them.
         lifespan: The host's own, inside: it begins when the bundle is open, and what it yields is added to the state.
         drain_s: Longest wait for calls in flight, in seconds.
+        process_wide: Plugins that call `get_connectors()` or `load_connectors()` get this bundle too, while it is open.
 
     Returns:
         A function of the application, as frameworks take it. It gives an async context manager of the state.
@@ -88,7 +90,7 @@ def connectors_lifespan(
             if handle is not None:
                 _handles.append(handle)
                 at_end.push_async_callback(_end, handle)
-            bundle = load_connectors(_reported(config or ConnectorConfig.from_env(), handle))
+            bundle = load_connectors(_reported(config or ConnectorConfig.from_env(), handle), process_wide=process_wide)
             at_end.push_async_callback(_close, bundle, drain_s)
             own = await at_end.enter_async_context(lifespan(app)) if lifespan is not None else None
             yield {"connectors": bundle, **(own or {})}

@@ -8,8 +8,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from middleware import PlatformError
-from middleware.call_options import current_correlation_id
+from middleware import PlatformError, current_correlation_id
 from runtime.adapters.starlette import platform_error_response
 from runtime.asgi import ConnectorsMiddleware
 from runtime.testing import LoopClock, ScriptedUpstream, bundle, run_virtual

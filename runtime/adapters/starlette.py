@@ -22,12 +22,12 @@ from middleware.errors import CallError, PlatformError
 from middleware.request.correlation import CORRELATION_HEADER
 from runtime.connectors.loader import ConnectorBundle, get_connectors
 
-__all__ = ["connectors", "health_routes", "platform_error_response"]
+__all__ = ["health_routes", "platform_error_response", "request_connectors"]
 
 
-async def connectors(connection: HTTPConnection) -> ConnectorBundle:
+async def request_connectors(connection: HTTPConnection) -> ConnectorBundle:
     """
-    Return the bundle of the application's lifespan, else that of the process; for `Depends(connectors)`.
+    Return the bundle of the application's lifespan, else that of the process; for `Depends(request_connectors)`.
 
     Raises:
         ConfigError: There is neither, and the environment has an unusable setting.
@@ -87,7 +87,7 @@ async def _live(_request: HTTPConnection) -> Response:
 
 
 async def _ready(request: HTTPConnection) -> Response:
-    health = (await connectors(request)).health()
+    health = (await request_connectors(request)).health()
     return JSONResponse(health.to_json(), 200 if health.is_ready else 503, _UNCACHED)
 
 

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 
 from middleware import ConfigError, PlatformError
-from runtime.adapters.starlette import connectors, health_routes, platform_error_response
+from runtime.adapters.starlette import health_routes, platform_error_response, request_connectors
 from runtime.asgi import ConnectorsMiddleware, connectors_lifespan
 from runtime.connectors.loader import ConnectorBundle, ConnectorConfig, load_connectors, services_and_operations
 from runtime.settings import LiveSettings
@@ -141,7 +141,7 @@ async def test_the_bundle_of_the_lifespan_is_there_for_depends(no_settings):
         app = FastAPI(lifespan=lifespan)
 
         @app.get("/")
-        async def endpoint(found: Annotated[ConnectorBundle, Depends(connectors)]):
+        async def endpoint(found: Annotated[ConnectorBundle, Depends(request_connectors)]):
             opened.append(found)
             return {"mode": found.mode}
 
