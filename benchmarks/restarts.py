@@ -36,7 +36,7 @@ from runtime.gateway import DEFAULT_API_KEY, Fault, GatewayProcess
 from runtime.traces.trace_file import SpanReader
 
 RATE, UP_S, RESPONSE_S = 50, 2.0, 0.2
-LONGEST_S = 30.0
+LONGEST_S = 60.0
 
 APPLICATION = """
 import os
@@ -151,6 +151,7 @@ class Driver:
         self.responded: dict[str, int] = {}
         self.problems: list[str] = []
         self.sent_again = 0
+        self.is_up = asyncio.Event()
 
     async def one(self, number: int) -> None:
         method, attempt, ends = ("POST", "GET")[number % 2], 0, time.monotonic() + LONGEST_S
@@ -161,7 +162,8 @@ class Driver:
                 response = await self._client.request(method, "/items", headers={"x-correlation-id": own})
             except httpx.TransportError:
                 self.sent_again += 1
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.05)
+                await self.is_up.wait()  # a herd that connects all the time would keep the server from starting
                 continue
             self.responded[own] = response.status_code
             if response.headers.get("x-correlation-id") != own:
@@ -189,12 +191,15 @@ async def run(name: str, stops: int) -> dict[str, object]:
             server.start()
             await server.is_ready(client)
             driver = Driver(client)
+            driver.is_up.set()
             load = asyncio.create_task(driver.at_rate(stopped))
             for _ in range(stops):
                 await asyncio.sleep(UP_S)
+                driver.is_up.clear()
                 await server.stop()
                 server.start()
                 await server.is_ready(client)
+                driver.is_up.set()
             await asyncio.sleep(UP_S)
             stopped.set()
             await load

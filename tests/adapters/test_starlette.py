@@ -13,7 +13,13 @@ from starlette.applications import Starlette
 from middleware import ConfigError, PlatformError
 from runtime.adapters.starlette import health_routes, platform_error_response, request_connectors
 from runtime.asgi import ConnectorsMiddleware, connectors_lifespan
-from runtime.connectors.loader import ConnectorBundle, ConnectorConfig, load_connectors, services_and_operations
+from runtime.connectors.loader import (
+    ConnectorBundle,
+    ConnectorConfig,
+    get_connectors,
+    load_connectors,
+    services_and_operations,
+)
 from runtime.settings import LiveSettings
 from runtime.testing import Reply, ScriptedUpstream, bundle, run_virtual, virtual_time
 
@@ -155,6 +161,13 @@ async def test_the_bundle_of_the_lifespan_is_there_for_depends(no_settings):
     own.request_close()
     assert opened[0].health().state == "closed"
     assert opened[1] is own
+
+
+async def test_plugins_share_the_bundle_of_an_application_that_says_so(no_settings):
+    """While it is open: one circuit breaker per service."""
+    async with connectors_lifespan(ConnectorConfig(), process_wide=True)(None) as state:
+        assert get_connectors() is state["connectors"]
+    assert get_connectors() is not state["connectors"]
 
 
 @pytest.mark.parametrize("kind", [FastAPI, Starlette])
