@@ -2,9 +2,9 @@
 SIGTERM under load: a host is stopped and started again while 50 requests a second arrive.
 
 A FastAPI application with the lifespan and the middleware runs in a real server, on top of the reference gateway, whose
-responses take 0.2 s, so that each stop meets calls in flight. Half of the requests write. The driver connects again
-when the server is away, and gives each request that it sends an id of its own; the application writes down the id of
-each request whose head it is given.
+responses take 0.2 s, so that each stop meets calls in flight. Half of the requests write. They arrive until the server
+has ended, and again once it is ready. The driver connects again for those that got no response, and gives each request
+that it sends an id of its own; the application writes down the id of each request whose head it is given.
 
     python3 benchmarks/restarts.py                             # uvicorn, gunicorn, gunicorn --preload; six stops each
     python3 benchmarks/restarts.py --servers hypercorn,granian # those, where they are installed
@@ -201,7 +201,7 @@ class Driver:
             except OSError:
                 self.sent_again += 1
                 await asyncio.sleep(0.05)
-                await self.is_up.wait()  # a herd that connects all the time would keep the server from starting
+                await self.is_up.wait()
                 continue
             self.responded[own] = status
             if received != own:
@@ -213,6 +213,7 @@ class Driver:
         async with asyncio.TaskGroup() as tasks:
             number = 0
             while not stopped.is_set():
+                await self.is_up.wait()  # a herd that waits for the start would test the guards instead
                 tasks.create_task(self.one(number))
                 number += 1
                 await asyncio.sleep(1 / RATE)
@@ -233,8 +234,8 @@ async def run(name: str, stops: int) -> dict[str, object]:
             load = asyncio.create_task(driver.at_rate(stopped))
             for _ in range(stops):
                 await asyncio.sleep(UP_S)
-                driver.is_up.clear()
                 await server.stop()
+                driver.is_up.clear()
                 server.start()
                 await server.is_ready(client)
                 driver.is_up.set()
