@@ -1066,6 +1066,7 @@ async def test_a_service_that_is_failing_gets_no_hedges():
 # --- circuit breaker --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_with_it():
     """R33, R34: recovery takes the open time times 1.2 and one call; the platform never sees two probes."""
@@ -1123,6 +1124,7 @@ async def test_a_long_operation_as_probe_does_not_shut_the_others_out():
     assert LoopClock().now() - started == pytest.approx(60)
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_a_service_that_hangs_gets_one_probe_more_next_to_a_long_one():
     """R34: at 6.1 s the long one, at 11.1 s another, which opens the circuit at 21.1 s; then one for each 16 s."""
