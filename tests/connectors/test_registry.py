@@ -229,7 +229,9 @@ RESERVED = ["check", "explain", "schema", "show", "simulate"]
 @pytest.mark.parametrize("name", sorted({*config_command.SUBCOMMANDS, *RESERVED}))
 def test_no_connector_is_called_like_a_subcommand(name):
     """`config` takes the name of a service where it takes a subcommand; the names of those to come are kept free too."""
-    with pytest.raises(ConfigError, match=f"^register: the name {name} is a subcommand of `python3 -m runtime config`$"):
+    with pytest.raises(
+        ConfigError, match=f"^register: the name {name} is a subcommand of `python3 -m runtime config`$"
+    ):
         register(dataclasses.replace(PARCELS, name=name))
 
 
