@@ -88,7 +88,7 @@ def _text(findings: Sequence[Finding], tool: Tool) -> str:
     lines = []
     for one in findings:
         mark = "" if one.severity is Severity.ERROR else f"[{one.severity}] "
-        lines.append(f"{_place(one)}: {one.rule} {mark}{one.message}. {tool.rules[one.rule].remedy}")
+        lines.append(f"{_place(one)}: {one.rule} {mark}{_said(one, tool)}")
     counts = Counter(one.severity for one in findings)
     parts = [f"{counts[kind]} {kind}{'s' if counts[kind] > 1 else ''}" for kind in Severity if counts[kind]]
     return "\n".join([*lines, f"Found {', '.join(parts)}." if parts else "All checks passed."]) + "\n"
@@ -120,7 +120,7 @@ def _github(findings: Sequence[Finding], tool: Tool) -> str:
         rule = tool.rules[one.rule]
         title, file = _escaped(f"{one.rule} {rule.name}"), _escaped(_shown(one.path))
         place = f",file={file},line={one.line},col={one.column or 1}" if one.line else ""
-        text = f"{one.message}. {rule.remedy}" if one.line else f"{one.path}: {one.message}. {rule.remedy}"
+        text = _said(one, tool) if one.line else f"{one.path}: {_said(one, tool)}"
         lines.append(f"::{kinds[one.severity]} title={title}{place}::{_escaped(text, data=True)}\n")
     return "".join(lines)
 
@@ -143,7 +143,7 @@ def _sarif(findings: Sequence[Finding], tool: Tool) -> str:
             "ruleId": one.rule,
             "ruleIndex": used.index(one.rule),
             "level": one.severity.value,
-            "message": {"text": f"{one.message}. {tool.rules[one.rule].remedy}"},
+            "message": {"text": _said(one, tool)},
             "locations": [_sarif_location(one)],
         }
         for one in findings
@@ -168,6 +168,11 @@ def _sarif_rule(rule: Rule) -> dict[str, Any]:
         "help": {"text": rule.remedy},
         "defaultConfiguration": {"level": rule.severity.value},
     }
+
+
+def _said(one: Finding, tool: Tool) -> str:
+    """What is wrong, and what to do instead."""
+    return f"{one.message}{'' if one.message.endswith('?') else '.'} {tool.rules[one.rule].remedy}"
 
 
 def _place(one: Finding) -> str:

@@ -262,12 +262,12 @@ _RELATIONS = (
     _Relation("ST301", ("deadline.total_s",), _over_budget),
     _Relation("ST302", ("retry.max_attempts", "attempt.timeout_s", "deadline.total_s"), _never_started),
     _Relation("ST303", ("retry.not_sent_max_attempts", "deadline.total_s"), _never_started_when_refused),
-    _Relation("ST304", ("circuit_breaker.min_calls", "circuit_breaker.window_s", "retry.max_attempts"), _inert_breaker),
+    _Relation("ST304", ("circuit_breaker.min_calls", "circuit_breaker.window_s"), _inert_breaker),
     _Relation("ST305", ("circuit_breaker.failure_ratio",), _opens_early),
     _Relation("ST306", ("circuit_breaker.open_s", "deadline.total_s"), _open_too_long),
     _Relation("ST307", ("bulkhead.permits",), _bounds_nothing),
-    _Relation("ST308", ("transport.keepalive_expiry_s",), _idles_too_long),
-    _Relation("ST309", ("idempotency.honors_key",), _undocumented_key),
+    _Relation("ST308", ("idempotency.honors_key",), _undocumented_key),
+    _Relation("ST309", ("transport.keepalive_expiry_s",), _idles_too_long),
 )
 
 

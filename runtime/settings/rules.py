@@ -180,7 +180,7 @@ RULES = {
             "Lower bulkhead.permits to what the service takes per process, or switch bulkhead.adaptive on.",
         ),
         (
-            "ST309",
+            "ST308",
             "the-key-is-documented",
             "A service that ignores Idempotency-Key applies a repeated write twice.",
             "Set idempotency.honors_key for the operations alone whose documentation has the key.",
@@ -190,7 +190,7 @@ RULES = {
         Severity.NOTE,
         "R7: a request on a connection that its server closes at that moment is lost.",
         (
-            "ST308",
+            "ST309",
             "connections-are-younger-than-idle-times",
             "A gateway that closes idle connections earlier than we do loses the request that is on its way.",
             "Set transport.keepalive_expiry_s to the idle time of the gateway before the platform or less.",
