@@ -83,15 +83,17 @@ class StackSettings:
         sections = [getattr(self, section.name) for section in fields(self) if section.init]
         object.__setattr__(self, "by_type", MappingProxyType({type(section): section for section in sections}))
 
-    def with_hash(self, settings_hash: str = "") -> Self:
-        """Return these settings with the hash of the snapshot that they are of; by default that of these alone."""
-        if not settings_hash:
-            named = [(one.name, getattr(self, one.name)) for one in fields(self) if one.init]
-            settings_hash = hash_of(
-                (f"{section}.{setting.name}", getattr(values, setting.name))
-                for section, values in named
-                for setting in settings_of(type(values))  # type: ignore[arg-type] # mypy takes no type for hashable
-            )
+    def values(self) -> dict[str, Any]:
+        """Return every value by its name, `section.field`."""
+        sections = ((section.name, getattr(self, section.name)) for section in fields(self) if section.init)
+        return {
+            f"{name}.{setting.name}": getattr(section, setting.name)
+            for name, section in sections
+            for setting in settings_of(type(section))  # type: ignore[arg-type] # mypy takes no type for hashable
+        }
+
+    def with_hash(self, settings_hash: str) -> Self:
+        """Return these settings with the hash of the snapshot that they are of."""
         hashed = replace(self)
         object.__setattr__(hashed, "settings_hash", settings_hash)
         return hashed
@@ -140,7 +142,7 @@ class FixedSettings:
     config: StackSettings
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "config", self.config.with_hash())
+        object.__setattr__(self, "config", self.config.with_hash(hash_of(self.config.values().items())))
 
     def of(self, _service: str, _operation: str = "") -> StackSettings:
         """Return the settings."""

@@ -136,17 +136,16 @@ class ResolvedSettings:
         """Return the hash of all that is in force for a service and its operations; made once (`hash_of`)."""
         known = self._hashes.get(service)
         if known is None:
-            of_service = [(row.name, row.value) for row in self.effective(service)]
-            values = dict(of_service)
-            own = [
+            values = self._build((service,), []).values()
+            own = (
                 (level[1], row.path, given.value)
                 for (level, row), given in self._given.items()
-                if level[:-1] == (service,)
-            ]
-            differing = [
-                (f"{operation}: {name}", value) for operation, name, value in sorted(own) if value != values[name]
-            ]
-            known = hash_of([*of_service, *differing])
+                if len(level) > 1 and level[0] == service
+            )
+            differing = sorted((operation, name, value) for operation, name, value in own if value != values[name])
+            known = hash_of(
+                [*values.items(), *((f"{operation}: {name}", value) for operation, name, value in differing)]
+            )
             if len(self._hashes) < _MAX_EFFECTIVE:
                 self._hashes[service] = known
         return known
@@ -160,7 +159,7 @@ class ResolvedSettings:
         narrower = sorted(
             (".".join([*level, row.path]), given.value) for (level, row), given in self._given.items() if level
         )
-        return {row.name: row.value for row in self._effective(())} | dict(narrower)
+        return self._build((), []).values() | dict(narrower)
 
     def is_set(self, service: str, operation: str, name: str) -> bool:
         """Return whether the setting *name*, `section.field`, is given for this operation itself."""
