@@ -1,19 +1,26 @@
 """`python3 -m runtime config check`: what each rule finds, where, and in which form."""
 
+import asyncio
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
+from middleware import PlatformError, Telemetry
 from runtime.cli.config import main
 from runtime.cli.config_check import check
 from runtime.connectors import registry
+from runtime.settings import ResolvedSettings
 from runtime.settings.contradictions import Facts
 from runtime.settings.rules import RULES
+from runtime.testing import LoopClock, ScriptedUpstream, run_virtual
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "MOZAIKS_CONNECTORS_"
@@ -362,3 +369,61 @@ def test_help_has_an_example(arguments, capsys):
         code = exit_.code
     assert code == 0
     assert "examples:\n  python3 -m runtime config " in capsys.readouterr().out
+
+
+# --- what a rule says is what the real stack does ---------------------------------------------------------------------
+
+
+class NoJitter(Random):
+    """The shortest waits that are possible."""
+
+    def random(self):
+        return 0.0
+
+    def uniform(self, a, _b):
+        return a
+
+
+def attempts_of(step, text):
+    """Attempts of one GET against a platform that does *step* each time, in virtual time."""
+    upstream = ScriptedUpstream([], then=step)
+    policies = ResolvedSettings(tomllib.loads(text))
+
+    async def call():
+        with pytest.raises(PlatformError):
+            await upstream.client(policies=policies, random=NoJitter()).get("/x")
+
+    run_virtual(call())
+    return len(upstream.requests) + upstream.refused
+
+
+@pytest.mark.parametrize(
+    ("rule", "step", "bad", "good"), [("ST302", "hang", 2, 3), ("ST303", httpx.ConnectError("refused"), 4, 5)]
+)
+def test_an_attempt_that_never_starts_does_not(rule, step, bad, good):
+    """R16, R20: not even after the shortest waits; and with the good sample it does."""
+    assert attempts_of(step, SAMPLES[rule].bad) == bad
+    assert attempts_of(step, SAMPLES[rule].good) == good
+
+
+@pytest.mark.parametrize(("min_calls", "found"), [(6, True), (5, False)])
+def test_a_circuit_breaker_that_never_opens_does_not(checked, min_calls, found):
+    """R32: of calls at 0.5/s that all time out; with one less that it needs it opens."""
+    text = f"[retry]\nmax_attempts = 1\n[circuit_breaker]\nmin_calls = {min_calls}\n"
+    assert bool([one for one in checked(text, calls_per_s=0.5) if one.rule == "ST304"]) is found
+    upstream, states = ScriptedUpstream([], then="hang"), []
+    telemetry = Telemetry(listener=lambda event: states.append(getattr(event, "after", "")))
+
+    async def one(client):
+        with pytest.raises(PlatformError):
+            await client.get("/x")
+
+    async def calls():
+        client = upstream.client(policies=ResolvedSettings(tomllib.loads(text)), telemetry=telemetry)
+        async with asyncio.TaskGroup() as running:
+            for _ in range(60):
+                running.create_task(one(client))
+                await LoopClock().sleep(2)
+
+    run_virtual(calls())
+    assert ("open" in states) is not found
