@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "middleware/transports": VOCABULARY,
     "runtime/settings": {*VOCABULARY, "runtime/_internal"},
     "runtime/contract": {"runtime/_internal"},
+    "runtime/openapi": set(),
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
