@@ -52,6 +52,7 @@ PROBLEM = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404
         *((404, {}, json.dumps({key: False}).encode(), "platform") for key in ("success", "ok")),
         (404, {"x-correlation-id": ID}, json.dumps(SPRING).encode(), "platform"),
         *((404, {}, json.dumps({**SPRING, key: "x"}).encode(), "unknown") for key in ("message", "trace")),
+        (404, {}, json.dumps({name: SPRING[name] for name in SPRING if name != "requestId"}).encode(), "unknown"),
         *(
             (404, {}, json.dumps({name: SPRING[name] for name in SPRING if name != key}).encode(), "platform")
             for key in ("timestamp", "path", "status", "error")
@@ -74,12 +75,12 @@ PROBLEM = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404
     ids=lambda value: str(value)[:60],
 )
 def test_the_response_shows_who_sent_it(status, headers, body, who):
-    """R13: by its form and the id of the request; `Server` and `Via` alone only where a gateway has no body to send."""
+    """R13, R55: by its form and the id of the request; `Server` and `Via` alone only where a gateway has no body to send."""
     assert answered_by(status, headers, body, ID) == who
 
 
 def test_an_empty_id_is_no_evidence():
-    """R13: some gateways add the header without a value."""
+    """R13, R55: some gateways add the header without a value."""
     assert answered_by(404, {"x-correlation-id": ""}, b"", "") == "unknown"
 
 
