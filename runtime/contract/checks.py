@@ -289,7 +289,7 @@ def _untyped(sources: Sources, module: Module, node: ast.expr | None) -> str:  #
     if isinstance(found, ast.expr) and found is not node:
         return _untyped(sources, module, found)
     name = last_name(found) if isinstance(found, str) else ""
-    if isinstance(found, Class) and any(last_name(one) == "TypedDict" for one in sources.foreign_bases(found)):
+    if isinstance(found, Class) and any(last_name(one) == "TypedDict" for one in sources.external_bases(found)):
         return "is a TypedDict, a raw dict at run time"
     return f"is {name}, which is raw" if name in _UNTYPED else ""
 
@@ -387,7 +387,7 @@ def _is_dataclass(sources: Sources, kind: Class) -> bool:
 
 
 def _model(sources: Sources, kind: Class) -> Findings:
-    third_party = {last_name(one) for one in sources.foreign_bases(kind)}
+    third_party = {last_name(one) for one in sources.external_bases(kind)}
     if third_party & {"Enum", "StrEnum", "IntEnum", "Flag", "IntFlag", "Protocol", "Exception"} or _is_dataclass(
         sources, kind
     ):

@@ -318,7 +318,7 @@ class Sources:
                 modules += [module] * len(base.node.bases)
         return found
 
-    def foreign_bases(self, kind: Class) -> set[str]:
+    def external_bases(self, kind: Class) -> set[str]:
         """Return the dotted names of base classes from elsewhere, of inherited classes too."""
         return {self.dotted(one.module, base) for one in self.bases(kind) for base in one.node.bases} - {""}
 
