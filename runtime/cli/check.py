@@ -14,7 +14,7 @@ _DEFAULT = Path("runtime/connectors")
 
 def main(argv: Sequence[str]) -> int:
     """Print what breaks the contract; 0, 1 when there is an error, 2 for wrong usage."""
-    from runtime.contract import RULES, Severity, check_paths
+    from runtime.contract import CONTRACTS, RULES, Severity, check_paths, fix_paths
     from runtime.contract.report import FORMATS, explanation
 
     parser = argparse.ArgumentParser(prog="python3 -m runtime check", description=__doc__)
@@ -22,6 +22,10 @@ def main(argv: Sequence[str]) -> int:
         "paths", nargs="*", type=Path, metavar="PATH", help=f"files and folders; default {_DEFAULT} or ."
     )
     parser.add_argument("--strict", action="store_true", help="count warnings as errors")
+    parser.add_argument(
+        "--contract", type=int, choices=CONTRACTS, default=1, help="version of the contract (default: %(default)s)"
+    )
+    parser.add_argument("--fix", action="store_true", help="rewrite what has the shape of the contract's template")
     parser.add_argument(
         "--format", choices=sorted(FORMATS), default="text", help="output format (default: %(default)s)"
     )
@@ -45,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     paths = options.paths or [_DEFAULT if _DEFAULT.is_dir() else Path()]
     if missing := [str(path) for path in paths if not path.exists()]:
         parser.error(f"no such file or folder: {', '.join(missing)}")
-    found = check_paths(paths, strict=options.strict)
+    for path in fix_paths(paths) if options.fix else ():
+        sys.stderr.write(f"fixed {path}\n")
+    found = check_paths(paths, strict=options.strict, contract=options.contract)
     text = FORMATS[options.format](found, __version__)
     if options.output:
         try:

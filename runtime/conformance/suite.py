@@ -196,7 +196,7 @@ class _Tests:
             mocked = await getattr(self.subject.mock(), operation)(**self.subject.arguments(operation))
             if wrap is not None:
                 wire.respond = reply(documents.extended(document, self.subject.result_type(operation)))
-                keeps = documents.keeping(await wire.call(operation))
+                keeps = documents.keeping(await wire.outcome(operation))
                 wire.respond = reply(wrap(documents.encoded(mocked, without=keeps)))
                 found = await wire.outcome(operation)
                 assert found == mocked, f"{operation}: the mock returns {_shown(mocked)}, managed {_shown(found)}"
