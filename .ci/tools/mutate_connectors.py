@@ -1,6 +1,6 @@
 """
-Break the contract in our connectors, one place at a time, and see `python3 -m runtime check --strict` find it, or else the
-tests that `runtime.conformance` generates for the changed connector.
+Break the contract in our connectors, one place at a time, and see `python3 -m runtime check --strict` find it, or else
+the tests that `runtime.conformance` generates for the changed connector.
 
     python3 .ci/tools/mutate_connectors.py            # every operator at every place: a table, and what is not found
     python3 .ci/tools/mutate_connectors.py --list     # every change, with the rules that found it

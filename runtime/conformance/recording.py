@@ -179,7 +179,7 @@ class Masker:
         return "".join(part if index % 2 else self._shape(part) for index, part in enumerate(parts))
 
     def mask(self, text: str) -> str:
-        """Return the mask of *text*: of its length where that is long enough to tell it from others."""
+        """Return the mask of *text*: of its length where that is enough to differ from others."""
         if text not in self._masks:
             found, number = self._shape(text), 1
             while found in self._used and text:

@@ -6,8 +6,7 @@ from datetime import datetime
 from functools import partial
 
 import pytest
-
-from examples.acme_orders.acme_orders import (
+from acme_orders import (
     _CREATE_ORDER,
     _GET_ORDER,
     _LIST_ORDERS,
@@ -17,6 +16,7 @@ from examples.acme_orders.acme_orders import (
     Order,
     OrderCreate,
 )
+
 from runtime.conformance import Conformance, Step
 from runtime.conformance.suite import suite_of
 from runtime.connectors.base import Endpoint

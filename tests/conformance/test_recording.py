@@ -4,8 +4,8 @@ import json
 
 import httpx
 import pytest
+from acme_orders import ORDERS
 
-from examples.acme_orders.acme_orders import ORDERS
 from middleware import ConfigError, NotFoundError, ServerError
 from runtime.conformance import Conformance
 from runtime.conformance.recording import Masker, recorded, recording
