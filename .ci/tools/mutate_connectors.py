@@ -285,6 +285,7 @@ def failed_tests(mutant: Mutant) -> list[str]:
 
     name = f"runtime.connectors.{mutant.connector}_mutant"
     module = types.ModuleType(name)
+    module.__package__ = "runtime.connectors"  # where it imports `.base` from
     sys.modules[name] = module  # dataclasses look their module up
     try:
         exec(compile(mutant.text, name, "exec"), vars(module))  # noqa: S102 - our own text, changed by us
