@@ -343,6 +343,8 @@ def _models(sources: Sources, triple: Triple) -> Findings:
             args = method.node.args
             hints = [one.annotation for one in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
             waiting += [(method.module, hint) for hint in (*hints, getattr(method.node, "returns", None))]
+    # Most methods have the same annotations.
+    waiting = list({(module.path, text_of(hint)): (module, hint) for module, hint in waiting}.values())
     for module, hint in waiting:
         for _, found in _named_classes(sources, module, hint):
             node = found.node if isinstance(found, Class) else found
@@ -932,10 +934,12 @@ def _optional_fields(sources: Sources, module: Module, annotation: ast.expr | No
 def _unguarded(sources: Sources, method: Function, node: FunctionNode) -> Findings:
     optional: set[str] = set()
     for argument in (*node.args.args, *node.args.kwonlyargs):
-        if argument.annotation and "None" in re.findall(r"\w+", text_of(argument.annotation)):
+        hint = text_of(argument.annotation)
+        if "None" in re.findall(r"\w+", hint):
             optional.add(argument.arg)
-        fields = _optional_fields(sources, method.module, argument.annotation)
-        optional |= {f"{argument.arg}.{name}" for name in fields}
+        if not set(re.findall(r"\w+", hint)) <= _SCALARS:  # else no model
+            fields = _optional_fields(sources, method.module, argument.annotation)
+            optional |= {f"{argument.arg}.{name}" for name in fields}
     if not optional:
         return
     nodes = [one for one in method.nodes if type(one) in _MAY_USE]

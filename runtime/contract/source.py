@@ -8,7 +8,7 @@ import ast
 import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -410,6 +410,7 @@ def is_base(dotted: Reference, *names: str) -> bool:
     return isinstance(dotted, str) and "connectors." in dotted and (not names or last_name(dotted) in names)
 
 
+@lru_cache(maxsize=8192)
 def text_of(node: ast.AST | None) -> str:  # noqa: PLR0911 - a table
     """Return an annotation or a default as text, `Optional[X]` and quoted annotations in one spelling."""
     if node is None:
