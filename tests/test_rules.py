@@ -77,7 +77,9 @@ OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
 def test_every_rule_has_a_test_and_a_place_in_the_documentation():
     """R1 to R62: each id is named by a test's docstring and stated in docs/resilience.md."""
-    tests = [node for path in (ROOT / "tests").rglob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    modules = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")]
+    classes = [node for module in modules for node in module.body if isinstance(node, ast.ClassDef)]
+    tests = [node for scope in (*modules, *classes) for node in scope.body]
     docstrings = [
         ast.get_docstring(node) or "" for node in tests if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
@@ -1064,6 +1066,7 @@ async def test_a_service_that_is_failing_gets_no_hedges():
 # --- circuit breaker --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_with_it():
     """R33, R34: recovery takes the open time times 1.2 and one call; the platform never sees two probes."""
@@ -1121,6 +1124,7 @@ async def test_a_long_operation_as_probe_does_not_shut_the_others_out():
     assert LoopClock().now() - started == pytest.approx(60)
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_a_service_that_hangs_gets_one_probe_more_next_to_a_long_one():
     """R34: at 6.1 s the long one, at 11.1 s another, which opens the circuit at 21.1 s; then one for each 16 s."""

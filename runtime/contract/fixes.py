@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .checks import Finding
+from runtime._internal.findings import Finding
+
 from .flow import HTTP_METHODS
 from .source import Class, Module, Sources, text_of
 from .triples import triples
