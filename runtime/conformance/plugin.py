@@ -4,11 +4,14 @@ The pytest plugin: collects each `Conformance` of a test file as a class of test
 Every run of pytest imports this module, so it imports nothing else until there is something to collect.
 """
 
+import sys
 from typing import Any
 
 from . import Conformance
 
 __all__ = ["pytest_pycollect_makeitem"]
+
+_SUITE = "runtime.conformance.suite"
 
 
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
@@ -17,7 +20,8 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
         return None
     import pytest
 
-    pytest.register_assert_rewrite("runtime.conformance.suite")
+    if _SUITE not in sys.modules:  # else pytest warns that it is too late
+        pytest.register_assert_rewrite(_SUITE)
     from .suite import suite_of
 
     collected = pytest.Class.from_parent(collector, name=name)
