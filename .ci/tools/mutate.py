@@ -72,6 +72,7 @@ LEFT_OUT = {
     "runtime/asgi.py": "tested through servers in processes of their own",
     "runtime/cli/": "runs in processes of its own, which read the code of the tree",
     "runtime/config.py": "an old path",
+    "runtime/conformance/": "its tests plant violations in a connector, and run it on ours",
     "runtime/connectors/": "connectors of services, written after one template; the loader",
     "runtime/contract/": "each rule is tested by planted violations in many disguises",
     "runtime/exporting.py": "an old path",
