@@ -265,6 +265,7 @@ class PlatformRequest:
         user_jwt: The caller's token, sent as Bearer.
         app_key: The application's key, sent as X-Mozaiks-App-Key.
         decode: Converts the parsed document to the result; runs inside the attempt.
+        decimals: Whether numbers with a fraction are read as Decimal.
         problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
@@ -283,6 +284,7 @@ class PlatformRequest:
     user_jwt: str | None = field(default=None, repr=False)
     app_key: str | None = field(default=None, repr=False)
     decode: Callable[[Any], Any] | None = field(default=None, repr=False)
+    decimals: bool = False
     problem: str = ""
     target: str = field(default="", repr=False)
     content: bytes | None = field(default=None, repr=False)
@@ -307,6 +309,7 @@ class PlatformRequest:
             user_jwt=self.user_jwt,
             app_key=self.app_key,
             decode=self.decode,
+            decimals=self.decimals,
             problem=self.problem,
             target=self.target,
             content=self.content,

@@ -55,6 +55,7 @@ MAY_IMPORT = {
         "runtime/telemetry",
         "runtime/traces",
     },
+    "runtime/conformance": {"middleware", "runtime", "runtime/connectors", "runtime/gateway"} | {"runtime/settings"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
     | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
 }
@@ -75,10 +76,12 @@ THIRD_PARTY = {
     "google": {"runtime/telemetry"},
     "h11": {"runtime/gateway"},
     "httpcore": {"middleware/transports"},
-    "httpx": {"middleware/transports", "runtime/testing.py"},
+    "httpx": {"middleware/transports", "runtime/conformance/recording.py", "runtime/testing.py"},
+    "hypothesis": {"runtime/conformance"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
+    "pytest": {"runtime/conformance/plugin.py", "runtime/conformance/suite.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
     "starlette": {"runtime/adapters/starlette.py"},
@@ -199,6 +202,8 @@ def test_only_the_command_line_imports_the_command_line():
         "middleware",
         "runtime",
         "runtime.adapters.core",
+        "runtime.conformance",
+        "runtime.conformance.recording",
         "runtime.connectors.base",
         "runtime.connectors.loader",
         "runtime.connectors.identity",

@@ -42,8 +42,11 @@ from .arguments import (
     wrong_type,
 )
 from .decoding import (
+    OpenIntEnum,
+    OpenStrEnum,
     Spellings,
     UnknownKeys,
+    Variants,
     decode_page,
     decoder,
     refuse_failure,
@@ -63,11 +66,14 @@ __all__ = [
     "Endpoint",
     "EndpointArguments",
     "MockState",
+    "OpenIntEnum",
+    "OpenStrEnum",
     "Page",
     "Paging",
     "PlatformHttpClient",
     "Spellings",
     "UnknownKeys",
+    "Variants",
     "any_copy",
     "any_field",
     "any_key",
@@ -175,12 +181,14 @@ class CallArguments(EndpointArguments, total=False):
             else to the HTTP method in lower case.
         idempotent: Whether repeating the request is safe; None derives it from the method.
         max_attempts: As of `Endpoint`.
+        decimals: As of `Endpoint`.
     """
 
     decode: Callable[[Any], Any] | None
     operation: str | None
     idempotent: bool | None
     max_attempts: int | None
+    decimals: bool
 
 
 class PlatformHttpClient:
@@ -299,6 +307,7 @@ class PlatformHttpClient:
                 operation=endpoint.operation,
                 idempotent=endpoint.idempotent,
                 max_attempts=endpoint.max_attempts,
+                decimals=endpoint.decimals,
                 **arguments,
             )
         finally:
@@ -459,6 +468,7 @@ class PlatformHttpClient:
             user_jwt=arguments.get("user_jwt"),
             app_key=self._app_key(),
             decode=arguments.get("decode"),
+            decimals=arguments.get("decimals", False),
             problem=problem,
             headers=dict(_CONSTANT_HEADERS),
         )
