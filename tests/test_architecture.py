@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "runtime/settings": {*VOCABULARY, "runtime/_internal"},
     "runtime/contract": {"runtime/_internal"},
     "runtime/openapi": set(),
+    "runtime/generate": {"runtime/openapi"},
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
@@ -80,6 +81,7 @@ THIRD_PARTY = {
     "hypothesis": {"runtime/conformance"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
+    "merge3": {"runtime/generate/project.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
     "pytest": {"runtime/conformance/plugin.py", "runtime/conformance/suite.py"},
     "requests": {"runtime/telemetry/otlp.py"},

@@ -8,6 +8,7 @@ functions `any_…` make a usable value of whatever it gets.
 
 import copy
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
@@ -15,8 +16,10 @@ from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from middleware.errors import ConfigError
+from middleware.redaction import redact
 
 from .decoding import Spellings, UnknownKeys
 from .page import Page
@@ -29,6 +32,8 @@ __all__ = [
     "any_page",
     "any_texts",
     "body_of",
+    "headers_of",
+    "joined",
     "mapping_of",
     "mock_state",
     "texts_of",
@@ -37,6 +42,14 @@ __all__ = [
 ]
 
 _V = TypeVar("_V")
+
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110 section 5.1
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
+# Headers of the client, of the layers below it, and of the connection.
+_NOT_OWN = {"accept", "accept-encoding", "authorization", "baggage", "connection", "content-encoding", "content-length"}
+_NOT_OWN |= {"content-type", "cookie", "expect", "host", "idempotency-key", "keep-alive", "proxy-authorization", "te"}
+_NOT_OWN |= {"traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent", "x-correlation-id"}
+_NOT_OWN |= {"x-mozaiks-app-key"}
 
 _Read = Callable[[str, Any], tuple[Any, str]]
 
@@ -80,6 +93,25 @@ def texts_of(name: str, values: Any) -> tuple[list[str], str]:
         if not isinstance(value, str):
             return [], f"{name}[{index}]: must be str, got {type(value).__name__}"
     return found, ""
+
+
+def headers_of(headers: Any) -> tuple[dict[str, str], str]:
+    """Read the headers of a connector's own, names in lower case; returns as `texts_of`, and does not show a value."""
+    found: dict[str, str] = {}
+    given, problem = mapping_of("headers", headers)
+    for name, value in given.items():
+        if value is None:
+            continue
+        key = name.lower() if isinstance(name, str) else ""
+        text = ("true" if value else "false") if isinstance(value, bool) else value
+        text = str(text) if isinstance(text, int | float | Decimal | UUID) else text
+        if not _HEADER.fullmatch(key) or key in _NOT_OWN:
+            problem = problem or f"headers: {redact(key) or type(name).__name__} is no header of a connector's own"
+        elif not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
+            problem = problem or f"headers.{key}: must be a text of visible ASCII characters and single blanks"
+        else:
+            found[key] = str.__str__(text)
+    return found, problem
 
 
 def mapping_of(name: str, value: Any) -> tuple[dict[str, Any], str]:
@@ -219,6 +251,13 @@ def _written_fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
 def _camel(name: str) -> str:
     head, *tail = name.rstrip("_").split("_")
     return head + "".join(word[:1].upper() + word[1:] for word in tail)
+
+
+def joined(values: Any, separator: str) -> Any:
+    """Return the items of the list *values* as one text, for a query that does not repeat its key; None for None."""
+    if not isinstance(values, list | tuple):
+        return values  # `wrong_type` says what is wrong with it
+    return separator.join(str(value) for value in values if isinstance(value, str | int | float | UUID))
 
 
 def without_none(**fields: Any) -> dict[str, Any]:

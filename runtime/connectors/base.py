@@ -35,6 +35,8 @@ from .arguments import (
     any_page,
     any_texts,
     body_of,
+    headers_of,
+    joined,
     mapping_of,
     mock_state,
     texts_of,
@@ -47,6 +49,7 @@ from .decoding import (
     Spellings,
     UnknownKeys,
     Variants,
+    completed,
     decode_page,
     decoder,
     refuse_failure,
@@ -84,8 +87,10 @@ __all__ = [
     "by_skip",
     "call_options",
     "check_base_url",
+    "completed",
     "decode_page",
     "decoder",
+    "joined",
     "mapping_of",
     "mock_state",
     "refuse_failure",
@@ -154,6 +159,8 @@ class EndpointArguments(TypedDict, total=False):
         path_params: Values for the placeholders of the path template, each encoded as one segment.
         params: Query values; None values are omitted, lists repeat the key.
         json_body: JSON-ready body; None sends none.
+        headers: Values of the service's own headers, by name; None values are left out. Those of the client and the
+            stack are rejected.
         problem: An error found in the caller's arguments, `name: what`; the call then fails with
             `InvalidArgumentError` and nothing is sent.
         user_jwt: The caller's token, sent as Bearer.
@@ -164,6 +171,7 @@ class EndpointArguments(TypedDict, total=False):
     path_params: Mapping[str, Any] | None
     params: Mapping[str, Any] | None
     json_body: Any
+    headers: Mapping[str, Any] | None
     problem: str
     user_jwt: str | None
     correlation_id: str
@@ -421,6 +429,8 @@ class PlatformHttpClient:
         named, problem = arguments.get("operation"), arguments.get("problem", "")
         if named is not None and not isinstance(named, str):
             named, problem = None, "operation: must be str"
+        own, wrong = headers_of(given) if (given := arguments.get("headers")) else ({}, "")
+        problem = problem or wrong
         running = running_operation()
         operation = named or (method.lower() if running is None else running.name)
         path_params = arguments.get("path_params")
@@ -470,7 +480,7 @@ class PlatformHttpClient:
             decode=arguments.get("decode"),
             decimals=arguments.get("decimals", False),
             problem=problem,
-            headers=dict(_CONSTANT_HEADERS),
+            headers={**_CONSTANT_HEADERS, **own} if own else dict(_CONSTANT_HEADERS),
         )
 
     def _emit(self, info: CallInfo, change: SettingsChange) -> None:

@@ -48,6 +48,7 @@ __all__ = [
     "Spellings",
     "UnknownKeys",
     "Variants",
+    "completed",
     "decode_page",
     "decoder",
     "refuse_failure",
@@ -463,6 +464,19 @@ def succeeded(document: Any) -> bool:
     worked = _worked(document, _FAILED)
     operations = [inner for inner in spelled(document, "operation") if isinstance(inner, Mapping)]
     return all(_worked(inner, _FAILED | _NOT_DONE) for inner in operations) and worked
+
+
+def completed(document: Any) -> bool:
+    """
+    Decode whether an operation worked whose 2xx response is documented without content; as `succeeded`.
+
+    Here an empty body is a success, whatever the status: .NET sends none with 201 and 202.
+
+    Raises:
+        OperationFailedError: As of `succeeded`.
+        DecodeError: A flag is neither true nor false.
+    """
+    return True if isinstance(document, Mapping) and not document else succeeded(document)
 
 
 def _worked(document: Mapping[str, Any], failed: frozenset[str]) -> bool:
