@@ -58,6 +58,7 @@ MAY_IMPORT = {
     },
     "runtime/conformance": {"middleware", "runtime", "runtime/connectors", "runtime/gateway"} | {"runtime/settings"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
+    | {"runtime/generate", "runtime/openapi"}
     | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
 }
 # The modules that put a package together may import all of it.

@@ -26,6 +26,7 @@ COMMANDS = {
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
+    "new": Command("runtime.cli.new", ("generate",), "write a connector, from an OpenAPI document or from a few flags"),
     "stack": Command(
         "runtime.cli.local_stack", ("cli",), "run Jaeger, Prometheus and the Collector without containers"
     ),

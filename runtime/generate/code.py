@@ -70,6 +70,7 @@ def formatted(sources: Sequence[str]) -> list[str]:
                 capture_output=True,
                 text=True,
                 check=False,
+                cwd=folder,  # so that nothing next to the caller counts as first party
             )
             if run.returncode:
                 raise RuntimeError(f"ruff {command[0]}: {run.stderr.strip() or run.stdout.strip()}")
@@ -275,6 +276,8 @@ class _Writer:
     @staticmethod
     def _pair(one: Argument) -> str:
         value = f"joined({one.name}, {json_text(one.separator)})" if one.separator else one.name
+        if one.location == "path" and one.type.text == "bool":
+            value = f"str({one.name}).lower()"  # a path takes no flag as it is
         return f"{json_text(one.name if one.location == 'path' else one.wire)}: {value}"
 
     def _mock(self) -> str:
@@ -377,19 +380,24 @@ class _Writer:
         for method in self._plan.methods:
             arguments, target, body = self._sample(method)
             rows.append(f"    ({json_text(method.name)}, {arguments}, {json_text(target)}, {body!r}),")
-        used = sorted({*self._models, *self._enums} & set(re.findall(r"\w+", "\n".join(rows))))
-        imports = ["import pytest", f"from {package} import {', '.join([self._constant(), *used])}"]
-        imports += [
-            "from runtime.conformance import Conformance",
-            "from runtime.connectors.loader import managed_connector",
-        ]
-        imports += ["from runtime.testing import ScriptedUpstream, SeenRequest, run_virtual", "from typing import Any"]
-        imports.append("from middleware.errors import NotFoundError")
+        text, found = "\n".join(rows), []
         for module, names in _IMPORTED.items():
-            found = [one for one in (*names, "UTC") if re.search(rf"\b{one}\b", "\n".join(rows))]
-            found = [one for one in found if one != "UTC" or module == "datetime"]
-            if found:
-                imports.append(f"from {module} import {', '.join(found)}")
+            given = (*names, "UTC") if module == "datetime" else names
+            if used := [one for one in given if re.search(rf"\b{one}\b", text)]:
+                found.append(f"from {module} import {', '.join(used)}")
+        # Which of them are first party depends on the folder, so that each part is sorted for itself.
+        imports = [
+            *sorted([*found, "from typing import Any"]),
+            "",
+            "import pytest",
+            "",
+            "# isort: split",
+            *_TEST_IMPORTS,
+        ]
+        imports += ["", "# isort: split"]
+        if any("models." in row for row in rows):
+            imports.append(f"import {package} as models")  # a class named `Test…` would be collected
+        imports.append(f"from {package} import {self._constant()}")
         secrets = ", S106" if re.search(r"(?i)\b\w*(pass|pwd|secret|token)\w*=\"", "\n".join(rows)) else ""
         head = f"Tests of the {name} connector: what every connector must do, and what each operation sends."
         return "\n".join(
@@ -445,15 +453,21 @@ class _Writer:
                     expression, value = self._sample_value(one.type, depth + 1)
                     parts.append(f"{one.name}={expression}")
                     document[one.wire] = value
-            return f"{text}({', '.join(parts)})", document
+            return f"models.{text}({', '.join(parts)})", document
         if text in self._enums:
             name, value = next(iter(self._enums[text].members.items()))
-            return f"{text}.{name}", value
+            return f"models.{text}.{name}", value
         if text.startswith("list["):
             return "[]", []
         return ("{}", {}) if text.startswith("dict[") else _VALUES[text][1:]
 
 
+_TEST_IMPORTS = (
+    "from middleware.errors import NotFoundError",
+    "from runtime.conformance import Conformance",
+    "from runtime.connectors.loader import managed_connector",
+    "from runtime.testing import ScriptedUpstream, SeenRequest, run_virtual",
+)
 _TEST = '''
 @pytest.mark.parametrize(
     ("operation", "arguments", "target", "body"), REQUESTS, ids=[row[0] for row in REQUESTS]
@@ -585,6 +599,7 @@ dependencies = ["mozaiks-connector-runtime"]
 {name} = "{package}:{name.upper()}"
 
 [tool.pytest.ini_options]
+asyncio_default_fixture_loop_scope = "function"
 pythonpath = ["."]
 """
 

@@ -381,7 +381,7 @@ class _Planner:
         found = self._type(one.schema, context, name=one.name)
         plain = found.text in _VALUES | {"str"} or found.text in self._enum_names()
         if plain:
-            return found
+            return replace(found, text="Decimal") if one.location == "path" and found.text == "float" else found
         inner = found.text.removeprefix("list[").removesuffix("]") if found.text.startswith("list[") else ""
         if one.location != "path" and (inner in _VALUES | {"str"} or inner in self._enum_names()):
             return found
