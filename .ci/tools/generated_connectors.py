@@ -2,7 +2,7 @@
 Connectors from the real documents in tests/openapi: a table of what each has, and with --prove every check of each.
 
     python3 .ci/tools/generated_connectors.py                  # the table in docs/generate.md
-    python3 .ci/tools/generated_connectors.py --prove          # contract check, ruff, mypy, pyright, and their own tests
+    python3 .ci/tools/generated_connectors.py --prove          # contract check, ruff, mypy, pyright, their tests
     python3 .ci/tools/generated_connectors.py --prove catalog  # of some
 """
 
@@ -41,7 +41,7 @@ def made(name):
 
 def table(names):
     """Return the table as Markdown."""
-    lines = ["| document | operations | of | models | enums | not as in the document | formal errors |"]
+    lines = ["| document | operations | of | models | enums | not as documented | formal errors |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for name in names:
         plan, _, _ = made(name)

@@ -249,6 +249,8 @@ def encode_body(json_body: Any) -> bytes | None:
         return json.dumps(
             json_body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_value
         ).encode()
+    except InvalidArgumentError:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
         # The class of the cause alone: its text may quote the body.
         reason = f"json_body: not JSON-ready ({type(error).__name__})"

@@ -560,6 +560,8 @@ class _Planner:
             if wire.lower() in tags:
                 _, value = tags.pop(wire.lower())
                 model.fields.append(_tag(name, wire, value))
+            elif schema.discriminator and self._variants(schema) and wire.lower() == schema.discriminator.name.lower():
+                model.fields.append(_tag(name, wire, ""))  # its variants have a value
             elif wire.lower() not in inherited:
                 model.fields.append(self._field(model, key, name, wire, one))
         for wire, value in tags.values():  # a discriminator that is no property

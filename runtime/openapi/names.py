@@ -83,7 +83,8 @@ def operation_names(operations: Sequence[Operation], reserved: Iterable[str] = (
 def _from_id(name: str, *, short: bool) -> str:
     cleaned = re.sub(r"(?i)endpoint(?=\d*(_v\d+)?$)", "", name) or name
     controller, _, action = cleaned.rpartition("_")
-    if not controller or not action or _VERSION.fullmatch(action.lower()):
+    is_controller = controller[:1].isupper() and action[:1].isupper()  # NSwag's `Account_Get`, and no `get_account`
+    if not is_controller or _VERSION.fullmatch(action.lower()):
         return snake(cleaned)
     if "_" not in snake(action):
         return f"{snake(action)}_{snake(controller)}"
