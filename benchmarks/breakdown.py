@@ -60,7 +60,8 @@ def transport_alone(client: Any, url: str) -> Any:
 
 def variants(url: str, library: str, opened: list[Any]) -> dict[str, Any]:
     """All parts of one transport, each as a coroutine `get(n, path)`."""
-    from benchmarks.clients import getter, sdk, stack, without_telemetry
+    from benchmarks.bare_stack import without_telemetry
+    from benchmarks.clients import getter, sdk, stack
     from middleware import Telemetry
 
     def client(telemetry: Telemetry) -> Any:
