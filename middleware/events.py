@@ -362,6 +362,10 @@ class FanOut:
         self._catch_all = tuple(listener for listener, types in subscriptions if types is None)
         self.dropped = 0
 
+    def has_subscribers(self, kind: type[Event]) -> bool:
+        """Return whether an event of type *kind* would be received: else it need not be made."""
+        return bool(self._by_type.get(kind, self._catch_all))
+
     def __call__(self, event: Event) -> None:
         """Dispatch *event* to its subscribers."""
         for listener in self._by_type.get(type(event), self._catch_all):

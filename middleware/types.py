@@ -9,12 +9,12 @@ The one interface of a layer is `async (request, call_next) -> response`: call `
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ._internal.moved import renamed_member
 from .errors import CallError
 from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
-from .settings import Settings
+from .settings import Settings, SettingsLookup, lookup_in
 
 __all__ = [
     "IDEMPOTENCY_HEADER",
@@ -28,6 +28,7 @@ __all__ = [
     "Handler",
     "Middleware",
     "NoContent",
+    "OptInLayer",
     "PlatformRequest",
     "PlatformResponse",
     "StackState",
@@ -52,7 +53,6 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _ROUNDING_S = 1e-6
 
-_S = TypeVar("_S", bound=Settings)
 _T = TypeVar("_T")
 
 
@@ -143,6 +143,7 @@ class Call:
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
         pieces_read: Number of pieces of responses, heads included, that its attempts have read so far.
         layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
+        settings: Returns the settings of one policy in force for this call; its defaults where nothing is set.
     """
 
     info: CallInfo
@@ -165,16 +166,16 @@ class Call:
     keyed: bool = False
     pieces_read: int = 0
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
+    settings: SettingsLookup = field(default=None, repr=False)  # type: ignore[assignment] # set by `__post_init__`
+
+    def __post_init__(self) -> None:
+        if self.settings is None:
+            self.settings = lookup_in(self.snapshot)
 
     # Old names, for one release.
     attempts = renamed_member("attempts", "attempts_sent")
     policy = renamed_member("policy", "snapshot")
     tries = renamed_member("tries", "attempts_scheduled")
-
-    def settings(self, kind: type[_S]) -> _S:
-        """Return the settings of one policy in force for this call; its defaults where nothing is set."""
-        found = self.snapshot.get(kind)
-        return kind() if found is None else found  # type: ignore[return-value] # the key is the value's own class
 
     @property
     def attempts_allowed(self) -> int:
@@ -360,6 +361,15 @@ class Middleware(Protocol):
 
     async def __call__(self, request: PlatformRequest, call_next: Handler, /) -> PlatformResponse:
         """Handle *request*, with `call_next` as the rest of the stack."""
+        ...
+
+
+@runtime_checkable
+class OptInLayer(Protocol):
+    """A layer that is no part of the stack of a call whose settings have it off."""
+
+    def is_needed(self, settings: SettingsLookup, /) -> bool:
+        """Return whether *settings* have it on."""
         ...
 
 

@@ -429,10 +429,10 @@ async def test_a_full_bulkhead_refuses_at_once(make_client, gateway, recorder):
 async def test_what_fails_in_a_layer_itself_is_one_of_our_errors_too(make_client, gateway, monkeypatch):
     """R1: even outside of the span and the record of the call; it says where, and carries a record."""
 
-    async def fail(_layer, _request, _call_next):
+    def fail(_layer, _request):
         raise LookupError("a layer's own mistake")
 
-    monkeypatch.setattr(CorrelationMiddleware, "__call__", fail)
+    monkeypatch.setattr(CorrelationMiddleware, "enter", fail)
     with pytest.raises(InternalError) as caught:
         await make_client().get("/api/service/items")
     assert "test_end_to_end:" in caught.value.origin[-1]

@@ -9,15 +9,17 @@ call are steps, locks of an HTTP library among them, that a cancellation would i
 import asyncio
 from contextvars import Context
 from types import TracebackType
-from typing import Protocol, Self
-
-import anyio
+from typing import Any, Protocol, Self
 
 __all__ = ["Progress", "TimeLimit"]
 
 # From bytes in the socket's buffer to the result of the call there are up to six: TLS, a parser's reads, the locks of
 # httpcore, the task of a watched attempt. Layers of the host may wait in between.
 _ITERATIONS = 24
+
+# A cancellation that something in the block has swallowed is delivered again after this time, then after twice it, and
+# so on: a loop that swallows each one must not fill the event loop.
+_AGAIN_S, _AGAIN_MAX_S = 0.001, 0.1
 
 
 class Progress(Protocol):
@@ -33,51 +35,64 @@ class Progress(Protocol):
 
 class TimeLimit:
     """
-    Cancels its block after some time, by a cancel scope of anyio (R44), and swallows that cancellation.
+    Cancels its block after some time, and swallows that cancellation (R44).
 
     When its time is over, the event loop runs a few more iterations before the block is cancelled, so that what has
     arrived by then is used (R45). When the timer itself was late, the block goes on while pieces of the response are
     read in these iterations, for as long again as the timer was late.
 
+    The cancellation is delivered again until the task has left the block. asyncio counts the requests to cancel a task
+    (`Task.cancelling`): the limit withdraws its own, and where one of its caller remains, the cancellation is not
+    swallowed (R42).
+
     Args:
         seconds: Time for the block; none at all still allows those iterations.
         progress: Where pieces of the response are counted.
         iterations: How many more iterations; fewer for a limit within another one, which may end in the same moment.
+
+    Attributes:
+        is_exceeded: The block was cancelled because its time was over, and not by its caller too.
     """
 
     __slots__ = (
+        "_again_s",
         "_allowed",
+        "_before",
+        "_cancels",
         "_ends_at",
         "_iterations",
         "_late_until",
         "_pieces_read",
         "_progress",
-        "_scope",
         "_seconds",
+        "_task",
         "_timer",
+        "is_exceeded",
     )
 
     _ends_at: float
+    _task: "asyncio.Task[Any]"
     _timer: asyncio.Handle
 
     def __init__(self, seconds: float, progress: Progress, iterations: int = _ITERATIONS) -> None:
         self._seconds = seconds
         self._progress = progress
-        self._scope = anyio.CancelScope()
         self._allowed = iterations
         self._iterations = 0
         self._late_until = 0.0
         self._pieces_read = 0
-
-    @property
-    def is_exceeded(self) -> bool:
-        """True when the block was cancelled because its time was over."""
-        return self._scope.cancelled_caught
+        self._cancels = 0
+        self._again_s = _AGAIN_S
+        self.is_exceeded = False
 
     def __enter__(self) -> Self:
         """Start the time."""
         loop = asyncio.get_running_loop()
-        self._scope.__enter__()
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("a time limit needs a task, which it can cancel")
+        self._task = task
+        self._before = task.cancelling()
         self._ends_at = loop.time() + self._seconds
         # In a context of its own: a cancelled timer stays with its loop until its time has come.
         self._timer = loop.call_at(self._ends_at, self._end, context=Context())
@@ -86,9 +101,16 @@ class TimeLimit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Stop the time."""
+        """Stop the time; True, which swallows *error*, when it is the cancellation by this limit alone."""
         self._timer.cancel()
-        return bool(self._scope.__exit__(kind, error, traceback))
+        if not self._cancels:
+            return False
+        left = 0
+        for _ in range(self._cancels):
+            left = self._task.uncancel()
+        self._cancels = 0
+        self.is_exceeded = isinstance(error, asyncio.CancelledError) and left <= self._before
+        return self.is_exceeded
 
     def _end(self) -> None:
         loop = asyncio.get_running_loop()
@@ -106,4 +128,18 @@ class TimeLimit:
             self._iterations += 1
             self._timer = loop.call_soon(self._end)
             return
-        self._scope.cancel()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """Cancel the task, and look again later whether it has left the block."""
+        loop, task = asyncio.get_running_loop(), self._task
+        # As anyio does: a task whose wait has ended runs in the next iteration, with a result that it would lose; and
+        # after a cancellation that was not delivered yet, another one would be left over when the block has ended.
+        waiter = task._fut_waiter  # type: ignore[attr-defined] # noqa: SLF001
+        if task._must_cancel or (isinstance(waiter, asyncio.Future) and waiter.done()):  # type: ignore[attr-defined] # noqa: SLF001
+            self._timer = loop.call_soon(self._cancel)
+            return
+        task.cancel()
+        self._cancels += 1
+        self._timer = loop.call_later(self._again_s, self._cancel)
+        self._again_s = min(2 * self._again_s, _AGAIN_MAX_S)

@@ -15,7 +15,8 @@ from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced, Listener
 from middleware.problem import MAX_READ
 from middleware.settings import Settings, SettingSpec
-from middleware.types import LONGEST_ID, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import LONGEST_ID, PlatformRequest
 
 __all__ = ["CORRELATION_HEADER", "CorrelationMiddleware", "CorrelationSettings", "choose_correlation_id"]
 
@@ -54,7 +55,7 @@ def choose_correlation_id(given: Any) -> tuple[str, bool]:
     return str(uuid.uuid4()), not absent
 
 
-class CorrelationMiddleware:
+class CorrelationMiddleware(Step):
     """
     Adds the call's correlation id to the request, and compares it with the response's.
 
@@ -65,14 +66,13 @@ class CorrelationMiddleware:
         self._emit = emit
         self._echoes = False
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> None:
         """Add the header and the check; emit one event when the caller's id was unusable."""
         info = request.call.info
         if request.call.correlation_id_replaced:
             self._emit(CorrelationIdReplaced(call=info))
         request.headers[CORRELATION_HEADER] = info.correlation_id  # R50
         request.check_head = self._check_echo
-        return await call_next(request)
 
     def _check_echo(self, request: PlatformRequest, headers: Mapping[str, str]) -> None:
         """

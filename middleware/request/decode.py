@@ -9,7 +9,8 @@ from middleware.echoes import redactor_of
 from middleware.errors import CallError, DecodeError
 from middleware.problem import MAX_READ
 from middleware.redaction import redact
-from middleware.types import Handler, NoContent, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import NoContent, PlatformRequest, PlatformResponse
 
 __all__ = ["DecodeMiddleware", "parse_json"]
 
@@ -70,27 +71,26 @@ def _is_beginning(error: Exception) -> bool:
     return error.msg.startswith("Unterminated string") or _UNREAD.match(error.doc, error.pos) is not None
 
 
-class DecodeMiddleware:
+class DecodeMiddleware(Step):
     """Parses the JSON and applies the operation's `decode`; a response that has `data` already passes as it is."""
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def succeeded(self, request: PlatformRequest, _entered: None, response: PlatformResponse) -> None:
         """
         Set `response.data`.
 
         Raises:
             DecodeError: The body is not JSON, or `decode` raised an exception.
         """
-        response = await call_next(request)
         request.attempt.status = response.status  # for a custom transport that did not set it
         if response.data is not None:
-            return response
+            return
         document = NoContent() if response.status in _WITHOUT_BODY else parse_json(response)
         if request.decode is None:
             response.data = document
-            return response
+            return
         try:
             response.data = request.decode(document)
-            return response
+            return
         except CallError as error:
             error.request_sent = "yes"
             error.redact(

@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote, urlencode
 
 from middleware.errors import InvalidArgumentError
 from middleware.settings import Settings, SettingSpec
-from middleware.types import KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import KEYED_METHODS, PlatformRequest
 
 from .header_values import MAX_TOKEN, is_token
 from .idempotency import add_key
@@ -204,12 +205,12 @@ def encode_body(json_body: Any) -> bytes | None:
     raise InvalidArgumentError(reason)
 
 
-class EncodeMiddleware:
+class EncodeMiddleware(Step):
     """Encodes path, query and body once per call, and adds the idempotency key."""
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> None:
         """
-        Encode the request, and pass it on.
+        Encode the request.
 
         Raises:
             InvalidArgumentError: An argument cannot be sent.
@@ -228,4 +229,3 @@ class EncodeMiddleware:
             add_key(request)
         allow_slash = request.call.settings(PathSettings).allow_slash
         request.target = encode_target(request.path, request.path_params, request.params, allow_slash=allow_slash)
-        return await call_next(request)

@@ -414,6 +414,7 @@ class PlatformHttpClient:
             info=info,
             started_at=now,
             snapshot=policy.by_type,  # R61: one snapshot for the whole call
+            settings=policy.lookup,
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
