@@ -32,6 +32,8 @@ class CallOptions:
 
     def seconds_at(self, now: float) -> float | None:
         """Total seconds that a call starting at clock reading *now* may take; None for no limit."""
+        if self is _NONE:
+            return None
         left_s = None if self.ends_at is None else self.ends_at - now
         return _smaller(self.deadline_s, left_s)
 
@@ -54,7 +56,8 @@ class IncomingDeadline:
         self.ends_at = None
 
 
-_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=CallOptions())  # noqa: B039 - frozen
+_NONE = CallOptions()
+_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=_NONE)
 _incoming: ContextVar[tuple[IncomingDeadline, ...]] = ContextVar("mozaiks_incoming_deadlines", default=())
 
 

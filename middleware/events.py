@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ._internal.frozen import quick_init
 from .errors import CallError
 from .records import AttemptRecord, CallInfo, Outcome, StopReason
 
@@ -52,11 +53,13 @@ class Event:
     call: CallInfo
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted(Event):
     """A connector's call entered the stack."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
     """
@@ -99,6 +102,7 @@ class CorrelationIdMismatched(Event):
     received: str
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
     """
@@ -111,6 +115,7 @@ class AttemptStarted(Event):
     number: int
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):
     """
@@ -363,7 +368,7 @@ class FanOut:
         self.dropped = 0
 
     def has_subscribers(self, kind: type[Event]) -> bool:
-        """Return whether an event of type *kind* would be received: else it need not be made."""
+        """Return whether any listener subscribes to events of type *kind*."""
         return bool(self._by_type.get(kind, self._catch_all))
 
     def __call__(self, event: Event) -> None:

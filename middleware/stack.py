@@ -247,7 +247,7 @@ def build_stack(
     """
     tracer = SafeTracer(telemetry.tracer_provider, version)
     metrics = MetricsListener(telemetry.meter_provider, version, service=service, base_url=base_url)
-    listeners: list[Callable[[Any], None]] = [SpanListener(), metrics, LogListener(current_ids)]
+    listeners: list[Callable[[Any], None]] = [SpanListener(tracer), metrics, LogListener(current_ids)]
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
 

@@ -44,8 +44,8 @@ class Step:
 
 def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
     """Return a handler that runs *steps*, the first one outermost, around *call_next*."""
-    enters = tuple(step.enter for step in steps)
     # Those that do nothing at that point are left out.
+    entering = tuple(None if type(step).enter is Step.enter else step.enter for step in steps)
     succeeding = tuple(None if type(step).succeeded is Step.succeeded else step.succeeded for step in steps)
     failing = tuple(None if type(step).failed is Step.failed else step.failed for step in steps)
 
@@ -53,8 +53,8 @@ def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
         entered: list[Any] = []
         state: Any = None
         try:
-            for enter in enters:
-                state = enter(request)
+            for enter in entering:
+                state = None if enter is None else enter(request)
                 if type(state) is CoroutineType:
                     state = await state
                 entered.append(state)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ._internal.moved import renamed_member
+from ._internal.time_limit import Alarm
 from .errors import CallError
 from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings, SettingsLookup, lookup_in
@@ -143,6 +144,7 @@ class Call:
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
         pieces_read: Number of pieces of responses, heads included, that its attempts have read so far.
         layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
+        alarm: Timer of its time limits; set by the deadline layer.
         settings: Returns the settings of one policy in force for this call; its defaults where nothing is set.
     """
 
@@ -166,6 +168,7 @@ class Call:
     keyed: bool = False
     pieces_read: int = 0
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
+    alarm: Alarm | None = field(default=None, repr=False)
     settings: SettingsLookup = field(default=None, repr=False)  # type: ignore[assignment] # set by `__post_init__`
 
     def __post_init__(self) -> None:
@@ -196,6 +199,8 @@ class Call:
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
+        if len(self.timeline) == 1:  # equivalent: what follows gives the same, with more calls
+            return self.timeline[0].request_sent
         return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
 
     def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
@@ -293,23 +298,23 @@ class PlatformRequest:
 
     def for_attempt(self, attempt: Attempt) -> "PlatformRequest":
         """Return a copy for one attempt, with its own headers."""
-        return PlatformRequest(
-            call=self.call,
-            attempt=attempt,
-            method=self.method,
-            path=self.path,
-            path_params=self.path_params,
-            params=self.params,
-            json_body=self.json_body,
-            user_jwt=self.user_jwt,
-            app_key=self.app_key,
-            decode=self.decode,
-            problem=self.problem,
-            target=self.target,
-            content=self.content,
-            headers=dict(self.headers),
-            check_head=self.check_head,
-        )
+        copied = object.__new__(PlatformRequest)  # a quarter of the cost of sixteen keyword arguments
+        copied.call = self.call
+        copied.attempt = attempt
+        copied.method = self.method
+        copied.path = self.path
+        copied.path_params = self.path_params
+        copied.params = self.params
+        copied.json_body = self.json_body
+        copied.user_jwt = self.user_jwt
+        copied.app_key = self.app_key
+        copied.decode = self.decode
+        copied.problem = self.problem
+        copied.target = self.target
+        copied.content = self.content
+        copied.headers = dict(self.headers)
+        copied.check_head = self.check_head
+        return copied
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, TypeAlias
 
 import anyio
 
@@ -121,7 +121,8 @@ class Bulkhead:
     def release(self) -> None:
         """Release a permit."""
         self.in_flight -= 1
-        self._transfer()
+        if self._waiters:
+            self._transfer()
 
     def _transfer(self) -> None:
         """Transfer free permits to waiters, first come, first served."""
@@ -132,19 +133,8 @@ class Bulkhead:
                 waiter.set_result(None)
 
 
-class _Permit(NamedTuple):
-    """
-    The permit of one attempt.
-
-    Attributes:
-        bulkhead: Where it was acquired, and is released.
-        limit: The adaptive limit at that time; None where the host's number applies.
-        started: Clock reading at that time, for the adaptive limit.
-    """
-
-    bulkhead: Bulkhead
-    limit: AdaptiveLimit | None
-    started: float
+_Permit: TypeAlias = tuple[Bulkhead, AdaptiveLimit | None, float]
+"""Where the permit of an attempt was acquired, the adaptive limit there, if any, and for that the clock reading."""
 
 
 class BulkheadMiddleware(Step):
@@ -211,14 +201,17 @@ class BulkheadMiddleware(Step):
         self._before_waiting(request)
         if not bulkhead.try_acquire():
             return self._queue(request, bulkhead, config)
-        return self._permit(bulkhead)
+        return (bulkhead, None, 0.0) if bulkhead.adaptive is None else self._permit(bulkhead)
 
     def _permit(self, bulkhead: Bulkhead) -> _Permit:
-        return _Permit(bulkhead, bulkhead.adaptive, 0.0 if bulkhead.adaptive is None else self._clock.now())
+        return bulkhead, bulkhead.adaptive, self._clock.now()
 
     def succeeded(self, request: PlatformRequest, permit: _Permit, _response: PlatformResponse) -> None:
         """Release the permit."""
-        self._end(request, permit, None)
+        if permit[1] is None:
+            permit[0].release()
+        else:
+            self._end(request, permit, None)
 
     def failed(self, request: PlatformRequest, permit: _Permit, error: BaseException) -> BaseException:
         """Release the permit."""

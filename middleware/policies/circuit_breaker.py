@@ -426,19 +426,22 @@ class CircuitBreakers:
     Args:
         service: Name of the service, and of its own breaker.
         random: Source of jitter.
+
+    Attributes:
+        own: The service's own breaker.
     """
 
     def __init__(self, service: str, random: Random) -> None:
         self._service = service
         self._random = random
         self._lock = threading.Lock()
-        self._own = CircuitBreaker(service, random)
+        self.own = CircuitBreaker(service, random)
         self._by_key: OrderedDict[str, CircuitBreaker] = OrderedDict()
 
     def get(self, call: Call, config: CircuitBreakerSettings) -> CircuitBreaker:
         """Return the breaker that *call* belongs to."""
         if config.key == "service":
-            return self._own
+            return self.own
         key = f"{call.info.method} {call.info.route}" if config.key == "route" else config.key
         with self._lock:
             breaker = self._by_key.get(key)
@@ -446,7 +449,7 @@ class CircuitBreakers:
                 self._by_key.move_to_end(key)
                 return breaker
             if len(self._by_key) >= _MAX_BREAKERS and not self._evict_one():
-                return self._own
+                return self.own
             breaker = self._by_key[key] = CircuitBreaker(f"{self._service} {key}", self._random)
             return breaker
 
@@ -460,7 +463,7 @@ class CircuitBreakers:
     def all(self) -> list[CircuitBreaker]:
         """Every breaker, the service's own first."""
         with self._lock:
-            return [self._own, *self._by_key.values()]
+            return [self.own, *self._by_key.values()]
 
 
 def verdict_of(error: BaseException | None) -> Verdict:
@@ -508,6 +511,7 @@ class CircuitBreakerMiddleware(Step):
         usual_timeout_s: Callable[[], float] | None = None,
     ) -> None:
         self._breakers = breakers
+        self._own = breakers.own
         self._clock = clock
         self._emit = emit
         self._attempt_timeout_s = attempt_timeout_s
@@ -535,7 +539,7 @@ class CircuitBreakerMiddleware(Step):
             CircuitOpenError: The circuit is open.
         """
         config = request.call.settings(CircuitBreakerSettings)
-        breaker = self._breakers.get(request.call, config)
+        breaker = self._own if config.key == "service" else self._breakers.get(request.call, config)
         if breaker.rejects(self._clock.now(), config):
             raise self._rejection(request, breaker, config)
 
@@ -569,7 +573,7 @@ class CircuitBreakerMiddleware(Step):
         """
         call = request.call
         config = call.settings(CircuitBreakerSettings)
-        breaker = self._breakers.get(call, config)
+        breaker = self._own if config.key == "service" else self._breakers.get(call, config)
         timeout_s, started = self._attempt_timeout_s(call), self._clock.now()
         if call.deadline_at - started <= timeout_s and breaker.must_wait(started, config):  # R39
             return self._wait(request, breaker, config, timeout_s)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from middleware._internal.ids import new_id
 from middleware.echoes import redactor_of
 from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced, Listener
@@ -52,7 +53,7 @@ def choose_correlation_id(given: Any) -> tuple[str, bool]:
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
     absent = given is None or (isinstance(given, str) and not given.strip())
-    return str(uuid.uuid4()), not absent
+    return new_id(), not absent
 
 
 class CorrelationMiddleware(Step):

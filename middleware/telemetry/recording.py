@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from middleware.clock import Clock
 from middleware.errors import CallError, DeadlineExceededError, internal_error, is_refused_connection
-from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Listener
+from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Event, FanOut, Listener
 from middleware.records import AnsweredBy, Applied, AttemptRecord
 from middleware.steps import Step
 from middleware.types import PlatformRequest, PlatformResponse
@@ -35,6 +35,7 @@ class CallRecordingMiddleware(Step):
     def __init__(self, clock: Clock, emit: Listener, tracer: SafeTracer) -> None:
         self._clock = clock
         self._emit = emit
+        self._emits_start = _is_received(emit, CallStarted)
         self._tracer = tracer
 
     def enter(self, request: PlatformRequest) -> OpenSpan | None:
@@ -48,7 +49,8 @@ class CallRecordingMiddleware(Step):
             }
             opened = self._tracer.start(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes)
         try:
-            self._emit(CallStarted(call=info))
+            if self._emits_start:
+                self._emit(CallStarted(call=info))
         except BaseException:
             self._end_span(opened)
             raise
@@ -103,6 +105,7 @@ class AttemptRecordingMiddleware(Step):
     def __init__(self, clock: Clock, emit: Listener, tracer: SafeTracer, base_url: str) -> None:
         self._clock = clock
         self._emit = emit
+        self._emits_start = _is_received(emit, AttemptStarted)
         self._tracer = tracer
         self._base_url = base_url
         self._server = semconv.server_attributes(base_url)
@@ -111,8 +114,7 @@ class AttemptRecordingMiddleware(Step):
         """Open the attempt's span, which ends last; without an SDK there is none. Emit `AttemptStarted`."""
         tracer, call, attempt = self._tracer, request.call, request.attempt
         if tracer.has_no_sdk:
-            request.headers.update(tracer.headers())
-            opened: OpenSpan = INVALID_SPAN, tracer.suppress_instrumentation()
+            opened: OpenSpan = INVALID_SPAN, tracer.suppress_instrumentation(request.headers)
         else:
             name, attributes = attempt_span(request, self._base_url, self._server)
             opened = tracer.start(name, SpanKind.CLIENT, attributes, SUPPRESS)
@@ -123,7 +125,8 @@ class AttemptRecordingMiddleware(Step):
         try:
             if attempt.on_start is not None:
                 attempt.on_start()
-            self._emit(AttemptStarted(call=call.info, number=number))
+            if self._emits_start:
+                self._emit(AttemptStarted(call=call.info, number=number))
         except BaseException:
             self._end_span(opened)
             raise
@@ -202,3 +205,8 @@ class AttemptRecordingMiddleware(Step):
             self._tracer.detach(opened[1])
         else:
             self._tracer.end(*opened)
+
+
+def _is_received(emit: Listener, kind: type[Event]) -> bool:
+    """Return whether an event of type *kind* would be received, so that it needs to be made."""
+    return not isinstance(emit, FanOut) or emit.has_subscribers(kind)

@@ -396,12 +396,13 @@ class PlatformHttpClient:
         options, now = current_options(), self._clock.now()
         change = self._policies.poll(now)
         policy = self._policies.of(self.service, operation)
+        declared_idempotent = arguments.get("idempotent")
         info = CallInfo(
             service=self.service,
             operation=operation,
             method=method,
             route=_OTHER_ROUTE if path_params is None else path,  # R51
-            idempotent=_is_idempotent(method, arguments.get("idempotent")),
+            idempotent=method in _IDEMPOTENT_METHODS if declared_idempotent is None else declared_idempotent,  # R11
             correlation_id=chosen,
             base_url=self.base_url,
         )
@@ -459,10 +460,6 @@ class PlatformHttpClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _is_idempotent(method: str, declared: bool | None) -> bool:
-    return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11
 
 
 _ARGUMENTS = CallArguments.__optional_keys__

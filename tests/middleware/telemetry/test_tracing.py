@@ -299,7 +299,7 @@ async def test_a_propagator_that_misbehaves_costs_the_header_alone(gateway, monk
     """No broken header reaches the wire, and the call goes on."""
     asked = []
 
-    def inject(carrier):
+    def inject(carrier, _context):
         asked.append(carrier)
         if isinstance(carried, Exception):
             raise carried
