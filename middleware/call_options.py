@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 from .clock import Clock, SystemClock
 from .errors import ConfigError
 
-__all__ = ["CallOptions", "IncomingDeadline", "call_options", "current_options", "incoming_deadline"]
+__all__ = [
+    "NO_OPTIONS",
+    "CallOptions",
+    "IncomingDeadline",
+    "call_options",
+    "current_options",
+    "given_options",
+    "incoming_deadline",
+    "incoming_deadlines",
+]
 
 
 _N = TypeVar("_N", int, float)
@@ -32,8 +41,6 @@ class CallOptions:
 
     def seconds_at(self, now: float) -> float | None:
         """Total seconds that a call starting at clock reading *now* may take; None for no limit."""
-        if self is _NONE:
-            return None
         left_s = None if self.ends_at is None else self.ends_at - now
         return _smaller(self.deadline_s, left_s)
 
@@ -56,14 +63,23 @@ class IncomingDeadline:
         self.ends_at = None
 
 
-_NONE = CallOptions()
-_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=_NONE)
+NO_OPTIONS = CallOptions()
+"""The options where none are given."""
+
+_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=NO_OPTIONS)
 _incoming: ContextVar[tuple[IncomingDeadline, ...]] = ContextVar("mozaiks_incoming_deadlines", default=())
+
+
+given_options = _options.get
+"""Return the options of the innermost `call_options` block; incoming deadlines are not among them."""
+
+incoming_deadlines = _incoming.get
+"""Return the incoming deadlines that apply here."""
 
 
 def current_options() -> CallOptions:
     """Return the options that are in force now."""
-    options, incoming = _options.get(), _incoming.get()
+    options, incoming = given_options(), incoming_deadlines()
     if not incoming:
         return options
     return replace(options, ends_at=min((one.ends_at for one in incoming if one.ends_at is not None), default=None))

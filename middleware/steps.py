@@ -6,7 +6,7 @@ Most layers only do something before and after what is below them. They are writ
 neighbouring ones in one coroutine, in the order in which they are listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import Any
 
@@ -45,19 +45,21 @@ class Step:
 def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
     """Return a handler that runs *steps*, the first one outermost, around *call_next*."""
     # Those that do nothing at that point are left out.
-    entering = tuple(None if type(step).enter is Step.enter else step.enter for step in steps)
-    succeeding = tuple(None if type(step).succeeded is Step.succeeded else step.succeeded for step in steps)
-    failing = tuple(None if type(step).failed is Step.failed else step.failed for step in steps)
+    entering = [(None if type(step).enter is Step.enter else step.enter, _is_left(step)) for step in steps]
+    left = [step for step in steps if _is_left(step)]
+    succeeding = [None if type(step).succeeded is Step.succeeded else step.succeeded for step in left]
+    failing = [None if type(step).failed is Step.failed else step.failed for step in left]
 
     async def handle(request: PlatformRequest) -> PlatformResponse:
         entered: list[Any] = []
         state: Any = None
         try:
-            for enter in entering:
+            for enter, is_left in entering:
                 state = None if enter is None else enter(request)
                 if type(state) is CoroutineType:
                     state = await state
-                entered.append(state)
+                if is_left:
+                    entered.append(state)
             response = await call_next(request)
             while entered:
                 state = entered.pop()
@@ -68,16 +70,31 @@ def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
         except BaseException as raised:  # noqa: BLE001 - raised again below
             error = raised
         try:
-            while entered:
-                state = entered.pop()
-                failed = failing[len(entered)]
-                if failed is not None:
-                    try:
-                        error = failed(request, state, error)
-                    except BaseException as raised:  # noqa: BLE001 - as above
-                        error = raised
-            raise error  # outside the handler, so unchained: an exception of third-party code may refer to the request
+            # Outside the handler, so unchained: an exception of third-party code may refer to the request.
+            raise _failed(request, entered, failing, error)
         finally:
             del error, state  # each refers to this frame, by its traceback: a cycle
 
     return handle
+
+
+def _failed(
+    request: PlatformRequest,
+    entered: list[Any],
+    failing: Sequence[Callable[[PlatformRequest, Any, BaseException], BaseException] | None],
+    error: BaseException,
+) -> BaseException:
+    """Leave the steps that are entered, after *error*; returns what the layers above get."""
+    while entered:
+        state = entered.pop()
+        failed = failing[len(entered)]
+        if failed is not None:
+            try:
+                error = failed(request, state, error)
+            except BaseException as raised:  # noqa: BLE001 - returned, to be raised
+                error = raised
+    return error
+
+
+def _is_left(step: Step) -> bool:
+    return type(step).succeeded is not Step.succeeded or type(step).failed is not Step.failed

@@ -62,7 +62,6 @@ COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main_
 THIRD_PARTY = {
     "aiohttp": {"middleware/transports/aiohttp_transport.py"},
     "anyio": {
-        "middleware/_internal/time_limit.py",
         "middleware/clock.py",
         "middleware/policies",
         "middleware/transports",
@@ -73,6 +72,7 @@ THIRD_PARTY = {
     "h11": {"runtime/gateway"},
     "httpcore": {"middleware/transports"},
     "httpx": {"middleware/transports", "runtime/testing.py"},
+    "msgspec": {"middleware/request/decode.py"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
     "pydantic": {"runtime/connectors/decoding.py"},

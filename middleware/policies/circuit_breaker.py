@@ -600,7 +600,7 @@ class CircuitBreakerMiddleware(Step):
         permit, before, after = breaker.acquire(
             started,
             config,
-            0.0 if breaker.state == "closed" else self._alone_s(timeout_s, config),
+            0.0 if breaker._state == "closed" else self._alone_s(timeout_s, config),  # noqa: SLF001 - of this file
             watch_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
         )
         call.circuit_state = after if config.mode == "normal" else breaker.shown_state(config)
