@@ -204,8 +204,6 @@ class CircuitBreaker:
     def rejects(self, now: float, config: CircuitBreakerSettings) -> bool:
         """Return whether an attempt at *now* would be rejected."""
         if config.mode == "normal":
-            if self._state == "closed":
-                return False
             with self._lock:
                 return self._rejects(now)
         return config.mode == "forced_open"
@@ -540,6 +538,8 @@ class CircuitBreakerMiddleware(Step):
         """
         config = request.call.settings(CircuitBreakerSettings)
         breaker = self._own if config.key == "service" else self._breakers.get(request.call, config)
+        if breaker._state == "closed" and config.mode != "forced_open":  # noqa: SLF001 - of this file
+            return
         if breaker.rejects(self._clock.now(), config):
             raise self._rejection(request, breaker, config)
 

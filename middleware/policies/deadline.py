@@ -136,14 +136,20 @@ class AttemptTimeoutMiddleware:
             return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
         if left_s <= timeout_s:  # R40: the deadline ends it first, with its own error
             return await call_next(request)
-        return await _timed(request, call_next, timeout_s)
+        with TimeLimit(timeout_s, call, alarm=call.alarm):  # R42, R44, R45
+            return await call_next(request)
+        raise _timed_out(request, timeout_s)
 
 
 async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:
     with TimeLimit(timeout_s, request.call, alarm=request.call.alarm):  # R42, R44, R45
         return await call_next(request)
+    raise _timed_out(request, timeout_s)
+
+
+def _timed_out(request: PlatformRequest, timeout_s: float) -> RequestNotSentError | ResponseLostError:
     request.attempt.timed_out = True
     reason = f"attempt timed out after {timeout_s:g} s"
     if request.attempt.request_sent == "no":
-        raise RequestNotSentError(reason)
-    raise ResponseLostError(reason, request_sent=request.attempt.request_sent)
+        return RequestNotSentError(reason)
+    return ResponseLostError(reason, request_sent=request.attempt.request_sent)

@@ -58,8 +58,10 @@ def parse_json(response: PlatformResponse) -> Any:
     if _quick is not None:
         # What it reads it reads as the standard library does (`.ci/tools/json_parity.py` compares them). It rejects
         # more: a byte order mark, half a surrogate pair; there, and for what is no JSON, the standard library decides.
-        with suppress(ValueError, RecursionError):
+        try:
             return _quick(response.body)
+        except (ValueError, RecursionError):
+            pass
     if not response.body.strip():
         return {}
     try:

@@ -63,7 +63,8 @@ class CallRecordingMiddleware(Step):
         try:
             self._emit(CallFinished(call=call.info, outcome=outcome, error=None))
         finally:
-            self._end_span(opened)
+            if opened is not None:
+                self._tracer.end(*opened)
 
     def failed(self, request: PlatformRequest, opened: OpenSpan | None, error: BaseException) -> BaseException:
         """Emit `CallFinished`, with the error that the caller gets, and end the span."""
