@@ -6,8 +6,10 @@ A policy's settings are a frozen dataclass next to the policy; each field is
 derived from it, so a setting is declared once.
 """
 
+import hashlib
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from types import MappingProxyType
@@ -15,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_
 
 from .errors import ConfigError
 
-__all__ = ["Setting", "SettingSpec", "Settings", "SettingsLookup", "lookup_in", "problems", "settings_of"]
+__all__ = ["Setting", "SettingSpec", "Settings", "SettingsLookup", "hash_of", "lookup_in", "problems", "settings_of"]
 
 _S = TypeVar("_S", bound="Settings")
 
@@ -73,6 +75,16 @@ def settings_of(config: "type[Settings]") -> tuple[Setting, ...]:
         for extra in extras
         if isinstance(extra, SettingSpec)
     )
+
+
+def hash_of(values: Iterable[tuple[str, Any]]) -> str:
+    """
+    Return eight hexadecimal digits for the *values* of settings, each with its name, in their order.
+
+    Equal values have the same hash in every process, whether a number was written with or without a fraction.
+    """
+    document = [(name, float(value) if isinstance(value, int) else value) for name, value in values]
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:8]
 
 
 def problems(config: "Settings") -> list[str]:

@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "middleware/request": VOCABULARY,
     "middleware/telemetry": VOCABULARY,
     "middleware/transports": VOCABULARY,
-    "runtime/settings": VOCABULARY,
-    "runtime/contract": set(),
+    "runtime/settings": {*VOCABULARY, "runtime/_internal"},
+    "runtime/contract": {"runtime/_internal"},
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
@@ -43,9 +43,10 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
-    "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
+    "runtime/adapters": {*VOCABULARY, "middleware/request", "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
+        "middleware/request",
         "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
@@ -66,6 +67,7 @@ THIRD_PARTY = {
         "middleware/policies",
         "middleware/transports",
         "runtime/asgi.py",
+        "runtime/connectors/loader.py",
         "runtime/testing.py",
     },
     "google": {"runtime/telemetry"},
@@ -78,11 +80,13 @@ THIRD_PARTY = {
     "pydantic": {"runtime/connectors/decoding.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
+    "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
-CONNECTOR_BASE = {"arguments", "base", "decoding", "endpoint", "loader", "operations", "page", "registry"}
+CONNECTOR_BASE = {"arguments", "base", "binding", "decoding", "endpoint", "health", "loader", "operations", "page"}
+CONNECTOR_BASE |= {"registry"}
 
 
 def modules(package):

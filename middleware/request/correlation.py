@@ -66,19 +66,20 @@ def _new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def choose_correlation_id(given: Any) -> tuple[str, bool]:
+def choose_correlation_id(given: Any, bound: str = "") -> tuple[str, bool]:
     """
     Return the id to send, and whether it replaces an unusable *given* one.
 
-    A usable id is 1 to 128 visible ASCII characters; a blank one counts as absent. New ids are UUIDs, the only form
-    that every service of the platform forwards.
+    A usable id is 1 to 128 visible ASCII characters; a blank one counts as absent. Instead of any other the *bound* one
+    is sent, a usable id of the request that is being served; without it a new UUID, the only form that every service of
+    the platform forwards.
     """
     if isinstance(given, str) and type(given) is not str:
         given = str.__str__(given)  # its characters: methods of a subclass, such as an enum's, write something else
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
     absent = given is None or (isinstance(given, str) and not given.strip())
-    return _new_id(), not absent
+    return bound or _new_id(), not absent  # R50
 
 
 class CorrelationMiddleware(Step):

@@ -47,6 +47,8 @@ class CallRecordingMiddleware(Step):
                 semconv.CONNECTOR_OPERATION: info.operation,
                 semconv.CORRELATION_ID: info.correlation_id,
             }
+            if request.call.settings_hash:
+                attributes[semconv.SETTINGS_HASH] = request.call.settings_hash
             opened = self._tracer.start(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes)
         try:
             if self._emits_start:
