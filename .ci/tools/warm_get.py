@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("middleware", "runtime")
-MOST_FILES = 26
+MOST_FILES = 27
 MOST_CLASSES = 38
 
 sys.path.insert(0, str(ROOT))
