@@ -12,7 +12,7 @@ from middleware.types import PlatformResponse
 
 
 class Noted(Step):
-    """Notes what it runs; raises or waits where it is told to."""
+    """Notes what it runs; raises or waits where the test says so."""
 
     def __init__(self, name, notes, **acts):
         self.name, self.notes, self.acts = name, notes, acts
