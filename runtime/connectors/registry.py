@@ -103,6 +103,9 @@ _OWN: tuple[Connector[Any], ...] = (_HOSTING, _DISCOVERY, _IDENTITY, _BILLING, _
 # Other attributes of a bundle, which no connector's field may hide.
 _RESERVED = {"aclose", "calls_in_flight", "close_soon", "mode", "mode_reason", "of", "request_close"}
 
+# Subcommands of `python3 -m runtime config`, which takes the name of a service in the same place.
+_SUBCOMMANDS = {"check", "explain", "schema", "show", "simulate"}
+
 _lock = threading.Lock()
 _registered: tuple[Connector[Any], ...] = ()
 _all: tuple[Connector[Any], ...] = ()  # empty until entry points are read, which costs milliseconds
@@ -167,6 +170,8 @@ def _added(known: tuple[Connector[Any], ...], connector: Any, place: str) -> tup
         raise ConfigError(f"{place}: must be a Connector, got {type(connector).__name__}")
     if connector in known:
         return known
+    if connector.name in _SUBCOMMANDS:
+        raise ConfigError(f"{place}: the name {connector.name} is a subcommand of `python3 -m runtime config`")
     if connector.name in {*_RESERVED, *(one.name for one in (*_OWN, *known))}:
         raise ConfigError(f"{place}: the name {connector.name} is in use")
     return (*known, connector)
