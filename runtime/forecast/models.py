@@ -1,8 +1,8 @@
 """
 Models of a service that is ill: what it does with each request, and when.
 
-A model is written as text, `NAME` or `NAME:VALUE`. A service is made from it for one run, and says of each request at its
-arrival what becomes of it. What a client gave up is still worked on, as it is in life.
+A model is written as text, `NAME` or `NAME:VALUE`. A service is made from it for one run, and says of each request at
+its arrival what becomes of it. What a client gave up is still worked on, as it is in life.
 """
 
 import heapq
@@ -128,7 +128,9 @@ MODELS = {
     "brownout": _Kind("brownout:1.5", "1.5", _NUMBER, "works slower by this factor, with a queue before it"),
     "throttling": _Kind("throttling:60%", "60%", _SHARE, "takes this share of the calls; 429, Retry-After 1 to others"),
     "spikes": _Kind("spikes:5%/3s", "5%/3s", f"{_SHARE}/{_TIME}", "a share of the requests takes this much longer"),
-    "slow-start": _Kind("slow-start:10s", "10s", _TIME, "refused, then at a tenth of its capacity, rising for this time"),
+    "slow-start": _Kind(
+        "slow-start:10s", "10s", _TIME, "refused, then at a tenth of its capacity, rising for this time"
+    ),
     "bad-replica": _Kind("bad-replica:3", "3", _NUMBER, "one of this many replicas responds 500 to all it gets"),
 }
 """Every model by its name; a status is one too."""
@@ -146,7 +148,9 @@ def model_of(text: str) -> Model:
         return _status_model(text, name, value, has_value=bool(colon))
     kind = MODELS.get(name)
     if kind is None:
-        raise ValueError(f"{text!r}: no such model; there are {', '.join(one.form for one in MODELS.values())}, 503, 429:30")
+        raise ValueError(
+            f"{text!r}: no such model; there are {', '.join(one.form for one in MODELS.values())}, 503, 429:30"
+        )
     if colon and kind.default is None:
         raise ValueError(f"{text!r}: {name} takes no value")
     found = re.fullmatch(kind.pattern, value or kind.default or "")
