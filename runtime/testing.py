@@ -34,7 +34,6 @@ import httpx
 from middleware.host_layers import HostLayers, as_host_layers
 from middleware.stack import SettingsSource, StackSettings, Telemetry
 from middleware.transports.httpx_transport import HttpxTransport
-from runtime.forecast.virtual_time import LoopClock, UpperBound, VirtualTimeLoop, run_virtual
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import (
     ConnectorBundle,
@@ -43,9 +42,12 @@ from runtime.connectors.loader import (
     managed_bundle,
     services_and_operations,
 )
+from runtime.forecast.forecast import Forecast, forecast
+from runtime.forecast.virtual_time import LoopClock, UpperBound, VirtualTimeLoop, run_virtual
 from runtime.settings import ResolvedSettings
 
 __all__ = [
+    "Forecast",
     "LoopClock",
     "Reply",
     "ScriptedUpstream",
@@ -55,6 +57,7 @@ __all__ = [
     "UpperBound",
     "VirtualTimeLoop",
     "bundle",
+    "forecast",
     "run_virtual",
     "virtual_time",
 ]

@@ -22,7 +22,7 @@ from middleware.types import KEYED_METHODS
 from .models import Model
 from .simulate import READ, Operation
 
-__all__ = ["AttemptBounds", "Never", "Schedule", "schedule_of"]
+__all__ = ["AttemptBounds", "Never", "Outcome", "Schedule", "outcome_of", "schedule_of"]
 
 _JITTER_SHARE, _JITTER_CAP_S = 0.1, 1.0  # R15
 _BUCKET = 0.1  # of the breaker's window: a failure is counted for at least the other nine tenths
@@ -116,7 +116,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outcome:
+class Outcome:
     """
     What becomes of an attempt that has all the time it needs.
 
@@ -136,6 +136,14 @@ class _Outcome:
     retry_after_s: float | None = None
     refused: bool = False
 
+    def is_counted(self, timeout_s: float) -> bool:
+        """Return whether the circuit breaker counts it as a failure (R31), at that attempt timeout."""
+        if self.lasts_s > timeout_s + _NEAR:
+            return True
+        if self.status is not None:  # limited: in a window without a success
+            return self.status.verdict in {"failure", "limited"}
+        return self.fails
+
 
 def schedule_of(
     settings: StackSettings, fault: Model, *, operation: Operation = READ, latency_s: float = 0.1
@@ -153,29 +161,36 @@ def schedule_of(
     Raises:
         ValueError: The fault is by chance, or changes with the load.
     """
-    if not fault.is_fault or (fault.name in {"lost", "half-body"} and fault.values != (1.0,)):
+    outcome = outcome_of(fault, latency_s)
+    if outcome is None:
         raise ValueError(
             f"{fault.text!r}: a single call is explained under hang, 503, 429:30, refused, slow:2s, lost, "
             "half-body or flapping:5s; simulate has the others"
         )
-    return _Rounds(settings, fault, operation, latency_s).schedule()
+    return _Rounds(settings, fault, operation, outcome).schedule()
 
 
-def _outcome_of(fault: Model, latency_s: float) -> _Outcome:
+def outcome_of(fault: Model, latency_s: float) -> Outcome | None:
+    """Return what becomes of an attempt under *fault*; None where that is by chance, or changes with the load."""
+    by_chance = fault.name in {"lost", "half-body"} and fault.values != (1.0,)
+    return _outcome_of(fault, latency_s) if fault.is_fault and not by_chance else None
+
+
+def _outcome_of(fault: Model, latency_s: float) -> Outcome:
     if fault.name == "hang":
-        return _Outcome(lasts_s=float("inf"), fails=True, lost=True)
+        return Outcome(lasts_s=float("inf"), fails=True, lost=True)
     if fault.name == "refused":
-        return _Outcome(lasts_s=0.0, fails=True, refused=True)
+        return Outcome(lasts_s=0.0, fails=True, refused=True)
     if fault.name == "slow":
-        return _Outcome(lasts_s=fault.values[0], fails=False)
+        return Outcome(lasts_s=fault.values[0], fails=False)
     if fault.name in {"lost", "half-body"}:
-        return _Outcome(lasts_s=latency_s, fails=True, lost=True)
+        return Outcome(lasts_s=latency_s, fails=True, lost=True)
     if fault.name == "flapping":
-        return _Outcome(lasts_s=latency_s, fails=True, status=status_rule(503))
+        return Outcome(lasts_s=latency_s, fails=True, status=status_rule(503))
     status, *after = fault.values
     retry_after_s = after[0] if after and after[0] > 0 else None  # R15: zero is ignored
     rule = status_rule(int(status), has_retry_after=retry_after_s is not None)
-    return _Outcome(lasts_s=latency_s, fails=True, status=rule, retry_after_s=retry_after_s)
+    return Outcome(lasts_s=latency_s, fails=True, status=rule, retry_after_s=retry_after_s)
 
 
 class _Rounds:
@@ -187,11 +202,11 @@ class _Rounds:
         offsets: For each round the starts of its attempts, from its own start.
     """
 
-    def __init__(self, settings: StackSettings, fault: Model, operation: Operation, latency_s: float) -> None:
+    def __init__(self, settings: StackSettings, fault: Model, operation: Operation, outcome: Outcome) -> None:
         self._settings = settings
         self._fault = fault
         self._operation = operation
-        self._outcome = _outcome_of(fault, latency_s)
+        self._outcome = outcome
         self._deadline_s = settings.deadline.total_s
         self._timeout_s = settings.attempt.timeout_s
         idempotent = operation.method in _IDEMPOTENT if operation.idempotent is None else operation.idempotent
@@ -229,11 +244,7 @@ class _Rounds:
         return self._outcome.fails or self._times_out
 
     def _counts_as_failure(self) -> bool:
-        """Return whether the breaker counts it."""
-        rule = self._outcome.status
-        if rule is None or self._times_out:
-            return True
-        return rule.verdict in {"failure", "limited"}  # R31: limited, in a window without a success
+        return self._outcome.is_counted(self._timeout_s)
 
     def _may_retry(self) -> bool:
         rule = self._outcome.status

@@ -32,7 +32,6 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 _BASE_URL = "http://platform.test"
 _HEALTHY, _HEALTHY_FOR_S = 0.95, 5  # recovered: so much success for so many seconds in a row
-_COLLECT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +65,14 @@ class Scenario:
 
     Attributes:
         fault: The model, as `models.model_of` reads it.
-        rps: Calls per second of each process, as a Poisson process.
+        rps: Calls per second of each process.
         processes: Processes of the host.
         duration_s: How long they call.
         ill_from_s: When the service becomes ill; None for a sixth of the duration.
         ill_until_s: When it is well again; None for two thirds of the duration.
         latency_s: Latency of the healthy service, as in `models.Setting`.
         spread: Whether healthy latencies vary.
+        steady: Calls come at even distances; else by chance, as a Poisson process.
         operation: What is called.
     """
 
@@ -84,6 +84,7 @@ class Scenario:
     ill_until_s: float | None = None
     latency_s: float = 0.1
     spread: bool = True
+    steady: bool = False
     operation: Operation = READ
 
     @property
@@ -153,7 +154,7 @@ def settings_of(sections: Sections) -> StackSettings:
 
 def run_one(scenario: Scenario, policy: Sections, seed: int) -> Run:
     """Run *scenario* once under *policy*; the same arguments give the same result."""
-    # Most objects of a run end with their call, without cycles; a pause of the collector saves a tenth.
+    # Nearly all objects of a run end with their call, without cycles; a pause of the collector saves a tenth.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -225,18 +226,17 @@ class _Simulation:
         self._errors: Counter[str] = Counter()
         self._opened: list[float] = []
 
-    def _note(self, _event: Event) -> None:
-        if isinstance(_event, CircuitStateChanged) and _event.after == "open":
+    def _note(self, event: Event) -> None:
+        if isinstance(event, CircuitStateChanged) and event.after == "open":
             self._opened.append(asyncio.get_running_loop().time())
 
     async def run(self) -> Run:
         """Make all calls, and wait for the last one."""
         loop, scenario = asyncio.get_running_loop(), self._scenario
-        rate, arrivals = self._setting.rate, self._arrivals
-        seen = 0
+        rate, arrivals, seen = self._setting.rate, self._arrivals, 0
         running: set[asyncio.Task[None]] = set()
-        collect_at = _COLLECT_EVERY_S
-        now = arrivals.expovariate(rate)
+        gap = (lambda: 1 / rate) if scenario.steady else (lambda: arrivals.expovariate(rate))
+        now = gap() * (arrivals.random() if scenario.steady else 1)
         while now < scenario.duration_s:
             await asyncio.sleep(now - loop.time())
             second = int(now)
@@ -248,10 +248,7 @@ class _Simulation:
             task = loop.create_task(self._call(client, now, second))
             running.add(task)
             task.add_done_callback(running.discard)
-            if now >= collect_at:
-                gc.collect()
-                collect_at += _COLLECT_EVERY_S
-            now += arrivals.expovariate(rate)
+            now += gap()
         if running:
             await asyncio.wait(running)
         self._requests[-1] += self._transport.requests - seen
