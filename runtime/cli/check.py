@@ -14,8 +14,8 @@ _DEFAULT = Path("runtime/connectors")
 
 def main(argv: Sequence[str]) -> int:
     """Print what breaks the contract; 0, 1 when there is an error, 2 for wrong usage."""
-    from runtime.contract import RULES, Severity, check_paths
-    from runtime.contract.report import FORMATS, explanation
+    from runtime._internal.findings import FORMATS, Severity, Tool, explanation
+    from runtime.contract import RULES, check_paths
 
     parser = argparse.ArgumentParser(prog="python3 -m runtime check", description=__doc__)
     parser.add_argument(
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     if missing := [str(path) for path in paths if not path.exists()]:
         parser.error(f"no such file or folder: {', '.join(missing)}")
     found = check_paths(paths, strict=options.strict)
-    text = FORMATS[options.format](found, __version__)
+    text = FORMATS[options.format](found, Tool("connector-contract-check", __version__, RULES))
     if options.output:
         try:
             options.output.write_text(text, encoding="utf-8")

@@ -18,6 +18,16 @@ class Subcommand(NamedTuple):
 
 # `registry` reserves these names, since a service is named in the same place.
 SUBCOMMANDS = {
+    "check": Subcommand(
+        "runtime.cli.config_check",
+        "find what is wrong with the settings, for the traffic that is expected",
+        "check settings.toml --rps 5 --processes 4",
+    ),
+    "schema": Subcommand(
+        "runtime.cli.config_schema",
+        "print the JSON Schema of the settings file",
+        "schema --output settings.schema.json",
+    ),
     "show": Subcommand(
         "runtime.cli.config_show", "print the settings in force, and where each comes from", "show hosting deploy"
     ),

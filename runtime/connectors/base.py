@@ -51,7 +51,7 @@ from .decoding import (
     succeeded,
     unwrap,
 )
-from .endpoint import Endpoint
+from .endpoint import Endpoint, is_idempotent
 from .operations import running_operation
 from .page import Page, Paging, by_number, by_skip
 
@@ -100,8 +100,6 @@ _CONSTANT_HEADERS = {
     "user-agent": f"mozaiks-connector-runtime/{__version__}",
 }
 
-# RFC 9110 section 9.2.2
-_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _OTHER_ROUTE = "other"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
 _BLANKS = " \t\r\n"  # settings files and shells often add these around a value
@@ -401,7 +399,7 @@ class PlatformHttpClient:
             operation=operation,
             method=method,
             route=_OTHER_ROUTE if path_params is None else path,  # R51
-            idempotent=_is_idempotent(method, arguments.get("idempotent")),
+            idempotent=is_idempotent(method, arguments.get("idempotent")),
             correlation_id=chosen,
             base_url=self.base_url,
         )
@@ -414,6 +412,7 @@ class PlatformHttpClient:
             info=info,
             started_at=now,
             snapshot=policy.by_type,  # R61: one snapshot for the whole call
+            settings_hash=policy.settings_hash,
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
@@ -440,8 +439,16 @@ class PlatformHttpClient:
         if change.problems:
             self._stack.events(SettingsRejected(call=info, problems=change.problems))
         else:
-            changes, scopes, shadowed = change.changes, change.scopes, change.shadowed
-            self._stack.events(SettingsReloaded(call=info, changes=changes, scopes=scopes, shadowed=shadowed))
+            self._stack.events(
+                SettingsReloaded(
+                    call=info,
+                    changes=change.changes,
+                    scopes=change.scopes,
+                    shadowed=change.shadowed,
+                    hashes=change.hashes,
+                    policy=change.policy,
+                )
+            )
         if change.contradictions:
             self._stack.events(SettingsContradictory(call=info, contradictions=change.contradictions))
 
@@ -458,10 +465,6 @@ class PlatformHttpClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _is_idempotent(method: str, declared: bool | None) -> bool:
-    return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11
 
 
 _ARGUMENTS = CallArguments.__optional_keys__

@@ -33,7 +33,7 @@ from runtime.settings import (
     known_variables,
     no_such,
 )
-from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings.mode import CORE_URL, GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
 from runtime.settings.resolution import at_origins
 from runtime.settings.typos import look_alikes
 
@@ -60,8 +60,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
-_CORE_URL = "MOZAIKS_CORE_BASE_URL"
-_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL})
+_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, CORE_URL})
 _environment = Environment(lambda name: name in _READ or name.startswith(PREFIX))
 
 # Printed on stderr where logging is not configured, unlike lines of calls. Mocks permit everything, so a program must
@@ -139,12 +138,12 @@ class ConnectorConfig:
         mode = mode_of(env, found)
         if not found and not mode.managed and (require_managed or mode.required):
             found.append(_not_managed(REQUIRE_VARIABLE if mode.required else "require_managed", mode.reason))
-        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, _CORE_URL)}
+        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, CORE_URL)}
         policies = _collect(lambda: _policies(env, settings, defaults), found)
-        for name in (GATEWAY_URL, _CORE_URL):
+        for name in (GATEWAY_URL, CORE_URL):
             if mode.managed and values[name]:
                 _collect(partial(check_base_url, values[name], name=name), found)
-        typos = _typos(env)
+        typos = misspelled(env)
         if found or policies is None:
             raise ConfigError([*found, *typos])
         reason = mode.reason if mode.managed else "; ".join([mode.reason, *typos])
@@ -156,7 +155,7 @@ class ConnectorConfig:
             managed_mode=mode.managed,
             gateway_base_url=values[GATEWAY_URL],
             api_key=values[_API_KEY] or None,
-            core_base_url=values[_CORE_URL] or None,
+            core_base_url=values[CORE_URL] or None,
             policies=policies,
             telemetry=telemetry or Telemetry(),
             middleware=as_host_layers(middleware),
@@ -187,7 +186,7 @@ def _known_names(_connectors: tuple[Connector[Any], ...]) -> frozenset[str]:
     return frozenset({*_READ, *known_variables(services_and_operations())})
 
 
-def _typos(environ: Mapping[str, str]) -> list[str]:
+def misspelled(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that are not read and whose names are one edit away from one that is."""
     # An unknown name with the prefix is an error already.
     names = frozenset(name for name in environ if not name.startswith(PREFIX))
@@ -327,9 +326,11 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         )
 
     bundle = managed_bundle(config, client, transports.values())
-    lines = [*config.policies.departures(), *config.policies.shadowed]
-    if lines:
-        _warn("settings.loaded", "; ".join(lines), level=logging.INFO)
+    if _log.enabled(logging.INFO) is not None:
+        policies = config.policies
+        lines = "; ".join([*policies.departures(), *policies.shadowed]) or "every value is the default"
+        fields = {"event": "settings.loaded", "reason": lines, "hashes": policies.hashes(), "policy": policies.policy()}
+        _log.log(logging.INFO, f"settings.loaded {lines}", fields)
     return bundle
 
 

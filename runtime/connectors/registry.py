@@ -82,11 +82,15 @@ class Connector(Generic[_T]):
         names = dict.fromkeys(name for kind in kinds for name in vars(kind) if not name.startswith("_"))
         return tuple(name for name in names if inspect.iscoroutinefunction(getattr(self.managed, name)))
 
+    def endpoint(self, operation: str) -> Endpoint[Any] | None:
+        """Return what is declared of the requests of *operation*; None where nothing is."""
+        declared = getattr(sys.modules.get(self.managed.__module__), "__dict__", {}).values()
+        return next((one for one in declared if isinstance(one, Endpoint) and one.operation == operation), None)
+
     def declared_attempts(self, operation: str) -> int | None:
         """Return the most attempts that the endpoint of *operation* declares; None where it declares none (R11)."""
-        declared = getattr(sys.modules.get(self.managed.__module__), "__dict__", {}).values()
-        endpoints = [value for value in declared if isinstance(value, Endpoint) and value.operation == operation]
-        return next((one.max_attempts for one in endpoints), None)
+        endpoint = self.endpoint(operation)
+        return None if endpoint is None else endpoint.max_attempts
 
 
 _HOSTING: Connector[HostingConnector] = Connector("hosting", ManagedHostingConnector, MockHostingConnector)

@@ -1,15 +1,18 @@
 """
 The connector contract as static rules: what `python3 -m runtime check` runs.
 
-Files are parsed and never imported, and this package imports nothing of ours: a check needs no connector to run.
+Files are parsed and never imported, and this package imports nothing of ours but how findings are
+written: a check needs no connector to run.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from .checks import Finding, findings
-from .rules import RULES, Rule, Severity
+from runtime._internal.findings import Finding, Rule, Severity
+
+from .checks import findings
+from .rules import RULES
 from .source import UNREADABLE, Sources
 from .suppressions import applied
 from .triples import Triple, triples

@@ -3,15 +3,16 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from runtime._internal.findings import Finding, Severity
+
 from .flow import HTTP_METHODS, RAW, Endpoint, Fields, Flow, HttpCall, Text, Value
-from .rules import RULES, Severity
+from .rules import RULES
 from .source import UNREADABLE, Class, Function, FunctionNode, Module, Sources, last_name, text_of
 from .triples import Triple
 
-__all__ = ["Finding", "findings"]
+__all__ = ["findings"]
 
 _FORWARDED = {"correlation_id": ("CC106", 'str = ""', "''"), "user_jwt": ("CC301", "str | None = None", "None")}
 _SCALARS = {"bool", "str", "int", "float", "None", "bytes", "datetime"}
@@ -43,30 +44,6 @@ _MAY_USE: tuple[type[ast.AST], ...] = (
 _LEAST_LETTERS = 3
 _PLACEHOLDER_TEXT = re.compile(r"\W*(?:todo|fixme|xxx|tbd|docstring)\b.{0,20}", re.IGNORECASE)
 _SUCCESS = {"success", "succeeded", "ok", "deleted", "isSuccess"}
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class Finding:
-    """
-    One place where a rule is broken.
-
-    Attributes:
-        path: The file.
-        line: From 1.
-        column: From 1.
-        rule: Id of the rule.
-        message: What is wrong there.
-        severity: Of this finding.
-        last_line: Last line of what it is about.
-    """
-
-    path: str
-    line: int
-    column: int
-    rule: str
-    message: str
-    severity: Severity
-    last_line: int = 0
 
 
 Findings: TypeAlias = Iterator[Finding]
