@@ -147,7 +147,9 @@ class Forecast:
         per_call = max(self.amplification, 1.0)
         seen = self.scenario.rps * per_call * breaker.window_s
         if seen < 1.5 * breaker.min_calls:
-            retried = f"retry.max_attempts {self._settings.retry.max_attempts}, {per_call:.2g} requests per call"
+            declared, set_to = self.scenario.operation.max_attempts, self._settings.retry.max_attempts
+            most = set_to if declared is None else min(declared, set_to)
+            retried = f"retry.max_attempts {most}, {per_call:.2g} requests per call"
             longer_s = ceil(1.5 * breaker.min_calls / (self.scenario.rps * per_call))
             return (
                 f"circuit_breaker.min_calls is {breaker.min_calls}, and about {seen:.3g} attempts fall into its window "

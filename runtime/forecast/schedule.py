@@ -12,7 +12,7 @@ takes its permits.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 from middleware.stack import StackSettings
@@ -91,7 +91,7 @@ class Schedule:
         fastest_s: Shortest time from the call to its end.
         worst_case_s: Longest time from the call to its end.
         typical_s: Median of that time over the jitter.
-        typical_attempts: Median of the number of attempts.
+        attempts_per_call: Mean number of attempts over the jitter.
         succeeds: The call may end with a success.
         fails: The call may end with an error.
         deadline_s: Its deadline.
@@ -104,7 +104,7 @@ class Schedule:
     fastest_s: float
     worst_case_s: float
     typical_s: float
-    typical_attempts: float
+    attempts_per_call: float
     succeeds: bool
     fails: bool
     deadline_s: float
@@ -500,7 +500,7 @@ class _Rounds:
             fastest_s=self._fastest(),
             worst_case_s=max([self._rejected_at, *(one.ends_s[1] for one in attempts)]),
             typical_s=median(ends),
-            typical_attempts=median(made for _, made in sampled),
+            attempts_per_call=fmean(made for _, made in sampled),
             succeeds=self._may_succeed(),
             fails=self._may_fail(),
             deadline_s=self._deadline_s,

@@ -165,24 +165,23 @@ def run_one(scenario: Scenario, policy: Sections, seed: int) -> Run:
 
 
 def run_all(
-    scenario: Scenario, policies: Sequence[Sections], seeds: Sequence[int], *, workers: int = 1
+    cases: Sequence[tuple[Scenario, Sections]], seeds: Sequence[int], *, workers: int = 1
 ) -> Iterator[tuple[int, Run]]:
     """
-    Run *scenario* under each policy with each seed; yields the index of the policy and the run, in order of completion.
+    Run each case with each seed; yields the index of the case and the run, in order of completion.
 
     Args:
-        scenario: What is run.
-        policies: One or more policies.
+        cases: One or more scenarios, each with its policy.
         seeds: The seeds.
         workers: Processes that share the work; with 1 it is done in this one.
     """
-    tasks = [(index, seed) for seed in seeds for index in range(len(policies))]
+    tasks = [(index, seed) for seed in seeds for index in range(len(cases))]
     if workers == 1 or len(tasks) == 1:
         for index, seed in tasks:
-            yield index, run_one(scenario, policies[index], seed)
+            yield index, run_one(*cases[index], seed)
         return
     with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(run_one, scenario, policies[index], seed): index for index, seed in tasks}
+        running = {pool.submit(run_one, *cases[index], seed): index for index, seed in tasks}
         for done in as_completed(running):
             yield running[done], done.result()
 
@@ -235,7 +234,10 @@ class _Simulation:
         loop, scenario = asyncio.get_running_loop(), self._scenario
         rate, arrivals, seen = self._setting.rate, self._arrivals, 0
         running: set[asyncio.Task[None]] = set()
-        gap = (lambda: 1 / rate) if scenario.steady else (lambda: arrivals.expovariate(rate))
+
+        def gap() -> float:
+            return 1 / rate if scenario.steady else arrivals.expovariate(rate)
+
         now = gap() * (arrivals.random() if scenario.steady else 1)
         while now < scenario.duration_s:
             await asyncio.sleep(now - loop.time())
