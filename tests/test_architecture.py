@@ -43,18 +43,27 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
+    "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
     "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
         "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
+        "runtime/forecast",
         "runtime/settings",
         "runtime/telemetry",
         "runtime/traces",
     },
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
+    | {
+        "runtime/contract",
+        "runtime/_internal",
+        "runtime/forecast",
+        "runtime/settings",
+        "runtime/telemetry",
+        "runtime/traces",
+    },
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}
@@ -67,6 +76,7 @@ THIRD_PARTY = {
         "middleware/policies",
         "middleware/transports",
         "runtime/asgi.py",
+        "runtime/forecast/virtual_time.py",
         "runtime/testing.py",
     },
     "google": {"runtime/telemetry"},

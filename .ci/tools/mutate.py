@@ -74,6 +74,7 @@ LEFT_OUT = {
     "runtime/connectors/": "connectors of services, written after one template; the loader",
     "runtime/contract/": "each rule is tested by planted violations in many disguises",
     "runtime/exporting.py": "an old path",
+    "runtime/forecast/": "checked against the real stack by random policies, and presentation",
     "runtime/gateway/": "a test double, with processes of its own",
     "runtime/telemetry/": "exports from threads and processes of its own",
     "runtime/testing.py": "what the tests themselves run on: a change of it breaks all of them",

@@ -123,7 +123,7 @@ class Line(NamedTuple):
 
 def lines_svg(title: str, lines: Sequence[Line], *, top: float, ill: tuple[float, float], percent: bool) -> str:
     """Return a chart over time, for a page whose style has the colours; *ill* is shaded."""
-    width, height, left, bottom = 720, 220, 52, 26
+    width, height, left, bottom = 720, 220, 64, 26
     many = max(len(line.values) for line in lines)
     across, up = (width - left - 12) / max(1, many - 1), (height - bottom - 14) / max(top, 1e-9)
 

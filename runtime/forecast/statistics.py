@@ -18,7 +18,7 @@ _T = (
 _NORMAL = 1.96
 _SIGNIFICANT = 0.05
 _ALL_FLIPS = 12  # up to so many pairs all assignments of signs are counted
-_FLIPS = 20_000
+_FLIPS = 4_000
 
 Verdict: TypeAlias = Literal["real", "noise", "same", "too few seeds"]
 
