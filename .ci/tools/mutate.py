@@ -76,6 +76,7 @@ LEFT_OUT = {
     "runtime/exporting.py": "an old path",
     "runtime/forecast/": "checked against the real stack by random policies, and presentation",
     "runtime/gateway/": "a test double, with processes of its own",
+    "runtime/settings/rules.py": "texts",
     "runtime/telemetry/": "exports from threads and processes of its own",
     "runtime/testing.py": "what the tests themselves run on: a change of it breaks all of them",
     "runtime/trace_file.py": "an old path",

@@ -75,4 +75,4 @@ def main(argv: Sequence[str]) -> int:
         return code
     from .config_show import settings_of_service
 
-    return settings_of_service(argv)
+    return settings_of_service(argv, list(SUBCOMMANDS))

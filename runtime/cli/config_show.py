@@ -18,6 +18,7 @@ from runtime.connectors.registry import Connector, connectors
 from runtime.settings import FILE_VARIABLE, LiveSettings, ResolvedSettings
 from runtime.settings.contradictions import contradictions
 from runtime.settings.sources import EffectiveSetting
+from runtime.settings.typos import closest
 
 __all__ = ["in_force", "main", "settings_of_service"]
 
@@ -70,8 +71,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def settings_of_service(argv: Sequence[str]) -> int:
-    """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
+def settings_of_service(argv: Sequence[str], subcommands: Sequence[str]) -> int:
+    """Print the effective policy of a service or an operation; 0, 2 for wrong usage, or 3 when settings are wrong."""
     try:
         services = {one.name: one for one in connectors()}
     except ConfigError as error:  # of a connector that another package adds
@@ -81,7 +82,7 @@ def settings_of_service(argv: Sequence[str]) -> int:
     )
     _add_names(parser, services, required=True)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    options = _parsed(parser, services, argv)
+    options = _parsed(parser, services, argv, subcommands)
     try:
         config = ConnectorConfig.from_env()
         open_transport(config, options.service)
@@ -118,7 +119,6 @@ def _add_names(parser: argparse.ArgumentParser, services: dict[str, Connector[An
         "service",
         nargs=None if required else "?",
         default="",
-        choices=[*sorted(services), *([] if required else [""])],
         metavar="SERVICE",
         help=f"name of the connector: {', '.join(sorted(services))}",
     )
@@ -126,9 +126,17 @@ def _add_names(parser: argparse.ArgumentParser, services: dict[str, Connector[An
 
 
 def _parsed(
-    parser: argparse.ArgumentParser, services: dict[str, Connector[Any]], argv: Sequence[str]
+    parser: argparse.ArgumentParser,
+    services: dict[str, Connector[Any]],
+    argv: Sequence[str],
+    subcommands: Sequence[str] = (),
 ) -> argparse.Namespace:
     options = parser.parse_args(argv)
+    if options.service not in {"", *services}:
+        meant = closest(options.service, [*services, *subcommands])
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(services))}"
+        what = "service or subcommand" if subcommands else "service"
+        parser.error(f"argument SERVICE: no such {what}: {options.service}; {hint}")
     if options.operation and options.operation not in services[options.service].operations:
         known = ", ".join(services[options.service].operations)
         parser.error(f"argument operation: {options.service} has {known}")

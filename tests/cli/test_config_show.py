@@ -102,7 +102,7 @@ def test_a_comparison_shows_what_would_change(file, tmp_path, capsys):
     [
         (["--file", "gone.toml"], "no such file: gone.toml"),
         (["--diff", "gone.toml"], "no such file: gone.toml"),
-        (["hostin"], "argument SERVICE: invalid choice"),
+        (["hostin"], "argument SERVICE: no such service: hostin; did you mean hosting?"),
         (["hosting", "deploi"], "argument operation: hosting has list_apps"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -127,9 +127,10 @@ def test_a_service_or_a_subcommand_comes_first(no_settings, capsys):
     """`config SERVICE [OPERATION]` prints as ever; no argument, or another word, is wrong usage."""
     assert main(["hosting", "deploy"]) == 0
     assert capsys.readouterr().out.startswith("deadline.total_s ")
-    for wrong in ([], ["hostin"]):
+    for wrong, said in ((["chek"], "no such service or subcommand: chek; did you mean check?"), ([], "SERVICE")):
         with pytest.raises(SystemExit, match="2"):
             main(wrong)
+        assert said in capsys.readouterr().err
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f"\n  {name:<10}{one.help}\n" in shown for name, one in SUBCOMMANDS.items())
