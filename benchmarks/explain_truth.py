@@ -127,52 +127,59 @@ def policy(random):
     return sections
 
 
-def problems(sections, fault, operation, seed):
-    """Return what is wrong with the schedule of that policy under that fault, and counts of what was checked."""
-    settings = settings_of(sections)
-    schedule = schedule_of(settings, model_of(fault), operation=operation, latency_s=LATENCY_S)
-    bounds = {one.number: one for one in schedule.attempts}
-    found, counts = [], Counter(schedules=1)
+class Check:
+    """Compares calls under one fault with their schedule; collects what is wrong in `found`, and counts what it saw."""
 
-    def check(jitter, name):
-        attempts, ended, succeeded = call(settings, fault, operation, jitter)
-        counts["calls"] += 1
+    def __init__(self, settings, fault, operation):
+        self.settings, self.fault, self.operation = settings, fault, operation
+        self.schedule = schedule_of(settings, model_of(fault), operation=operation, latency_s=LATENCY_S)
+        self.found, self.counts = [], Counter(schedules=1)
+
+    def within(self, what, at, bounds):
+        if not bounds[0] - NEAR_S <= at <= bounds[1] + NEAR_S:
+            self.found.append(f"{what} at {at:.6g}, bounds {bounds[0]:.6g} to {bounds[1]:.6g}")
+
+    def call(self, jitter):
+        """Make a call, and return its attempts."""
+        schedule = self.schedule
+        attempts, ended, succeeded = call(self.settings, self.fault, self.operation, jitter)
+        self.counts["calls"] += 1
+        bounds = {one.number: one for one in schedule.attempts}
         for number, (start, end) in enumerate(attempts, 1):
-            one = bounds.get(number)
-            if one is None:
-                found.append(f"{name}: attempt {number} started at {start:.6g}, and never can")
-                continue
-            counts["attempts"] += 1
-            for what, at, (low, high) in (("start", start, one.starts_s), ("end", end, one.ends_s)):
-                if not low - NEAR_S <= at <= high + NEAR_S:
-                    found.append(f"{name}: {what} of attempt {number} at {at:.6g}, bounds {low:.6g} to {high:.6g}")
-        if not schedule.fastest_s - NEAR_S <= ended <= schedule.worst_case_s + NEAR_S:
-            found.append(f"{name}: end {ended:.6g}, bounds {schedule.fastest_s:.6g} to {schedule.worst_case_s:.6g}")
+            self.counts["attempts"] += 1
+            if number in bounds:
+                self.within(f"start of attempt {number}", start, bounds[number].starts_s)
+                self.within(f"end of attempt {number}", end, bounds[number].ends_s)
+            else:
+                self.found.append(f"attempt {number} started at {start:.6g}, and never can")
+        self.within("end of the call", ended, (schedule.fastest_s, schedule.worst_case_s))
         if not (schedule.succeeds if succeeded else schedule.fails):
-            found.append(f"{name}: {'success' if succeeded else 'failure'}, and it never can")
-        found.extend(
-            f"{name}: attempt {one.number} did not start, and always does"
-            for one in schedule.attempts
-            if one.always and one.number > len(attempts)
-        )
+            self.found.append(f"{'success' if succeeded else 'failure'}, and it never can")
+        missing = [one for one in schedule.attempts if one.always and one.number > len(attempts)]
+        self.found.extend(f"attempt {one.number} did not start, and always does" for one in missing)
         return attempts
 
+    def reach(self, one, *, latest):
+        """Make the call whose jitter brings an attempt to its bound."""
+        self.counts["bounds reached"] += 1
+        attempts = self.call(Scripted(self.schedule.waits_to(one.number, latest=latest)))
+        at = attempts[one.number - 1][0] if one.number <= len(attempts) else float("inf")
+        if abs(at - one.starts_s[latest]) > REACHED_S:
+            self.found.append(f"attempt {one.number} started at {at:.6g}, its bound is {one.starts_s[latest]:.6g}")
+
+
+def problems(sections, fault, operation, seed):
+    """Return what is wrong with the schedule of that policy under that fault, and counts of what was checked."""
+    check = Check(settings_of(sections), fault, operation)
     for number in range(RANDOM_CALLS):
-        check(Random(seed * 10 + number), "random jitter")
-    for one in schedule.attempts:
-        if not one.exact:
-            counts["bounds not exact"] += 2
-            continue
-        for latest in (False, True):
-            counts["bounds reached"] += 1
-            attempts = check(Scripted(schedule.waits_to(one.number, latest=latest)), "adversary")
-            bound = one.starts_s[latest]
-            if one.number > len(attempts):
-                found.append(f"bound not reached: attempt {one.number} did not start, bound {bound:.6g}")
-            elif abs(attempts[one.number - 1][0] - bound) > REACHED_S:
-                at = attempts[one.number - 1][0]
-                found.append(f"bound not reached: attempt {one.number} started at {at:.6g}, bound {bound:.6g}")
-    return found, counts
+        check.call(Random(seed * 10 + number))
+    for one in check.schedule.attempts:
+        if one.exact:
+            check.reach(one, latest=False)
+            check.reach(one, latest=True)
+        else:
+            check.counts["bounds not exact"] += 2
+    return check.found, check.counts
 
 
 def one_policy(seed):

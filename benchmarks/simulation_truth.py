@@ -33,7 +33,7 @@ RPS, PROCESSES, LATENCY_S, SEEDS = 10.0, 4, 0.004, 10
 MOST_SUCCESS, MOST_AMPLIFICATION = 0.03, 0.05
 LIMIT_S = 600
 PATH = "/api/users/user_1"
-TOKEN = "token-ada"
+USER = "token-ada"  # one of the stand-in
 FAULTS = {
     "errors:30%": Fault(kind="status", status=500, times=0, share=0.3),
     "outage:503": Fault(kind="status", status=503, times=0),
@@ -77,7 +77,7 @@ async def calls(url, starts_at, duration_s, seed):
     async def one():
         counts["calls"] += 1
         try:
-            await client.get(PATH, path_params={}, user_jwt=TOKEN)
+            await client.get(PATH, path_params={}, user_jwt=USER)
         except PlatformError:
             return
         counts["succeeded"] += 1
@@ -110,13 +110,20 @@ def play(gateway, model, starts_at, duration_s):
 
 def measured(gateway, model, duration_s, run):
     gateway.reset()
-    starts_at = time.time() + 3.0  # until every process is up
-    command = [sys.executable, __file__, "--client", gateway.url, str(starts_at), str(duration_s)]
+    command = [sys.executable, __file__, "--client", gateway.url, str(duration_s)]
     clients = [
-        subprocess.Popen([*command, str(run * PROCESSES + process)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(  # noqa: S603 - this file
+            [*command, str(run * PROCESSES + process)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for process in range(PROCESSES)
     ]
     try:
+        for client in clients:
+            client.stdout.readline()  # it is up
+        starts_at = time.time() + 0.5
+        for client in clients:
+            client.stdin.write(f"{starts_at}\n")
+            client.stdin.flush()
         play(gateway, model, starts_at, duration_s)
         found = [json.loads(client.communicate(timeout=duration_s + 60)[0]) for client in clients]
     finally:
@@ -136,10 +143,12 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--predictions", type=Path, help="where the predictions are written; default a temporary file")
-    parser.add_argument("--client", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
-        url, starts_at, duration_s, seed = options.client
+        url, duration_s, seed = options.client
+        print("up", flush=True)
+        starts_at = sys.stdin.readline()
         print(json.dumps(asyncio.run(calls(url, float(starts_at), float(duration_s), int(seed)))))
         return 0
     began, duration_s = time.monotonic(), 12.0 if options.quick else 40.0

@@ -115,7 +115,7 @@ def explain(
         settings: Settings in force for the operation.
         fault: As for `schedule.schedule_of`.
         operation: What is called.
-        rps: Calls per second of one process; None leaves the traffic out.
+        rps: Calls per second of one process; None for no traffic.
         latency_s: Time to a response, where the fault does not say it.
 
     Raises:

@@ -300,7 +300,7 @@ def _queue(setting: Setting, random: Random, slower: Callable[[float], float]) -
     As the order is fixed at arrival, so is the worker: the one that is free first.
     """
     workers = max(1, round(setting.rate * setting.latency_s / _LOAD))
-    mean_s = _LOAD * workers / setting.rate  # so that rounding the workers leaves the load as it is
+    mean_s = _LOAD * workers / setting.rate  # so that rounding the workers does not change the load
     free_at = [0.0] * workers
 
     def respond(now: float) -> Effect:
