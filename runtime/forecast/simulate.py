@@ -25,7 +25,19 @@ from .models import Setting, model_of
 from .simulated_transport import SimulatedTransport
 from .virtual_time import LoopClock, run_virtual
 
-__all__ = ["READ", "Operation", "Run", "Scenario", "Sections", "run_all", "run_one", "sections_of", "settings_of"]
+__all__ = [
+    "READ",
+    "Operation",
+    "Run",
+    "Scenario",
+    "Sections",
+    "arrivals",
+    "jitter",
+    "run_all",
+    "run_one",
+    "sections_of",
+    "settings_of",
+]
 
 Sections = Mapping[str, Mapping[str, Any]]
 """Settings of a stack as plain values, by section and field: what processes can pass to one another."""
@@ -152,6 +164,20 @@ def settings_of(sections: Sections) -> StackSettings:
     return replace(default, **{name: replace(getattr(default, name), **values) for name, values in sections.items()})
 
 
+def arrivals(scenario: Scenario, seed: int) -> Iterator[tuple[float, int]]:
+    """Yield when each call begins, and in which process, in the order of time."""
+    random, rate = Random(f"{seed} arrivals"), scenario.setting.rate  # noqa: S311 - a simulation
+    at = random.random() / rate if scenario.steady else random.expovariate(rate)
+    while at < scenario.duration_s:
+        yield at, random.randrange(scenario.processes)
+        at += 1 / rate if scenario.steady else random.expovariate(rate)
+
+
+def jitter(seed: int, process: int) -> Random:
+    """Return the source of the jitter of one process."""
+    return Random(f"{seed} jitter {process}")  # noqa: S311 - a simulation
+
+
 def run_one(scenario: Scenario, policy: Sections, seed: int) -> Run:
     """Run *scenario* once under *policy*; the same arguments give the same result."""
     # Nearly all objects of a run end with their call, without cycles; a pause of the collector saves a tenth.
@@ -192,9 +218,8 @@ class _Simulation:
     def __init__(self, scenario: Scenario, settings: StackSettings, seed: int) -> None:
         self._scenario = scenario
         self._seed = seed
-        self._arrivals = Random(f"{seed} arrivals")  # noqa: S311 - a simulation
         self._setting = scenario.setting
-        service = model_of(scenario.fault).service(self._setting, Random(f"{seed} service"))  # noqa: S311
+        service = model_of(scenario.fault).service(self._setting, Random(f"{seed} service"))  # noqa: S311 - a simulation
         self._transport = SimulatedTransport(service)
         clock, telemetry = LoopClock(), Telemetry(listener=_Changes(self._note), silent=True)
         self._clients = [
@@ -205,7 +230,7 @@ class _Simulation:
                 transport=self._transport,
                 telemetry=telemetry,
                 clock=clock,
-                random=Random(f"{seed} jitter {process}"),  # noqa: S311
+                random=jitter(seed, process),
             )
             for process in range(scenario.processes)
         ]
@@ -232,25 +257,18 @@ class _Simulation:
     async def run(self) -> Run:
         """Make all calls, and wait for the last one."""
         loop, scenario = asyncio.get_running_loop(), self._scenario
-        rate, arrivals, seen = self._setting.rate, self._arrivals, 0
+        seen = 0
         running: set[asyncio.Task[None]] = set()
-
-        def gap() -> float:
-            return 1 / rate if scenario.steady else arrivals.expovariate(rate)
-
-        now = gap() * (arrivals.random() if scenario.steady else 1)
-        while now < scenario.duration_s:
+        for now, process in arrivals(scenario, self._seed):
             await asyncio.sleep(now - loop.time())
             second = int(now)
             # Requests of the second before: all that the service got since the last look.
             self._requests[second] += self._transport.requests - seen
             seen = self._transport.requests
             self._begun[second] += 1
-            client = self._clients[int(arrivals.random() * len(self._clients))]
-            task = loop.create_task(self._call(client, now, second))
+            task = loop.create_task(self._call(self._clients[process], now, second))
             running.add(task)
             task.add_done_callback(running.discard)
-            now += gap()
         if running:
             await asyncio.wait(running)
         self._requests[-1] += self._transport.requests - seen

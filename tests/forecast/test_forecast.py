@@ -1,6 +1,7 @@
 """A forecast in a test: `runtime.testing.forecast`."""
 
 import logging
+import re
 
 import pytest
 
@@ -9,7 +10,7 @@ from middleware.stack import StackSettings
 from runtime.settings import ResolvedSettings
 from runtime.testing import forecast
 
-INERT = "every call fails, and the circuit never opens, at 0.5 calls/s under hang: circuit_breaker.min_calls is 10"
+INERT = "every call fails, and the circuit never opens (hang, 0.5 calls/s): circuit_breaker.min_calls is 10"
 
 
 def test_a_hanging_service_opens_the_circuit():
@@ -17,6 +18,9 @@ def test_a_hanging_service_opens_the_circuit():
     found = forecast(fault="hang", rps=5, runs=3)
     assert found.opens_within(30)
     assert not found.opens_within(5)
+    assert re.fullmatch(
+        r"<the circuit opens after 11\.\d to 1\d\.\d s \(hang, 5 calls/s\)>", repr(found.opens_within(5))
+    )
     assert 10 < found.opens_at_s[0] <= found.opens_at_s[1] < 14
     assert found.success == 0
     assert found.worst_case_s == 25
@@ -31,7 +35,7 @@ def test_a_policy_whose_breaker_is_inert_fails_with_the_reason(policy, method):
     with pytest.raises(AssertionError) as failed:
         assert opening
     assert INERT in str(failed.value)
-    assert "set min_calls to 3, or window_s to 30" in str(failed.value)
+    assert "set min_calls to 3 or window_s to 30" in str(failed.value)
 
 
 @pytest.mark.parametrize(
