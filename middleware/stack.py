@@ -142,7 +142,8 @@ class FixedSettings:
     config: StackSettings
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "config", self.config.with_hash(hash_of(self.config.values().items())))
+        if not self.config.settings_hash:  # made once, by the first client that has them
+            object.__setattr__(self.config, "settings_hash", hash_of(self.config.values().items()))
 
     def of(self, _service: str, _operation: str = "") -> StackSettings:
         """Return the settings."""

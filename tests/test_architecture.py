@@ -44,9 +44,10 @@ MAY_IMPORT = {
         "runtime/settings",
     },
     "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
-    "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
+    "runtime/adapters": {*VOCABULARY, "middleware/request", "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
+        "middleware/request",
         "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
@@ -76,6 +77,7 @@ THIRD_PARTY = {
         "middleware/policies",
         "middleware/transports",
         "runtime/asgi.py",
+        "runtime/connectors/loader.py",
         "runtime/forecast/virtual_time.py",
         "runtime/testing.py",
     },
@@ -88,11 +90,13 @@ THIRD_PARTY = {
     "pydantic": {"runtime/connectors/decoding.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
+    "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
-CONNECTOR_BASE = {"arguments", "base", "decoding", "endpoint", "loader", "operations", "page", "registry"}
+CONNECTOR_BASE = {"arguments", "base", "binding", "decoding", "endpoint", "health", "loader", "operations", "page"}
+CONNECTOR_BASE |= {"registry"}
 
 
 def modules(package):

@@ -78,8 +78,10 @@ def log_lines() -> list[str]:
     written = set()
     for name in modules():
         path = ROOT / name.replace(".", "/")
-        tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
-        for node in ast.walk(tree):
+        source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+        if not re.search(r"_(log|warn)\s*\(", source):
+            continue
+        for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"_log", "_warn"}:
                 written |= {
                     constant.value

@@ -10,14 +10,17 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+import anyio
+
 from middleware._internal.forks import renew_in_child
 from middleware._internal.loggers import LibraryLogger
+from middleware.call_options import current_request
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, PlatformError
 from middleware.host_layers import HostLayers, as_host_layers
@@ -39,7 +42,9 @@ from runtime.settings.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
 from .billing import BillingConnector
+from .binding import BoundConnector
 from .discovery import DiscoveryConnector
+from .health import BundleHealth
 from .hosting import HostingConnector
 from .identity import IdentityConnector
 from .operations import typed_errors
@@ -59,6 +64,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_DRAIN_POLL_S = 0.01
 _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
 _READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, CORE_URL})
 _environment = Environment(lambda name: name in _READ or name.startswith(PREFIX))
@@ -206,6 +212,13 @@ def _warn(event: str, reason: str, *, level: int = logging.WARNING) -> None:
     _log.log(level, f"{event} {reason}", {"event": event, "reason": reason})
 
 
+class _Life:
+    """The state of a bundle, which its bound views share."""
+
+    def __init__(self) -> None:
+        self.state: Literal["open", "draining", "closed"] = "open"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectorBundle:
     """
@@ -228,6 +241,8 @@ class ConnectorBundle:
     mode_reason: str = field(default="", compare=False)
     _transports: tuple[ClosableTransport, ...] = field(default=(), repr=False, compare=False)
     _clients: tuple[PlatformHttpClient, ...] = field(default=(), repr=False, compare=False)
+    _life: _Life = field(default_factory=_Life, repr=False, compare=False)
+    _is_view: bool = field(default=False, repr=False, compare=False)
 
     @property
     def calls_in_flight(self) -> int:
@@ -248,6 +263,54 @@ class ConnectorBundle:
         else:
             return found
         raise ConfigError(problem)
+
+    def bind(self, *, user_jwt: str | None = None, correlation_id: str = "") -> Self:
+        """
+        Return a view of this bundle whose calls carry a user's token and a correlation id.
+
+        It shares connections, breakers and all other state, and closes nothing. A call's own arguments win:
+        `user_jwt=None` sends the application's key alone, and a blank id counts as none. Calls of this bundle itself
+        are as before.
+
+        A token that is bound while a request is served (`runtime.asgi`) ends with the response's last byte: a call of
+        the view that begins later fails with `InvalidArgumentError`, and nothing is sent.
+
+        Args:
+            user_jwt: The user's token; None binds none.
+            correlation_id: The id of all calls; blank binds none, so that each has that of the request being served, or
+                one of its own.
+        """
+        given = {"user_jwt": user_jwt, "correlation_id": correlation_id}
+        arguments = {name: value for name, value in given.items() if value}
+        request = current_request() if user_jwt and self.mode == "managed" else None
+        names = services_and_operations()
+        bound: dict[str, Any] = {
+            name: BoundConnector(getattr(self, name), operations, arguments, request)
+            for name, operations in names.items()
+            if hasattr(self, name)
+        }
+        return replace(self, **bound, _transports=(), _is_view=True)
+
+    def health(self) -> BundleHealth:
+        """Return the state of all services as this process sees it; calls none of them."""
+        services = {client.service: client.health() for client in self._clients}
+        return BundleHealth(mode=self.mode, state=self._life.state, services=services)
+
+    async def drain(self, seconds: float) -> int:
+        """
+        Wait until no call is in flight, at most *seconds*; the bundle is not ready from now on.
+
+        Calls that begin meanwhile are made and waited for too. Close it afterwards.
+
+        Returns:
+            The number of calls still in flight.
+        """
+        if self._life.state == "open":
+            self._life.state = "draining"
+        with anyio.move_on_after(seconds):
+            while self.calls_in_flight:  # noqa: ASYNC110 - a call signals its end to no other task
+                await anyio.sleep(_DRAIN_POLL_S)
+        return self.calls_in_flight
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
@@ -480,7 +543,9 @@ def make_process_wide(make: Callable[[], ConnectorBundle]) -> ConnectorBundle:
 
 
 def _release(bundle: ConnectorBundle) -> None:
-    """Let a bundle that is being closed be process-wide no longer."""
+    """Let a bundle that is being closed be neither ready nor process-wide any longer."""
+    if not bundle._is_view:  # noqa: SLF001 - of this module
+        bundle._life.state = "closed"  # noqa: SLF001 - of this module
     global _process_wide  # noqa: PLW0603 - see make_process_wide
     if _process_wide is bundle:  # no lock for any other bundle, and then again under it: two may close at once
         with _lock:

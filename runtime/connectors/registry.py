@@ -105,7 +105,8 @@ _SERVICE: Connector[ServiceConnector] = Connector("service", ManagedServiceConne
 _PAYMENT: Connector[PaymentConnector] = Connector("payment", ManagedPaymentConnector, MockPaymentConnector)
 _OWN: tuple[Connector[Any], ...] = (_HOSTING, _DISCOVERY, _IDENTITY, _BILLING, _SERVICE, _PAYMENT)
 # Other attributes of a bundle, which no connector's field may hide.
-_RESERVED = {"aclose", "calls_in_flight", "close_soon", "mode", "mode_reason", "of", "request_close"}
+_RESERVED = {"aclose", "bind", "calls_in_flight", "close_soon", "drain", "health", "mode", "mode_reason", "of"}
+_RESERVED |= {"request_close"}
 
 # Subcommands of `python3 -m runtime config`, which takes the name of a service in the same place.
 _SUBCOMMANDS = {"check", "explain", "schema", "show", "simulate"}
