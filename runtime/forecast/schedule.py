@@ -300,7 +300,7 @@ class _Rounds:
             self._slots = _Span(interval, interval)
         spans, made, failed = [_Span(0.0, 0.0)], 0, 0
         while True:
-            offsets = self._offsets(made, failed)
+            offsets = self._offsets(made, failed, spans[-1].high)
             self.starts.append(spans)
             self._exact_rounds.append(self._exact)
             self.offsets.append(offsets)
@@ -335,7 +335,7 @@ class _Rounds:
         limit = self._settings.rate_limit
         return limit.per_second > 0 and limit.burst < self._allowed
 
-    def _offsets(self, made: int, failed: int) -> list[float]:
+    def _offsets(self, made: int, failed: int, latest: float) -> list[float]:
         """Return when the attempts of the next round start, from its own start (R19)."""
         hedging, settings = self._settings.hedging, self._settings
         offsets = [0.0]
@@ -358,19 +358,19 @@ class _Rounds:
             in_flight = len(offsets) - ended
             if throttled or made + len(offsets) >= self._allowed or self._is_open(failures):
                 continue
-            if in_flight >= settings.bulkhead.permits or not self._has_budget():
+            if in_flight >= settings.bulkhead.permits or not self._has_budget(latest + at):
                 continue
             self._withdrawn += 1
             offsets.append(at)
         return offsets
 
-    def _has_budget(self) -> bool:
-        """Return whether the budget allows one more retry or hedge of a lone call."""
+    def _has_budget(self, by: float) -> bool:
+        """Return whether the budget allows one more retry or hedge of a lone call, decided by then at the latest."""
         budget = self._settings.budget
         always = budget.min_per_s * budget.ttl_s - self._withdrawn
         if not budget.enabled or always >= 1:
             return True
-        if self._latest_end() < budget.ttl_s - _GRAIN_S:
+        if by < budget.ttl_s - _GRAIN_S:
             return always + budget.ratio >= 1
         self._exact = False  # by then the call, or a retry, may have left the window
         return True
@@ -456,7 +456,7 @@ class _Rounds:
             ends = min(span.low for span in failing) + lasts
             left = max(0.0, self._deadline_s - ends)
             return [], ("deadline", f"a wait of at least {wait.low:.3g} s, and {left:.3g} s to the deadline (R16)")
-        if not self._has_budget():
+        if not self._has_budget(self._latest_end()):
             return [], ("budget", "the retry budget of a lone call is spent: budget.min_per_s and budget.ratio (R18)")
         spans = _merged(found)
         if not self._rate_limit_binds:
