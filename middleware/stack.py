@@ -6,8 +6,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from middleware.policies.admission import CallCapMiddleware, CallCapSettings, PacingMiddleware
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
@@ -169,11 +169,14 @@ class Telemetry:
         tracer_provider: Source of tracers.
         meter_provider: Source of meters.
         listener: Receives every event, after spans, metrics and logs.
+        silent: Make no spans, metrics or log lines, whatever the host has set up, so that *listener* alone receives
+            events: for simulations.
     """
 
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     listener: Listener | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +278,13 @@ def build_stack(
         telemetry: Receives spans, metrics and events.
         version: Version of the instrumentation scope.
     """
+    if telemetry.silent:
+        telemetry = replace(telemetry, tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
     tracer = SafeTracer(telemetry.tracer_provider, version)
     metrics = MetricsListener(telemetry.meter_provider, version, service=service, base_url=base_url)
-    listeners: list[Callable[[Any], None]] = [SpanListener(tracer), metrics, LogListener(current_ids)]
+    listeners: list[Callable[[Any], None]] = []
+    if not telemetry.silent:
+        listeners += [SpanListener(tracer), metrics, LogListener(current_ids)]
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
 
