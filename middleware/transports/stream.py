@@ -111,9 +111,7 @@ class Stream(asyncio.Protocol):
         except TimeoutError:
             raise ConnectTimeout("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
-            raise as_exhausted(error) or ConnectError(
-                str(error) or "connection lost in the TLS handshake"
-            ) from None
+            raise as_exhausted(error) or ConnectError(str(error) or "connection lost in the TLS handshake") from None
         if self._transport is None:
             raise ConnectError("connection lost in the TLS handshake")
 

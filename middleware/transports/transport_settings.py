@@ -33,6 +33,8 @@ class Library(NamedTuple):
 
 
 LIBRARIES = {
+    "httptools": Library("middleware.transports.httptools_transport", "HttptoolsTransport", "fast"),
+    "h11": Library("middleware.transports.h11_transport", "H11Transport", ""),
     "httpcore": Library("middleware.transports.httpcore_transport", "HttpcoreTransport", ""),
     "aiohttp": Library("middleware.transports.aiohttp_transport", "AiohttpTransport", "aiohttp"),
 }
