@@ -46,7 +46,7 @@ def enter_environment() -> None:
         return
     python = venv / "bin" / "python"
     stamp = venv / "benchmark-requirements.txt"
-    wanted = [*requirements(ROOT / "pyproject.toml", ["otel", "aiohttp"])]
+    wanted = [*requirements(ROOT / "pyproject.toml", ["otel", "fast", "aiohttp"])]
     wanted += [line for line in (ROOT / "benchmarks/requirements.txt").read_text().splitlines() if line[:1] != "#"]
     text = "\n".join(wanted)
     if not stamp.exists() or stamp.read_text() != text:

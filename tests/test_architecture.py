@@ -70,8 +70,9 @@ THIRD_PARTY = {
         "runtime/testing.py",
     },
     "google": {"runtime/telemetry"},
-    "h11": {"runtime/gateway"},
+    "h11": {"middleware/transports/h11_transport.py", "runtime/gateway"},
     "httpcore": {"middleware/transports"},
+    "httptools": {"middleware/transports/httptools_transport.py"},
     "httpx": {"middleware/transports", "runtime/testing.py"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},

@@ -192,22 +192,18 @@ class BodyFraming:
 
 
 class FramingWatch:
-    """
-    Watches the bytes of responses that a library frames itself, so that a connection is kept after sound ones alone.
-
-    Args:
-        max_header_bytes: Bound of a head, and of a trailer.
-    """
+    """Watches the bytes of responses that a library frames itself: a connection is kept after sound ones alone."""
 
     __slots__ = ("_body", "_is_unsound", "_max_header_bytes", "_method", "_rest", "_searched")
 
-    def __init__(self, max_header_bytes: int) -> None:
-        self._max_header_bytes = max_header_bytes
-        self.begin("")
+    def __init__(self) -> None:
+        self.begin("", 0)
+        self._is_unsound = True  # what comes before the first request is not looked at
 
-    def begin(self, method: str) -> None:
-        """Expect the response to a request of *method*."""
+    def begin(self, method: str, max_header_bytes: int) -> None:
+        """Expect the response to a request of *method*; its head, and its trailer, may have *max_header_bytes*."""
         self._method = method
+        self._max_header_bytes = max_header_bytes
         self._body: BodyFraming | None = None
         self._rest = b""
         self._searched = 0

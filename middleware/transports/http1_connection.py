@@ -68,7 +68,9 @@ class Http1Connection(Stream):
             raise ConnectError("the peer sent bytes before the request")
         transport = self._transport
         if transport is None or self._is_gone:
-            raise ConnectError("connection closed")
+            if transport is not None and not (self._ended or self._aborted):
+                await self._wait()  # it is closing: for why
+            raise ConnectError("connection closed") from self._error
         self._body = None
         request.attempt.request_sent = "maybe"
         # All at once: from its own buffer asyncio writes after it has read. A write of another piece to a connection

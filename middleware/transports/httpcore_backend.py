@@ -17,6 +17,7 @@ from middleware.clock import SystemClock
 from middleware.errors import ResponseTooLargeError
 from middleware.types import Attempt
 
+from .framing import FramingWatch
 from .resolver import Resolver
 from .stream import ConnectError, ConnectTimeout, Stream
 
@@ -51,17 +52,24 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, Stream):
         self._paused_writing = False
         self._attempt: Attempt | None = None
         self._head_left = self._max_header_bytes = _UNBOUNDED
+        self._watch = FramingWatch()
 
     # Called by `HttpcoreTransport`.
 
-    def begin(self, attempt: Attempt, max_header_bytes: int) -> None:
+    def begin(self, attempt: Attempt, max_header_bytes: int, method: str = "GET") -> None:
         """Start an exchange for *attempt*; the head of its response may have *max_header_bytes*."""
         self._attempt = attempt
         self._head_left = self._max_header_bytes = max_header_bytes
+        self._watch.begin(method, max_header_bytes)
 
     def head_ended(self) -> None:
         """End the bound: what follows is the body, which its reader counts."""
         self._head_left = _UNBOUNDED
+
+    @property
+    def ended_cleanly(self) -> bool:
+        """True when the response had an end that all parsers agree on; h11 takes more."""
+        return self._watch.is_clean
 
     # Called by httpcore. Its read and write timeouts are not used: the stack's cancel scopes end an attempt.
 
@@ -167,6 +175,12 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, Stream):
         return None if self._transport is None else self._transport.get_extra_info(name.get(info, info))
 
     # Called by asyncio.
+
+    def data_received(self, data: bytes) -> None:
+        """Buffer *data* until it is read, and watch what belongs to a response."""
+        if not self._tls_layers:
+            self._watch.received(data)
+        super().data_received(data)
 
     def pause_writing(self) -> None:
         """The peer does not read: writes wait."""

@@ -63,8 +63,8 @@ class _Connection:
 
     @property
     def is_reusable(self) -> bool:
-        """True when httpcore has read a whole response, and its connection may be used again."""
-        return self.http.is_idle()
+        """True when httpcore has read a whole response, which ended cleanly, and its connection may be used again."""
+        return self.http.is_idle() and self.socket.ended_cleanly
 
     @property
     def is_stale(self) -> bool:
@@ -130,6 +130,10 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         """Close as `request_close` does, and stay open: later attempts open new connections."""
         for loop, idle in self._per_loop.drain():
             loop.call_soon_threadsafe(idle.close)
+
+    def describe(self) -> str:
+        """Return the name of the library."""
+        return "httpcore"
 
     async def _attempt(
         self, connection: _Connection, idle: _Idle, origin: Origin, target: str, request: PlatformRequest
