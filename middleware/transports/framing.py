@@ -79,7 +79,7 @@ def framing_fields(head: bytes) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, value in _FRAMING_FIELD.findall(head):
-        key, text = name.decode("ascii").lower(), value.rstrip(b" \t").decode("latin-1")
+        key, text = name.decode("ascii").lower(), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
 
@@ -98,6 +98,7 @@ class BodyFraming:
     Attributes:
         is_chunked: A library has to decode it.
         length: Bytes that are missing of a body of known length; None for other ones.
+        data_left: Bytes of the chunks taken so far that the library has not handed out, as `decoded` counts them.
         is_over: Its last byte was taken.
         may_keep: The connection may carry another request once it is over.
 
@@ -105,7 +106,7 @@ class BodyFraming:
         RemoteProtocolError: The head contradicts itself, or says something that parsers are known to differ about.
     """
 
-    __slots__ = ("_in_trailer", "_left", "_trailer_left", "is_chunked", "is_over", "length", "may_keep")
+    __slots__ = ("_in_trailer", "_left", "_trailer_left", "data_left", "is_chunked", "is_over", "length", "may_keep")
 
     def __init__(self, method: str, status: int, minor: int, fields: Mapping[str, str], max_trailer_bytes: int) -> None:
         length, coding, connection = (
@@ -115,13 +116,16 @@ class BodyFraming:
         )
         self.is_chunked = self.is_over = self._in_trailer = False
         self._left = 0  # of a chunk's data and its line end
+        self.data_left = 0
         self._trailer_left = max_trailer_bytes
         self.length: int | None = None
         self.may_keep = minor == 1 and (connection is None or "close" not in connection.lower())
         if coding is not None:
+            # With a tab behind it llhttp takes it for another coding.
             if length is not None or minor != 1 or coding.lower() != "chunked":
                 raise RemoteProtocolError("transfer-encoding: unsound")
         elif length is not None:
+            length = length.rstrip(" \t")
             # `isdigit` alone takes superscripts, and `int` signs, blanks and underscores.
             if not (length.isascii() and length.isdigit() and len(length) <= _MOST_DIGITS):
                 raise RemoteProtocolError("content-length: unsound")
@@ -158,6 +162,17 @@ class BodyFraming:
         self.is_over = not self.length
         return end
 
+    def decoded(self, size: int) -> None:
+        """
+        Count *size* bytes that the library has decoded.
+
+        Raises:
+            RemoteProtocolError: It has another idea of the chunks.
+        """
+        self.data_left -= size
+        if self.data_left < 0 or (self.is_over and self.data_left):
+            raise RemoteProtocolError("chunks and their sizes differ")
+
     def _take_chunks(self, data: bytes, at: int) -> int:
         for _ in range(_CHUNKS_PER_STEP):
             if self._left:
@@ -182,6 +197,7 @@ class BodyFraming:
         if not self._in_trailer:
             size = int(line[1], 16)
             self._in_trailer = not size
+            self.data_left += size
             self._left = size and size + len(b"\r\n")  # the library checks the end of the line
             return
         taken = line.end() - line.start()

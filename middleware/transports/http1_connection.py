@@ -154,7 +154,9 @@ class Http1Connection(Stream):
         assert parser is not None  # noqa: S101 - as above
         if body.is_over:
             self._parser = None
-        return parser.chunks(taken)
+        piece = parser.chunks(taken)
+        body.decoded(len(piece))
+        return piece
 
     async def _more(self) -> None:
         """Wait until more has arrived."""

@@ -11,6 +11,8 @@ from .http1_transport import Http1Transport
 
 __all__ = ["HttptoolsParser", "HttptoolsTransport"]
 
+_FINAL = 200  # the first status that is no interim one (RFC 9110 section 15.2)
+
 
 class _Sink:
     """Collects what the parser finds; apart from the parser, which would else refer to itself."""
@@ -39,12 +41,17 @@ class HttptoolsParser:
 
     def head(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """Return the fields of the whole head that *data* is."""
-        fields = self._sink.fields = []
+        sink = self._sink
+        fields = sink.fields
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             reason = str(error)
         else:
+            sink.fields = []  # those of a trailer do not belong to the others
+            if self._parser.get_status_code() < _FINAL:
+                # Else an interim response with `Connection: close` would let llhttp refuse the final one.
+                self._parser = httptools.HttpResponseParser(sink)
             if b" \r\n" in data or b"\t\r\n" in data:  # llhttp keeps what follows a value
                 return [(name, value.rstrip(b" \t")) for name, value in fields]
             return fields

@@ -41,6 +41,7 @@ SOUND = {
     "empty value": OK + b"x:\r\ny: \r\ncontent-length: 1\r\n\r\nx",
     "keep-alive": LENGTH + b"connection: keep-alive\r\n\r\nx",
     "an offer of HTTP/2": LENGTH + b"connection: Upgrade\r\nupgrade: h2c\r\n\r\nx",
+    "interim that closes": b"HTTP/1.1 103 X\r\nconnection: close\r\n\r\n" + LENGTH + b"\r\nx",
     "interim": b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + LENGTH + b"\r\nx",
 }
 # Read, and the connection dropped.
@@ -74,6 +75,7 @@ REFUSED = {
     "nested transfer encoding": OK + b"transfer-encoding: gzip, chunked\r\n\r\n" + CHUNKS,
     "chunked not last": OK + b"transfer-encoding: chunked, gzip\r\n\r\n" + CHUNKS,
     "identity": OK + b"transfer-encoding: identity\r\n\r\nx",
+    "chunked and a tab": OK + b"transfer-encoding: chunked\t\r\n\r\n" + CHUNKS,
     "chunked with a parameter": OK + b"transfer-encoding: chunked;q=1\r\n\r\n" + CHUNKS,
     "chunked misspelt": OK + b"transfer-encoding: xchunked\r\n\r\n" + CHUNKS,
     "chunked by HTTP/1.0": b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + CHUNKS,
