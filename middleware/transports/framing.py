@@ -125,7 +125,7 @@ class BodyFraming:
             if length is not None or minor != 1 or coding.lower() != "chunked":
                 raise RemoteProtocolError("transfer-encoding: unsound")
         elif length is not None:
-            length = length.rstrip(" \t")
+            length = length.rstrip(" ")  # with a tab behind it some versions of llhttp do not take it
             # `isdigit` alone takes superscripts, and `int` signs, blanks and underscores.
             if not (length.isascii() and length.isdigit() and len(length) <= _MOST_DIGITS):
                 raise RemoteProtocolError("content-length: unsound")

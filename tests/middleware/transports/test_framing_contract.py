@@ -29,7 +29,7 @@ CHUNKS = b"1\r\nx\r\n0\r\n\r\n"
 
 SOUND = {
     "length": LENGTH + b"\r\nx",
-    "length of blanks": OK + b"Content-Length: \t 1 \t\r\n\r\nx",
+    "length of blanks": OK + b"Content-Length: \t 1 \r\n\r\nx",
     "length of zeros": OK + b"content-length: 0001\r\n\r\nx",
     "chunked": CHUNKED + b"\r\n" + CHUNKS,
     "chunked in capitals": OK + b"Transfer-Encoding: Chunked\r\n\r\n" + CHUNKS,
@@ -65,6 +65,7 @@ REFUSED = {
     "length with a sign": OK + b"content-length: +1\r\n\r\nx",
     "negative length": OK + b"content-length: -1\r\n\r\nx",
     "length with a blank": OK + b"content-length: 1 0\r\n\r\nx",
+    "length and a tab": OK + b"content-length: 1\t\r\n\r\nx",
     "length in hexadecimal": OK + b"content-length: 0x1\r\n\r\nx",
     "length with an underscore": OK + b"content-length: 1_0\r\n\r\n0123456789",
     "length of a superscript": OK + b"content-length: \xb9\r\n\r\nx",
