@@ -1,5 +1,5 @@
 """
-The sockets under the default transport: httpcore's network backend, written on asyncio's own transports.
+The sockets under httpcore: its network backend, written on asyncio's own transports.
 
 It does what httpcore's own backends cannot: abort a connection at once, whatever it is doing; record when the first
 byte of a request is sent; detect a stale connection; bound a response's head; and detect bytes that follow a complete
