@@ -2,9 +2,9 @@
 Generated responses, read through our connection class by httptools and by h11: they must agree, and with the framing.
 
 A response is a sound one to which some of a few hundred small changes were made: to lengths, codings, line ends,
-blanks, digits, names, chunks, trailers, and what comes behind it. Each is read twice, by either library, in pieces cut
+blanks, digits, names, chunks, trailers, and what comes behind it. Each is read twice, by either library, in pieces made
 at random. The verdicts must be the same: refused, or this status and body, and the connection kept or dropped. No
-response may leave its connection in use with bytes behind it. Nothing that was generated is written anywhere: a failure
+response with bytes behind it may keep its connection in use. Nothing that was generated is written anywhere: a failure
 prints its number, from which `--only` makes it again.
 
     python3 benchmarks/parsers.py                   # 1 000 000 responses, on all cores; about ten minutes
@@ -160,7 +160,7 @@ def chunk(random: Random, data: bytes, weird: float) -> bytes:
 
 
 def generate(number: int) -> tuple[str, bytes, list[int]]:
-    """Make method, response and the places where it is cut."""
+    """Make method, response and the places where its pieces end."""
     random = Random(number)
     weird = random.choice((0.0, 0.02, 0.1, 0.3))
 

@@ -1,4 +1,4 @@
-"""Connects a socket to the first address of a name that responds, and leaves no other one open."""
+"""Connects a socket to the first address of a name that responds, and keeps no other one open."""
 
 import asyncio
 import socket
