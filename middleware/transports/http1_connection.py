@@ -164,7 +164,9 @@ class Http1Connection(Stream):
             raise ReadError(str(self._error)) from self._error
         if self._ended or self._aborted:
             raise RemoteProtocolError("the connection ended before the response")
-        await self._wait()  # where it is closing, for why
+        # Where it is closing, for why. `_wait` itself would be one more frame.
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
     @property
     def is_reusable(self) -> bool:

@@ -19,6 +19,11 @@ class _Sink:
 
     __slots__ = ("fields", "on_body", "pieces")
 
+    # What httptools looks for and does not find takes it longer.
+    on_message_begin = on_status = on_headers_complete = on_message_complete = on_chunk_header = on_chunk_complete = (
+        None
+    )
+
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []

@@ -331,6 +331,8 @@ def _inflater(encoding: str) -> "_Inflater | None":
     Raises:
         DecodeError: The encoding is unsupported.
     """
+    if not encoding:
+        return None
     names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     if names in ([], ["identity"]):
         return None
