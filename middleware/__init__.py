@@ -7,7 +7,7 @@ Public names only. Importing this package reads no environment, opens nothing an
 from typing import TYPE_CHECKING
 
 from ._internal.moved import RENAMED, announce_moves, announce_renames
-from .call_options import call_options, incoming_deadline
+from .call_options import call_options, current_correlation_id, incoming_deadline, incoming_request
 from .clock import Clock, SystemClock
 from .errors import (
     AuthenticationError,
@@ -90,7 +90,9 @@ __all__ = [
     "Telemetry",
     "Transport",
     "call_options",
+    "current_correlation_id",
     "incoming_deadline",
+    "incoming_request",
 ]
 
 if TYPE_CHECKING:  # old names that type checkers know too; at run time `announce_renames` makes them, with a warning

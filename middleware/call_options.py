@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 from .clock import Clock, SystemClock
 from .errors import ConfigError
 
-__all__ = ["CallOptions", "IncomingDeadline", "call_options", "current_options", "incoming_deadline"]
+__all__ = [
+    "CallOptions",
+    "IncomingDeadline",
+    "IncomingRequest",
+    "call_options",
+    "current_correlation_id",
+    "current_options",
+    "current_request",
+    "incoming_deadline",
+    "incoming_request",
+]
 
 
 _N = TypeVar("_N", int, float)
@@ -54,8 +64,41 @@ class IncomingDeadline:
         self.ends_at = None
 
 
+class IncomingRequest:
+    """
+    A request that the host serves; all tasks of the request share it.
+
+    Attributes:
+        correlation_id: Its id, for calls that are given none; empty once it has ended.
+    """
+
+    __slots__ = ("correlation_id",)
+
+    def __init__(self, correlation_id: str) -> None:
+        self.correlation_id = correlation_id
+
+    @property
+    def has_ended(self) -> bool:
+        """True from its last byte on."""
+        return not self.correlation_id
+
+    def end(self) -> None:
+        """End it, for calls that begin from now on, in whichever task: they are no part of it."""
+        self.correlation_id = ""
+
+
 _options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=CallOptions())  # noqa: B039 - frozen
 _incoming: ContextVar[tuple[IncomingDeadline, ...]] = ContextVar("mozaiks_incoming_deadlines", default=())
+_request: ContextVar[IncomingRequest | None] = ContextVar("mozaiks_incoming_request", default=None)
+
+current_request = _request.get
+"""Return the request that this context serves, which may have ended; None outside of one."""
+
+
+def current_correlation_id() -> str:
+    """Return the correlation id of the request that this context serves; empty outside of one, and after its end."""
+    request = current_request()
+    return "" if request is None else request.correlation_id
 
 
 def current_options() -> CallOptions:
@@ -128,6 +171,29 @@ def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator
         yield deadline
     finally:
         _reset(_incoming, token)
+
+
+@contextmanager
+def incoming_request(correlation_id: str) -> Iterator[IncomingRequest]:
+    """
+    Give all connector calls inside the `with` block the id of one request, where they are given none of their own.
+
+    For the handler of a request, as in `runtime.asgi`. It ends with the block, also for tasks that outlive the block;
+    those never use the id of an outer one.
+
+    Args:
+        correlation_id: 1 to 128 visible ASCII characters.
+
+    Returns:
+        A context manager of the request, which can be ended before the block is.
+    """
+    request = IncomingRequest(correlation_id)
+    token = _request.set(request)
+    try:
+        yield request
+    finally:
+        request.end()
+        _reset(_request, token)
 
 
 def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:

@@ -6,9 +6,9 @@ event is in the past tense: it says what has happened.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from .errors import CallError
 from .records import AttemptRecord, CallInfo, Outcome, StopReason
@@ -288,11 +288,15 @@ class SettingsReloaded(Event):
         changes: One line per changed value: its name, old and new value.
         scopes: For what they were changed: `all services`, services, operations as `service.operation`.
         shadowed: One line per value of the file that a stronger source overrides.
+        hashes: Hash of the settings in force, by service.
+        policy: The settings in force: the values for all services, and those given for a service or an operation.
     """
 
     changes: tuple[str, ...]
     scopes: tuple[str, ...] = ()
     shadowed: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,17 @@ A policy's settings are a frozen dataclass next to the policy; each field is
 derived from it, so a setting is declared once.
 """
 
+import hashlib
+import json
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
-__all__ = ["Setting", "SettingSpec", "Settings", "problems", "settings_of"]
+__all__ = ["Setting", "SettingSpec", "Settings", "hash_of", "problems", "settings_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,16 @@ def settings_of(config: "type[Settings]") -> tuple[Setting, ...]:
         for extra in extras
         if isinstance(extra, SettingSpec)
     )
+
+
+def hash_of(values: Iterable[tuple[str, Any]]) -> str:
+    """
+    Return eight hexadecimal digits for the *values* of settings, each with its name, in their order.
+
+    Equal values have the same hash in every process, whether a number was written with or without a fraction.
+    """
+    document = [(name, float(value) if isinstance(value, int) else value) for name, value in values]
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:8]
 
 
 def problems(config: "Settings") -> list[str]:

@@ -68,6 +68,7 @@ class StackState:
         attempts_limit: Attempts that the bulkhead allows at a time now, all event loops together.
         breakers: State of each circuit breaker by its name.
         budget_balance: Retries that the budget still allows; None when it is off.
+        settings_hash: Hash of the settings in force; empty where their source makes none.
     """
 
     calls_in_flight: int
@@ -76,6 +77,7 @@ class StackState:
     breakers: Mapping[str, str]
     budget_balance: float | None
     attempts_limit: int = 0
+    settings_hash: str = ""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -126,6 +128,7 @@ class Call:
         info: What the call is.
         started_at: Clock reading at the start.
         snapshot: Settings in force for this call, by their class; a reload does not change them.
+        settings_hash: Hash of the snapshot; empty where the source of the settings makes none.
         correlation_id_replaced: True when the caller's own id could not be sent.
         deadline_s: Deadline asked for by the caller in seconds; it can only shorten the configured one.
         max_attempts: Attempts that the call may make, hedges included.
@@ -148,6 +151,7 @@ class Call:
     info: CallInfo
     started_at: float
     snapshot: Mapping[type[Settings], Settings] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    settings_hash: str = ""
     correlation_id_replaced: bool = False
     deadline_s: float | None = None
     max_attempts: int = 1

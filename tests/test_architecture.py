@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "middleware/request": VOCABULARY,
     "middleware/telemetry": VOCABULARY,
     "middleware/transports": VOCABULARY,
-    "runtime/settings": VOCABULARY,
-    "runtime/contract": set(),
+    "runtime/settings": {*VOCABULARY, "runtime/_internal"},
+    "runtime/contract": {"runtime/_internal"},
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
@@ -43,18 +43,29 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
-    "runtime/adapters": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
+    "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
+    "runtime/adapters": {*VOCABULARY, "middleware/request", "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
+        "middleware/request",
         "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
+        "runtime/forecast",
         "runtime/settings",
         "runtime/telemetry",
         "runtime/traces",
     },
+    "runtime/conformance": {"middleware", "runtime", "runtime/connectors", "runtime/gateway"} | {"runtime/settings"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
+    | {
+        "runtime/contract",
+        "runtime/_internal",
+        "runtime/forecast",
+        "runtime/settings",
+        "runtime/telemetry",
+        "runtime/traces",
+    },
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}
@@ -67,23 +78,29 @@ THIRD_PARTY = {
         "middleware/policies",
         "middleware/transports",
         "runtime/asgi.py",
+        "runtime/connectors/loader.py",
+        "runtime/forecast/virtual_time.py",
         "runtime/testing.py",
     },
     "google": {"runtime/telemetry"},
     "h11": {"middleware/transports/h11_transport.py", "runtime/gateway"},
     "httpcore": {"middleware/transports"},
     "httptools": {"middleware/transports/httptools_transport.py"},
-    "httpx": {"middleware/transports", "runtime/testing.py"},
+    "httpx": {"middleware/transports", "runtime/conformance/recording.py", "runtime/testing.py"},
+    "hypothesis": {"runtime/conformance"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
+    "pytest": {"runtime/conformance/plugin.py", "runtime/conformance/suite.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
+    "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
-CONNECTOR_BASE = {"arguments", "base", "decoding", "endpoint", "loader", "operations", "page", "registry"}
+CONNECTOR_BASE = {"arguments", "base", "binding", "decoding", "endpoint", "health", "loader", "operations", "page"}
+CONNECTOR_BASE |= {"registry"}
 
 
 def modules(package):
@@ -195,6 +212,8 @@ def test_only_the_command_line_imports_the_command_line():
         "middleware",
         "runtime",
         "runtime.adapters.core",
+        "runtime.conformance",
+        "runtime.conformance.recording",
         "runtime.connectors.base",
         "runtime.connectors.loader",
         "runtime.connectors.identity",

@@ -94,6 +94,7 @@ RENAMED = {
         "wire_headers": "middleware.transports.translation.wire_headers",
     },
     "middleware.transports.registry": {"OwnTransport": "ClosableTransport", "TransportConfig": "TransportSettings"},
+    "runtime.asgi": {"IncomingDeadlineMiddleware": "ConnectorsMiddleware"},
     "runtime.settings": {"LivePolicies": "LiveSettings", "Policies": "ResolvedSettings"},
 }
 """

@@ -39,19 +39,20 @@ class CorrelationSettings(Settings):
     ] = True
 
 
-def choose_correlation_id(given: Any) -> tuple[str, bool]:
+def choose_correlation_id(given: Any, bound: str = "") -> tuple[str, bool]:
     """
     Return the id to send, and whether it replaces an unusable *given* one.
 
-    A usable id is 1 to 128 visible ASCII characters; a blank one counts as absent. New ids are UUIDs, the only form
-    that every service of the platform forwards.
+    A usable id is 1 to 128 visible ASCII characters; a blank one counts as absent. Instead of any other the *bound* one
+    is sent, a usable id of the request that is being served; without it a new UUID, the only form that every service of
+    the platform forwards.
     """
     if isinstance(given, str) and type(given) is not str:
         given = str.__str__(given)  # its characters: methods of a subclass, such as an enum's, write something else
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
     absent = given is None or (isinstance(given, str) and not given.strip())
-    return str(uuid.uuid4()), not absent
+    return bound or str(uuid.uuid4()), not absent  # R50
 
 
 class CorrelationMiddleware:

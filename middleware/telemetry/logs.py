@@ -252,9 +252,14 @@ def _reloaded_summary(event: SettingsReloaded) -> str:
 
 
 def _reloaded_fields(event: SettingsReloaded) -> dict[str, Any]:
-    fields = {"changes": list(event.changes)}
-    more = {"scopes": list(event.scopes), "shadowed": list(event.shadowed)}
-    return fields | {name: lines for name, lines in more.items() if lines}
+    fields: dict[str, Any] = {"changes": list(event.changes)}
+    more = {
+        "scopes": list(event.scopes),
+        "shadowed": list(event.shadowed),
+        "hashes": dict(event.hashes),
+        "policy": dict(event.policy),
+    }
+    return fields | {name: values for name, values in more.items() if values}
 
 
 def _refused_summary(event: SettingsRejected) -> str:

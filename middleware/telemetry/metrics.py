@@ -210,6 +210,9 @@ class MetricsListener:
                 for breaker, now in state.breakers.items()
                 for known in (*_BREAKER_STATES, *(_SHADOW_STATES if now in _SHADOW_STATES else (now,)))
             }
+        if metric is semconv.METRIC_CONFIG_INFO:
+            known_hash = state.settings_hash
+            return {(*service, (semconv.SETTINGS_HASH, known_hash)): 1} if known_hash else {}
         value = getattr(state, _STATES[metric.name])
         return {} if value is None else {service: value}
 
@@ -259,6 +262,7 @@ class _Gauges:
             (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_LIMIT),
             (meter.create_observable_gauge, semconv.METRIC_BUDGET_BALANCE),
             (meter.create_observable_gauge, semconv.METRIC_CIRCUIT_STATE),
+            (meter.create_observable_gauge, semconv.METRIC_CONFIG_INFO),
             (meter.create_observable_counter, semconv.METRIC_DROPPED),
         ):
             create(metric.name, [self._callback(metric)], metric.unit, metric.doc)

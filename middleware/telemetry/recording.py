@@ -44,6 +44,8 @@ class CallRecordingMiddleware:
             semconv.CONNECTOR_OPERATION: info.operation,
             semconv.CORRELATION_ID: info.correlation_id,
         }
+        if request.call.settings_hash:
+            attributes[semconv.SETTINGS_HASH] = request.call.settings_hash
         span, token = self._tracer.start(f"{info.service}.{info.operation}", SpanKind.INTERNAL, attributes)
         try:
             return await self._record(request, call_next)

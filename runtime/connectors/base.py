@@ -13,9 +13,9 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from middleware._internal.forks import renew_in_child
-from middleware.call_options import call_options, current_options
+from middleware.call_options import call_options, current_options, current_request
 from middleware.clock import Clock, SystemClock
-from middleware.errors import ConfigError, DecodeError, clear_traceback_locals
+from middleware.errors import CallError, ConfigError, DecodeError, InvalidArgumentError, clear_traceback_locals
 from middleware.events import SettingsContradictory, SettingsRejected, SettingsReloaded
 from middleware.host_layers import HostLayers, as_host_layers
 from middleware.records import CallInfo
@@ -25,6 +25,7 @@ from middleware.stack import FixedSettings, SettingsChange, SettingsSource, Stac
 from middleware.transports.registry import as_transport
 from middleware.types import Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
+from runtime.settings import LiveSettings, ResolvedSettings
 
 from .arguments import (
     MockState,
@@ -51,7 +52,8 @@ from .decoding import (
     succeeded,
     unwrap,
 )
-from .endpoint import Endpoint
+from .endpoint import Endpoint, is_idempotent
+from .health import LastError, ServiceHealth
 from .operations import running_operation
 from .page import Page, Paging, by_number, by_skip
 
@@ -100,8 +102,6 @@ _CONSTANT_HEADERS = {
     "user-agent": f"mozaiks-connector-runtime/{__version__}",
 }
 
-# RFC 9110 section 9.2.2
-_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _OTHER_ROUTE = "other"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
 _BLANKS = " \t\r\n"  # settings files and shells often add these around a value
@@ -151,7 +151,8 @@ class EndpointArguments(TypedDict, total=False):
         problem: An error found in the caller's arguments, `name: what`; the call then fails with
             `InvalidArgumentError` and nothing is sent.
         user_jwt: The caller's token, sent as Bearer.
-        correlation_id: Sent with every attempt; a blank or unusable one is replaced by a UUID.
+        correlation_id: Sent with every attempt; a blank or unusable one is replaced by that of the request which is
+            being served (`incoming_request`), else by a UUID.
     """
 
     path_params: Mapping[str, Any] | None
@@ -239,9 +240,11 @@ class PlatformHttpClient:
             telemetry=telemetry or Telemetry(),
             version=__version__,
         )
+        self._last_error: tuple[str, str, int | None, float] | None = None
         renew_in_child(self._renew)
 
     def _renew(self) -> None:
+        self._last_error = None
         self._stack = self._stack.anew()  # R3
 
     def __repr__(self) -> str:
@@ -256,6 +259,23 @@ class PlatformHttpClient:
     def calls_in_flight(self) -> int:
         """Calls begun and not ended, waiting ones included."""
         return self._stack.state().calls_in_flight
+
+    def health(self) -> ServiceHealth:
+        """Return the state of the service as this process sees it; sends nothing."""
+        state, last, policies = self._stack.state(), self._last_error, self._policies
+        # A source of a host's own may not know where a value comes from.
+        rows = policies.effective(self.service) if isinstance(policies, ResolvedSettings | LiveSettings) else []
+        return ServiceHealth(
+            breakers=state.breakers,
+            budget_balance=state.budget_balance,
+            calls_in_flight=state.calls_in_flight,
+            attempts_in_flight=state.attempts_in_flight,
+            attempts_queued=state.attempts_queued,
+            attempts_limit=state.attempts_limit,
+            last_error=None if last is None else LastError(*last[:3], age_s=max(0.0, self._clock.now() - last[3])),
+            settings=tuple(row for row in rows if row.origin != "default"),
+            settings_problems=policies.problems if isinstance(policies, LiveSettings) else (),
+        )
 
     def policy(self, operation: str = "") -> StackSettings:
         """Return the settings in force now for *operation*, or for the service as a whole."""
@@ -379,6 +399,9 @@ class PlatformHttpClient:
             return response
         except BaseException as error:
             clear_traceback_locals(error)  # R52
+            if isinstance(error, CallError) and not isinstance(error, InvalidArgumentError):
+                # Not the error itself, which refers to the frames that it passed.
+                self._last_error = error.code, error.operation, error.status, self._clock.now()
             raise
         finally:
             arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
@@ -393,7 +416,10 @@ class PlatformHttpClient:
         running = running_operation()
         operation = named or (method.lower() if running is None else running.name)
         path_params = arguments.get("path_params")
-        chosen, replaced = choose_correlation_id(arguments.get("correlation_id"))
+        served = current_request()
+        chosen, replaced = choose_correlation_id(
+            arguments.get("correlation_id"), "" if served is None else served.correlation_id
+        )
         options, now = current_options(), self._clock.now()
         change = self._policies.poll(now)
         policy = self._policies.of(self.service, operation)
@@ -402,7 +428,7 @@ class PlatformHttpClient:
             operation=operation,
             method=method,
             route=_OTHER_ROUTE if path_params is None else path,  # R51
-            idempotent=_is_idempotent(method, arguments.get("idempotent")),
+            idempotent=is_idempotent(method, arguments.get("idempotent")),
             correlation_id=chosen,
             base_url=self.base_url,
         )
@@ -415,6 +441,7 @@ class PlatformHttpClient:
             info=info,
             started_at=now,
             snapshot=policy.by_type,  # R61: one snapshot for the whole call
+            settings_hash=policy.settings_hash,
             correlation_id_replaced=replaced,
             deadline_s=options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
@@ -441,8 +468,16 @@ class PlatformHttpClient:
         if change.problems:
             self._stack.events(SettingsRejected(call=info, problems=change.problems))
         else:
-            changes, scopes, shadowed = change.changes, change.scopes, change.shadowed
-            self._stack.events(SettingsReloaded(call=info, changes=changes, scopes=scopes, shadowed=shadowed))
+            self._stack.events(
+                SettingsReloaded(
+                    call=info,
+                    changes=change.changes,
+                    scopes=change.scopes,
+                    shadowed=change.shadowed,
+                    hashes=change.hashes,
+                    policy=change.policy,
+                )
+            )
         if change.contradictions:
             self._stack.events(SettingsContradictory(call=info, contradictions=change.contradictions))
 
@@ -459,10 +494,6 @@ class PlatformHttpClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _is_idempotent(method: str, declared: bool | None) -> bool:
-    return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11
 
 
 _ARGUMENTS = CallArguments.__optional_keys__

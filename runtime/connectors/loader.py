@@ -10,14 +10,17 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+import anyio
+
 from middleware._internal.forks import renew_in_child
 from middleware._internal.loggers import LibraryLogger
+from middleware.call_options import current_request
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, PlatformError
 from middleware.host_layers import HostLayers, as_host_layers
@@ -33,13 +36,15 @@ from runtime.settings import (
     known_variables,
     no_such,
 )
-from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings.mode import CORE_URL, GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
 from runtime.settings.resolution import at_origins
 from runtime.settings.typos import look_alikes
 
 from .base import PlatformHttpClient, check_base_url
 from .billing import BillingConnector
+from .binding import BoundConnector
 from .discovery import DiscoveryConnector
+from .health import BundleHealth
 from .hosting import HostingConnector
 from .identity import IdentityConnector
 from .operations import typed_errors
@@ -59,9 +64,9 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_DRAIN_POLL_S = 0.01
 _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
-_CORE_URL = "MOZAIKS_CORE_BASE_URL"
-_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL})
+_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, CORE_URL})
 _environment = Environment(lambda name: name in _READ or name.startswith(PREFIX))
 
 # Printed on stderr where logging is not configured, unlike lines of calls. Mocks permit everything, so a program must
@@ -139,12 +144,12 @@ class ConnectorConfig:
         mode = mode_of(env, found)
         if not found and not mode.managed and (require_managed or mode.required):
             found.append(_not_managed(REQUIRE_VARIABLE if mode.required else "require_managed", mode.reason))
-        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, _CORE_URL)}
+        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, CORE_URL)}
         policies = _collect(lambda: _policies(env, settings, defaults), found)
-        for name in (GATEWAY_URL, _CORE_URL):
+        for name in (GATEWAY_URL, CORE_URL):
             if mode.managed and values[name]:
                 _collect(partial(check_base_url, values[name], name=name), found)
-        typos = _typos(env)
+        typos = misspelled(env)
         if found or policies is None:
             raise ConfigError([*found, *typos])
         reason = mode.reason if mode.managed else "; ".join([mode.reason, *typos])
@@ -156,7 +161,7 @@ class ConnectorConfig:
             managed_mode=mode.managed,
             gateway_base_url=values[GATEWAY_URL],
             api_key=values[_API_KEY] or None,
-            core_base_url=values[_CORE_URL] or None,
+            core_base_url=values[CORE_URL] or None,
             policies=policies,
             telemetry=telemetry or Telemetry(),
             middleware=as_host_layers(middleware),
@@ -187,7 +192,7 @@ def _known_names(_connectors: tuple[Connector[Any], ...]) -> frozenset[str]:
     return frozenset({*_READ, *known_variables(services_and_operations())})
 
 
-def _typos(environ: Mapping[str, str]) -> list[str]:
+def misspelled(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that are not read and whose names are one edit away from one that is."""
     # An unknown name with the prefix is an error already.
     names = frozenset(name for name in environ if not name.startswith(PREFIX))
@@ -205,6 +210,13 @@ def _not_managed(place: str, reason: str) -> str:
 
 def _warn(event: str, reason: str, *, level: int = logging.WARNING) -> None:
     _log.log(level, f"{event} {reason}", {"event": event, "reason": reason})
+
+
+class _Life:
+    """The state of a bundle, which its bound views share."""
+
+    def __init__(self) -> None:
+        self.state: Literal["open", "draining", "closed"] = "open"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +241,8 @@ class ConnectorBundle:
     mode_reason: str = field(default="", compare=False)
     _transports: tuple[ClosableTransport, ...] = field(default=(), repr=False, compare=False)
     _clients: tuple[PlatformHttpClient, ...] = field(default=(), repr=False, compare=False)
+    _life: _Life = field(default_factory=_Life, repr=False, compare=False)
+    _is_view: bool = field(default=False, repr=False, compare=False)
 
     @property
     def calls_in_flight(self) -> int:
@@ -249,6 +263,54 @@ class ConnectorBundle:
         else:
             return found
         raise ConfigError(problem)
+
+    def bind(self, *, user_jwt: str | None = None, correlation_id: str = "") -> Self:
+        """
+        Return a view of this bundle whose calls carry a user's token and a correlation id.
+
+        It shares connections, breakers and all other state, and closes nothing. A call's own arguments win:
+        `user_jwt=None` sends the application's key alone, and a blank id counts as none. Calls of this bundle itself
+        are as before.
+
+        A token that is bound while a request is served (`runtime.asgi`) ends with the response's last byte: a call of
+        the view that begins later fails with `InvalidArgumentError`, and nothing is sent.
+
+        Args:
+            user_jwt: The user's token; None binds none.
+            correlation_id: The id of all calls; blank binds none, so that each has that of the request being served, or
+                one of its own.
+        """
+        given = {"user_jwt": user_jwt, "correlation_id": correlation_id}
+        arguments = {name: value for name, value in given.items() if value}
+        request = current_request() if user_jwt and self.mode == "managed" else None
+        names = services_and_operations()
+        bound: dict[str, Any] = {
+            name: BoundConnector(getattr(self, name), operations, arguments, request)
+            for name, operations in names.items()
+            if hasattr(self, name)
+        }
+        return replace(self, **bound, _transports=(), _is_view=True)
+
+    def health(self) -> BundleHealth:
+        """Return the state of all services as this process sees it; calls none of them."""
+        services = {client.service: client.health() for client in self._clients}
+        return BundleHealth(mode=self.mode, state=self._life.state, services=services)
+
+    async def drain(self, seconds: float) -> int:
+        """
+        Wait until no call is in flight, at most *seconds*; the bundle is not ready from now on.
+
+        Calls that begin meanwhile are made and waited for too. Close it afterwards.
+
+        Returns:
+            The number of calls still in flight.
+        """
+        if self._life.state == "open":
+            self._life.state = "draining"
+        with anyio.move_on_after(seconds):
+            while self.calls_in_flight:  # noqa: ASYNC110 - a call signals its end to no other task
+                await anyio.sleep(_DRAIN_POLL_S)
+        return self.calls_in_flight
 
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
@@ -327,9 +389,11 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         )
 
     bundle = managed_bundle(config, client, transports.values())
-    lines = [*config.policies.departures(), *config.policies.shadowed]
-    if lines:
-        _warn("settings.loaded", "; ".join(lines), level=logging.INFO)
+    if _log.enabled(logging.INFO) is not None:
+        policies = config.policies
+        lines = "; ".join([*policies.departures(), *policies.shadowed]) or "every value is the default"
+        fields = {"event": "settings.loaded", "reason": lines, "hashes": policies.hashes(), "policy": policies.policy()}
+        _log.log(logging.INFO, f"settings.loaded {lines}", fields)
     return bundle
 
 
@@ -355,14 +419,7 @@ def managed_bundle(
     made: dict[str, Any] = {}
     known = connectors()  # once: another thread may register meanwhile
     for declared in known:
-        connector = made[declared.name] = _made(declared, "managed", partial(declared.managed, http(declared)))
-        for operation in declared.operations:
-            wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
-            try:
-                object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
-            except AttributeError:
-                problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
-                raise ConfigError(problem) from None
+        made[declared.name] = managed_connector(declared, http(declared))
     return _bundle_of(known)(
         **made,
         mode="managed",
@@ -370,6 +427,24 @@ def managed_bundle(
         _transports=tuple(transports),
         _clients=tuple(clients),
     )
+
+
+def managed_connector(declared: Connector[Any], client: PlatformHttpClient) -> Any:
+    """
+    Make the managed connector of one declaration; its operations raise errors of ours alone.
+
+    Raises:
+        ConfigError: It cannot be made, or does not have all operations.
+    """
+    connector = _made(declared, "managed", partial(declared.managed, client))
+    for operation in declared.operations:
+        wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
+        try:
+            object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
+        except AttributeError:
+            problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
+            raise ConfigError(problem) from None
+    return connector
 
 
 def _made(declared: Connector[Any], kind: str, make: Callable[[], Any]) -> Any:
@@ -479,7 +554,9 @@ def make_process_wide(make: Callable[[], ConnectorBundle]) -> ConnectorBundle:
 
 
 def _release(bundle: ConnectorBundle) -> None:
-    """Let a bundle that is being closed be process-wide no longer."""
+    """Let a bundle that is being closed be neither ready nor process-wide any longer."""
+    if not bundle._is_view:  # noqa: SLF001 - of this module
+        bundle._life.state = "closed"  # noqa: SLF001 - of this module
     global _process_wide  # noqa: PLW0603 - see make_process_wide
     if _process_wide is bundle:  # no lock for any other bundle, and then again under it: two may close at once
         with _lock:

@@ -44,6 +44,9 @@ class LiveSettings:
         services: As for `ResolvedSettings`.
         wall_clock: Returns the time of the file system, in seconds since 1970.
 
+    Attributes:
+        problems: Why the file was rejected when it was last looked at; empty where what it says is in force.
+
     Raises:
         ConfigError: The first reading failed; there are no last good settings to fall back to.
     """
@@ -67,6 +70,7 @@ class LiveSettings:
         renew_in_child(self._renew)
         self._wall_clock = wall_clock
         self._next_look = float("-inf")
+        self.problems: tuple[str, ...] = ()
         self._unsettled: bytes | None = None  # seen once, and not in force yet: it may be half-written
         # The file that was last accepted or rejected, its content or problems, and whether the time stamp alone shows
         # that it has not changed since.
@@ -90,6 +94,18 @@ class LiveSettings:
     def effective(self, service: str, operation: str = "") -> list[EffectiveSetting]:
         """Every setting in force now for an operation, with the origin of its value."""
         return self.current.effective(service, operation)
+
+    def settings_hash(self, service: str) -> str:
+        """As `ResolvedSettings.settings_hash`, of the settings in force now."""
+        return self.current.settings_hash(service)
+
+    def hashes(self) -> dict[str, str]:
+        """As `ResolvedSettings.hashes`, of the settings in force now."""
+        return self.current.hashes()
+
+    def policy(self) -> dict[str, Any]:
+        """As `ResolvedSettings.policy`, of the settings in force now."""
+        return self.current.policy()
 
     def departures(self) -> tuple[str, ...]:
         """As `ResolvedSettings.departures`, of the settings in force now."""
@@ -124,12 +140,15 @@ class LiveSettings:
             return None
         if isinstance(found, tuple):
             self._decide(seen, found)
+            self.problems = found
             return SettingsChange(problems=found)  # R61: the last good settings stay, watching goes on
         if not self._is_complete(seen, found):
             self._next_look = now + _SECOND_LOOK_S
             return None
         self._decide(seen, found)
-        return self._apply(found)
+        change = self._apply(found)
+        self.problems = () if change is None else change.problems
+        return change
 
     def _read(self) -> bytes | tuple[str, ...]:
         """Return the content of the file, or the problems with it."""
@@ -184,6 +203,8 @@ class LiveSettings:
             scopes=tuple(dict.fromkeys(change.scope for change in changes)),
             shadowed=fresh.shadowed,
             contradictions=tuple(line for line in fresh.contradictions() if line not in known),
+            hashes=fresh.hashes(),
+            policy=fresh.policy(),
         )
 
     def _look(self) -> os.stat_result | None:

@@ -100,6 +100,7 @@ def test_what_is_left_out_says_nothing():
         "info": call.info,
         "started_at": 1.0,
         "snapshot": {},
+        "settings_hash": "",
         "correlation_id_replaced": False,
         "deadline_s": None,
         "max_attempts": 1,
