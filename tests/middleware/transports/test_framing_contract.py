@@ -159,7 +159,7 @@ async def verdict(library, response, *, pieces, limit_s=5.0):
             first = error
         assert (await get("/again")).body == b"again"
         await transport.aclose()
-    return first, server.requests[1].connection == 1
+    return first, [seen.connection for seen in server.requests] == [1, 1]
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -190,7 +190,7 @@ async def test_a_response_of_doubtful_framing_is_refused(library, pieces, name):
 @pytest.mark.parametrize("library", [one for one in LIBRARIES if one not in OURS])
 async def test_a_response_of_doubtful_framing_leaves_no_connection(library, name):
     """R7: a library that takes it gives its value, or waits for more of it; its connection is not used again."""
-    found, kept = await verdict(library, REFUSED[name], pieces=1000, limit_s=0.5)
+    found, kept = await verdict(library, REFUSED[name], pieces=1000, limit_s=1.0)
     assert isinstance(found, (bytes, CallError, TimeoutError))
     assert not isinstance(found, ResponseTooLargeError)
     assert not kept
