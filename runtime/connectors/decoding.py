@@ -221,11 +221,13 @@ def _variant(document: Mapping[str, Any], kind: Any, how: _How) -> Any:
         chosen = known.get(tag, kind) if tag is not None else kind
         return _variant(document, chosen, how) if chosen is not kind and chosen in how.variants else chosen
 
-    def matches(option: Any) -> int:
+    def matches(option: Any) -> tuple[int, int]:
         plan, _ = _plan(option, tuple(how.also.get(option, {}).items()))
-        return sum(1 if set(row[1]) & document.keys() else -1 for row in plan)
+        found = sum(bool(set(row[1]) & document.keys()) for row in plan)
+        return 2 * found - len(plan), found
 
-    return max(known.values(), key=matches, default=kind)
+    chosen = max(known.values(), key=matches, default=kind)
+    return chosen if matches(chosen)[1] else kind
 
 
 @cache

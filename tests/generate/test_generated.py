@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from middleware.errors import DecodeError, InvalidArgumentError
 from runtime.cli import new
+from runtime.connectors.base import UnknownKeys, decoder
 from runtime.connectors.loader import managed_connector
 from runtime.connectors.registry import Connector
 from runtime.contract import check_paths
@@ -196,6 +198,57 @@ def test_variants_are_read_by_their_discriminator(odd):
     (circle, other), _ = call(odd, "list_shapes", documents)
     assert (type(circle), circle.radius, circle.name) == (odd.Circle, Decimal("1.5"), "c")
     assert (type(other), other.name, other.extra) == (odd.Shape, "h", {"sides": 6})
+
+
+@dataclass
+class Pet:
+    extra: UnknownKeys = field(default_factory=dict)
+
+
+@dataclass
+class Cat(Pet):
+    lives: int | None = None
+
+
+@dataclass
+class Dog(Pet):
+    tricks: list[str] | None = None
+    breed: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"lives": 9}, Cat(lives=9)),
+        ({"breed": "b", "size": 1}, Dog(breed="b", extra={"size": 1})),
+        ({}, Pet()),
+        ({"size": 1}, Pet(extra={"size": 1})),
+    ],
+)
+def test_variants_without_a_discriminator_are_read_by_their_keys(document, expected):
+    """A document with none of them is the base."""
+    assert decoder(Pet, variants={Pet: ("", {"Cat": Cat, "Dog": Dog})})(document) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("00:00:01", timedelta(seconds=1)),
+        ("-1.00:00:00.0000001", -timedelta(days=1)),
+        ("P1DT2H3.5S", timedelta(days=1, hours=2, seconds=3.5)),
+        ("PT5M", timedelta(minutes=5)),
+    ],
+)
+def test_durations_are_read_in_both_notations(text, expected):
+    """.NET's TimeSpan, and ISO 8601 without years and months."""
+    assert decoder(timedelta)(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "P", "PT", "P1Y", "5", "25", "1:2", "99999999999.00:00:00"])
+def test_other_texts_are_no_durations(text):
+    """An error of ours, whatever the text."""
+    with pytest.raises(DecodeError):
+        decoder(timedelta)(text)
 
 
 def test_what_cannot_be_expressed_is_listed():
