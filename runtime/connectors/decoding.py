@@ -276,7 +276,9 @@ def _plan(
             continue
         names: tuple[str, ...] = (field.name, *others.get(field.name, ()))
         if hints[field.name] in (datetime, datetime | None):
-            names = tuple(name + end for name in names for end in ("", "_at", "_utc", "_at_utc"))
+            # Where `created` and `created_at` are two fields, neither is read as the other.
+            added = (name + end for name in names for end in ("", "_at", "_utc", "_at_utc"))
+            names = tuple(name for name in added if name == field.name or name not in hints)
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         spellings = tuple(dict.fromkeys(spelling for name in names for spelling in _spellings(name)))
         plan.append((field.name, spellings, hints[field.name], has_default))
@@ -316,7 +318,7 @@ def _time(value: Any, path: str) -> datetime | None:
 
 def _span(value: str, path: str) -> timedelta:
     match = _SPAN.fullmatch(value.strip()) or (
-        _ISO_SPAN.fullmatch(value.strip()) if value.strip()[-1:] != "T" else None
+        _ISO_SPAN.fullmatch(value.strip()) if value.strip()[-1:] not in {"P", "T"} else None
     )
     if match is None:
         raise DecodeError(f"{_place(path)}: must be a duration")

@@ -251,6 +251,18 @@ def test_other_texts_are_no_durations(text):
         decoder(timedelta)(text)
 
 
+@dataclass
+class Times:
+    made: datetime | None = None
+    made_at: datetime | None = None
+
+
+def test_a_time_is_not_read_as_another_field():
+    """`madeAt` is a field of its own here, and no other name of `made`."""
+    found = decoder(Times)({"made": None, "madeAt": "2027-01-15T08:00:00Z"})
+    assert found == Times(made_at=datetime(2027, 1, 15, 8, tzinfo=UTC))
+
+
 def test_what_cannot_be_expressed_is_listed():
     """With the place and the reason; nothing is left out in silence."""
     plan = make_plan(read(Document("odd", ODD)), Options("odd"))
