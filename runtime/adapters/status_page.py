@@ -22,9 +22,10 @@ ul, ol { list-style: none; margin: 0; padding: 0; }
   min-width: 0; }
 .service h2 { margin: 0 0 .4rem; font-size: 1.05rem; display: flex; justify-content: space-between; gap: 1rem; }
 .service h2 span { font-size: .9375rem; }
-dl { display: grid; grid-template-columns: 7.5rem minmax(0, 1fr); gap: .3rem .8rem; margin: 0; }
+dl { display: grid; grid-template-columns: 6.5rem minmax(0, 1fr); gap: .3rem .8rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 details { grid-column: 1 / -1; } summary { cursor: pointer; padding: .35rem 0; min-height: 1.5rem; }
+.whole { white-space: nowrap; }
 details li { padding: .25rem 0; border-top: 1px solid var(--line); }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 1px; border-radius: 4px; }
 @media (max-width: 44rem) { header, main { padding: .75rem; } }
@@ -97,7 +98,7 @@ def _service(name: str, service: ServiceHealth) -> str:
         "Last error": _last_error(service.last_error),
     }
     listed = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows.items())
-    return f"""<li class="service"><h2>{escape(name)} {_state(worst)}</h2>
+    return f"""<li class="service"><h2>{escape(name)} {_state(worst, "circuit ")}</h2>
 <dl>{listed}</dl>
 {_settings(service)}</li>"""
 
@@ -106,16 +107,16 @@ def _name(breaker: str) -> str:
     return f"<code>{escape(breaker)}</code> " if breaker else ""
 
 
-def _state(state: str) -> str:
-    return f'<span class="{_TONES.get(state, "plain")}">circuit {escape(state.replace("_", " "))}</span>'
+def _state(state: str, noun: str = "") -> str:
+    return f'<span class="{_TONES.get(state, "plain")}">{noun}{escape(state.replace("_", " "))}</span>'
 
 
 def _last_error(error: LastError | None) -> str:
     if error is None:
         return '<span class="soft">none</span>'
     status = "" if error.status is None else f" ({error.status})"
-    where = f"{escape(error.operation)}, {_age(error.age_s)} ago"
-    return f"<code>{escape(error.code)}</code>{status}<br>{where}"
+    when = f'<span class="whole">{_age(error.age_s)} ago</span>'
+    return f"<code>{escape(error.code)}</code>{status}<br>{escape(error.operation)}, {when}"
 
 
 def _age(seconds: float) -> str:
@@ -129,7 +130,7 @@ def _settings(service: ServiceHealth) -> str:
     problems = "".join(f"<li>{escape(problem)}</li>" for problem in service.settings_problems)
     if not given and not problems:
         return '<p class="soft">Settings: all defaults</p>'
-    rejected = f'<p class="bad">The settings file is rejected:</p><ul class="bad">{problems}</ul>' if problems else ""
+    rejected = f'<p class="bad">The settings file is rejected, earlier settings are in force:</p><ul class="bad">{problems}</ul>' if problems else ""
     number = len(service.settings)
     counted = f"{number} setting{'' if number == 1 else 's'} given"
     return f"{rejected}<details><summary>{counted}</summary><ul>{given}</ul></details>"

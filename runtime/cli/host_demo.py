@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_APPLICATION = "examples.host.app:app"
 _WORKERS = 2
 _USERS = {"token-ada": "ada", "token-grace": "grace"}
 _PLUGINS = ("apps", "greeting", "marketplace", "notes", "paywall", "subscription")
@@ -104,7 +105,7 @@ class _Host:
         }
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "uvicorn", "examples.host.app:app", "--workers", str(_WORKERS)]
+        command = [sys.executable, "-m", "uvicorn", _APPLICATION, "--workers", str(_WORKERS)]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - fixed arguments
                 [*command, "--port", str(self._port), "--log-level", "warning"],
