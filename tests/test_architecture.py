@@ -43,7 +43,13 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
-    "runtime/adapters": {*VOCABULARY, "middleware/request", "runtime/connectors", "runtime/settings"},
+    "runtime/adapters": {
+        *VOCABULARY,
+        "middleware/request",
+        "runtime/_internal",
+        "runtime/connectors",
+        "runtime/settings",
+    },
     "runtime": {
         *VOCABULARY,
         "middleware/request",
@@ -74,7 +80,7 @@ THIRD_PARTY = {
     "google": {"runtime/telemetry"},
     "h11": {"runtime/gateway"},
     "httpcore": {"middleware/transports"},
-    "httpx": {"middleware/transports", "runtime/testing.py"},
+    "httpx": {"middleware/transports", "runtime/cli/host_demo.py", "runtime/testing.py"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
@@ -83,6 +89,7 @@ THIRD_PARTY = {
     "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
+    "uvicorn": {"runtime/cli/host_demo.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
 CONNECTOR_BASE = {"arguments", "base", "binding", "decoding", "endpoint", "health", "loader", "operations", "page"}

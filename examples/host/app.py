@@ -22,7 +22,10 @@ from runtime.telemetry import TelemetryHandle, configure_telemetry
 from .plugin_manager import PluginManager
 from .server_spans import ServerSpans
 
-__all__ = ["app", "make_app"]
+__all__ = ["DRAIN_S", "app", "make_app"]
+
+DRAIN_S = 0.5
+"""For calls of background tasks, of which there are none: the rest of the pod's grace is for requests."""
 
 # As the core: what a plugin reports, by its code; 500 for all others.
 _STATUS = {"NOT_FOUND": 404, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "VALIDATION_ERROR": 400, "TIMEOUT": 504}
@@ -36,7 +39,7 @@ def _telemetry() -> TelemetryHandle:
 
 def make_app(manager: PluginManager | None = None, tracer_provider: TracerProvider | None = None) -> FastAPI:
     """Return the application; *manager* runs its plugins, its own spans go to *tracer_provider* or the global one."""
-    made = FastAPI(lifespan=connectors_lifespan(telemetry=_telemetry, process_wide=True))
+    made = FastAPI(lifespan=connectors_lifespan(telemetry=_telemetry, process_wide=True, drain_s=DRAIN_S))
     running = manager or PluginManager()
 
     @made.get("/api/plugins")

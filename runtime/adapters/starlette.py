@@ -82,7 +82,8 @@ def health_routes(prefix: str = "/health") -> list[Route]:
 
     `live` responds 200 as long as the event loop runs. `ready` responds 200 while calls may begin, and 503 once the
     bundle is drained or closed; neither calls the platform, and an open circuit does not change them. The document of
-    `ready` is that of `bundle.health()`: of services alone. `status` is the same as a page of this worker, and 200 always.
+    `ready` is that of `bundle.health()`: of services alone. `status` is the same as a
+    page, and responds 200 always.
     """
     return [
         Route(f"{prefix}/live", _live),

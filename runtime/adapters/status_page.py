@@ -7,6 +7,7 @@ It shows what `BundleHealth` has and nothing else, so no id of a user or of a ca
 import base64
 import hashlib
 from html import escape
+
 from runtime._internal.page_style import PAGE_STYLE
 from runtime.connectors.health import BundleHealth, LastError, ServiceHealth
 from runtime.settings import EffectiveSetting
@@ -25,6 +26,7 @@ ul, ol { list-style: none; margin: 0; padding: 0; }
 dl { display: grid; grid-template-columns: 6.5rem minmax(0, 1fr); gap: .3rem .8rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 details { grid-column: 1 / -1; } summary { cursor: pointer; padding: .35rem 0; min-height: 1.5rem; }
+li, .bad { overflow-wrap: anywhere; }
 .whole { white-space: nowrap; }
 details li { padding: .25rem 0; border-top: 1px solid var(--line); }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 1px; border-radius: 4px; }
@@ -70,8 +72,8 @@ def render_status(health: BundleHealth, *, process: int) -> str:
 <header>
 <h1>Connectors: <span class="{tone}">{escape(state)}</span></h1>
 <p>Mode <code>{escape(health.mode)}</code>, worker process <code>{process}</code>.</p>
-<p class="soft">This is what one worker has seen of the platform when the page was loaded; each worker has circuit breakers
-and budgets of its own.</p>
+<p class="soft">This is what one worker had seen of the platform when the page was loaded; each worker has circuit
+breakers and budgets of its own.</p>
 </header>
 <main>
 {body}
@@ -126,15 +128,21 @@ def _age(seconds: float) -> str:
 
 
 def _settings(service: ServiceHealth) -> str:
-    given = "".join(_setting(row) for row in service.settings)
-    problems = "".join(f"<li>{escape(problem)}</li>" for problem in service.settings_problems)
-    if not given and not problems:
-        return '<p class="soft">Settings: all defaults</p>'
-    rejected = f'<p class="bad">The settings file is rejected, earlier settings are in force:</p><ul class="bad">{problems}</ul>' if problems else ""
     number = len(service.settings)
+    if not number and not service.settings_problems:
+        return '<p class="soft">Settings: all defaults</p>'
+    rejected = ""
+    if service.settings_problems:
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in service.settings_problems)
+        rejected = f'<div class="bad">{_REJECTED}<ul>{problems}</ul></div>'
     counted = f"{number} setting{'' if number == 1 else 's'} given"
+    given = "".join(map(_setting, service.settings))
     return f"{rejected}<details><summary>{counted}</summary><ul>{given}</ul></details>"
 
 
+_REJECTED = "The settings file is rejected, earlier settings are in force:"
+
+
 def _setting(row: EffectiveSetting) -> str:
-    return f'<li><code>{escape(row.name)} = {escape(row.shown)}</code><br><span class="soft">{escape(row.origin)}</span></li>'
+    value = f"<code>{escape(row.name)} = {escape(row.shown)}</code>"
+    return f'<li>{value}<br><span class="soft">{escape(row.origin)}</span></li>'

@@ -31,7 +31,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the demo; returns 0 only if every check passed."""
     # Options are written out: the environment is set up for them before they are parsed.
     parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--host", action="store_true", help="drive the example host over HTTP instead, with two workers")
+    parser.add_argument(
+        "--host", action="store_true", help="drive the example host over HTTP instead, with two workers"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
     parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")

@@ -46,7 +46,7 @@ def make_console(*, as_json: bool, picture: str | None) -> "Console":
 
 
 def save_picture(console: "Console", picture: str | None, trace_file: str | None, *, code: int) -> int:
-    """Draw what *console* has shown into the file *picture*, if any; returns *code*, or 2 where it cannot be written."""
+    """Draw what *console* has shown into the file *picture*, if any; returns *code*, or 2 if it cannot be written."""
     if not picture:
         return code
     from runtime.traces.terminal import write_picture
