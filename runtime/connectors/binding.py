@@ -81,8 +81,8 @@ def _check(request: IncomingRequest) -> None:
 
 
 _ENDED = (
-    "user_jwt: the request that it was bound in has ended, as it has for a background task; pass user_jwt to the call, or "
-    "call connectors.bind(user_jwt=...) in the task itself"
+    "user_jwt: the request that it was bound in has ended, as it has for a background task; "
+    "pass user_jwt to the call, or call connectors.bind(user_jwt=...) in the task itself"
 )
 
 
