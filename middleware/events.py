@@ -6,10 +6,11 @@ event is in the past tense: it says what has happened.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
+from ._internal.frozen import quick_init
 from .errors import CallError
 from .records import AttemptRecord, CallInfo, Outcome, StopReason
 
@@ -52,11 +53,13 @@ class Event:
     call: CallInfo
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted(Event):
     """A connector's call entered the stack."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
     """
@@ -99,6 +102,7 @@ class CorrelationIdMismatched(Event):
     received: str
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
     """
@@ -111,6 +115,7 @@ class AttemptStarted(Event):
     number: int
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):
     """
@@ -288,11 +293,15 @@ class SettingsReloaded(Event):
         changes: One line per changed value: its name, old and new value.
         scopes: For what they were changed: `all services`, services, operations as `service.operation`.
         shadowed: One line per value of the file that a stronger source overrides.
+        hashes: Hash of the settings in force, by service.
+        policy: The settings in force: the values for all services, and those given for a service or an operation.
     """
 
     changes: tuple[str, ...]
     scopes: tuple[str, ...] = ()
     shadowed: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +370,10 @@ class FanOut:
         # For types defined by layers of the host's own.
         self._catch_all = tuple(listener for listener, types in subscriptions if types is None)
         self.dropped = 0
+
+    def has_subscribers(self, kind: type[Event]) -> bool:
+        """Return whether any listener subscribes to events of type *kind*."""
+        return bool(self._by_type.get(kind, self._catch_all))
 
     def __call__(self, event: Event) -> None:
         """Dispatch *event* to its subscribers."""

@@ -6,14 +6,20 @@ A policy's settings are a frozen dataclass next to the policy; each field is
 derived from it, so a setting is declared once.
 """
 
+import hashlib
+import json
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
-__all__ = ["Setting", "SettingSpec", "Settings", "problems", "settings_of"]
+__all__ = ["Setting", "SettingSpec", "Settings", "SettingsLookup", "hash_of", "lookup_in", "problems", "settings_of"]
+
+_S = TypeVar("_S", bound="Settings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,16 @@ def settings_of(config: "type[Settings]") -> tuple[Setting, ...]:
     )
 
 
+def hash_of(values: Iterable[tuple[str, Any]]) -> str:
+    """
+    Return eight hexadecimal digits for the *values* of settings, each with its name, in their order.
+
+    Equal values have the same hash in every process, whether a number was written with or without a fraction.
+    """
+    document = [(name, float(value) if isinstance(value, int) else value) for name, value in values]
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:8]
+
+
 def problems(config: "Settings") -> list[str]:
     """Return one line for each value of *config* of the wrong type or out of bounds; empty when all are valid."""
     found = []
@@ -107,3 +123,21 @@ class Settings:
         found = problems(self)
         if found:
             raise ConfigError([f"{type(self).__name__}.{problem}" for problem in found])
+
+
+class SettingsLookup(Protocol):
+    """Returns the settings of one policy by their class; its defaults where nothing is set."""
+
+    def __call__(self, kind: type[_S], /) -> _S:
+        """Return the settings of class *kind*."""
+        ...
+
+
+class _WithDefaults(dict[type[Settings], Settings]):
+    def __missing__(self, kind: type[Settings]) -> Settings:
+        return kind()
+
+
+def lookup_in(snapshot: Mapping[type[Settings], Settings]) -> SettingsLookup:
+    """Return the lookup in *snapshot*: a built-in method, since a call looks a dozen times."""
+    return MappingProxyType(_WithDefaults(snapshot)).__getitem__  # type: ignore[return-value] # the key is the value's class

@@ -1,5 +1,6 @@
 """What the whole suite shares: a gateway on a real socket, a clock that never really waits, recorded telemetry."""
 
+import gc
 import re
 from random import Random
 
@@ -19,7 +20,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import reset_connectors
 from runtime.gateway import Gateway
 
-pytest_plugins = ["unit_mode"]
+pytest_plugins = ["runtime.conformance.plugin", "unit_mode"]
 
 
 def pytest_addoption(parser):
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(config, items):
             (kept if named else others).append(item)
         config.hook.pytest_deselected(items=others)
         items[:] = kept
+
+
+def pytest_collection_finish():
+    """Exempt what collection made, which stays until the end, from every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(config, val, argname):

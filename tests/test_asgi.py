@@ -3,14 +3,13 @@
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
+from app_server import GUNICORN, UVICORN, running_application
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -25,8 +24,6 @@ from runtime.testing import LoopClock, ScriptedUpstream, run_virtual
 from runtime.traces.trace_file import SpanReader
 
 pytestmark = pytest.mark.sockets
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def ended_at(*headers, kind="http"):
@@ -414,10 +411,6 @@ async def root(request: Request):
 """
 
 
-UVICORN = ["uvicorn", "--log-level", "warning", "--uds", "s"]
-GUNICORN = ["gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-w", "2", "--log-level", "error", "-b", "unix:s"]
-
-
 @pytest.mark.parametrize(
     ("server", "stop", "made"),
     [
@@ -432,46 +425,17 @@ async def test_a_server_that_is_stopped_loses_no_span_and_no_metric(
     gateway, collector, no_otel, tmp_path, server, stop, made
 ):
     """Real servers, which end by the signal itself: all that waited is at the collector and in the file."""
-    (tmp_path / "application.py").write_text(APPLICATION)
     environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
         "MADE": made,
         "TRACE_FILE": str(tmp_path / "t.jsonl"),
-        "MOZAIKS_MANAGED": "true",
-        "MOZAIKS_GATEWAY_BASE_URL": gateway.url,
-        "MOZAIKS_GATEWAY_API_KEY": gateway.api_key,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "60000",  # so that all waits until the end
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        *server,
-        "application:app",
-        cwd=tmp_path,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "s")), timeout=30) as client:
-            while process.returncode is None:
-                try:
-                    await client.get("http://core/")
-                    break
-                except httpx.TransportError:  # it does not listen yet
-                    await asyncio.sleep(0.05)
-            assert process.returncode is None, await process.communicate()
-            for _ in range(9):
-                assert (await client.get("http://core/")).json() == {"total": 0}
+    async with running_application(APPLICATION, tmp_path, server, gateway, **environment) as core:
+        for _ in range(10):
+            assert (await core.client.get("/")).json() == {"total": 0}
         assert collector.received == []
-        process.send_signal(stop)
-        output, _ = await asyncio.wait_for(process.communicate(), 30)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        output = await core.stop(stop)
     assert len(gateway.requests) == 10
     expected = {"service.list_items": 10, "GET /api/service/items": 10}
     assert names_in(tmp_path / "t.jsonl") == expected, output

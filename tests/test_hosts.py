@@ -8,17 +8,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
-import httpx
 import pytest
+from app_server import GUNICORN, ROOT, UVICORN, running_application
 
 from runtime.gateway import Fault
 from runtime.traces.trace_file import SpanReader
 
 pytestmark = pytest.mark.sockets
-
-ROOT = Path(__file__).resolve().parent.parent
 
 APPLICATION = """
 import asyncio, logging
@@ -80,50 +77,15 @@ async def by_async(request: Request, _=Depends(dependency)):
     return await page_after(request, 0)
 """
 
-SERVERS = {
-    "uvicorn": ["uvicorn", "--log-level", "warning", "--uds", "s"],
-    "gunicorn": ["gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-w", "2", "--log-level", "error", "-b", "unix:s"],
-}
+SERVERS = {"uvicorn": UVICORN, "gunicorn": GUNICORN}
 
 
 @pytest.fixture(params=SERVERS)
 async def core(request, gateway, tmp_path):
     """A client of the application, which runs in a real server."""
-    (tmp_path / "application.py").write_text(APPLICATION)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MOZAIKS_MANAGED": "true",
-        "MOZAIKS_GATEWAY_BASE_URL": gateway.url,
-        "MOZAIKS_GATEWAY_API_KEY": gateway.api_key,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        *SERVERS[request.param],
-        "application:app",
-        cwd=tmp_path,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "s"))
-    try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://core", timeout=30) as client:
-            while process.returncode is None:
-                try:
-                    await client.get("/openapi.json")
-                    break
-                except httpx.TransportError:  # it does not listen yet
-                    await asyncio.sleep(0.05)
-            assert process.returncode is None, await process.communicate()
-            yield client
-        process.send_signal(signal.SIGTERM)
-        output, _ = await asyncio.wait_for(process.communicate(), 30)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with running_application(APPLICATION, tmp_path, SERVERS[request.param], gateway) as server:
+        yield server.client
+        output = await server.stop(signal.SIGTERM)
     assert b"Traceback" not in output, output
 
 

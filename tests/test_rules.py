@@ -77,7 +77,9 @@ OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
 def test_every_rule_has_a_test_and_a_place_in_the_documentation():
     """R1 to R62: each id is named by a test's docstring and stated in docs/resilience.md."""
-    tests = [node for path in (ROOT / "tests").rglob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    modules = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")]
+    classes = [node for module in modules for node in module.body if isinstance(node, ast.ClassDef)]
+    tests = [node for scope in (*modules, *classes) for node in scope.body]
     docstrings = [
         ast.get_docstring(node) or "" for node in tests if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
@@ -420,6 +422,16 @@ async def test_a_404_of_a_gateway_does_not_say_that_it_is_deleted(before, page, 
     with pytest.raises(NotFoundError) as caught:
         await client.request("DELETE", "/r", path_params={})
     assert (caught.value.outcome_unknown, caught.value.answered_by) == (False, who)
+
+
+@virtual_time
+async def test_a_404_of_the_platform_is_known_to_be_gone_where_it_stays_an_error():
+    """R13, R52: with `accept_already_deleted` off it is an error, and no doubt."""
+    upstream = ScriptedUpstream([502, Reply(status=404, json={"error": "NotFound"})])
+    off = {"retry": {**OFF.get("retry", {}), "accept_already_deleted": False}}
+    with pytest.raises(NotFoundError) as caught:
+        await upstream.client(**{**OFF, **off}).request("DELETE", "/r", path_params={})
+    assert (caught.value.answered_by, caught.value.outcome_unknown, caught.value.attempts) == ("platform", False, 2)
 
 
 @virtual_time
@@ -1064,6 +1076,7 @@ async def test_a_service_that_is_failing_gets_no_hedges():
 # --- circuit breaker --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_with_it():
     """R33, R34: recovery takes the open time times 1.2 and one call; the platform never sees two probes."""
@@ -1121,6 +1134,7 @@ async def test_a_long_operation_as_probe_does_not_shut_the_others_out():
     assert LoopClock().now() - started == pytest.approx(60)
 
 
+@pytest.mark.torture
 @virtual_time
 async def test_a_service_that_hangs_gets_one_probe_more_next_to_a_long_one():
     """R34: at 6.1 s the long one, at 11.1 s another, which opens the circuit at 21.1 s; then one for each 16 s."""

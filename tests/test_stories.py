@@ -27,6 +27,8 @@ from middleware.policies.circuit_breaker import CircuitBreakerSettings
 from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
 from middleware.policies.retry import RetrySettings
+from middleware.settings import hash_of
+from middleware.stack import StackSettings
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.identity import ManagedIdentityConnector
 from runtime.gateway import Fault
@@ -67,6 +69,7 @@ async def test_story_success(make_client, gateway, recorder):
         "mozaiks.connector.name": "service",
         "mozaiks.connector.operation": "list_items",
         "mozaiks.correlation_id": "c-1",
+        "mozaiks.settings.hash": hash_of(StackSettings().values().items()),
         "mozaiks.outcome": "success",
         "mozaiks.retry.attempts": 1,
         "mozaiks.request_sent": "yes",

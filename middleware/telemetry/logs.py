@@ -94,7 +94,13 @@ class _Channel:
     def _by_stdlib(logger: logging.Logger, kind: _Kind, event: Event, fields: dict[str, Any]) -> None:
         # All fields go into the record, never into the message: formatters rewrite messages, and mask what looks like
         # an id in them.
-        write_record(logger, kind.level, f"{kind.name} {kind.summary(event)}", {"event": kind.name, **fields})
+        message = f"{kind.name} {kind.summary(event)}"
+        write_record(logger, kind.level, message, {"event": kind.name, **fields}, source=_SOURCE)
+
+
+_here = _Channel._by_stdlib.__code__  # noqa: SLF001 - of this module
+_SOURCE = _here.co_filename, _here.co_firstlineno, _here.co_name
+"""File, line and function of all lines: to look for them costs as much as all fields of a line."""
 
 
 class LogListener:
@@ -252,9 +258,14 @@ def _reloaded_summary(event: SettingsReloaded) -> str:
 
 
 def _reloaded_fields(event: SettingsReloaded) -> dict[str, Any]:
-    fields = {"changes": list(event.changes)}
-    more = {"scopes": list(event.scopes), "shadowed": list(event.shadowed)}
-    return fields | {name: lines for name, lines in more.items() if lines}
+    fields: dict[str, Any] = {"changes": list(event.changes)}
+    more = {
+        "scopes": list(event.scopes),
+        "shadowed": list(event.shadowed),
+        "hashes": dict(event.hashes),
+        "policy": dict(event.policy),
+    }
+    return fields | {name: values for name, values in more.items() if values}
 
 
 def _refused_summary(event: SettingsRejected) -> str:

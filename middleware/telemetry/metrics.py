@@ -124,6 +124,8 @@ class MetricsListener:
         self._recorders[type(event)](event)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
+        if getattr(self._requests, "_real_instrument", self) is None:
+            return  # the API's own, while no SDK is installed: as each instrument of it
         call, record = event.call, event.record
         attributes: dict[str, Any] = {
             semconv.HTTP_REQUEST_METHOD: call.method if call.method in semconv.KNOWN_METHODS else "_OTHER",
@@ -139,6 +141,8 @@ class MetricsListener:
         self._requests.record(record.ended_s - record.started_s, attributes)
 
     def _call_finished(self, event: CallFinished) -> None:
+        if getattr(self._calls, "_real_instrument", self) is None:
+            return
         attributes = {**_operation(event.call), semconv.OUTCOME: event.result}
         if event.error is not None:
             attributes[semconv.ERROR_TYPE] = error_type(event.error)
@@ -210,6 +214,9 @@ class MetricsListener:
                 for breaker, now in state.breakers.items()
                 for known in (*_BREAKER_STATES, *(_SHADOW_STATES if now in _SHADOW_STATES else (now,)))
             }
+        if metric is semconv.METRIC_CONFIG_INFO:
+            known_hash = state.settings_hash
+            return {(*service, (semconv.SETTINGS_HASH, known_hash)): 1} if known_hash else {}
         value = getattr(state, _STATES[metric.name])
         return {} if value is None else {service: value}
 
@@ -259,6 +266,7 @@ class _Gauges:
             (meter.create_observable_up_down_counter, semconv.METRIC_ATTEMPTS_LIMIT),
             (meter.create_observable_gauge, semconv.METRIC_BUDGET_BALANCE),
             (meter.create_observable_gauge, semconv.METRIC_CIRCUIT_STATE),
+            (meter.create_observable_gauge, semconv.METRIC_CONFIG_INFO),
             (meter.create_observable_counter, semconv.METRIC_DROPPED),
         ):
             create(metric.name, [self._callback(metric)], metric.unit, metric.doc)

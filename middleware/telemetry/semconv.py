@@ -87,6 +87,8 @@ HEDGE_REFUSAL: Final = "mozaiks.hedge.refusal"
 `refused`."""
 DEADLINE: Final = "mozaiks.deadline"
 """Seconds that the whole call had."""
+SETTINGS_HASH: Final = "mozaiks.settings.hash"
+"""Eight digits for the settings of the service that are in force: calls with the same digits had the same settings."""
 RELOAD_RESULT: Final = "mozaiks.settings.result"
 """`applied`, or `rejected` when the changed settings cannot be used."""
 CORRELATION_ID_RECEIVED: Final = "mozaiks.correlation_id.received"
@@ -146,7 +148,7 @@ LOG_CORRELATION_ID_REPLACED: Final = "correlation_id.replaced"
 LOG_CORRELATION_ID_MISMATCHED: Final = "correlation_id.mismatched"
 """A response carried another call's correlation id; it was not used, and its connection was closed."""
 LOG_SETTINGS_RELOADED: Final = "settings.reloaded"
-"""Changed settings came into force."""
+"""Changed settings came into force; `policy` has all of them."""
 LOG_SETTINGS_REJECTED: Final = "settings.rejected"
 """A changed settings file is invalid; the last valid settings stay in force."""
 
@@ -302,6 +304,13 @@ METRIC_CIRCUIT_STATE: Final = Metric(
     "{circuit_breaker}",
     "Circuit breakers in each state: 1 or 0 for one client, their number where several share a name.",
     (CONNECTOR_NAME, CIRCUIT_BREAKER_NAME, CIRCUIT_BREAKER_STATE),
+)
+METRIC_CONFIG_INFO: Final = Metric(
+    "mozaiks.connector.config.info",
+    "observable gauge",
+    "{client}",
+    "Clients that use these settings: 1 for one client. Only the settings in force have a point.",
+    (CONNECTOR_NAME, SETTINGS_HASH),
 )
 METRIC_BUDGET_BALANCE: Final = Metric(
     "mozaiks.retry_budget.balance",

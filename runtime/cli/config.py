@@ -1,62 +1,78 @@
-"""`python3 -m runtime config`: the settings in force, and where each value comes from."""
+"""`python3 -m runtime config`: what the settings are, what is wrong with them, and what they will do."""
 
-import argparse
-import json
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
-__all__ = ["main"]
+__all__ = ["SUBCOMMANDS", "main"]
 
-_WRONG_SETTINGS = 3
-_ATTEMPTS = "retry.max_attempts"
+
+class Subcommand(NamedTuple):
+    """Where a subcommand lives, what it does, and an example of its arguments."""
+
+    module: str
+    help: str
+    example: str
+
+
+# `registry` reserves these names, since a service is named in the same place.
+SUBCOMMANDS = {
+    "check": Subcommand(
+        "runtime.cli.config_check",
+        "find what is wrong with the settings, for the traffic that is expected",
+        "check settings.toml --rps 5 --processes 4",
+    ),
+    "explain": Subcommand(
+        "runtime.cli.config_explain",
+        "print when the attempts of one call start and end while its service is ill",
+        "explain hosting deploy --fault hang --rps 5",
+    ),
+    "schema": Subcommand(
+        "runtime.cli.config_schema",
+        "print the JSON Schema of the settings file",
+        "schema --output settings.schema.json",
+    ),
+    "show": Subcommand(
+        "runtime.cli.config_show", "print the settings in force, and where each comes from", "show hosting deploy"
+    ),
+    "simulate": Subcommand(
+        "runtime.cli.config_simulate",
+        "run the stack in virtual time against a service that is ill, and compare two policies",
+        "simulate hosting --fault brownout:1.5 --rps 10 --processes 4 --vs new.toml",
+    ),
+}
+
+
+def usage() -> str:
+    """Return the help text."""
+    lines = [f"  {name:<10}{one.help}" for name, one in SUBCOMMANDS.items()]
+    lines += [f"  {'SERVICE':<10}print the settings of a service, or of one operation of it, in short"]
+    examples = [f"  python3 -m runtime config {one.example}" for one in SUBCOMMANDS.values()]
+    return "\n".join(
+        [
+            "usage: python3 -m runtime config SUBCOMMAND [ARGUMENTS]",
+            "       python3 -m runtime config SERVICE [OPERATION] [--json]",
+            "",
+            "subcommands; each has --help:",
+            *lines,
+            "",
+            "examples:",
+            *examples,
+            "  python3 -m runtime config hosting deploy",
+        ]
+    )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the effective policy of a service or an operation; 0, or 3 when the settings are wrong."""
-    from middleware import ConfigError
-    from runtime.connectors.loader import ConnectorConfig, open_transport
-    from runtime.connectors.registry import connectors
-    from runtime.settings.contradictions import contradictions
-
-    try:
-        services = {one.name: one for one in connectors()}
-    except ConfigError as error:  # of a connector that another package adds
-        return _report(error.problems)
-    parser = argparse.ArgumentParser(prog="python3 -m runtime config", description=__doc__)
-    parser.add_argument("service", choices=sorted(services), help="name of the connector")
-    parser.add_argument("operation", nargs="?", default="", help="name of its method")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    options = parser.parse_args(argv)
-    connector = services[options.service]
-    if options.operation and options.operation not in connector.operations:
-        parser.error(f"argument operation: {options.service} has {', '.join(connector.operations)}")
-    try:
-        config = ConnectorConfig.from_env()
-        open_transport(config, options.service)
-    except ConfigError as error:
-        return _report(error.problems)
-    policies = config.policies
-    rows = policies.effective(options.service, options.operation)
-    most = connector.declared_attempts(options.operation)
-    if most is not None and not policies.is_set(options.service, options.operation, _ATTEMPTS):
-        rows = [
-            row._replace(value=most, origin=f"declared by {options.service}.{options.operation}")
-            if row.name == _ATTEMPTS and row.value > most
-            else row
-            for row in rows
-        ]
-    for contradiction in contradictions(rows):
-        sys.stderr.write(f"{contradiction}\n")
-    if options.json:
-        json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
-        sys.stdout.write("\n")
+    """Run a subcommand, or print the settings of a service; 2 for wrong usage, else its exit code."""
+    name = argv[0] if argv else ""
+    if name in {"-h", "--help"}:
+        sys.stdout.write(usage() + "\n")
         return 0
-    width = max(len(row.name) for row in rows)
-    for row in rows:
-        sys.stdout.write(f"{row.name:{width}}  {row.shown:<12}  {row.origin}\n")
-    return 0
+    if name in SUBCOMMANDS:
+        code: int = importlib.import_module(SUBCOMMANDS[name].module).main(argv[1:])
+        return code
+    from .config_show import settings_of_service
 
-
-def _report(problems: Sequence[str]) -> int:
-    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
-    return _WRONG_SETTINGS
+    return settings_of_service(argv, list(SUBCOMMANDS))

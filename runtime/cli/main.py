@@ -37,7 +37,7 @@ COMMANDS = {
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command(
         "runtime.cli.demo",
-        ("otel", "cli", "gateway"),
+        ("otel", "cli", "gateway", "fast"),
         "run the whole story against a local gateway; --host: in a host with two workers",
         extras_of={"--host": ("host",)},
     ),

@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write("test: no tests here; they come with the source, not with the installed package\n")
         return 1
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile all modules anew
     names_files = any((project / argument.partition("::")[0]).exists() for argument in argv)
     cores = [] if names_files else ["-n", "auto", "--dist", "worksteal"]
     command = [sys.executable, "-m", "pytest", *cores, *argv]

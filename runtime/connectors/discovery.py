@@ -242,7 +242,9 @@ _LIST_FEATURED = Endpoint("GET", "/api/discovery/featured", "list_featured", _li
 _LIST_QUESTS = Endpoint("GET", "/api/discovery/quests", "list_quests", _quests, paging=by_skip)
 _GET_QUEST = Endpoint("GET", "/api/discovery/quests/{quest_id}", "get_quest", _quest)
 _JOIN_QUEST = Endpoint("POST", "/api/discovery/quests/{quest_id}/join", "join_quest", _progress)
-_SUBMIT_QUEST_STEP = Endpoint("POST", "/api/discovery/quests/{quest_id}/steps/{step}", "submit_quest_step", _progress)
+_SUBMIT_QUEST_STEP = Endpoint(
+    "POST", "/api/discovery/quests/{quest_id}/steps/{step}", "submit_quest_step", _progress, documents_key=True
+)
 
 
 # ============================================================================

@@ -6,7 +6,10 @@ from typing import Any, Generic, TypeVar
 
 from .page import Paging
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "is_idempotent"]
+
+# RFC 9110 section 9.2.2
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -25,6 +28,8 @@ class Endpoint(Generic[T_co]):
         paging: How `page` asks for a part of the list; None for an endpoint that returns the whole list at once.
         max_attempts: Most attempts of one call, unless `retry.max_attempts` is set for this operation itself; None for
             what is set for the service or for all. 1 is for an operation that is never repeated, whatever its failure.
+        documents_key: Whether the service's documentation has Idempotency-Key for it; where it does not, `config check`
+            warns of `idempotency.honors_key`.
     """
 
     method: str
@@ -34,3 +39,9 @@ class Endpoint(Generic[T_co]):
     idempotent: bool | None = None
     paging: Paging | None = None
     max_attempts: int | None = None
+    documents_key: bool = False
+
+
+def is_idempotent(method: str, declared: bool | None) -> bool:
+    """Return whether repeating a request of *method* is safe, unless its endpoint has *declared* it."""
+    return method in _IDEMPOTENT_METHODS if declared is None else declared  # R11

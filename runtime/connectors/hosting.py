@@ -351,7 +351,7 @@ _UPDATE_APP = Endpoint("PUT", "/api/apps/{app_id}", "update_app", _updated)
 _DELETE_APP = Endpoint("DELETE", "/api/apps/{app_id}", "delete_app", succeeded)
 _PAUSE_APP = Endpoint("POST", "/api/apps/{app_id}/pause", "pause_app", _app_state)
 _RESUME_APP = Endpoint("POST", "/api/apps/{app_id}/resume", "resume_app", _app_state)
-_DEPLOY = Endpoint("POST", "/api/apps/{app_id}/deploy", "deploy", _deployment)
+_DEPLOY = Endpoint("POST", "/api/apps/{app_id}/deploy", "deploy", _deployment, documents_key=True)
 _LIST_DEPLOYMENTS = Endpoint(
     "GET", "/api/apps/{app_id}/deployments", "list_deployments", _deployments, paging=by_number
 )

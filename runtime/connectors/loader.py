@@ -36,7 +36,7 @@ from runtime.settings import (
     known_variables,
     no_such,
 )
-from runtime.settings.mode import GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
+from runtime.settings.mode import CORE_URL, GATEWAY_URL, HOSTING_MODE, MANAGED, mode_of
 from runtime.settings.resolution import at_origins
 from runtime.settings.typos import look_alikes
 
@@ -66,8 +66,7 @@ _T = TypeVar("_T")
 
 _DRAIN_POLL_S = 0.01
 _API_KEY = "MOZAIKS_GATEWAY_API_KEY"
-_CORE_URL = "MOZAIKS_CORE_BASE_URL"
-_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, _CORE_URL})
+_READ = frozenset({HOSTING_MODE, MANAGED, GATEWAY_URL, _API_KEY, CORE_URL})
 _environment = Environment(lambda name: name in _READ or name.startswith(PREFIX))
 
 # Printed on stderr where logging is not configured, unlike lines of calls. Mocks permit everything, so a program must
@@ -145,12 +144,12 @@ class ConnectorConfig:
         mode = mode_of(env, found)
         if not found and not mode.managed and (require_managed or mode.required):
             found.append(_not_managed(REQUIRE_VARIABLE if mode.required else "require_managed", mode.reason))
-        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, _CORE_URL)}
+        values = {name: env.get(name, "").strip() for name in (GATEWAY_URL, _API_KEY, CORE_URL)}
         policies = _collect(lambda: _policies(env, settings, defaults), found)
-        for name in (GATEWAY_URL, _CORE_URL):
+        for name in (GATEWAY_URL, CORE_URL):
             if mode.managed and values[name]:
                 _collect(partial(check_base_url, values[name], name=name), found)
-        typos = _typos(env)
+        typos = misspelled(env)
         if found or policies is None:
             raise ConfigError([*found, *typos])
         reason = mode.reason if mode.managed else "; ".join([mode.reason, *typos])
@@ -162,7 +161,7 @@ class ConnectorConfig:
             managed_mode=mode.managed,
             gateway_base_url=values[GATEWAY_URL],
             api_key=values[_API_KEY] or None,
-            core_base_url=values[_CORE_URL] or None,
+            core_base_url=values[CORE_URL] or None,
             policies=policies,
             telemetry=telemetry or Telemetry(),
             middleware=as_host_layers(middleware),
@@ -193,7 +192,7 @@ def _known_names(_connectors: tuple[Connector[Any], ...]) -> frozenset[str]:
     return frozenset({*_READ, *known_variables(services_and_operations())})
 
 
-def _typos(environ: Mapping[str, str]) -> list[str]:
+def misspelled(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that are not read and whose names are one edit away from one that is."""
     # An unknown name with the prefix is an error already.
     names = frozenset(name for name in environ if not name.startswith(PREFIX))
@@ -390,9 +389,11 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         )
 
     bundle = managed_bundle(config, client, transports.values())
-    lines = [*config.policies.departures(), *config.policies.shadowed]
-    if lines:
-        _warn("settings.loaded", "; ".join(lines), level=logging.INFO)
+    if _log.enabled(logging.INFO) is not None:
+        policies = config.policies
+        lines = "; ".join([*policies.departures(), *policies.shadowed]) or "every value is the default"
+        fields = {"event": "settings.loaded", "reason": lines, "hashes": policies.hashes(), "policy": policies.policy()}
+        _log.log(logging.INFO, f"settings.loaded {lines}", fields)
     return bundle
 
 
@@ -418,14 +419,7 @@ def managed_bundle(
     made: dict[str, Any] = {}
     known = connectors()  # once: another thread may register meanwhile
     for declared in known:
-        connector = made[declared.name] = _made(declared, "managed", partial(declared.managed, http(declared)))
-        for operation in declared.operations:
-            wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
-            try:
-                object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
-            except AttributeError:
-                problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
-                raise ConfigError(problem) from None
+        made[declared.name] = managed_connector(declared, http(declared))
     return _bundle_of(known)(
         **made,
         mode="managed",
@@ -433,6 +427,24 @@ def managed_bundle(
         _transports=tuple(transports),
         _clients=tuple(clients),
     )
+
+
+def managed_connector(declared: Connector[Any], client: PlatformHttpClient) -> Any:
+    """
+    Make the managed connector of one declaration; its operations raise errors of ours alone.
+
+    Raises:
+        ConfigError: It cannot be made, or does not have all operations.
+    """
+    connector = _made(declared, "managed", partial(declared.managed, client))
+    for operation in declared.operations:
+        wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
+        try:
+            object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
+        except AttributeError:
+            problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
+            raise ConfigError(problem) from None
+    return connector
 
 
 def _made(declared: Connector[Any], kind: str, make: Callable[[], Any]) -> Any:

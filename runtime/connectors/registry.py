@@ -82,11 +82,15 @@ class Connector(Generic[_T]):
         names = dict.fromkeys(name for kind in kinds for name in vars(kind) if not name.startswith("_"))
         return tuple(name for name in names if inspect.iscoroutinefunction(getattr(self.managed, name)))
 
+    def endpoint(self, operation: str) -> Endpoint[Any] | None:
+        """Return what is declared of the requests of *operation*; None where nothing is."""
+        declared = getattr(sys.modules.get(self.managed.__module__), "__dict__", {}).values()
+        return next((one for one in declared if isinstance(one, Endpoint) and one.operation == operation), None)
+
     def declared_attempts(self, operation: str) -> int | None:
         """Return the most attempts that the endpoint of *operation* declares; None where it declares none (R11)."""
-        declared = getattr(sys.modules.get(self.managed.__module__), "__dict__", {}).values()
-        endpoints = [value for value in declared if isinstance(value, Endpoint) and value.operation == operation]
-        return next((one.max_attempts for one in endpoints), None)
+        endpoint = self.endpoint(operation)
+        return None if endpoint is None else endpoint.max_attempts
 
 
 _HOSTING: Connector[HostingConnector] = Connector("hosting", ManagedHostingConnector, MockHostingConnector)
@@ -103,6 +107,9 @@ _OWN: tuple[Connector[Any], ...] = (_HOSTING, _DISCOVERY, _IDENTITY, _BILLING, _
 # Other attributes of a bundle, which no connector's field may hide.
 _RESERVED = {"aclose", "bind", "calls_in_flight", "close_soon", "drain", "health", "mode", "mode_reason", "of"}
 _RESERVED |= {"request_close"}
+
+# Subcommands of `python3 -m runtime config`, which takes the name of a service in the same place.
+_SUBCOMMANDS = {"check", "explain", "schema", "show", "simulate"}
 
 _lock = threading.Lock()
 _registered: tuple[Connector[Any], ...] = ()
@@ -168,6 +175,8 @@ def _added(known: tuple[Connector[Any], ...], connector: Any, place: str) -> tup
         raise ConfigError(f"{place}: must be a Connector, got {type(connector).__name__}")
     if connector in known:
         return known
+    if connector.name in _SUBCOMMANDS:
+        raise ConfigError(f"{place}: the name {connector.name} is a subcommand of `python3 -m runtime config`")
     if connector.name in {*_RESERVED, *(one.name for one in (*_OWN, *known))}:
         raise ConfigError(f"{place}: the name {connector.name} is in use")
     return (*known, connector)

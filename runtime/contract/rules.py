@@ -1,40 +1,14 @@
-"""The rules: their ids, in the order of the contract, and what each asks for."""
+"""
+The rules: their ids, in the order of the contract, and what each asks for.
 
-from dataclasses import dataclass
-from enum import StrEnum
+1xx are the contract's DOs and 2xx its DON'Ts, in its order; 3xx are what it implies; 4xx what its own template does
+against the better form; 9xx concern the check itself. `source` is the sentence of the contract, or where the rule comes
+from.
+"""
 
-__all__ = ["RULES", "Rule", "Severity"]
+from runtime._internal.findings import Rule, Severity
 
-
-class Severity(StrEnum):
-    """How much a finding matters: an error fails the check, a warning with `--strict`, a note never."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """
-    One rule.
-
-    Attributes:
-        id: Stable id. 1xx are the contract's DOs and 2xx its DON'Ts, in its order; 3xx are what it implies; 4xx what
-            its own template does against the better form; 9xx concern the check itself.
-        name: Short name.
-        severity: Of most findings; a finding may have a lower one.
-        source: The sentence of the contract, or where the rule comes from.
-        why: What goes wrong without it.
-        remedy: What to write instead.
-    """
-
-    id: str
-    name: str
-    severity: Severity
-    source: str
-    why: str
-    remedy: str
+__all__ = ["RULES"]
 
 
 def _rules(severity: Severity, *rows: tuple[str, str, str, str, str]) -> dict[str, Rule]:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from .checks import Finding
+from runtime._internal.findings import Finding
+
 from .rules import RULES
 from .source import Module
 

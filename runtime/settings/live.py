@@ -95,6 +95,18 @@ class LiveSettings:
         """Every setting in force now for an operation, with the origin of its value."""
         return self.current.effective(service, operation)
 
+    def settings_hash(self, service: str) -> str:
+        """As `ResolvedSettings.settings_hash`, of the settings in force now."""
+        return self.current.settings_hash(service)
+
+    def hashes(self) -> dict[str, str]:
+        """As `ResolvedSettings.hashes`, of the settings in force now."""
+        return self.current.hashes()
+
+    def policy(self) -> dict[str, Any]:
+        """As `ResolvedSettings.policy`, of the settings in force now."""
+        return self.current.policy()
+
     def departures(self) -> tuple[str, ...]:
         """As `ResolvedSettings.departures`, of the settings in force now."""
         return self.current.departures()
@@ -191,6 +203,8 @@ class LiveSettings:
             scopes=tuple(dict.fromkeys(change.scope for change in changes)),
             shadowed=fresh.shadowed,
             contradictions=tuple(line for line in fresh.contradictions() if line not in known),
+            hashes=fresh.hashes(),
+            policy=fresh.policy(),
         )
 
     def _look(self) -> os.stat_result | None:

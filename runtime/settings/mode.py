@@ -9,13 +9,14 @@ self-hosted mode allow everybody everything.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .sources import REQUIRE_VARIABLE, switch
+from .sources import REQUIRE_VARIABLE, Problem, switch
 
-__all__ = ["GATEWAY_URL", "HOSTING_MODE", "MANAGED", "Mode", "mode_of"]
+__all__ = ["CORE_URL", "GATEWAY_URL", "HOSTING_MODE", "MANAGED", "Mode", "mode_of"]
 
 HOSTING_MODE = "MOZAIKS_HOSTING_MODE"
 MANAGED = "MOZAIKS_MANAGED"
 GATEWAY_URL = "MOZAIKS_GATEWAY_BASE_URL"
+CORE_URL = "MOZAIKS_CORE_BASE_URL"
 
 _HOSTED = "hosted"
 _HOSTING_MODES = frozenset({_HOSTED, "self_host", "self_hosted", ""})
@@ -43,7 +44,8 @@ def mode_of(environ: Mapping[str, str], found: list[str]) -> Mode:
     """Read the mode from *environ*; each word that is no word of its variable goes into *found*, and counts as off."""
     hosting_mode = environ.get(HOSTING_MODE, "").strip()
     if hosting_mode.lower() not in _HOSTING_MODES:
-        found.append(f"{HOSTING_MODE}: must be hosted, self_host, self_hosted or empty{_got(hosting_mode)}")
+        reason = f"must be hosted, self_host, self_hosted or empty{_got(hosting_mode)}"
+        found.append(Problem("ST107", HOSTING_MODE, reason))
     switches = [
         *([f"{HOSTING_MODE} is {_HOSTED}"] if hosting_mode.lower() == _HOSTED else []),
         *([f"{MANAGED} is on"] if _is_on(environ, MANAGED, found) else []),
@@ -65,7 +67,7 @@ def _is_on(environ: Mapping[str, str], name: str, found: list[str]) -> bool:
     try:
         return bool(text) and switch(text)
     except ValueError:
-        found.append(f"{name}: must be 1, true, yes, y, on, 0, false, no, n, off or empty{_got(text)}")
+        found.append(Problem("ST107", name, f"must be 1, true, yes, y, on, 0, false, no, n, off or empty{_got(text)}"))
         return False
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from middleware.errors import ConfigError
+from middleware.settings import hash_of
 from middleware.stack import SettingsChange, StackSettings
 
 from .contradictions import contradictions
@@ -18,6 +19,7 @@ from .sources import (
     EffectiveSetting,
     Given,
     Level,
+    Problem,
     Row,
     Services,
     SourceValues,
@@ -74,6 +76,7 @@ class ResolvedSettings:
         defaults: As *constructor*, and the weakest source: defaults of the host instead of ours.
         services: Names that a service's or an operation's own settings may use; None allows any.
         content: Content of the file, where it has been read already.
+        problems: Receives every problem instead of the error; what cannot be used is then as if it was not given.
 
     Attributes:
         shadowed: One line per value of the file that a stronger source overrides.
@@ -91,8 +94,9 @@ class ResolvedSettings:
         defaults: Mapping[str, Any] | None = None,
         services: Services | None = None,
         content: bytes | None = None,
+        problems: list[str] | None = None,
     ) -> None:
-        found: list[str] = []
+        found: list[str] = [] if problems is None else problems
         of_file: SourceValues = {}
         if file is not None:
             of_file = from_file(file, read_file(file) if content is None else content, services, found)
@@ -110,10 +114,12 @@ class ResolvedSettings:
             for key, given in of_file.items()
             if self._given[key].value != given.value
         )
+        self._services = services or {}
+        self._hashes: dict[str, str] = {}
         self._cache: dict[Level, StackSettings] = {}
         for level in sorted({level for level, _ in self._given}, key=len):
             self._build(level, found)
-        if found:
+        if found and problems is None:
             raise ConfigError(found)
 
     def of(self, service: str, operation: str = "") -> StackSettings:
@@ -121,10 +127,39 @@ class ResolvedSettings:
         key = (service, operation)
         ready = self._cache.get(key)
         if ready is None:
-            ready = self._build(key, [])
+            ready = self._build(key, []).with_hash(self.settings_hash(service))
             if len(self._cache) < _MAX_EFFECTIVE:
                 self._cache[key] = ready
         return ready
+
+    def settings_hash(self, service: str) -> str:
+        """Return the hash of all that is in force for a service and its operations; made once (`hash_of`)."""
+        known = self._hashes.get(service)
+        if known is None:
+            values = self._build((service,), []).values()
+            own = (
+                (level[1], row.path, given.value)
+                for (level, row), given in self._given.items()
+                if len(level) > 1 and level[0] == service
+            )
+            differing = sorted((operation, name, value) for operation, name, value in own if value != values[name])
+            known = hash_of(
+                [*values.items(), *((f"{operation}: {name}", value) for operation, name, value in differing)]
+            )
+            if len(self._hashes) < _MAX_EFFECTIVE:
+                self._hashes[service] = known
+        return known
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of each service that is known."""
+        return {service: self.settings_hash(service) for service in self._services}
+
+    def policy(self) -> dict[str, Any]:
+        """Return all settings in force: those for all services, and those given for a service or an operation."""
+        narrower = sorted(
+            (".".join([*level, row.path]), given.value) for (level, row), given in self._given.items() if level
+        )
+        return self._build((), []).values() | dict(narrower)
 
     def is_set(self, service: str, operation: str, name: str) -> bool:
         """Return whether the setting *name*, `section.field`, is given for this operation itself."""
@@ -149,7 +184,7 @@ class ResolvedSettings:
     def contradictions(self) -> tuple[str, ...]:
         """One line for each contradiction among the settings of any level, each once, with the place of each value."""
         levels = sorted({(), *(level for level, _ in self._given)}, key=len)
-        return tuple(dict.fromkeys(line for level in levels for line in contradictions(self._effective(level))))
+        return tuple(dict.fromkeys(str(one) for level in levels for one in contradictions(self._effective(level))))
 
     def changes_to(self, other: "ResolvedSettings") -> tuple[ValueChange, ...]:
         """Return each value that differs in *other*."""
@@ -183,15 +218,15 @@ class ResolvedSettings:
         """Merge the levels up to *level*; a value out of bounds is reported by its place, once."""
         config = StackSettings()
         for part in reversed(_levels(level)):  # R60: the most specific level last
-            for (_, row), given in ((key, given) for key, given in self._given.items() if key[0] == part):
+            for key, given in [(key, given) for key, given in self._given.items() if key[0] == part]:
+                row = key[1]
                 section = getattr(config, row.section)
                 try:
                     config = replace(config, **{row.section: replace(section, **{row.setting.name: given.value})})
                 except ConfigError as error:
                     (problem,) = error.problems  # of the one field that is new
-                    problem = f"{given.origin}: {problem.partition(': ')[2]}"
-                    if problem not in found:
-                        found.append(problem)
+                    found.append(Problem("ST105", given.origin, problem.partition(": ")[2]))
+                    del self._given[key]
         return config
 
 

@@ -21,7 +21,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from middleware.errors import ConfigError
 from middleware.settings import Setting, settings_of
@@ -36,6 +36,7 @@ __all__ = [
     "EffectiveSetting",
     "Given",
     "Level",
+    "Problem",
     "Row",
     "Services",
     "SourceValues",
@@ -112,6 +113,30 @@ class EffectiveSetting(NamedTuple):
         return as_written(self.value)
 
 
+class Problem(str):
+    """
+    One line about what cannot be used, `place: reason`; its parts are for `config check`.
+
+    Attributes:
+        rule: Id of the rule (`runtime.settings.rules`).
+        place: Where it was written: a variable, or a file with line and key.
+        reason: What is wrong there.
+        meant: The known name that an unknown one most likely meant; empty where there is none.
+    """
+
+    __slots__ = ("meant", "place", "reason", "rule")
+    meant: str
+    place: str
+    reason: str
+    rule: str
+
+    def __new__(cls, rule: str, place: str, reason: str, meant: str = "") -> Self:
+        """Make the line of its parts."""
+        problem = super().__new__(cls, f"{place}: {reason}")
+        problem.rule, problem.place, problem.reason, problem.meant = rule, place, reason, meant
+        return problem
+
+
 SourceValues: TypeAlias = dict[tuple[Level, Row], Given]
 
 
@@ -128,9 +153,9 @@ def as_written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def no_such(place: str, meant: str | None) -> str:
+def no_such(place: str, meant: str | None) -> Problem:
     """Return the problem with an unknown name at *place*, with the known one that was most likely *meant*."""
-    return f"{place}: no such setting" + (f"; did you mean {meant}?" if meant else "")
+    return Problem("ST103", place, "no such setting" + (f"; did you mean {meant}?" if meant else ""), meant or "")
 
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -150,7 +175,7 @@ def from_env(environ: Mapping[str, str], services: Services | None, found: list[
             try:
                 value = _parse(text, rows[name].setting.type)
             except ValueError as error:
-                found.append(f"{variable}: {error}, got {text!r}")
+                found.append(Problem("ST105", variable, f"{error}, got {text!r}"))
             else:
                 _add(result, level, rows[name], Given(value, variable), found)
     return result
@@ -177,7 +202,7 @@ def known_variables(services: Services | None) -> Iterator[str]:
 def _add(result: SourceValues, level: Level, row: Row, given: Given, found: list[str]) -> None:
     """Add one value to *result*, or its problem to *found*."""
     if row.setting.spec.shared and len(level) == 2:  # noqa: PLR2004 - an operation's own
-        found.append(f"{given.origin}: all operations of a service share this; set it for the service")
+        found.append(Problem("ST106", given.origin, "all operations of a service share this; set it for the service"))
     else:
         result[level, row] = given
 
@@ -233,12 +258,12 @@ def from_file(file: Path, content: bytes, services: Services | None, found: list
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        found.append(f"{file}: not UTF-8 at byte {error.start}")
+        found.append(Problem("ST101", str(file), f"not UTF-8 at byte {error.start}"))
         return {}
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what an absurd number or nesting raises
-        found.append(f"{file}: not TOML: {error}")  # tomllib names line and column
+        found.append(Problem("ST102", str(file), f"not TOML: {error}"))  # tomllib names line and column
         return {}
     lines = _lines_of(text)
 
@@ -315,7 +340,7 @@ class _Document:
     def _table(self, value: Any, path: str) -> Mapping[str, Any]:
         if isinstance(value, Mapping):
             return value
-        self._found.append(f"{self._origin(path)}: must be a table")
+        self._found.append(Problem("ST104", self._origin(path), "must be a table"))
         return {}
 
     def _unknown(self, path: str, known: Collection[str]) -> None:

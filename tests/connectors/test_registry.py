@@ -223,6 +223,18 @@ def test_no_connector_hides_an_attribute_of_the_bundle(name):
         register(dataclasses.replace(PARCELS, name=name))
 
 
+RESERVED = ["check", "explain", "schema", "show", "simulate"]
+
+
+@pytest.mark.parametrize("name", sorted({*config_command.SUBCOMMANDS, *RESERVED}))
+def test_no_connector_is_called_like_a_subcommand(name):
+    """`config` takes the name of a service where it takes a subcommand; the names of those to come are kept free too."""
+    with pytest.raises(
+        ConfigError, match=f"^register: the name {name} is a subcommand of `python3 -m runtime config`$"
+    ):
+        register(dataclasses.replace(PARCELS, name=name))
+
+
 @pytest.mark.parametrize("name", ["", "Parcels", "a__b", "_a", "a_", "1a", "a-b", "a.b", "class", "ä", None, 7])
 def test_a_name_has_to_fit_fields_and_variables(name):
     """`__` separates the parts of a variable's name."""

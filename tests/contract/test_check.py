@@ -71,6 +71,7 @@ def test_the_template_fails_under_strict(tmp_path, capsys):
     assert "CC402 [warning]" in capsys.readouterr().out
 
 
+@pytest.mark.torture
 def test_thirty_connectors_are_read_once_each(tmp_path, monkeypatch):
     """The work grows with the number of files: ours under five names, each parsed once."""
     import ast

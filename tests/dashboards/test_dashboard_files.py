@@ -306,6 +306,19 @@ def test_panels_follow_the_choices_that_their_metrics_know(panel):
                 assert {"job", "mozaiks_connector_name"} & LABELS.get(node.name, set()) <= chosen
 
 
+def test_a_reload_is_an_annotation():
+    """Of the programs that are chosen; the first reload of a program too, which makes its series."""
+    (annotation,) = DASHBOARD["annotations"]["list"]
+    assert annotation["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    text = concrete(annotation["expr"])
+    assert query_problems(text) == []
+    selectors = [node for node in walk(promql_parser.parse(text)) if isinstance(node, promql_parser.VectorSelector)]
+    assert {selector.name for selector in selectors} == {"mozaiks_settings_reloads_total"}
+    assert all("job" in {matcher.name for matcher in selector.matchers.matchers} for selector in selectors)
+    assert " offset 1m" in text
+    assert annotation["enable"] is True
+
+
 def test_a_healthy_service_shows_no_failures_and_not_no_data():
     """By promtool, where it is on the machine; here, that it is asked the panel's own query."""
     tests = yaml.safe_load((ROOT / "tests/dashboards/rules_test.yml").read_text("utf-8"))["tests"]

@@ -96,10 +96,13 @@ def test_what_is_left_out_says_nothing():
         started_at=1.0,
     )
     found = {field.name: getattr(call, field.name) for field in fields(Call)}
+    assert found.pop("settings")(RetrySettings) == RetrySettings()
     assert found == {
+        "alarm": None,
         "info": call.info,
         "started_at": 1.0,
         "snapshot": {},
+        "settings_hash": "",
         "correlation_id_replaced": False,
         "deadline_s": None,
         "max_attempts": 1,

@@ -5,7 +5,6 @@ A test is excluded by one of the markers of `EXCLUDED`: on itself, on its file (
 `FIXTURES`, which implies `sockets`. Property tests run with fewer examples; the whole suite runs all of them.
 """
 
-import gc
 import re
 import socket
 import sys
@@ -94,13 +93,6 @@ def pytest_ignore_collect(collection_path, config):
     ):
         return True
     return None
-
-
-def pytest_collection_finish(session):
-    """Exempt what collection made from later garbage collections; the mutation run must still find its functions."""
-    if session.config.getoption("--unit"):
-        gc.collect()
-        gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -63,6 +63,7 @@ def listener(reader):
             attempts_limit=7,
             breakers={"svc": "open"},
             budget_balance=9.5,
+            settings_hash="1a2b3c4d",
         ),
         lambda: {"event": 1, "span": 0},
     )
@@ -185,6 +186,7 @@ def test_states_are_read_at_export(listener, reader):
         ("svc", "svc", "open"): 1,
         ("svc", "svc", "half_open"): 0,
     }
+    assert values("mozaiks.connector.config.info") == {("svc", "1a2b3c4d"): 1}
     assert values("mozaiks.telemetry.dropped") == {("svc", "event"): 1, ("svc", "span"): 0}
 
 

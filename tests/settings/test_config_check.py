@@ -1,0 +1,429 @@
+"""`python3 -m runtime config check`: what each rule finds, where, and in which form."""
+
+import asyncio
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from middleware import PlatformError, Telemetry
+from runtime.cli.config import main
+from runtime.cli.config_check import check
+from runtime.connectors import registry
+from runtime.settings import ResolvedSettings
+from runtime.settings.contradictions import Facts
+from runtime.settings.rules import RULES
+from runtime.testing import LoopClock, ScriptedUpstream, run_virtual
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "MOZAIKS_CONNECTORS_"
+
+
+class Sample(NamedTuple):
+    """Settings that break a rule, where that is seen, and settings that just do not."""
+
+    bad: str
+    place: str
+    good: str
+    facts: Mapping[str, Any] = MappingProxyType({})
+    environ: Mapping[str, str] = MappingProxyType({})
+    good_environ: Mapping[str, str] = MappingProxyType({})
+
+
+SAMPLES = {
+    "ST101": Sample("\ud800", "settings.toml:1:1", "# é\n"),
+    "ST102": Sample("[retry]\nmax_attempts = \n", "settings.toml:2:16", "[retry]\nmax_attempts = 2\n"),
+    "ST103": Sample("[retry]\nmax_atempts = 2\n", "settings.toml:2:1", "[retry]\nmax_attempts = 2\n"),
+    "ST104": Sample("retry = 2\n", "settings.toml:1:1", "retry = { max_attempts = 2 }\n"),
+    "ST105": Sample("[retry]\nmax_attempts = 11\n", "settings.toml:2:1", "[retry]\nmax_attempts = 10\n"),
+    "ST106": Sample(
+        "[services.hosting.operations.deploy.bulkhead]\npermits = 2\n",
+        "settings.toml:2:1",
+        "[services.hosting.bulkhead]\npermits = 2\n",
+    ),
+    "ST107": Sample("", "MOZAIKS_MANAGED", "", {}, {"MOZAIKS_MANAGED": "maybe"}, {"MOZAIKS_MANAGED": "no"}),
+    "ST108": Sample(
+        "",
+        "MOZAIKS_GATEWAY_BASE_URL",
+        "",
+        {},
+        {"MOZAIKS_MANAGED": "1"},
+        {"MOZAIKS_MANAGED": "1", "MOZAIKS_GATEWAY_BASE_URL": "https://gateway.test"},
+    ),
+    "ST109": Sample(
+        "",
+        "MOZAIKS_CORE_BASE_URL",
+        "",
+        {},
+        {"MOZAIKS_MANAGED": "1", "MOZAIKS_GATEWAY_BASE_URL": "https://g.test", "MOZAIKS_CORE_BASE_URL": "g.test"},
+        {"MOZAIKS_MANAGED": "1", "MOZAIKS_GATEWAY_BASE_URL": "https://g.test", "MOZAIKS_CORE_BASE_URL": " "},
+    ),
+    "ST110": Sample(
+        '[services.identity.transport]\nca_file = "no-such.pem"\n',
+        "settings.toml:2:1",
+        '[services.identity.transport]\nca_file = ""\n',
+    ),
+    "ST201": Sample("[attempt]\ntimeout_s = 25\n", "settings.toml:2:1", "[attempt]\ntimeout_s = 24.9\n"),
+    "ST202": Sample("[retry]\nretry_after_max_s = 25\n", "settings.toml:2:1", "[retry]\nretry_after_max_s = 24.9\n"),
+    "ST203": Sample(
+        "[hedging]\nmax_hedges = 1\ndelay_s = 10\n", "settings.toml:3:1", "[hedging]\nmax_hedges = 1\ndelay_s = 9.9\n"
+    ),
+    "ST204": Sample(
+        "[hedging]\nmax_hedges = 1\n[retry]\nmax_attempts = 1\n",
+        "settings.toml:4:1",
+        "[hedging]\nmax_hedges = 1\n[services.billing.retry]\nmax_attempts = 2\n"
+        "[services.payment.operations.checkout.hedging]\nmax_hedges = 0\n"
+        "[services.payment.operations.cancel.hedging]\nmax_hedges = 0\n",
+    ),
+    "ST205": Sample(
+        "[budget]\nratio = 0\nmin_per_s = 0\n", "settings.toml:2:1", "[budget]\nratio = 0.01\nmin_per_s = 0\n"
+    ),
+    "ST206": Sample("[retry]\nbase_delay_s = 5.1\n", "settings.toml:2:1", "[retry]\nbase_delay_s = 5\n"),
+    "ST207": Sample(
+        "[retry]\nthrottle_max_delay_s = 0.9\n", "settings.toml:2:1", "[retry]\nthrottle_max_delay_s = 1\n"
+    ),
+    "ST208": Sample("[rate_limit]\nper_second = 0.9\n", "settings.toml:2:1", "[rate_limit]\nper_second = 1\n"),
+    "ST301": Sample("[deadline]\ntotal_s = 30.1\n", "settings.toml:2:1", "[deadline]\ntotal_s = 30\n"),
+    "ST302": Sample("[attempt]\ntimeout_s = 12.5\n", "settings.toml:2:1", "[attempt]\ntimeout_s = 12.49\n"),
+    "ST303": Sample(
+        "[deadline]\ntotal_s = 1.75\n[attempt]\ntimeout_s = 0.5\n[retry]\nretry_after_max_s = 1\n",
+        "settings.toml:2:1",
+        "[deadline]\ntotal_s = 1.76\n[attempt]\ntimeout_s = 0.5\n[retry]\nretry_after_max_s = 1\n",
+    ),
+    "ST304": Sample(
+        "[retry]\nmax_attempts = 1\n",
+        "circuit_breaker.min_calls (default)",
+        "[circuit_breaker]\nmin_calls = 5\n",
+        {"calls_per_s": 0.5},
+    ),
+    "ST305": Sample(
+        "[circuit_breaker]\nfailure_ratio = 0.5\n", "settings.toml:2:1", "[circuit_breaker]\nfailure_ratio = 0.51\n"
+    ),
+    "ST306": Sample("[circuit_breaker]\nopen_s = 25.1\n", "settings.toml:2:1", "[circuit_breaker]\nopen_s = 25\n"),
+    "ST307": Sample(
+        "[bulkhead]\npermits = 13\n",
+        "settings.toml:2:1",
+        "[bulkhead]\npermits = 12\n",
+        {"concurrency": 50, "processes": 4},
+    ),
+    "ST308": Sample(
+        "[services.hosting.idempotency]\nhonors_key = true\n",
+        "settings.toml:2:1",
+        "[services.hosting.operations.deploy.idempotency]\nhonors_key = true\n",
+    ),
+    "ST309": Sample(
+        "[transport]\nkeepalive_expiry_s = 5.1\n", "settings.toml:2:1", "[transport]\nkeepalive_expiry_s = 5\n"
+    ),
+}
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """Checks a settings file in the working directory; returns what is found."""
+    monkeypatch.chdir(tmp_path)
+
+    def found(text, environ=None, **facts):
+        (tmp_path / "settings.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
+        return check({f"{PREFIX}FILE": "settings.toml", **(environ or {})}, Facts(**facts))
+
+    return found
+
+
+def place_of(finding):
+    return ":".join([finding.path, *(str(number) for number in (finding.line, finding.column) if number)])
+
+
+def test_the_defaults_give_no_finding(checked):
+    """R62: nor does an empty environment; a gateway whose idle time equals ours is none."""
+    assert check({}, Facts()) == []
+    assert checked("# nothing\n") == []
+
+
+def test_a_bad_and_a_good_sample_of_each_rule_are_here():
+    """No rule is without."""
+    assert [*SAMPLES] == [rule for rule in RULES if rule != "ST111"]  # of another package, below
+
+
+@pytest.mark.parametrize("rule", SAMPLES)
+def test_a_rule_finds_its_bad_sample_at_its_place_and_not_its_good_one(rule, checked):
+    """R62: file, line and column, or the variable; and a value that just fits is no finding."""
+    sample = SAMPLES[rule]
+    bad = [one for one in checked(sample.bad, sample.environ, **sample.facts) if one.rule == rule]
+    assert {place_of(one) for one in bad} == {sample.place}
+    good = checked(sample.good, sample.good_environ, **sample.facts)
+    assert not [one for one in good if one.rule == rule]
+
+
+def test_a_connector_that_cannot_be_loaded_is_a_finding(monkeypatch):
+    """The names of its settings are not known, so nothing else can be checked."""
+
+    def gone():
+        raise registry.ConfigError("entry point parcels of mozaiks.connectors: cannot be loaded")
+
+    monkeypatch.setattr("runtime.cli.config_check.connectors", gone)
+    (finding,) = check({}, Facts())
+    assert (finding.rule, place_of(finding)) == ("ST111", "entry point parcels of mozaiks.connectors")
+
+
+def test_all_findings_come_at_once(checked):
+    """What cannot be used is left out, and the rest is compared all the same; each with the name that was meant."""
+    text = "[retry]\nmax_atempts = 2\nmax_delay_s = -1\n[attempt]\ntimeout_s = 30\n[services.hostin.retry]\nmax_attempts = 2\n"
+    environ = {f"{PREFIX}HEDGING_MAX_HEDGE": "1", "MOZAIKS_MANAGED": "maybe", "MOZAIK_MANAGED": "1"}
+    found = checked(text, environ)
+    assert [(one.rule, place_of(one), one.meant) for one in found] == [
+        ("ST103", "MOZAIKS_CONNECTORS_HEDGING_MAX_HEDGE", "MOZAIKS_CONNECTORS_HEDGING_MAX_HEDGES"),
+        ("ST107", "MOZAIKS_MANAGED", ""),
+        ("ST103", "MOZAIK_MANAGED", "MOZAIKS_MANAGED"),
+        ("ST103", "settings.toml:2:1", "retry.max_attempts"),
+        ("ST105", "settings.toml:3:1", ""),
+        ("ST201", "settings.toml:5:1", ""),
+        ("ST103", "settings.toml:6:1", "services.hosting"),
+    ]
+
+
+def test_an_unreadable_file_does_not_hide_the_environment(tmp_path):
+    """Both are found."""
+    environ = {f"{PREFIX}FILE": str(tmp_path / "gone.toml"), f"{PREFIX}RETRY_MAX_ATTEMPTS": "11"}
+    assert {one.rule for one in check(environ, Facts())} == {"ST101", "ST105"}
+
+
+def test_a_relation_is_found_after_merging_and_names_its_scopes(checked):
+    """R60: a value of one level against that of another one; where it is in force for a service, not for each operation."""
+    text = (
+        "[deadline]\ntotal_s = 22\n"
+        "[services.hosting.operations.deploy.deadline]\ntotal_s = 35\n"
+        "[services.billing.deadline]\ntotal_s = 31\n"
+    )
+    found = [one for one in checked(text) if one.rule == "ST301"]
+    assert [(place_of(one), one.message.partition(" [")[2]) for one in found] == [
+        ("settings.toml:4:1", "hosting.deploy]"),
+        ("settings.toml:6:1", "billing]"),
+    ]
+    (finding,) = [one for one in checked("[deadline]\ntotal_s = 31\n") if one.rule == "ST301"]
+    assert finding.message == "deadline.total_s = 31: a call may take 31 s, and its caller has 30 s"
+
+
+def test_a_breaker_is_inert_for_writes_that_are_not_repeated(checked):
+    """R11, R32: reads reach the least number of attempts by their retries, within the budget; writes alone never do."""
+    (finding,) = checked("", calls_per_s=0.5)
+    assert "0.5 calls/s are at most 5 attempts in 10 s, since none is repeated" in finding.message
+    assert re.search(r"\[hosting\.create_app, hosting\.pause_app, hosting\.resume_app and \d+ more\]", finding.message)
+    assert checked("[circuit_breaker]\nmode = 'disabled'\n", calls_per_s=0.5) == []
+    # By 3 attempts each, 9 reads would be enough; the budget allows 2 retries in 10 s.
+    budget = "[budget]\nmin_per_s = 0\nratio = 0.5\n"
+    inert = [one for one in checked(budget, calls_per_s=0.4) if "with all retries" in one.message]
+    assert [one.message.partition(" [")[2] for one in inert] == [""]
+    assert "at most 6 attempts" in inert[0].message
+    assert checked(budget + "enabled = false\n", calls_per_s=0.4) != []
+    assert not [
+        one for one in checked(budget + "enabled = false\n", calls_per_s=0.4) if "with all retries" in one.message
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "attempt"),
+    [
+        ("[attempt]\ntimeout_s = 12.5\n", 3),
+        ("[retry]\nmax_attempts = 4\n", 4),
+        ("[retry]\nmin_attempt_s = 5\n", 3),
+        ("[retry]\nmin_attempt_s = 4.99\n", None),
+        ("[attempt]\ntimeout_s = 12.5\n[hedging]\nmax_hedges = 1\n", None),
+    ],
+)
+def test_an_attempt_that_never_starts_is_named(checked, text, attempt):
+    """R16: the first one, after attempts that time out; a hedge starts before them."""
+    found = [one.message for one in checked(text) if one.rule == "ST302"]
+    assert len(found) == (attempt is not None)
+    assert all(f": attempt {attempt} never starts after" in message for message in found)
+
+
+def test_a_bulkhead_that_adapts_bounds_the_load(checked):
+    """R46: whatever its permits."""
+    assert checked("[bulkhead]\nadaptive = true\n", concurrency=1) == []
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch, no_settings):
+    """A file with one error, one warning and one note."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        "[retry]\nmax_atempts = 2\n[circuit_breaker]\nfailure_ratio = 0.5\n[transport]\nkeepalive_expiry_s = 60\n"
+    )
+    return path
+
+
+def test_text(file, capsys):
+    """One line per finding: place, code, what is wrong, what to do."""
+    assert main(["check", "settings.toml"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "settings.toml:2:1: ST103 retry.max_atempts: no such setting; did you mean retry.max_attempts? "
+        "Correct the name; `config show` lists all names."
+    )
+    assert lines[1].startswith("settings.toml:4:1: ST305 [warning] circuit_breaker.failure_ratio = 0.5: a service that")
+    assert lines[2].startswith(
+        "settings.toml:6:1: ST309 [note] transport.keepalive_expiry_s = 60: connections idle for"
+    )
+    assert lines[3:] == ["Found 1 error, 1 warning, 1 note."]
+
+
+def test_exit_codes(file, capsys):
+    """0 without an error, 1 with one; `--strict` counts warnings, never notes."""
+    file.write_text("[circuit_breaker]\nfailure_ratio = 0.5\n")
+    assert (main(["check", "settings.toml"]), main(["check", "settings.toml", "--strict"])) == (0, 1)
+    file.write_text("[transport]\nkeepalive_expiry_s = 60\n")
+    assert main(["check", "settings.toml", "--strict"]) == 0
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.endswith("All checks passed.\n")
+
+
+def test_json(file, capsys, no_settings):
+    """Source, code, rule, reason, remedy and the name that was meant; a variable has no file."""
+    no_settings.setenv(f"{PREFIX}RETRY_MAX_ATTEMPTS", "11")
+    assert main(["check", "settings.toml", "--json"]) == 1
+    variable, typo, *_ = json.loads(capsys.readouterr().out)
+    assert typo == {
+        "filename": "settings.toml",
+        "location": {"row": 2, "column": 1},
+        "source": "settings.toml:2:1",
+        "code": "ST103",
+        "name": "names-exist",
+        "severity": "error",
+        "message": "retry.max_atempts: no such setting; did you mean retry.max_attempts?",
+        "reason": RULES["ST103"].why,
+        "remedy": RULES["ST103"].remedy,
+        "did_you_mean": "retry.max_attempts",
+    }
+    assert (variable["filename"], variable["source"]) == (None, f"{PREFIX}RETRY_MAX_ATTEMPTS")
+
+
+def test_sarif_and_github(file, capsys, no_settings):
+    """A file's finding has its line, a variable's is a logical location."""
+    no_settings.setenv(f"{PREFIX}RETRY_MAX_ATTEMPTS", "11")
+    assert main(["check", "settings.toml", "--sarif"]) == 1
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["tool"]["driver"]["name"] == "connector-config-check"
+    first, second, *_ = [one["locations"][0] for one in run["results"]]
+    assert first == {"logicalLocations": [{"fullyQualifiedName": f"{PREFIX}RETRY_MAX_ATTEMPTS"}]}
+    assert second["physicalLocation"]["region"] == {"startLine": 2, "startColumn": 1}
+    assert main(["check", "settings.toml", "--github"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"::error title=ST105 values-fit::{PREFIX}RETRY_MAX_ATTEMPTS: must be <= 10, got 11. ")
+    assert lines[1].startswith("::error title=ST103 names-exist,file=settings.toml,line=2,col=1::")
+
+
+def test_output_file(file, capsys):
+    """For a later step of a pipeline."""
+    assert main(["check", "settings.toml", "--sarif", "--output", "found.sarif"]) == 1
+    assert capsys.readouterr().out == ""
+    assert json.loads(Path("found.sarif").read_text())["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["gone.toml"], "no such file: gone.toml"),
+        (["--explain", "ST999"], "no such rule: ST999"),
+        (["--rps", "0"], "argument --rps: must be a number above 0, got '0'"),
+        (["--rps", "nan"], "argument --rps: must be a number above 0, got 'nan'"),
+        (["--processes", "1.5"], "argument --processes: must be a whole number above 0, got '1.5'"),
+        (["--output", "."], "argument --output: cannot be written"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_usage_is_exit_code_2(arguments, text, no_settings, capsys):
+    """And no failed check."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["check", *arguments])
+    assert exit_.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_each_rule_is_explained_and_documented(capsys):
+    """Source, reason and remedy; docs/tuning.md has a row for each."""
+    assert main(["check", "--explain", "all"]) == 0
+    shown = capsys.readouterr().out
+    assert all(text in shown for rule in RULES.values() for text in (rule.id, rule.source, rule.why, rule.remedy))
+    page = (ROOT / "docs" / "tuning.md").read_text()
+    rows = re.findall(r"^\| (ST\d{3}) \| ([a-z-]+) \| (\w+) \|", page, re.MULTILINE)
+    assert rows == [(one.id, one.name, one.severity.value) for one in RULES.values()]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["schema", "--help"], ["show", "--help"]])
+def test_help_has_an_example(arguments, capsys):
+    """Of the command and of each subcommand."""
+    try:
+        code = main(arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 0
+    assert "examples:\n  python3 -m runtime config " in capsys.readouterr().out
+
+
+# --- what a rule says is what the real stack does ---------------------------------------------------------------------
+
+
+class NoJitter(Random):
+    """The shortest waits that are possible."""
+
+    def random(self):
+        return 0.0
+
+    def uniform(self, a, _b):
+        return a
+
+
+def attempts_of(step, text):
+    """Attempts of one GET against a platform that does *step* each time, in virtual time."""
+    upstream = ScriptedUpstream([], then=step)
+    policies = ResolvedSettings(tomllib.loads(text))
+
+    async def call():
+        with pytest.raises(PlatformError):
+            await upstream.client(policies=policies, random=NoJitter()).get("/x")
+
+    run_virtual(call())
+    return len(upstream.requests) + upstream.refused
+
+
+@pytest.mark.parametrize(
+    ("rule", "step", "bad", "good"), [("ST302", "hang", 2, 3), ("ST303", httpx.ConnectError("refused"), 4, 5)]
+)
+def test_an_attempt_that_never_starts_does_not(rule, step, bad, good):
+    """R16, R20: not even after the shortest waits; and with the good sample it does."""
+    assert attempts_of(step, SAMPLES[rule].bad) == bad
+    assert attempts_of(step, SAMPLES[rule].good) == good
+
+
+@pytest.mark.parametrize(("min_calls", "found"), [(6, True), (5, False)])
+def test_a_circuit_breaker_that_never_opens_does_not(checked, min_calls, found):
+    """R32: of calls at 0.5/s that all time out; with one less that it needs it opens."""
+    text = f"[retry]\nmax_attempts = 1\n[circuit_breaker]\nmin_calls = {min_calls}\n"
+    assert bool([one for one in checked(text, calls_per_s=0.5) if one.rule == "ST304"]) is found
+    upstream, states = ScriptedUpstream([], then="hang"), []
+    telemetry = Telemetry(listener=lambda event: states.append(getattr(event, "after", "")))
+
+    async def one(client):
+        with pytest.raises(PlatformError):
+            await client.get("/x")
+
+    async def calls():
+        client = upstream.client(policies=ResolvedSettings(tomllib.loads(text)), telemetry=telemetry)
+        async with asyncio.TaskGroup() as running:
+            for _ in range(60):
+                running.create_task(one(client))
+                await LoopClock().sleep(2)
+
+    run_virtual(calls())
+    assert ("open" in states) is not found

@@ -1,0 +1,85 @@
+"""`python3 -m runtime config schema`: the schema is valid, and accepts the settings files that the reader accepts."""
+
+import json
+import tomllib
+
+import jsonschema
+import pytest
+
+from middleware import ConfigError
+from runtime.cli.config import main
+from runtime.connectors.loader import services_and_operations
+from runtime.settings import ResolvedSettings, settings
+from runtime.settings.schema import schema
+
+SERVICES = services_and_operations()
+SCHEMA = schema(SERVICES)
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+EVERY_DEFAULT = "\n".join(
+    f"{row.path} = {json.dumps(row.setting.default)}" for row in settings() if row.setting.default != ""
+)
+
+
+def test_the_schema_is_one(capsys, tmp_path):
+    """Draft 2020-12, as printed and as written."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == SCHEMA
+    assert main(["schema", "--output", str(tmp_path / "settings.schema.json")]) == 0
+    assert json.loads((tmp_path / "settings.schema.json").read_text()) == SCHEMA
+    with pytest.raises(SystemExit, match="2"):
+        main(["schema", "--output", str(tmp_path)])
+
+
+def test_each_setting_has_its_description_default_and_bounds():
+    """An editor shows them; an operation has only what its service does not share."""
+    for row in settings():
+        declared = SCHEMA["$defs"][row.section]["properties"][row.setting.name]
+        spec = row.setting.spec
+        assert declared["description"].startswith(spec.doc)
+        assert declared["default"] == row.setting.default
+        assert (declared.get("minimum"), declared.get("maximum")) == (spec.ge, spec.le)
+        assert declared.get("enum", []) == list(spec.choices)
+        of_operation = SCHEMA["$defs"].get(f"{row.section}_of_operation", {"properties": ()})
+        assert (row.setting.name in of_operation["properties"]) is not spec.shared
+
+
+def accepts(document):
+    try:
+        ResolvedSettings(document, services=SERVICES)
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("", True),
+        (EVERY_DEFAULT, True),
+        ("[retry]\nmax_attempts = 10\n", True),
+        ("[retry]\nmax_attempts = 11\n", False),
+        ("[retry]\nmax_attempts = true\n", False),
+        ("[retry]\nmax_attempts = '3'\n", False),
+        ("[retry]\nbase_delay_s = 1\n", True),
+        ("[retry]\nmax_atempts = 3\n", False),
+        ("[retri]\nmax_attempts = 3\n", False),
+        ("retry = 3\n", False),
+        ("[deadline]\ntotal_s = inf\n", False),
+        ("[circuit_breaker]\nmode = 'shadow'\n", True),
+        ("[circuit_breaker]\nmode = 'shadowy'\n", False),
+        ("[services.hosting.bulkhead]\npermits = 2\n", True),
+        ("[services.hostin.bulkhead]\npermits = 2\n", False),
+        ("[services.hosting.operations.deploy.retry]\nmax_attempts = 1\n", True),
+        ("[services.hosting.operations.deploi.retry]\nmax_attempts = 1\n", False),
+        ("[services.hosting.operations.deploy.bulkhead]\npermits = 2\n", False),
+        ("[services.hosting.operations.deploy.circuit_breaker]\nwindow_s = 5\n", False),
+        ("[services.hosting.operations.deploy.circuit_breaker]\nmode = 'shadow'\n", True),
+        ("[services.hosting.operations]\ndeploy = 1\n", False),
+    ],
+    ids=lambda value: "every default" if value == EVERY_DEFAULT else repr(value),
+)
+def test_the_schema_and_the_reader_agree(text, valid):
+    """Real TOML, by an independent validator."""
+    document = tomllib.loads(text)
+    assert VALIDATOR.is_valid(document) is accepts(document) is valid
