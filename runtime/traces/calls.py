@@ -152,12 +152,15 @@ def calls_of(spans: Iterable[Span | None]) -> Iterator[Call]:
     """
     waiting = _Waiting()
     for span in spans:
+        call = None
         if span is None:
             yield from waiting.all()
         elif is_attempt(span):
-            yield from waiting.with_attempt(span)
+            call = waiting.with_attempt(span)
         elif is_call(span) or not span.parent_id or span.kind in {"SERVER", "CONSUMER"}:
-            yield from waiting.with_call(span)
+            call = waiting.with_call(span)
+        if call is not None:
+            yield call
     yield from waiting.all()
 
 
@@ -170,33 +173,38 @@ class _Waiting:
         self._calls: OrderedDict[tuple[str, str], Span] = OrderedDict()
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def with_attempt(self, span: Span) -> Iterator[Call]:
+    def with_attempt(self, span: Span) -> Call | None:
+        """Return the call that is complete with this attempt, if it is."""
         key = (span.trace_id, span.parent_id)
-        self._attempts.setdefault(key, {})[span.span_id] = span
+        known = self._attempts.get(key)
+        if known is None:
+            known = self._attempts[key] = {}
+        known[span.span_id] = span
         call = self._calls.get(key)
         if call is not None and self._is_whole(key, call):
             del self._calls[key]
-            yield self._taken(key, call)
-        elif len(self._attempts) > _KEPT:
+            return self._taken(key, call)
+        if len(self._attempts) > _KEPT:
             self._attempts.popitem(last=False)
+        return None
 
-    def with_call(self, span: Span) -> Iterator[Call]:
+    def with_call(self, span: Span) -> Call | None:
+        """Return the call, if all of its attempts are there; or the one that waited longest, if too many wait."""
         key = (span.trace_id, span.span_id)
         if key in self._seen:
             if key not in self._calls:
                 self._attempts.pop(key, None)  # those of the second copy
-            return
+            return None
         self._seen[key] = None
         if len(self._seen) > _KEPT:
             self._seen.popitem(last=False)
         if self._is_whole(key, span):
-            yield self._taken(key, span)
-            return
+            return self._taken(key, span)
         self._calls[key] = span
-        if len(self._calls) > _KEPT:
-            yield self._taken(*self._calls.popitem(last=False))
+        return self._taken(*self._calls.popitem(last=False)) if len(self._calls) > _KEPT else None
 
     def all(self) -> Iterator[Call]:
+        """Yield the calls that wait, as they are."""
         while self._calls:
             yield self._taken(*self._calls.popitem(last=False))
 
@@ -205,5 +213,5 @@ class _Waiting:
         return not isinstance(wanted, int) or len(self._attempts.get(key, ())) >= wanted
 
     def _taken(self, key: tuple[str, str], span: Span) -> Call:
-        found = self._attempts.pop(key, {})
-        return Call(span, tuple(sorted(found.values(), key=lambda attempt: attempt.start_ns)))
+        found = tuple(self._attempts.pop(key, {}).values())
+        return Call(span, found if len(found) < 2 else tuple(sorted(found, key=lambda attempt: attempt.start_ns)))  # noqa: PLR2004 - one is sorted

@@ -156,7 +156,7 @@ class Source:
             return
         until_ns = self.until_ns or time.time_ns()
         since_ns = self.since_ns or until_ns - int(_JAEGER_SPAN_S * 1e9)
-        for program in json.loads(_get(url, "/api/v3/services")).get("services") or ():
+        for program in _programs(url):
             values = {
                 "service_name": program,
                 "start_time_min": _rfc3339(since_ns),
@@ -198,6 +198,13 @@ def _unzipped(raw: IO[bytes], path: Path) -> Iterator[bytes]:
             yield from lines
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise OSError(5, f"cannot be unzipped further: {error}", str(path)) from None
+
+
+def _programs(url: str) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(_get(url, "/api/v3/services"))["services"] or ()]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise OSError(5, "does not respond as a Jaeger does to /api/v3/services", url) from None
 
 
 def _get(url: str, path: str, parameters: dict[str, str] | None = None) -> bytes:

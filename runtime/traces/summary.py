@@ -324,7 +324,7 @@ _SLOWER = 2.0
 _SLOWER_S = 0.02
 _MORE_ODD = 0.05
 _SHARES = (0.03, 0.1, 0.25, 0.5, 0.75)
-_LEAST_WEIGHT = 8.0
+_LEAST_WEIGHT = 12.0
 _SURE = 0.01
 
 
@@ -335,7 +335,7 @@ def onset_of(operation: Operation) -> Onset | None:
     A call is odd when it failed, or took more than twice as long as is usual, and 20 ms longer. What is usual is taken
     from the quiet part of the time: of 24 windows of equally many calls, the 95th percentile that a sixth of them does
     not exceed. The result is the stretch of time in which odd calls are most unlikely to be chance, by Kulldorff's scan
-    statistic (https://doi.org/10.1080/03610929708831995) for a log-likelihood ratio of at least 8, with three odd calls
+    statistic (https://doi.org/10.1080/03610929708831995) for a log-likelihood ratio of at least 12, with three odd calls
     or more, and a share of odd calls that is at least 5 points, and twice, above that of the other time. One stretch is
     found per operation, the worst.
     """
