@@ -165,12 +165,19 @@ class Operation:
         service: Its service.
         connector: True for an operation of a connector.
         cells: Figures by the number of their time slice: `Summary.slice_ns` long, counted from 1970.
+        good: Durations of all calls that did not fail.
     """
 
     name: str
     service: str
     connector: bool
     cells: dict[int, Figures] = field(default_factory=dict)
+    good: Durations = field(default_factory=Durations)
+
+    @property
+    def median_s(self) -> float | None:
+        """Median of the calls that did not fail, in seconds; None of fewer than ten."""
+        return self.good.quantile(0.5) if self.good.count >= _FEW else None
 
     def total(self) -> Figures:
         """Return the figures of all the time."""
@@ -218,6 +225,8 @@ class Summary:
             cell = operation.cells[number] = Figures()
             self._cells += 1
         cell.add(call)
+        if not call.failed:
+            operation.good.add(span.end_ns - span.start_ns)
         self.first_ns = min(self.first_ns or span.start_ns, span.start_ns)
         self.last_ns = max(self.last_ns, span.end_ns)
         if span.events:
@@ -275,16 +284,15 @@ class Summary:
         found = (onset_of(operation) for operation in self.operations)
         return sorted(filter(None, found), key=lambda onset: -onset.weight)
 
-    def median(self, call: Call) -> float | None:
-        """Return the median of the successful calls of the operation of *call*, in seconds, or None of too few."""
-        operation = self._operations.get(call.operation)
-        good = operation.total().good if operation is not None else Durations()
-        return good.quantile(0.5) if good.count >= _FEW else None
-
     def medians(self) -> dict[str, float]:
-        """Return the median of the successful calls of each operation with at least ten, in seconds."""
-        totals = ((operation.name, operation.total().good) for operation in self._operations.values())
-        return {name: good.quantile(0.5) for name, good in totals if good.count >= _FEW}
+        """Return the median of each operation that has one, in seconds, by its name."""
+        found = {operation.name: operation.median_s for operation in self._operations.values()}
+        return {name: median_s for name, median_s in found.items() if median_s is not None}
+
+    def median(self, call: Call) -> float | None:
+        """Return the median of the operation of *call*, in seconds, if it has one."""
+        operation = self._operations.get(call.operation)
+        return None if operation is None else operation.median_s
 
 
 _FROM_TO = (semconv.CIRCUIT_BREAKER_FROM, semconv.CIRCUIT_BREAKER_TO)
@@ -335,9 +343,9 @@ def onset_of(operation: Operation) -> Onset | None:
     A call is odd when it failed, or took more than twice as long as is usual, and 20 ms longer. What is usual is taken
     from the quiet part of the time: of 24 windows of equally many calls, the 95th percentile that a sixth of them does
     not exceed. The result is the stretch of time in which odd calls are most unlikely to be chance, by Kulldorff's scan
-    statistic (https://doi.org/10.1080/03610929708831995) for a log-likelihood ratio of at least 12, with three odd calls
-    or more, and a share of odd calls that is at least 5 points, and twice, above that of the other time. One stretch is
-    found per operation, the worst.
+    statistic (https://doi.org/10.1080/03610929708831995): the log-likelihood ratio is at least 12, three calls or more
+    are odd, and their share is at least 5 points, and twice, above that of the other time. One stretch is found per
+    operation, the worst.
     """
     cells = [operation.cells[number] for number in sorted(operation.cells)]
     calls = [cell.calls for cell in cells]
