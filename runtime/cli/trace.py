@@ -166,8 +166,8 @@ def _run(options: argparse.Namespace) -> int:
         return _compare(options)
     if options.id:
         return _show_id(options)
-    telling = (options.limit or _PAGE_LIMIT) if options.html else 0
-    ranking, summary = Ranking(options.limit or 10, telling), Summary()
+    worst = (options.limit or _PAGE_LIMIT) if options.html else 0
+    ranking, summary = Ranking(options.limit or 10, worst), Summary()
     with _reading(options) as (source, wanted):
         for call in _chosen(source, wanted):
             ranking.add(call)
@@ -316,7 +316,7 @@ def _write_page(options: argparse.Namespace, source: Source, ranking: Ranking, s
     from runtime.traces.page import render_page
 
     note = _bad(source.reader) if source.reader.bad_lines else ""
-    chosen = ranking.telling
+    chosen = ranking.worst
     found = traces_of((span for span in source.spans() if span.trace_id in chosen), summary.medians())
     names = ", ".join(Path(name).name for name in options.files)
     page = render_page(found, of=ranking.traces, source=names, note=note)

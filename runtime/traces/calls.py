@@ -21,7 +21,7 @@ _KEPT = 10_000
 SLOW_FACTOR = 5.0
 """A call is slow from this many times the median of its operation on: three of 100 exponential durations are."""
 SLOW_FLOOR_S = 0.1
-"""No call is slow that takes less than this longer than the median: nobody waits for it."""
+"""No call is slow that takes less than this longer than the median: no user would notice."""
 
 
 class Call(NamedTuple):

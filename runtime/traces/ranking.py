@@ -34,7 +34,7 @@ class Ranking:
 
     Args:
         limit: Calls per list.
-        telling: Traces that are named in `telling`.
+        worst: Traces that are named in `worst`.
 
     Attributes:
         calls: Number of calls.
@@ -42,12 +42,12 @@ class Ranking:
         retried: Number of calls with a retry.
     """
 
-    def __init__(self, limit: int, telling: int = 0) -> None:
+    def __init__(self, limit: int, worst: int = 0) -> None:
         self.calls = self.failed = self.retried = 0
         self._traces: set[int] = set()
         self._failed, self._retried, self._slowest = _Top(limit), _Top(limit), _Top(limit)
-        self._most_telling = telling
-        self._telling: dict[str, tuple[bool, int, float]] = {}
+        self._most = worst
+        self._worst: dict[str, tuple[bool, int, float]] = {}
 
     def add(self, call: Call) -> None:
         """Look at *call*."""
@@ -62,14 +62,14 @@ class Ranking:
         if retries:
             self.retried += 1
             self._retried.add(retries, call)
-        if self._most_telling:
+        if self._most:
             key = (failed, retries, duration_s)
-            self._telling[trace_id] = max(self._telling.get(trace_id, key), key)
-            if len(self._telling) > 2 * self._most_telling + 1000:
-                self._telling = dict(self._best())
+            self._worst[trace_id] = max(self._worst.get(trace_id, key), key)
+            if len(self._worst) > 2 * self._most + 1000:
+                self._worst = dict(self._best())
 
     def _best(self) -> list[tuple[str, tuple[bool, int, float]]]:
-        return sorted(self._telling.items(), key=lambda item: item[1], reverse=True)[: self._most_telling]
+        return sorted(self._worst.items(), key=lambda item: item[1], reverse=True)[: self._most]
 
     @property
     def traces(self) -> int:
@@ -77,7 +77,7 @@ class Ranking:
         return len(self._traces)
 
     @property
-    def telling(self) -> set[str]:
+    def worst(self) -> set[str]:
         """Ids of the traces with failed calls, then of those with most retries, then of the slowest."""
         return {trace_id for trace_id, _ in self._best()}
 

@@ -394,10 +394,10 @@ def test_the_page_is_bounded_and_says_so():
     """Failed traces before retried before slow ones."""
     spans = [a_span(1, 0, 0, number, trace_id=number, **CALL) for number in range(1, 30)]
     spans.append(a_span(1, 0, 0, 1, trace_id=99, status="ERROR", **CALL))
-    ranking = Ranking(1, telling=3)
+    ranking = Ranking(1, worst=3)
     for call in calls_of(spans):
         ranking.add(call)
-    chosen = [found for found in traces_of(spans) if found.trace_id in ranking.telling]
+    chosen = [found for found in traces_of(spans) if found.trace_id in ranking.worst]
     assert sorted(int(found.trace_id, 16) for found in chosen) == [28, 29, 99]
     assert "3 of 30 traces: those that failed" in render_page(chosen, of=30, source="x")
 
