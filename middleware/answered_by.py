@@ -26,6 +26,9 @@ _GATEWAY_STATUSES = frozenset({413, 431, 502, 503, 504})  # of these a gateway m
 _DOCUMENT_KEYS = frozenset(
     {"type", "title", "status", "detail", "errors", "error", "errorCode", "error_code", "code", "success", "ok"}
 )
+# Of Spring Boot's `DefaultErrorAttributes`, in which Spring Cloud Gateway says that it has no route. The platform's own
+# formats have `error` and `status`, too, but neither of these.
+_SPRING_KEYS = frozenset({"timestamp", "path", "status", "error"})
 
 
 def answered_by(status: int, headers: Mapping[str, str], body: bytes, sent_id: str) -> AnsweredBy:
@@ -39,17 +42,18 @@ def answered_by(status: int, headers: Mapping[str, str], body: bytes, sent_id: s
         sent_id: Correlation id of the request.
     """
     kind = headers.get("content-type", "").lower()
-    if "html" in kind or _HTML.match(body):
+    if "html" in kind or _HTML.match(body):  # R55
         return "gateway"
     echoed = [value.strip().lower() for value in headers.get("x-correlation-id", "").split(",")]
-    if (sent_id and sent_id.lower() in echoed) or "problem+json" in kind:
+    if (sent_id and sent_id.lower() in echoed) or "problem+json" in kind:  # R55
         return "platform"
-    if body.strip():
+    if body.strip():  # R55
         document = _document(body)
-        if isinstance(document, dict):
-            return "platform" if _DOCUMENT_KEYS & document.keys() else "unknown"
+        if isinstance(document, dict):  # R55
+            is_platform = _DOCUMENT_KEYS & document.keys() and not document.keys() >= _SPRING_KEYS  # R55
+            return "platform" if is_platform else "unknown"  # R55
         return "unknown" if document is not None or "json" in kind else "gateway"  # plain text
-    if "text/plain" in kind or (status in _GATEWAY_STATUSES and gateway_name(headers)):
+    if "text/plain" in kind or (status in _GATEWAY_STATUSES and gateway_name(headers)):  # R55
         return "gateway"
     return "unknown"
 

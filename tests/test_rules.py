@@ -425,6 +425,16 @@ async def test_a_404_of_a_gateway_does_not_say_that_it_is_deleted(before, page, 
 
 
 @virtual_time
+async def test_a_404_of_the_platform_is_known_to_be_gone_where_it_stays_an_error():
+    """R13, R52: with `accept_already_deleted` off it is an error, and no doubt."""
+    upstream = ScriptedUpstream([502, Reply(status=404, json={"error": "NotFound"})])
+    off = {"retry": {**OFF.get("retry", {}), "accept_already_deleted": False}}
+    with pytest.raises(NotFoundError) as caught:
+        await upstream.client(**{**OFF, **off}).request("DELETE", "/r", path_params={})
+    assert (caught.value.answered_by, caught.value.outcome_unknown, caught.value.attempts) == ("platform", False, 2)
+
+
+@virtual_time
 async def test_another_method_that_finds_nothing_is_known_not_to_be_applied():
     """R52, R55: a 404 to an idempotent PUT says that it was not applied, also where a gateway sent it."""
     with pytest.raises(NotFoundError) as caught:

@@ -72,9 +72,11 @@ LEFT_OUT = {
     "runtime/asgi.py": "tested through servers in processes of their own",
     "runtime/cli/": "runs in processes of its own, which read the code of the tree",
     "runtime/config.py": "an old path",
+    "runtime/conformance/": "its tests plant violations in a connector, and run it on ours",
     "runtime/connectors/": "connectors of services, written after one template; the loader",
     "runtime/contract/": "each rule is tested by planted violations in many disguises",
     "runtime/exporting.py": "an old path",
+    "runtime/forecast/": "checked against the real stack by random policies, and presentation",
     "runtime/gateway/": "a test double, with processes of its own",
     "runtime/settings/rules.py": "texts",
     "runtime/telemetry/": "exports from threads and processes of its own",
@@ -446,6 +448,12 @@ class Session:
         )
         hypothesis.settings.load_profile("mutation")
 
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the tests that can count: where only lines of rules are changed, those that name one of the rules."""
+        if all(job.rule for job in self.jobs):
+            rules = {job.rule for job in self.jobs}
+            items[:] = [item for item in items if any(_names(item, rule) for rule in rules)]
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the name of a test that failed."""
         if report.failed:
@@ -510,7 +518,8 @@ class Session:
         code, where = compiled(job.mutant), f"{job.mutant.path}:{job.mutant.function}"
         functions = self._functions.get((code.co_filename, job.mutant.function), [])
         if where not in self._called_at_import and _replace(functions, code, job.mutant.function):
-            items = self._within_reach([item for item in items if where in self._seen[item.nodeid].functions])
+            items = [item for item in items if where in self._seen[item.nodeid].functions]
+            items = items if job.rule else self._within_reach(items)
             for index, item in enumerate(items):
                 signal.setitimer(signal.ITIMER_REAL, PATIENCE_S + 10 * self._seen[item.nodeid].seconds)
                 if not self._passes(session, item, items[index + 1 : index + 2]):

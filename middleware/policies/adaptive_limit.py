@@ -6,8 +6,8 @@ Additive increase, multiplicative decrease, as TCP does it: Jacobson, "Congestio
 
 __all__ = ["AdaptiveLimit"]
 
-_DECREASE = 0.5
-_LEAST = 1.0
+_DECREASE = 0.5  # R46
+_LEAST = 1.0  # R46
 
 
 class AdaptiveLimit:
@@ -33,10 +33,10 @@ class AdaptiveLimit:
             in_flight: Attempts in flight, the one that got the response included.
             permits: The host's number.
         """
-        if in_flight < self.of(permits):
+        if in_flight < self.of(permits):  # R46
             return
-        self._value += 1 / self._value  # all attempts of a round trip together add one
-        if self._value >= permits:
+        self._value += 1 / self._value  # R46: all attempts of a round trip together add one
+        if self._value >= permits:  # R46
             self._value = float("inf")
 
     def on_overload(self, started_at: float, now: float, in_flight: int, permits: int) -> None:
@@ -49,7 +49,7 @@ class AdaptiveLimit:
             in_flight: Attempts in flight, this one included: a limit that is not reached did not cause the overload.
             permits: The host's number.
         """
-        if started_at < self._lowered_at:
+        if started_at < self._lowered_at:  # R46
             return
-        self._lowered_at = now
-        self._value = max(_LEAST, _DECREASE * min(in_flight, self.of(permits)))
+        self._lowered_at = now  # R46
+        self._value = max(_LEAST, _DECREASE * min(in_flight, self.of(permits)))  # R46

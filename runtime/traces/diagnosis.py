@@ -85,7 +85,7 @@ def advice(onset: Onset, changes: Iterable[Change]) -> Iterator[str]:
             yield f"{change.text} at {clock_text(change.at_ns)}"
     kinds = onset.worse.failures + onset.worse.attempt_failures
     often = [kind for kind, number in kinds.most_common() if number >= max(1, onset.worse.calls * 0.01)]
-    for kind in often:
+    for kind in sorted(often, key=lambda kind: "circuit" in kind):  # a consequence, so behind its causes
         yield f"{kind}: {_advice_on(kind, onset)}"
     if not often:
         yield f"slow, without failures: {_advice_on('timed out', onset)}"

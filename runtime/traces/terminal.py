@@ -205,6 +205,7 @@ def render_rows(rows: Sequence[OperationRow]) -> RenderableType:
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _MOST_STEPS = 20
+_MOST_CHANGES = 6
 _DAY_NS = 86_400_000_000_000
 _MOST_TABLES = 8
 _NOTHING = "no operation became slower or failed more often"
@@ -226,10 +227,10 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
         for line in advice(onsets[number], summary.settings_changes) if number < len(onsets) else ():
             yield Padding(Text(f"→ {line}"), (0, 0, 0, 2))
     changes = sorted([*summary.changes, *summary.settings_changes], key=lambda change: change.at_ns)
-    for change in changes[:_MOST_STEPS]:
+    for change in changes[:_MOST_CHANGES]:
         yield Text(f"◆ {clock_text(change.at_ns)} {change.text}", _STYLES["note"])
-    if len(changes) > _MOST_STEPS:
-        yield Text(f"◆ {len(changes) - _MOST_STEPS} more state changes", _STYLES["note"])
+    if len(changes) > _MOST_CHANGES:
+        yield Text(f"◆ {len(changes) - _MOST_CHANGES} more state changes", _STYLES["note"])
     found = {onset.operation: onset for onset in onsets}
     rank = {name: number for number, name in enumerate(found)}
     totals = {operation.name: operation.total() for operation in summary.operations}

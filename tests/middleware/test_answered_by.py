@@ -11,6 +11,13 @@ NGINX = (
     b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n"
     b"<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
 )
+SPRING = {
+    "timestamp": "2026-05-04T08:00:00.000+00:00",
+    "path": "/api/users/u-1",
+    "status": 404,
+    "error": "Not Found",
+    "requestId": "1f2e3d4c-1",
+}
 PROBLEM = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404}).encode()
 
 
@@ -43,6 +50,13 @@ PROBLEM = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404
             for key in ("type", "title", "status", "detail", "errors", "error", "errorCode", "error_code", "code")
         ),
         *((404, {}, json.dumps({key: False}).encode(), "platform") for key in ("success", "ok")),
+        (404, {"x-correlation-id": ID}, json.dumps(SPRING).encode(), "platform"),
+        *((404, {}, json.dumps({**SPRING, key: "x"}).encode(), "unknown") for key in ("message", "trace")),
+        (404, {}, json.dumps({name: SPRING[name] for name in SPRING if name != "requestId"}).encode(), "unknown"),
+        *(
+            (404, {}, json.dumps({name: SPRING[name] for name in SPRING if name != key}).encode(), "platform")
+            for key in ("timestamp", "path", "status", "error")
+        ),
         # no evidence
         (404, {}, b"", "unknown"),
         (404, {"server": "nginx"}, b"", "unknown"),
@@ -51,6 +65,7 @@ PROBLEM = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404
         (404, {"x-correlation-id": ""}, b"", "unknown"),
         (404, {"server": "kong"}, b'{"message": "no Route matched with those values"}', "unknown"),
         (404, {}, b'{"error_msg": "404 Route Not Found"}', "unknown"),
+        (404, {"content-type": "application/json"}, json.dumps(SPRING).encode(), "unknown"),
         (404, {}, b'"not found"', "unknown"),
         (404, {}, b"[]", "unknown"),
         (404, {"content-type": "application/json"}, b'{"error": "cut o', "unknown"),
@@ -60,12 +75,12 @@ PROBLEM = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404
     ids=lambda value: str(value)[:60],
 )
 def test_the_response_shows_who_sent_it(status, headers, body, who):
-    """R13: by its form and the id of the request; `Server` and `Via` alone only where a gateway has no body to send."""
+    """R13, R55: by its form and the id of the request; `Server` and `Via` alone only where a gateway has no body to send."""
     assert answered_by(status, headers, body, ID) == who
 
 
 def test_an_empty_id_is_no_evidence():
-    """R13: some gateways add the header without a value."""
+    """R13, R55: some gateways add the header without a value."""
     assert answered_by(404, {"x-correlation-id": ""}, b"", "") == "unknown"
 
 

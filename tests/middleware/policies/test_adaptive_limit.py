@@ -69,6 +69,9 @@ def test_the_permits_are_the_upper_bound():
     for _ in range(30):
         limit.on_response(5, 5)
     assert (limit.of(5), limit.of(100)) == (5, 100)
+    limit.on_overload(1.0, 2.0, 2, 2)
+    limit.on_response(1, 2)
+    assert limit.of(100) == 100, "2 of 2 permits"
 
 
 ADAPTIVE = {"bulkhead": {"adaptive": True, "permits": 16}, "attempt": {"timeout_s": 1.0}, "deadline": {"total_s": 4.0}}

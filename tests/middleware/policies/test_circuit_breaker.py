@@ -498,6 +498,7 @@ def status(code):
         (ResponseTooLargeError("x"), "neutral"),
         (InternalError("x"), "neutral"),
         (ResponseLostError("x"), "failure"),
+        (DecodeError("x", is_incomplete=True), "neutral"),
         *(
             (kind("x"), "neutral")
             for kind in (BulkheadFullError, RateLimitExceededError, CircuitOpenError, DecodeError, InvalidArgumentError)

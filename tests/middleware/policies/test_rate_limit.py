@@ -109,6 +109,18 @@ def test_a_raised_rate_shortens_the_backlog():
     assert limiter.reserve(1.0, NEVER, fast).wait_s == pytest.approx(0.031)
 
 
+def test_a_short_backlog_is_kept_in_slots_too():
+    """R61: also one of less than a second."""
+    limiter, slow, fast = (
+        RateLimiter(),
+        RateLimitSettings(per_second=4, burst=1),
+        RateLimitSettings(per_second=1000, burst=1),
+    )
+    for _ in range(2):
+        limiter.reserve(0.0, NEVER, slow)
+    assert limiter.reserve(0.0, NEVER, fast).wait_s == pytest.approx(0.002)
+
+
 def test_a_reduced_rate_applies_to_later_slots():
     """R61: those that were allowed keep their times, and are not paid for at the new rate."""
     limiter, fast, slow = (
@@ -160,7 +172,7 @@ async def test_a_raised_rate_is_in_force_at_once(raised, sections):
 
 @virtual_time
 async def test_an_older_call_does_not_undo_a_raised_rate():
-    """R61: it started before the reload, and comes to the rate limit after it."""
+    """R61: it started before the reload, and comes to the rate limit after it; one of the same moment does."""
     layer, times = RateLimitMiddleware(LoopClock(), lambda _event: None), []
 
     async def rest(_request):
@@ -172,7 +184,8 @@ async def test_an_older_call_does_not_undo_a_raised_rate():
     await layer(request(2.0, 10.0), rest)
     await layer(request(1.0, 0.1), rest)
     await layer(request(2.0, 10.0), rest)
-    assert times == [0.0, 0.1, 0.2]
+    await layer(request(2.0, 1000.0), rest)
+    assert times == [0.0, 0.1, 0.2, 0.201]
 
 
 async def _raised_while_one_waits():
