@@ -102,7 +102,7 @@ def test_filters_choose(incident, ask, chosen, operations):
 def test_what_no_call_is_is_said(incident, ask):
     """With a code of its own."""
     assert ask(incident, "--status", "418", code=1).endswith("incident.jsonl: no calls that are meant\n")
-    assert "no trace or correlation id abc" in ask(incident, "abc", code=1)
+    assert "no trace or correlation id no-such" in ask(incident, "no-such", code=1)
 
 
 def halves(incident, tmp_path, digits=("", "")):
