@@ -143,17 +143,21 @@ def _trace(trace: Trace, number: int, *, unfolded: bool) -> str:
     started = datetime.fromtimestamp(trace.start_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     rows = rows_of(trace)
     text = " ".join([trace.trace_id, *trace.correlation_ids, trace.outcome, *(f"{r.label} {r.text}" for r in rows)])
-    tone = "bad" if trace.failed else "good"
-    counted = [_counted(trace.attempts, "attempt"), _counted(trace.retries, "retry", "retries")]
-    told = ", ".join([started, _counted(trace.calls, "call"), *counted])
+    counts = (trace.calls, trace.attempts, trace.retries)
+    counted = [_counted(trace.calls, "call"), _counted(trace.attempts, "attempt")]
+    told = ", ".join([started, *(counted if counts != (1, 1, 0) else ()), *_retries(trace)])
     ids = "".join(f"<p>correlation id <code>{escape(found)}</code></p>" for found in trace.correlation_ids)
     return f"""<li class="trace" data-start="{number}" data-duration="{trace.duration_s:.9f}" \
 data-retries="{trace.retries}" data-failed="{trace.failed:d}" data-text="{escape(text.lower())}">
 <details{" open" if unfolded else ""}><summary><span class="name">{escape(trace.name)}</span>\
-<span class="outcome {tone}">{escape(trace.outcome)}</span>\
+<span class="outcome {trace.tone}">{escape(trace.outcome)}</span>\
 <span class="time">{time_text(trace.duration_s)}</span><span class="meta soft">{told}</span></summary>
 <div class="body"><p>trace <code>{trace.trace_id}</code></p>{ids}
 {"".join(_row(row, trace.duration_s) for row in rows)}</div></details></li>"""
+
+
+def _retries(trace: Trace) -> list[str]:
+    return [_counted(trace.retries, "retry", "retries")] if trace.retries else []
 
 
 def _counted(number: int, one: str, many: str = "") -> str:
