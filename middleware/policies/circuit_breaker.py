@@ -482,6 +482,7 @@ class CircuitBreakerMiddleware:
         emit: Listener for rejections and changes of state.
         attempt_timeout_s: Returns the attempt timeout of a call in seconds.
         usual_timeout_s: Returns the attempt timeout of operations without one of their own; None for no difference.
+        note_failure: Called with each failed attempt before it is counted.
     """
 
     def __init__(
@@ -491,12 +492,15 @@ class CircuitBreakerMiddleware:
         emit: Listener,
         attempt_timeout_s: Callable[[Call], float],
         usual_timeout_s: Callable[[], float] | None = None,
+        *,
+        note_failure: Callable[[PlatformRequest, BaseException], None] = lambda _request, _error: None,
     ) -> None:
         self._breakers = breakers
         self._clock = clock
         self._emit = emit
         self._attempt_timeout_s = attempt_timeout_s
         self._usual_timeout_s = usual_timeout_s
+        self._note_failure = note_failure
 
     def _breaker(self, call: Call) -> tuple[CircuitBreaker, CircuitBreakerSettings]:
         config = call.settings(CircuitBreakerSettings)
@@ -591,6 +595,7 @@ class CircuitBreakerMiddleware:
             return await call_next(request)
         except BaseException as raised:
             error = raised
+            self._note_failure(request, raised)  # R21
             raise
         finally:
             if request.attempt.goes_on:
