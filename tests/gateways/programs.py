@@ -195,7 +195,9 @@ class Nginx(Program):
         http, server, location, listen = "", "client_max_body_size 8m;", "", ""
         upstream = self.upstream
         if self.has("keepalive") or self.second:
-            servers = f"server 127.0.0.1:{self.upstream};" + (f" server 127.0.0.1:{self.second};" if self.second else "")
+            servers = f"server 127.0.0.1:{self.upstream};" + (
+                f" server 127.0.0.1:{self.second};" if self.second else ""
+            )
             keepalive = "keepalive 16;" if self.has("keepalive") else ""
             http += f"upstream all {{ {servers} {keepalive} }}"
             location += 'proxy_http_version 1.1; proxy_set_header Connection "";'
@@ -301,7 +303,9 @@ class Envoy(Program):
         if self.has("h2"):
             kind = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
             http2 = {"@type": kind, "explicit_http_config": {"http2_protocol_options": {}}}
-            cluster["typed_extension_protocol_options"] = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2}
+            cluster["typed_extension_protocol_options"] = {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
+            }
         self.config = self.file("envoy.yml", json.dumps(config))
 
     def command(self):
@@ -345,9 +349,9 @@ class Traefik(Program):
         return [self.path(), *traefik_options(self.port, self.config), *idle, "--log.level=ERROR"]
 
     async def reload(self):
-        """Change the file that it watches."""
+        """Replace the file that it watches; one that is truncated first would be read empty, and all routes be gone."""
         self.routes["http"]["routers"]["all"]["priority"] = next(_numbers)
-        self.file("routes.yml", json.dumps(self.routes))
+        self.file("next.yml", json.dumps(self.routes)).rename(self.config)
 
 
 class Caddy(Program):
@@ -406,7 +410,11 @@ class Apache(Program):
             f"ProxyPass / {scheme}://127.0.0.1:{self.upstream}/{limit} nocanon",
         ]
         if self.has("tls"):
-            lines += ["SSLEngine on", f"SSLCertificateFile {self.certificate}", f"SSLCertificateKeyFile {self.certificate}"]
+            lines += [
+                "SSLEngine on",
+                f"SSLCertificateFile {self.certificate}",
+                f"SSLCertificateKeyFile {self.certificate}",
+            ]
         self.config = self.file("apache.conf", "\n".join(lines) + "\n")
 
     def command(self):
@@ -456,9 +464,7 @@ async def running(program, folder, upstream, *options, second=0, certificate=Non
     own = folder / f"{program.name}-{next(_numbers)}"
     own.mkdir(parents=True)
     own.chmod(0o755)  # the gateways' own users read it
-    gateway = program(
-        folder=own, upstream=upstream, second=second, options=frozenset(options), certificate=certificate
-    )
+    gateway = program(folder=own, upstream=upstream, second=second, options=frozenset(options), certificate=certificate)
     try:
         await gateway.start()
         yield gateway
