@@ -84,4 +84,4 @@ async def test_a_warm_get_is_profiled():
     """The connector's own method, each layer and the generated `__init__` of a record are among what ran."""
     found = await warm_get.profile(lambda connector: connector.list_items())
     assert "ManagedServiceConnector.list_items" in found.functions["runtime/connectors/service.py"]
-    assert {"middleware.events.CallFinished", "middleware.types.PlatformRequest"} <= found.classes
+    assert {"middleware.events.FanOut", "middleware.types.PlatformRequest"} <= found.classes

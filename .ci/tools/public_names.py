@@ -22,10 +22,11 @@ FILE = ROOT / "tests" / "public_names.json"
 PACKAGES = ("middleware", "runtime")
 # Public through `middleware` alone, private, commands, parts of the gateway, old paths of moved modules.
 INTERNAL = re.compile(
-    r"middleware\.|runtime\.(_|(cli|contract|gateway|settings|telemetry)\.|adapters\.core_|cli$|(config|exporting|trace_file)$)"
+    r"middleware\.|runtime\.(_|(cli|conformance|contract|gateway|settings|telemetry)\.|adapters\.core_|cli$)"
+    r"|runtime\.(config|exporting|trace_file)$"
     r"|.*\.__main__$"
 )
-PUBLIC = {"middleware.errors", "middleware.events", "middleware.transports.registry"}
+PUBLIC = {"middleware.errors", "middleware.events", "middleware.transports.registry", "runtime.conformance.recording"}
 
 sys.path.insert(0, str(ROOT))
 

@@ -419,14 +419,7 @@ def managed_bundle(
     made: dict[str, Any] = {}
     known = connectors()  # once: another thread may register meanwhile
     for declared in known:
-        connector = made[declared.name] = _made(declared, "managed", partial(declared.managed, http(declared)))
-        for operation in declared.operations:
-            wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
-            try:
-                object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
-            except AttributeError:
-                problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
-                raise ConfigError(problem) from None
+        made[declared.name] = managed_connector(declared, http(declared))
     return _bundle_of(known)(
         **made,
         mode="managed",
@@ -434,6 +427,24 @@ def managed_bundle(
         _transports=tuple(transports),
         _clients=tuple(clients),
     )
+
+
+def managed_connector(declared: Connector[Any], client: PlatformHttpClient) -> Any:
+    """
+    Make the managed connector of one declaration; its operations raise errors of ours alone.
+
+    Raises:
+        ConfigError: It cannot be made, or does not have all operations.
+    """
+    connector = _made(declared, "managed", partial(declared.managed, client))
+    for operation in declared.operations:
+        wrapped = typed_errors(declared.name, operation, getattr(connector, operation))
+        try:
+            object.__setattr__(connector, operation, wrapped)  # also where it is a frozen dataclass
+        except AttributeError:
+            problem = f"{declared.name}: managed: must allow attributes, so no __slots__"
+            raise ConfigError(problem) from None
+    return connector
 
 
 def _made(declared: Connector[Any], kind: str, make: Callable[[], Any]) -> Any:

@@ -12,26 +12,54 @@ from pathlib import Path
 from runtime._internal.findings import Finding, Rule, Severity
 
 from .checks import findings
+from .fixes import fixed
 from .rules import RULES
 from .source import UNREADABLE, Sources
 from .suppressions import applied
 from .triples import Triple, triples
 
-__all__ = ["RULES", "Finding", "Rule", "Severity", "check_paths"]
+__all__ = ["CONTRACTS", "RULES", "Finding", "Rule", "Severity", "check_paths", "fix_paths"]
+
+CONTRACTS = (1, 2)
+"""Versions of the contract."""
+
+_OWN = "CC9"  # rules about the check itself, which no version of the contract has
 
 
-def check_paths(paths: Iterable[Path], *, strict: bool = False) -> list[Finding]:
+def check_paths(paths: Iterable[Path], *, strict: bool = False, contract: int = 1) -> list[Finding]:
     """
     Check the connectors in *paths*: files, or folders with all `.py` files below them.
 
     Args:
         paths: Files and folders. One that does not exist, cannot be read or is no Python is a finding (CC900).
         strict: Count warnings as errors.
+        contract: Version of the contract. What the template of the first one does is an error in the second.
 
     Returns:
         What is wrong, by file and line.
     """
-    sources = Sources()
+    return _checked(Sources(), paths, strict=strict, contract=contract)
+
+
+def fix_paths(paths: Iterable[Path]) -> list[Path]:
+    """Rewrite the connectors in *paths* towards the second version of the contract; returns the changed files."""
+    paths = list(paths)
+    sources, changed = Sources(), []
+    by_path: dict[str, list[Finding]] = {}
+    for one in _checked(sources, paths, strict=False, contract=2):
+        by_path.setdefault(one.path, []).append(one)
+    wanted = {path.resolve() for path in _files(paths)}
+    for name, found in by_path.items():
+        path = Path(name)
+        if path.resolve() in wanted and any(one.rule != "CC900" for one in found):
+            module = sources.read(path)
+            if (text := fixed(sources, module, found)) != module.text:
+                path.write_text(text, encoding="utf-8")
+                changed.append(path)
+    return changed
+
+
+def _checked(sources: Sources, paths: Iterable[Path], *, strict: bool, contract: int) -> list[Finding]:
     found: set[Finding] = set()
     modules = {}
     for path in _files(paths):
@@ -56,9 +84,11 @@ def check_paths(paths: Iterable[Path], *, strict: bool = False) -> list[Finding]
     result = [one for one in found if one.rule == "CC900"]
     for path, module in touched.items():
         result += applied(module, sorted(one for one in found if one.path == str(path) and one.rule != "CC900"))
-    if strict:
-        result = [replace(one, severity=Severity.ERROR) if one.severity is Severity.WARNING else one for one in result]
-    return sorted(result)
+    return sorted(_raised(one) if strict or (contract > 1 and one.rule < _OWN) else one for one in result)
+
+
+def _raised(finding: Finding) -> Finding:
+    return replace(finding, severity=Severity.ERROR) if finding.severity is Severity.WARNING else finding
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from runtime._internal.findings import Finding, Severity
 
 from .flow import HTTP_METHODS, RAW, Endpoint, Fields, Flow, HttpCall, Text, Value
 from .rules import RULES
-from .source import UNREADABLE, Class, Function, FunctionNode, Module, Sources, last_name, text_of
+from .source import UNREADABLE, Class, Function, FunctionNode, Module, Sources, last_name, nodes_of, text_of
 from .triples import Triple
 
 __all__ = ["findings"]
@@ -37,10 +37,10 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LISTED = re.compile(r"^\s*[-*]\s+(.*\S)\s*$")
 _VERBS = r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)"
 # Nodes that use or test a value, or send it.
-_MAY_USE: tuple[type[ast.AST], ...] = (
+_MAY_USE: set[type[ast.AST]] = {
     *(ast.Attribute, ast.Subscript, ast.For, ast.AsyncFor, ast.comprehension, ast.BinOp, ast.Call, ast.Assign),
     *(ast.If, ast.IfExp, ast.While, ast.Assert, ast.BoolOp, ast.Match, ast.Try),
-)
+}
 _LEAST_LETTERS = 3
 _PLACEHOLDER_TEXT = re.compile(r"\W*(?:todo|fixme|xxx|tbd|docstring)\b.{0,20}", re.IGNORECASE)
 _SUCCESS = {"success", "succeeded", "ok", "deleted", "isSuccess"}
@@ -233,7 +233,7 @@ def _drops(node: ast.AST, parameter: str) -> bool:
         case ast.FunctionDef() | ast.AsyncFunctionDef() if node.args.kwarg:
             name = node.args.kwarg.arg
             passed = [
-                each for one in ast.walk(node) if isinstance(one, ast.Call) for each in one.keywords if each.arg is None
+                each for one in nodes_of(node) if isinstance(one, ast.Call) for each in one.keywords if each.arg is None
             ]
             return not any(isinstance(one.value, ast.Name) and one.value.id == name for one in passed)
         case ast.Compare(left=ast.Name(), ops=[ast.NotEq() | ast.NotIn()], comparators=[compared]):
@@ -266,7 +266,7 @@ def _untyped(sources: Sources, module: Module, node: ast.expr | None) -> str:  #
     if isinstance(found, ast.expr) and found is not node:
         return _untyped(sources, module, found)
     name = last_name(found) if isinstance(found, str) else ""
-    if isinstance(found, Class) and any(last_name(one) == "TypedDict" for one in sources.foreign_bases(found)):
+    if isinstance(found, Class) and any(last_name(one) == "TypedDict" for one in sources.external_bases(found)):
         return "is a TypedDict, a raw dict at run time"
     return f"is {name}, which is raw" if name in _UNTYPED else ""
 
@@ -302,7 +302,7 @@ def _docstrings(sources: Sources, triple: Triple) -> Findings:
 
 
 def _named_classes(sources: Sources, module: Module, node: ast.AST | None) -> Iterator[tuple[ast.AST, object]]:
-    for one in ast.walk(node) if node else ():
+    for one in nodes_of(node) if node else ():
         if isinstance(one, ast.Constant) and isinstance(one.value, str):
             try:
                 yield from _named_classes(sources, module, ast.parse(one.value, mode="eval").body)
@@ -320,6 +320,8 @@ def _models(sources: Sources, triple: Triple) -> Findings:
             args = method.node.args
             hints = [one.annotation for one in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
             waiting += [(method.module, hint) for hint in (*hints, getattr(method.node, "returns", None))]
+    # Most methods have the same annotations.
+    waiting = list({(module.path, text_of(hint)): (module, hint) for module, hint in waiting}.values())
     for module, hint in waiting:
         for _, found in _named_classes(sources, module, hint):
             node = found.node if isinstance(found, Class) else found
@@ -343,7 +345,7 @@ def _models(sources: Sources, triple: Triple) -> Findings:
 
 def _home(sources: Sources, module: Module, node: ast.AST) -> Module:
     for one in sources.helpers(module):
-        if any(node is each for each in ast.walk(one.tree)):
+        if any(node is each for each in nodes_of(one.tree)):
             return one
     return module
 
@@ -364,7 +366,7 @@ def _is_dataclass(sources: Sources, kind: Class) -> bool:
 
 
 def _model(sources: Sources, kind: Class) -> Findings:
-    third_party = {last_name(one) for one in sources.foreign_bases(kind)}
+    third_party = {last_name(one) for one in sources.external_bases(kind)}
     if third_party & {"Enum", "StrEnum", "IntEnum", "Flag", "IntFlag", "Protocol", "Exception"} or _is_dataclass(
         sources, kind
     ):
@@ -721,9 +723,9 @@ def _url_texts(triple: Triple, module: Module) -> Findings:
     skipped = _no_addresses(triple, module)
     joined = set()
     for outer in (*module.all(ast.JoinedStr), *module.all(ast.BinOp), *module.all(ast.Tuple), *module.all(ast.List)):
-        joined |= {id(one) for one in ast.walk(outer)}
+        joined |= {id(one) for one in nodes_of(outer)}
     for call in module.all(ast.Call):
-        joined |= {id(one) for part in (call.func, *call.args) for one in ast.walk(part)}
+        joined |= {id(one) for part in (call.func, *call.args) for one in nodes_of(part)}
     for node, text in suspects:
         if id(node) not in skipped and (id(node) in joined or not text.endswith("//")):
             yield _at("CC202", module, node, f"hard-coded URL {text[:60]!r}")
@@ -741,12 +743,12 @@ def _no_addresses(triple: Triple, module: Module) -> set[int]:
     for kind in module.classes:
         is_mock = kind.node.name.startswith("Mock") or (triple.mock and kind.node is triple.mock.node)
         if is_mock or kind.node.decorator_list:
-            skipped |= {id(one) for one in ast.walk(kind.node)}
+            skipped |= {id(one) for one in nodes_of(kind.node)}
     for compared in module.all(ast.Compare):
-        skipped |= {id(one) for one in ast.walk(compared)}
+        skipped |= {id(one) for one in nodes_of(compared)}
     for call in module.all(ast.Call):
         if isinstance(call.func, ast.Attribute) and call.func.attr in _TEXT_TESTS:
-            skipped |= {id(one) for argument in call.args for one in ast.walk(argument)}
+            skipped |= {id(one) for argument in call.args for one in nodes_of(argument)}
     return skipped
 
 
@@ -909,13 +911,15 @@ def _optional_fields(sources: Sources, module: Module, annotation: ast.expr | No
 def _unguarded(sources: Sources, method: Function, node: FunctionNode) -> Findings:
     optional: set[str] = set()
     for argument in (*node.args.args, *node.args.kwonlyargs):
-        if argument.annotation and "None" in re.findall(r"\w+", text_of(argument.annotation)):
+        hint = text_of(argument.annotation)
+        if "None" in re.findall(r"\w+", hint):
             optional.add(argument.arg)
-        fields = _optional_fields(sources, method.module, argument.annotation)
-        optional |= {f"{argument.arg}.{name}" for name in fields}
+        if not set(re.findall(r"\w+", hint)) <= _SCALARS:  # else no model
+            fields = _optional_fields(sources, method.module, argument.annotation)
+            optional |= {f"{argument.arg}.{name}" for name in fields}
     if not optional:
         return
-    nodes = [one for one in method.nodes if isinstance(one, _MAY_USE)]
+    nodes = [one for one in method.nodes if type(one) in _MAY_USE]
     aliases = {
         each.targets[0].id: ast.unparse(each.value)
         for each in nodes
@@ -955,7 +959,7 @@ def _tested(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
             case _:
                 continue
         for part in tests:
-            yield from (one for one in ast.walk(part) if isinstance(one, ast.Name | ast.Attribute))
+            yield from (one for one in nodes_of(part) if isinstance(one, ast.Name | ast.Attribute))
 
 
 def _used(node: ast.AST) -> ast.expr | None:

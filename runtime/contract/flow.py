@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from .source import Class, Function, FunctionNode, Module, Sources, is_base, last_name
+from .source import Class, Function, FunctionNode, Module, Sources, is_base, last_name, nodes_of
 
 __all__ = ["RAW", "Event", "Flow", "HttpCall", "Text", "Value"]
 
@@ -246,7 +246,7 @@ class Flow:
             for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
             if one.arg == "http" or (one.annotation and "PlatformHttpClient" in ast.unparse(one.annotation))
         }
-        for node in ast.walk(init.node):
+        for node in nodes_of(init.node):
             if (
                 isinstance(node, ast.Assign | ast.AnnAssign)
                 and isinstance(node.value, ast.Name)
@@ -709,7 +709,7 @@ class Flow:
         if isinstance(what, Closure):
             result = self._enter(what, arguments, keywords)
             node_ = what.function.node
-            if isinstance(node_, FunctionNode) and any(isinstance(one, ast.Yield) for one in ast.walk(node_)):
+            if isinstance(node_, FunctionNode) and any(isinstance(one, ast.Yield) for one in nodes_of(node_)):
                 return everything
             return result
         if isinstance(what, Method) and what.owner.what == CLIENT and what.name in CLIENT_METHODS:

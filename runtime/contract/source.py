@@ -8,7 +8,7 @@ import ast
 import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -22,6 +22,7 @@ __all__ = [
     "Sources",
     "is_base",
     "last_name",
+    "nodes_of",
     "text_of",
 ]
 
@@ -59,7 +60,7 @@ class Function:
     @cached_property
     def nodes(self) -> list[ast.AST]:
         """Every node of it."""
-        return list(ast.walk(self.node))
+        return nodes_of(self.node)
 
     @cached_property
     def parameters(self) -> list[Parameter]:
@@ -126,7 +127,7 @@ class Module:
     _by_type: dict[type[ast.AST], list[ast.AST]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.nodes = list(ast.walk(self.tree))
+        self.nodes = nodes_of(self.tree)
         for node in self.nodes:
             self._by_type.setdefault(type(node), []).append(node)
         for one in self.all(ast.Import):
@@ -152,6 +153,11 @@ class Module:
         return self._by_type.get(kind, [])  # type: ignore[return-value] # the lists are by type
 
     @cached_property
+    def resolved(self) -> Path:
+        """Where it is, without links and relative parts."""
+        return self.path.resolve()
+
+    @cached_property
     def classes(self) -> list[Class]:
         """Its classes, in their order."""
         return [Class(self, node) for node in _top_level(self.tree.body) if isinstance(node, ast.ClassDef)]
@@ -168,6 +174,22 @@ class Module:
             found |= {aliases.get(one.id, one.id) for one in parts if isinstance(one, ast.Name)}
             found |= {one.attr for one in parts if isinstance(one, ast.Attribute)}
         return found
+
+
+_LEAVES = {int, str, type(None), ast.Load, ast.Store}
+
+
+def nodes_of(node: ast.AST) -> list[ast.AST]:
+    """Return *node* and every node in it, as `ast.walk` does but for `Load` and `Store`; most of a check is this."""
+    found = [node]
+    for one in found:
+        for value in one.__dict__.values():
+            kind = type(value)
+            if kind is list:
+                found += [each for each in value if isinstance(each, ast.AST)]
+            elif kind not in _LEAVES and isinstance(value, ast.AST):
+                found.append(value)
+    return found
 
 
 def _assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
@@ -196,6 +218,8 @@ class Sources:
         self._imports: dict[tuple[Path, Imported], Reference] = {}
         self._helpers: dict[Path, list[Module]] = {}
         self._methods: dict[int, dict[str, Function]] = {}
+        self._functions: dict[int, Function] = {}
+        self._found: dict[Path, bool] = {}  # the same imports are looked up for each file of a folder
 
     def read(self, path: Path) -> Module:
         """
@@ -242,18 +266,28 @@ class Sources:
                     continue
                 base = folder.joinpath(*names)
                 for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
-                    if path.is_file() and path.resolve() != module.path.resolve() and (other := self._neighbour(path)):
+                    if self._is_other(path, module) and (other := self._neighbour(path)):
                         inside = names is parts and found.attribute
                         return self.lookup(other, found.attribute) if inside else other
         return dotted
 
-    @staticmethod
-    def _folders(module: Module, level: int, parts: list[str]) -> Iterator[Path]:
-        above = list(module.path.resolve().parents)
+    def _is_other(self, path: Path, module: Module) -> bool:
+        """Whether *path* is a file, and not that of *module*."""
+        if path not in self._found:
+            self._found[path] = path.is_file()
+        return self._found[path] and path.resolve() != module.resolved
+
+    def _folders(self, module: Module, level: int, parts: list[str]) -> Iterator[Path]:
+        above = module.resolved.parents
         if level:
             yield from above[level - 1 : level]
         elif parts:  # an absolute import: of a package that contains this file, or of a file next to it
-            yield from (folder for folder in above[:6] if (folder / parts[0]).is_dir() or folder is above[0])
+            yield from (folder for folder in above[:6] if folder is above[0] or self._is_folder(folder / parts[0]))
+
+    def _is_folder(self, path: Path) -> bool:
+        if path not in self._found:
+            self._found[path] = path.is_dir()
+        return self._found[path]
 
     def lookup(self, module: Module, name: str, depth: int = 0) -> Reference:
         """Return what *name* refers to at the top level of *module*."""
@@ -261,7 +295,7 @@ class Sources:
         if isinstance(found, ast.ClassDef):
             return Class(module, found)
         if isinstance(found, FunctionNode):
-            return Function(module, found)
+            return self.function(module, found)
         if isinstance(found, Imported):
             return self.imported(module, found)
         if isinstance(found, ast.expr):
@@ -291,8 +325,12 @@ class Sources:
                 found = self.resolve(module, node.value, depth)
                 return node if isinstance(found, ast.expr) else found
             case ast.Lambda():
-                return Function(module, node)
+                return self.function(module, node)
         return node
+
+    def function(self, module: Module, node: FunctionNode | ast.Lambda) -> Function:
+        """Return the function that *node* of *module* defines; the same one each time, with what it has derived."""
+        return self._functions.setdefault(id(node), Function(module, node))
 
     def _attribute(self, module: Module, value: ast.expr, name: str, depth: int) -> Reference:
         base = self.resolve(module, value, depth)
@@ -318,7 +356,7 @@ class Sources:
                 modules += [module] * len(base.node.bases)
         return found
 
-    def foreign_bases(self, kind: Class) -> set[str]:
+    def external_bases(self, kind: Class) -> set[str]:
         """Return the dotted names of base classes from elsewhere, of inherited classes too."""
         return {self.dotted(one.module, base) for one in self.bases(kind) for base in one.node.bases} - {""}
 
@@ -330,7 +368,7 @@ class Sources:
         for one in self.bases(kind):
             for node in one.node.body:
                 if isinstance(node, FunctionNode):
-                    found.setdefault(node.name, Function(one.module, node))
+                    found.setdefault(node.name, self.function(one.module, node))
                 elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                     target = self.resolve(one.module, node.value)
                     if target is node.value and isinstance(node.value, ast.Name):
@@ -372,6 +410,7 @@ def is_base(dotted: Reference, *names: str) -> bool:
     return isinstance(dotted, str) and "connectors." in dotted and (not names or last_name(dotted) in names)
 
 
+@lru_cache(maxsize=8192)
 def text_of(node: ast.AST | None) -> str:  # noqa: PLR0911 - a table
     """Return an annotation or a default as text, `Optional[X]` and quoted annotations in one spelling."""
     if node is None:

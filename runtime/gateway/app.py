@@ -247,13 +247,18 @@ class Gateway:
         else:
             await getattr(connection, fault.kind)()
 
-    def _apply(self, record: RequestRecord, request: Request) -> Response:
+    def respond(self, request: Request) -> Response:
+        """Apply *request* and return the response in the gateway's dialect, without a socket, a fault or a record."""
         if len(request.body) > _MAX_BODY:
             return Response(status=413, document={"message": "Request body too large."})
         response = self.platform.respond(request)
-        record.applied = response.changed
         status, document = speak(self.dialect, request.path, response.status, response.document)
         return replace(response, status=status, document=document)
+
+    def _apply(self, record: RequestRecord, request: Request) -> Response:
+        response = self.respond(request)
+        record.applied = response.changed
+        return response
 
     async def _respond_normally(self, connection: "_Connection", record: RequestRecord, request: Request) -> None:
         response = self._apply(record, request)

@@ -102,14 +102,14 @@ async def cuts(gateway, upstream, library):
     reads = {"GET": [], "POST": []}
     async with client_of(gateway, library, retry=GIVE_UP, **NO_BREAKER) as client:
         for number, kind in enumerate(CUTS):
-            for method in reads:
+            for method, counts in reads.items():
                 path = f"/{library}/cut/{number}/{method}"
                 body = {"id": 1} if method == "POST" else None
                 result = await outcome(client.request(method, path, path_params={}, json_body=body))
                 expect(is_error(result), f"{method} {kind}: a success")
                 if method == "POST":
                     expect(not result.is_retry_safe, f"POST {kind}: {result!r} says that it is safe to repeat")
-                reads[method].append(sum(seen.target == path for seen in upstream.of(library)))
+                counts.append(sum(seen.target == path for seen in upstream.of(library)))
     expect(max(reads["POST"]) == 1, f"POSTs read {reads['POST']}")
     return f"no success of {2 * len(CUTS)}; read per GET {reads['GET']}, per POST {reads['POST']}"
 
@@ -366,16 +366,22 @@ async def main(options, folder):
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
     certificate.chmod(0o644)
     libraries, report = installed(), Report(options.checks)
-    for program in PROGRAMS:
-        if options.gateways and program.name.lower() not in options.gateways:
-            continue
-        if not program.path():
-            print(f"{program.name}: not installed")
-            continue
-        started = time.monotonic()
-        print(f"--- {program.name} {program.version()}")
-        await behind(program, folder, libraries, certificate, report)
-        print(f"--- {time.monotonic() - started:.0f} s")
+    at_a_time = asyncio.Semaphore(2)
+
+    async def one(program):
+        async with at_a_time:
+            started = time.monotonic()
+            await behind(program, folder, libraries, certificate, report)
+            print(f"--- {program.name} {program.version()}: {time.monotonic() - started:.0f} s", flush=True)
+
+    async with asyncio.TaskGroup() as tasks:
+        for program in PROGRAMS:
+            if options.gateways and program.name.lower() not in options.gateways:
+                continue
+            if program.path():
+                tasks.create_task(one(program))
+            else:
+                print(f"{program.name}: not installed")
     print(f"{report.lines} lines, {report.failed} not as they must be")
     return 1 if report.failed else 0
 
