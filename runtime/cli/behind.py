@@ -19,6 +19,7 @@ from typing import Any
 
 __all__ = [
     "NAMES",
+    "GatewayUnavailableError",
     "behind",
     "caddy_config",
     "envoy_config",
@@ -37,6 +38,7 @@ _HOW = {
     "nginx": "apt-get install nginx",
 }
 _STARTS_WITHIN_S = 20.0
+_ENVOY = "type.googleapis.com/envoy.extensions.filters"
 
 
 def find(name: str) -> str | None:
@@ -55,17 +57,26 @@ def free_port() -> int:
         return port
 
 
+class GatewayUnavailableError(RuntimeError):
+    """A gateway is not installed, or did not start; the text says what to do."""
+
+
 @contextmanager
-def behind(name: str, url: str) -> Iterator[str]:
+def behind(name: str | None, url: str) -> Iterator[str]:
     """
     Run the gateway *name* before the server at *url*; gives the gateway's own URL, once it has its routes.
 
+    Without a name nothing runs, and the URL is that of the server.
+
     Raises:
-        RuntimeError: It is not installed, or did not start; the text says what to do.
+        GatewayUnavailableError: It is not installed, or did not start.
     """
+    if name is None:
+        yield url
+        return
     program, port, upstream = find(name), free_port(), int(url.rpartition(":")[2])
     if program is None:
-        raise RuntimeError(f"{name} is not installed: {_HOW[name]}")
+        raise GatewayUnavailableError(f"{name} is not installed: {_HOW[name]}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # a gateway that is started by root reads it as a user of its own
         command = _prepare(name, program, Path(folder), port, upstream)
@@ -102,7 +113,7 @@ def _wait_for_routes(name: str, process: "subprocess.Popen[bytes]", port: int) -
     give_up_at = time.monotonic() + _STARTS_WITHIN_S
     while time.monotonic() < give_up_at:
         if process.poll() is not None:
-            raise RuntimeError(f"{name} did not start (exit code {process.returncode})")
+            raise GatewayUnavailableError(f"{name} did not start (exit code {process.returncode})")
         try:
             with socket.create_connection(("127.0.0.1", port), 1.0) as connection:
                 connection.sendall(b"GET /__gateway__/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
@@ -111,14 +122,14 @@ def _wait_for_routes(name: str, process: "subprocess.Popen[bytes]", port: int) -
         except OSError:
             pass  # not yet
         time.sleep(0.05)
-    raise RuntimeError(f"{name} did not pass a request within {_STARTS_WITHIN_S:g} s")
+    raise GatewayUnavailableError(f"{name} did not pass a request within {_STARTS_WITHIN_S:g} s")
 
 
 def envoy_config(port: int, upstream: int) -> dict[str, Any]:
     """Return the configuration of Envoy, as JSON."""
     endpoint = {"endpoint": {"address": _address(upstream)}}
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{_ENVOY}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "all",
         "route_config": {
             "virtual_hosts": [
@@ -132,7 +143,7 @@ def envoy_config(port: int, upstream: int) -> dict[str, Any]:
         "http_filters": [
             {
                 "name": "router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {"@type": f"{_ENVOY}.http.router.v3.Router"},
             }
         ],
     }

@@ -271,7 +271,9 @@ async def restart(gateway, upstream, libraries):
     gap, tallies = await _under_traffic(gateway, upstream, libraries, gateway.restart, 4.0)
     for library, tally in tallies.items():
         expect(not tally.wrong, f"{library}: {tally}")
-        expect(gap > 1.0 or not tally.not_sent, f"{library}: not sent after a gap of {gap:.2f} s: {tally}")
+        # A call that was in flight and lost its response keeps the circuit open for longer than the gap (R33).
+        late = gap > 1.0 or any("circuit_open" in kind or "CircuitOpen" in kind for kind in tally.get_failures)
+        expect(late or not tally.not_sent, f"{library}: not sent after a gap of {gap:.2f} s: {tally}")
     return {library: f"gap {gap:.2f} s: {tally}" for library, tally in tallies.items()}
 
 

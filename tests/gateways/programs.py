@@ -195,8 +195,9 @@ class Nginx(Program):
         http, server, location, listen = "", "client_max_body_size 8m;", "", ""
         upstream = self.upstream
         if self.has("keepalive") or self.second:
-            servers = f"server 127.0.0.1:{self.upstream};" + (
-                f" server 127.0.0.1:{self.second};" if self.second else ""
+            down = " max_fails=0" if self.has("retry") else ""
+            servers = f"server 127.0.0.1:{self.upstream}{down};" + (
+                f" server 127.0.0.1:{self.second}{down};" if self.second else ""
             )
             keepalive = "keepalive 16;" if self.has("keepalive") else ""
             http += f"upstream all {{ {servers} {keepalive} }}"

@@ -31,7 +31,8 @@ class Upstream:
     """
     Each path begins with a segment of the sender's own; the next one says what to do.
 
-    `cut/KIND`, `slow/MS`, `head/BYTES`, `body/BYTES`, `early`, `interim`, `write`; any other gets `{}`.
+    `cut/KIND`, `slow/MS`, `head/BYTES`, `body/BYTES`, `early`, `interim`, `fail/STATUS`,
+    `read`, `write`; any other gets `{}`.
     """
 
     def __init__(self):
@@ -49,6 +50,12 @@ class Upstream:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def close_listener(self):
+        """Refuse connections from now on, and end those that are open."""
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
 
     def of(self, who):
         """What *who* sent."""
@@ -109,6 +116,9 @@ class Upstream:
         if what == "interim":
             writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n")
         fields = ["x-large: " + "h" * 1000] * (int(value) // 1000) if what == "head" else []
+        if what == "fail":
+            await self._send(writer, b"{}", f"HTTP/1.1 {value} Failed".encode())
+            return True
         response = json.dumps({"text": "é\u2028\x00" * (int(value) // 8)}).encode() if what == "body" else b"{}"
         await self._send(writer, response, b"HTTP/1.1 200 OK", *fields)
         return True
