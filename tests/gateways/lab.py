@@ -164,7 +164,9 @@ async def sizes(gateway, upstream, library):
         await client.get(f"/{library}/any", path_params={}, user_jwt="t" * 7000)
         await client.get(f"/{library}/head/2000", path_params={})
         for name, call in {
-            "20 kB request head": client.get(f"/{library}/any", path_params={}, params={"q": "t" * 20_000}),
+            "14 kB request head": client.get(
+                f"/{library}/any", path_params={}, params={"q": "t" * 7000}, user_jwt="t" * 7000
+            ),
             "20 kB response head": client.get(f"/{library}/head/20000", path_params={}),
             "60 kB response head": client.get(f"/{library}/head/60000", path_params={}),
         }.items():
@@ -277,9 +279,44 @@ async def restart(gateway, upstream, libraries):
     return {library: f"gap {gap:.2f} s: {tally}" for library, tally in tallies.items()}
 
 
+async def returns(gateway, upstream, libraries):
+    """GETs that begin while the gateway is away, or has no routes yet, succeed (R20, R21)."""
+    shown = {}
+
+    async def gets(library):
+        statuses, tasks = [], []
+        async with client_of(gateway, library) as client:
+            for _ in range(4):
+                tasks.append(asyncio.create_task(outcome(client.request("GET", f"/{library}/any", path_params={}))))
+                await asyncio.sleep(0.1)
+            for result in await asyncio.gather(*tasks):
+                if is_error(result) and away_s > 1.0:
+                    shown[library] = f"away for {time.monotonic() - stopped:.1f} s: {type(result).__name__}"
+                    return
+                expect(not is_error(result), f"{library}: {result!r}")
+                statuses += [record.status or "refused" for record in result.outcome.timeline]
+        shown[library] = "4 of 4; attempts: " + ", ".join(
+            f"{statuses.count(one)} {one}" for one in sorted(set(statuses), key=str)
+        )
+
+    await gateway.stop()
+    stopped, away_s = time.monotonic(), float("inf")
+    calls = [asyncio.create_task(gets(library)) for library in libraries]
+    await asyncio.sleep(0.2)
+    gateway.launch()
+    while not await gateway.listens():
+        await asyncio.sleep(0.01)
+    away_s = time.monotonic() - stopped
+    try:
+        await asyncio.gather(*calls)
+    finally:
+        await gateway.ready()
+    return shown
+
+
 # Name, options of the gateway, whether all transports run at a time (not where they would share a limit or a pool).
 PLAIN = ((identity, True), (cuts, True), (replays, False), (ids, True), (sizes, False), (early, True))
-SHARED = (reload, restart)
+SHARED = (reload, restart, returns)
 SPECIAL = {"limit": overload, "limit-429": overload, "idle": idle, "tls": tls}
 OVER_HTTP2 = (identity, cuts, ids)
 
@@ -313,7 +350,7 @@ async def behind(program, folder, libraries, certificate, report):
     """Run all checks behind one gateway."""
     async with Upstream() as upstream:
         names = [check.__name__ for check, _ in PLAIN]
-        if report.wants(*names, "reload", "restart"):
+        if report.wants(*names, *(check.__name__ for check in SHARED)):
             async with running(program, folder, upstream.port, *base_options(program)) as gateway:
                 for check, together in PLAIN:
                     if report.wants(check.__name__):

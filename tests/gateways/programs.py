@@ -158,19 +158,20 @@ class Program:
         stop = asyncio.create_task(self.stop())
         gone_at = None
         while not stop.done():
-            if gone_at is None and not await self._listens():
+            if gone_at is None and not await self.listens():
                 gone_at = time.monotonic()
             await asyncio.sleep(0.01)
         gone_at = gone_at or time.monotonic()
         self.launch()
         async with asyncio.timeout(STARTS_WITHIN_S):
-            while not await self._listens():
+            while not await self.listens():
                 if self.process.poll() is not None:  # the port of the last process is not free yet
                     self.launch()
                 await asyncio.sleep(0.01)
         return time.monotonic() - gone_at
 
-    async def _listens(self):
+    async def listens(self):
+        """Return whether it takes connections."""
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
