@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
     parser.add_argument("--behind", choices=NAMES, help="run the story behind a real gateway, where it is installed")
     options = parser.parse_args(argv)
+    if options.host and options.behind:
+        parser.error("--behind: not together with --host")
     if not options.json:
         sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
         sys.stdout.flush()
