@@ -137,7 +137,8 @@ class Call:
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts_scheduled: Attempts decided so far, hedges included; some may still wait for a permit.
         attempts_sent: Attempts started on the wire so far.
-        attempts_refused: Those whose connection was refused, and that do not count towards `max_attempts`.
+        attempts_refused: Those whose connection was refused, or that a gateway without its routes responded to; they do
+            not count towards `max_attempts`.
         timeline: Records of the attempts that have ended.
         failures: Errors of the attempts so far; cleared at the end of the call, since they refer to it.
         stop_reason: Why no further attempt is made; set by the retry layer.

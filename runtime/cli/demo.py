@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .behind import NAMES, GatewayUnavailableError, behind
 from .story import Step, make_console, save_picture, show_step, verdict
 
 if TYPE_CHECKING:  # the first line must not wait for these imports
@@ -37,7 +38,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
     parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
+    parser.add_argument("--behind", choices=NAMES, help="run the story behind a real gateway, where it is installed")
     options = parser.parse_args(argv)
+    if options.host and options.behind:
+        parser.error("--behind: not together with --host")
     if not options.json:
         sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
         sys.stdout.flush()
@@ -52,17 +56,21 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"demo: {error}\n")
         return 2
-    return _run(recorder, as_json=options.json, picture=options.svg)
+    try:
+        return _run(recorder, as_json=options.json, picture=options.svg, gateway_name=options.behind)
+    except GatewayUnavailableError as error:
+        sys.stderr.write(f"demo: {error}\n")
+        return 2
 
 
-def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
+def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None, gateway_name: str | None) -> int:
     from runtime.gateway import GatewayProcess
 
     console = make_console(as_json=as_json, picture=picture)
     started = time.monotonic()
     try:
-        with GatewayProcess() as gateway:
-            steps = asyncio.run(_Story(gateway, recorder, show=lambda step: show_step(console, step)).run())
+        with GatewayProcess() as gateway, behind(gateway_name, gateway.url) as url:
+            steps = asyncio.run(_Story(gateway, url, recorder, show=lambda step: show_step(console, step)).run())
             stats, log = gateway.stats(), gateway.requests()
         metrics = recorder.metrics.get_metrics_data()
     finally:
@@ -102,8 +110,9 @@ class _Recorder:
 class _Story:
     """The steps, in order."""
 
-    def __init__(self, gateway: "GatewayProcess", recorder: _Recorder, show: Callable[[Step], None]) -> None:
+    def __init__(self, gateway: "GatewayProcess", url: str, recorder: _Recorder, show: Callable[[Step], None]) -> None:
         self._gateway = gateway
+        self._url = url  # of the gateway, or of a real one before it
         self._recorder = recorder
         self._show = show
         self._steps: list[Step] = []
@@ -118,7 +127,7 @@ class _Story:
         )
         config = ConnectorConfig(
             managed_mode=True,
-            gateway_base_url=self._gateway.url,
+            gateway_base_url=self._url,
             api_key=DEFAULT_API_KEY,
             telemetry=self._recorder.handle.telemetry,
             # As in production, but the circuit stays open for one second instead of five.
