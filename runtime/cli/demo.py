@@ -69,7 +69,12 @@ def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
     from runtime.gateway import GatewayProcess
 
     console = Console(
-        highlight=False, quiet=as_json, record=bool(picture), width=None if sys.stdout.isatty() else _WIDTH
+        highlight=False,
+        markup=False,
+        emoji=False,
+        quiet=as_json,
+        record=bool(picture),
+        width=None if sys.stdout.isatty() else _WIDTH,
     )
 
     started = time.monotonic()
@@ -289,7 +294,7 @@ def _show(console: "Console", step: Step) -> None:
     """Print one step: its interesting traces, then what was checked."""
     from runtime.traces.terminal import render_trace
 
-    console.print(f"\n[bold cyan]{step.title}[/]")
+    console.print(f"\n{step.title}", style="bold cyan")
     interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
     for trace in interesting[-3:]:
         console.print(render_trace(trace))

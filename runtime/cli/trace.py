@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from middleware.redaction import printable
 from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 from runtime.traces.model import Trace, is_call, traces_of
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"trace: {message}\n")
+    sys.stderr.write(f"trace: {printable(message)}\n")
     return 2
 
 
@@ -67,12 +68,12 @@ def _show(options: argparse.Namespace) -> int:
     if reader.bad_lines:
         sys.stderr.write(f"trace: {_bad(reader)}\n")
     if not traces:
-        sys.stderr.write(f"trace: {options.file}: no spans\n")
+        sys.stderr.write(f"trace: {printable(str(options.file))}: no spans\n")
         return 1
     if options.id:
         traces = [trace for trace in traces if _is_meant(trace, options.id)]
         if not traces:
-            sys.stderr.write(f"trace: {options.file}: no trace or correlation id {options.id}\n")
+            sys.stderr.write(f"trace: {printable(f'{options.file}: no trace or correlation id {options.id}')}\n")
             return 1
     if options.html:
         from runtime.traces.page import render_page
@@ -81,7 +82,7 @@ def _show(options: argparse.Namespace) -> int:
         note = _bad(reader) if reader.bad_lines else ""
         page = render_page(chosen, of=len(traces), source=options.file.name, note=note)
         write_text(options.html, page, inputs=[options.file])
-        sys.stdout.write(f"{options.html}: {len(chosen)} of {len(traces)} traces\n")
+        sys.stdout.write(f"{printable(str(options.html))}: {len(chosen)} of {len(traces)} traces\n")
         return 0
     console = _console(record=bool(options.svg))
     if options.id:
@@ -92,7 +93,7 @@ def _show(options: argparse.Namespace) -> int:
     if options.svg:
         from runtime.traces.terminal import write_picture
 
-        title = f"python3 -m runtime trace {options.file.name} {options.id}".strip()
+        title = printable(f"python3 -m runtime trace {options.file.name} {options.id}").strip()
         write_picture(console, options.svg, title=title, inputs=[options.file])
     return 0
 
@@ -118,7 +119,7 @@ def _most_telling(traces: Sequence[Trace], limit: int) -> list[Trace]:
 def _console(*, record: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, record=record, width=None if sys.stdout.isatty() else _WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, record=record, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def _print_lists(console: "Console", traces: Sequence[Trace], limit: int) -> None:

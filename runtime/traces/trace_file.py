@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from middleware.redaction import printable
 from runtime._internal.files import append_private
 
 __all__ = ["Span", "SpanEvent", "SpanReader", "TraceFile", "format_line", "read_line"]
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # `printable` makes a blank of them, which would not be seen here
 _MAX_DEPTH = 8
 _SCALARS: dict[str, Any] = {"intValue": int, "doubleValue": float, "boolValue": bool}
 
@@ -194,7 +195,7 @@ def _member(value: Any, names: tuple[str, ...], prefix: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
+    return printable(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value)))
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:
