@@ -292,6 +292,9 @@ async def _failure(call: Awaitable[Any], kind: "type[PlatformError]") -> "Platfo
 
 def _show(console: "Console", step: Step) -> None:
     """Print one step: its interesting traces, then what was checked."""
+    from rich.text import Text
+
+    from middleware.redaction import printable
     from runtime.traces.terminal import render_trace
 
     console.print(f"\n{step.title}", style="bold cyan")
@@ -299,7 +302,8 @@ def _show(console: "Console", step: Step) -> None:
     for trace in interesting[-3:]:
         console.print(render_trace(trace))
     for what, passed in step.checks:
-        console.print(f"  [{'green]✔' if passed else 'red]✘'}[/] {what}", soft_wrap=True)
+        mark = ("✔", "green") if passed else ("✘", "red")
+        console.print(Text.assemble("  ", mark, f" {printable(what)}"), soft_wrap=True)
 
 
 def _report(
@@ -314,6 +318,9 @@ def _report(
     elapsed_s: float,
 ) -> int:
     """Verify the telemetry against the gateway's log, print the table and the verdict."""
+    from rich.text import Text
+
+    from middleware.redaction import printable
     from runtime.traces.model import call_traces
     from runtime.traces.terminal import operation_rows, render_rows
 
@@ -345,12 +352,12 @@ def _report(
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        console.print("\n[bold cyan]Per operation, from exported spans and metrics[/]")
+        console.print("\nPer operation, from exported spans and metrics", style="bold cyan")
         console.print(render_rows(rows))
         _show(console, proof)
         failed = [what for what, passed in checks if not passed]
-        verdict = "[green]all passed[/]" if ok else f"[red]{len(failed)} failed: {'; '.join(failed)}[/]"
-        console.print(f"\n{len(checks)} checks, {verdict}, {elapsed_s:.1f} s.", soft_wrap=True)
+        verdict = ("all passed", "green") if ok else (printable(f"{len(failed)} failed: {'; '.join(failed)}"), "red")
+        console.print(Text.assemble(f"\n{len(checks)} checks, ", verdict, f", {elapsed_s:.1f} s."), soft_wrap=True)
         if recorder.handle.endpoint:
             console.print("The spans were also sent to the configured OTLP endpoint.")
         if recorder.trace_file:

@@ -119,7 +119,9 @@ def _most_telling(traces: Sequence[Trace], limit: int) -> list[Trace]:
 def _console(*, record: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, record=record, width=None if sys.stdout.isatty() else _WIDTH)
+    return Console(
+        highlight=False, markup=False, emoji=False, record=record, width=None if sys.stdout.isatty() else _WIDTH
+    )
 
 
 def _print_lists(console: "Console", traces: Sequence[Trace], limit: int) -> None:
