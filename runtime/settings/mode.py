@@ -70,5 +70,3 @@ def _is_on(environ: Mapping[str, str], name: str, found: list[str]) -> bool:
     except ValueError:
         found.append(Problem("ST107", name, f"must be 1, true, yes, y, on, 0, false, no, n, off or empty, {got(text)}"))
         return False
-
-
