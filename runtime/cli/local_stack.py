@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
         refuse_link(state)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if state.lstat().st_uid != os.geteuid():
-            raise OSError(errno.EPERM, "belongs to another user", str(state))
+            raise _of_another_user(state)
         state.chmod(0o700)  # the programs choose the modes of their own files below it
         with _lock(state):
             if options.action == "up":
@@ -146,6 +146,10 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"stack: {error.filename or state}: {error.strerror or error}\n")
         return 1
+
+
+def _of_another_user(state: Path) -> OSError:
+    return OSError(errno.EPERM, "belongs to another user", str(state))
 
 
 def _console() -> "Console":
@@ -365,7 +369,7 @@ def _mark(state: Path, service: Service) -> str:
 
 
 def _process(state: Path, service: Service) -> Process | None:
-    """Return the process of *service* that `up` started, if it runs; also where `up` was killed before it had a note."""
+    """Return the process of *service* that `up` started, if it runs; also where `up` was killed before the note."""
     try:
         process = Process(**json.loads(_note_file(state, service).read_text("utf-8")))
     except (OSError, ValueError, TypeError):

@@ -45,7 +45,7 @@ def mode_of(environ: Mapping[str, str], found: list[str]) -> Mode:
     """Read the mode from *environ*; each word that is no word of its variable goes into *found*, and counts as off."""
     hosting_mode = environ.get(HOSTING_MODE, "").strip()
     if hosting_mode.lower() not in _HOSTING_MODES:
-        reason = f"must be hosted, self_host, self_hosted or empty{_got(hosting_mode)}"
+        reason = f"must be hosted, self_host, self_hosted or empty, {got(hosting_mode)}"
         found.append(Problem("ST107", HOSTING_MODE, reason))
     switches = [
         *([f"{HOSTING_MODE} is {_HOSTED}"] if hosting_mode.lower() == _HOSTED else []),

@@ -116,7 +116,8 @@ def render_page(traces: Sequence[Trace], *, of: int, source: str, note: str = ""
         note: Something that the reader must know of the file.
     """
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy += "; base-uri 'none'; form-action 'none'"
     shown = _counted(of, "trace")
     if len(traces) < of:
         shown = f"{len(traces)} of {of} traces: those that failed, were retried most or took longest"
