@@ -122,7 +122,7 @@ def _complaint(setting: Setting, value: Any) -> str:
     spec = setting.spec
     if spec.choices and value not in spec.choices:
         return f"must be one of {', '.join(spec.choices)}"
-    if setting.type is str and _NO_NAME.search(value):  # a path is asked for, and is printed
+    if setting.type is str and _NO_NAME.search(str(value)):  # a path is asked for, and is printed
         return "must be one line, and not the content of a PEM file"
     if spec.ge is not None and not number >= spec.ge:  # `not >=` also rejects NaN
         return f"must be >= {spec.ge:g}"

@@ -90,7 +90,6 @@ class Fault:
             raise ValueError(f"fault.share: must be in (0, 1], got {self.share}")
         if not isinstance(self.headers, Mapping) or not all(isinstance(v, str) for v in self.headers.values()):
             raise ValueError("fault.headers: must be an object of texts")
-        re.compile(self.path)
         _check_bounded(self.path)
 
     @classmethod
@@ -153,6 +152,14 @@ def _check_bounded(pattern: str) -> None:
 
     With n characters and k choices there are about n^k ways to match, and as many more where it may begin anywhere.
     """
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError, OverflowError, RecursionError) as error:
+        problem = f"fault.path: must be a regular expression ({error})"
+    else:
+        problem = "" if isinstance(pattern, str) else "fault.path: must be a text"
+    if problem:
+        raise ValueError(problem)
     for shape, instead in _NO_CHOICES:
         pattern = shape.sub(instead, pattern)
     choices = len(_CHOICE.findall(pattern)) + (not pattern.startswith("^"))
