@@ -5,9 +5,9 @@ Hostile input through each place where input enters, generated; a violation of a
     python3 benchmarks/abuse.py --cases 10000   # the short form of CI
     python3 benchmarks/abuse.py --only wire --seed 7
 
-One case in 500 is a response on a real socket, by each transport in turn; the others are functions of this process. Each
-place makes its cases from the seed alone, so that a violation is repeated by its seed. Nothing is written: what is
-generated is for our own readers, and a violation becomes a test.
+One case in 500 is a response on a real socket, by each transport in turn; the others are functions of this process.
+Each case is made from its seed alone, so that a violation can be repeated. Nothing is written: what is generated is for
+our own readers, and a violation becomes a test.
 """
 
 import argparse
@@ -46,7 +46,7 @@ from runtime.traces.model import rows_of, traces_of
 from runtime.traces.page import render_page
 from runtime.traces.trace_file import SpanReader
 
-SECRET = "moz_live_5f2c9a7be1d04"
+SECRET = "moz_live_5f2c9a7be1d04"  # noqa: S105 - made up
 ONE_IN = 500
 SLOWEST_S = 1.0
 """Of one case in this process: a hundred times what the longest input takes, so that load does not matter."""
@@ -193,12 +193,12 @@ def base_url(chance: Random) -> None:
         assert re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", check_base_url(given))
     except ConfigError as error:
         clean(str(error))
-        assert SECRET not in str(error)
+        assert SECRET not in str(error)  # noqa: PT017
 
 
 def settings(chance: Random) -> None:
     content = "".join(
-        f"{chance.choice(('[retry]', '[', 'max_attempts = ', 'a.b.c.d = ', '[services.service.retry]'))}{text(chance)}\n"
+        f"{chance.choice(('[retry]', '[', 'max_attempts = ', 'a.b.c = ', '[services.service.retry]'))}{text(chance)}\n"
         for _ in range(chance.randint(1, 4))
     )
     name = chance.choice(("TRANSPORT_CLIENT_KEY_FILE", "RETRY_MAX_ATTEMPTS", text(chance)))

@@ -2,34 +2,26 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
-from unittest import mock
 
 import httpx
 
-from middleware import StackSettings, Telemetry
-from middleware import stack as layering
-from middleware.events import FanOut
-from middleware.policies.admission import CallCapSettings
-from middleware.policies.bulkhead import BulkheadSettings
-from middleware.telemetry.recording import AttemptRecordingMiddleware, CallRecordingMiddleware
-from middleware.telemetry.tracing import SafeTracer
-from middleware.transports.registry import TransportSettings
-from middleware.types import Handler, Middleware
+import middleware
+from middleware import Telemetry
 from runtime.connectors.base import PlatformHttpClient
 
 Get = Callable[[int, str], Awaitable[Any]]
 
 PACKAGES = (
-    "httpx", "httpcore", "h11", "anyio", "aiohttp", "httpx2", "tenacity", "structlog", "opentelemetry-api",
+    "httpx", "httptools", "h11", "httpcore", "anyio", "aiohttp", "httpx2", "tenacity", "structlog", "opentelemetry-api",
     "opentelemetry-sdk", "opentelemetry-instrumentation-httpx", "azure-core", "azure-core-tracing-opentelemetry",
     "microsoft-kiota-http", "httpware",
 )  # fmt: skip
-_RECORDING = CallRecordingMiddleware, AttemptRecordingMiddleware
 TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 398  # with the call's number: 430 characters
 
 
@@ -119,54 +111,22 @@ def sdk_calls(telemetry: Telemetry) -> Callable[[int], None]:
     return act
 
 
-class _NoTracer(SafeTracer):
-    """Opens no span, and does not look whether it could."""
-
-    def __init__(self, *_args: Any) -> None:
-        self.dropped = 0
-        self.has_no_sdk = True
-
-    def refresh_provider(self) -> bool:
-        return False
-
-    def headers(self) -> Mapping[str, str]:
-        return {}
-
-    def suppress_instrumentation(self) -> None:
-        return None
-
-    def detach(self, _token: Any) -> None:
-        return None
-
-
-def without_telemetry(make: Callable[[], PlatformHttpClient], instead: Sequence[Middleware] = ()) -> PlatformHttpClient:
-    """Make a client whose stack has no listeners, and *instead* around its recording layers, which open no spans."""
-    compose = layering.compose
-
-    def composed(layers: Sequence[Middleware], terminal: Handler) -> Handler:
-        others, kept = iter(instead), list[Middleware]()
-        for layer in layers:
-            if isinstance(layer, _RECORDING):
-                kept += [other for other in (next(others, None),) if other is not None]
-            kept.append(layer)
-        return compose(kept, terminal)
-
-    with (
-        mock.patch.object(layering, "compose", composed),
-        mock.patch.object(layering, "SafeTracer", _NoTracer),
-        mock.patch.object(layering, "FanOut", return_value=FanOut([])),
-    ):
-        return make()
+def _settings_class() -> Any:
+    # `compare.py --against` measures old checkouts too, in which the class had another name.
+    return getattr(middleware, "StackSettings", None) or vars(middleware)["StackConfig"]
 
 
 def stack(
-    url: str, telemetry: Telemetry | None, *, library: str = "httpcore", transport: Any = None
+    url: str, telemetry: Telemetry | None, *, library: str = "", transport: Any = None, ca_file: str = ""
 ) -> PlatformHttpClient:
     """Make a client with all layers at their defaults, but room for any concurrency."""
-    policies = StackSettings(
-        transport=TransportSettings(library=library),
-        bulkhead=BulkheadSettings(permits=10_000),
-        calls=CallCapSettings(max_in_flight=10_000),
+    defaults = _settings_class()()
+    given = {"library": library, "ca_file": ca_file}
+    policies = replace(
+        defaults,
+        transport=replace(defaults.transport, **{name: value for name, value in given.items() if value}),
+        bulkhead=replace(defaults.bulkhead, permits=10_000),
+        calls=replace(defaults.calls, max_in_flight=10_000),
     )
     return PlatformHttpClient(
         url, "moz_test_benchmark", service="service", policies=policies, telemetry=telemetry, transport=transport
@@ -213,8 +173,9 @@ async def all_clients(url: str, telemetry: Telemetry) -> AsyncIterator[dict[str,
     """Open every client once; what is not installed is left out."""
     async with AsyncExitStack() as opened:
         found: dict[str, Get] = {}
-        found["stack on httpcore"] = getter(await opened.enter_async_context(stack(url, telemetry)))
-        found["stack on aiohttp"] = getter(await opened.enter_async_context(stack(url, telemetry, library="aiohttp")))
+        for library in ("httptools", "h11", "httpcore", "aiohttp"):
+            client = await opened.enter_async_context(stack(url, telemetry, library=library))
+            found[f"stack on {library}"] = getter(client)
         lanes = await opened.enter_async_context(Lanes())
         found["stack on one-connection httpx transports"] = getter(stack(url, telemetry, transport=lanes))
         for name, make in PEERS.items():

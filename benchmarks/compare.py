@@ -5,6 +5,8 @@ The stack on each transport and its peers: CPU, throughput, latency and memory p
     python3 benchmarks/compare.py --json     # the same as one document
     python3 benchmarks/compare.py --write    # also rewrites the table and the chart of docs/performance.md
     python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
+    python3 benchmarks/compare.py --against DIR             # this checkout against another one, in turn
+    python3 benchmarks/compare.py --against . --python PY   # this checkout under another Python against this one
 
 The first run makes `.venv-bench` next to pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
 this process (user and system), so that a busy machine disturbs them little; the server runs in another one, on a core
@@ -32,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 CONCURRENCY = (1, 16, 64, 256)
 FLAT = (16, 1000)
 IN_FLIGHT = 200
-OURS = ("stack on httpcore", "stack on aiohttp")
+OURS = ("stack on httptools", "stack on h11", "stack on httpcore", "stack on aiohttp")
 
 
 def enter_environment() -> None:
@@ -46,7 +48,7 @@ def enter_environment() -> None:
         return
     python = venv / "bin" / "python"
     stamp = venv / "benchmark-requirements.txt"
-    wanted = [*requirements(ROOT / "pyproject.toml", ["otel", "aiohttp"])]
+    wanted = [*requirements(ROOT / "pyproject.toml", ["otel", "fast", "aiohttp"])]
     wanted += [line for line in (ROOT / "benchmarks/requirements.txt").read_text().splitlines() if line[:1] != "#"]
     text = "\n".join(wanted)
     if not stamp.exists() or stamp.read_text() != text:
@@ -373,6 +375,82 @@ def write_between(command: str, text: str) -> None:
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
+class Worker:
+    """One checkout in a process of its own; see `checkout.py`."""
+
+    def __init__(self, python: str, directory: Path, *where: str) -> None:
+        command = [python, str(ROOT / "benchmarks/checkout.py"), str(directory), *where]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+
+    def cost(self, scenario: str, concurrency: int, calls: int) -> float:
+        """CPU per call in µs, of one block of *calls*."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(scenario, concurrency, calls, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def in_turn(
+    first: Worker, second: Worker, scenario: str, concurrency: int, *, rounds: int, budget_s: float
+) -> tuple[float, float, float]:
+    """Cost of *first* and of *second*, and the first's share of the second's: medians over blocks that take turns."""
+    calls = 0
+    for worker in (first, second):
+        worker.cost(scenario, concurrency, 4 * concurrency + 50)  # warms up
+        calls = max(calls, concurrency, int(budget_s * 1e6 / worker.cost(scenario, concurrency, concurrency + 20)))
+    found: list[tuple[float, float]] = []
+    for number in range(rounds):
+        one, other = (first, second) if number % 2 else (second, first)
+        pair = one.cost(scenario, concurrency, calls), other.cost(scenario, concurrency, calls)
+        found.append(pair if number % 2 else (pair[1], pair[0]))
+    ours, theirs = ([pair[index] for pair in found] for index in (0, 1))
+    return statistics.median(ours), statistics.median(theirs), ratio(ours, theirs)
+
+
+def against(directory: Path, python: str, *, rounds: int, quick: bool, only: str) -> str:
+    """Compare this checkout with the one in *directory*, or this Python with *python*; the table."""
+    import tempfile
+
+    import trustme
+
+    from benchmarks.checkout import NO_WIRE, ON_WIRE
+    from benchmarks.server import running
+
+    cores = sorted(os.sched_getaffinity(0))
+    options = ["--core", str(cores[-1])] if len(cores) > 1 else []
+    rows = [(scenario, 1) for scenario in NO_WIRE]
+    rows += [(scenario, concurrency) for scenario in ON_WIRE for concurrency in ((1,) if quick else (1, 16, 64))]
+    lines = [f"load average {os.getloadavg()[0]:.1f} at the start, {rounds} rounds"]
+    lines += ["", "| | at a time | this, µs | the other, µs | this of the other |", "|" + " --- |" * 5]
+    with tempfile.TemporaryDirectory() as folder:
+        authority, both = trustme.CA(), Path(folder, "server.pem")
+        certificate = authority.issue_cert("localhost")
+        both.write_bytes(
+            certificate.private_key_pem.bytes() + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+        )
+        authority.cert_pem.write_to_path(str(Path(folder, "ca.pem")))
+        with running(*options) as url, running("--tls", str(both), *options) as https_url:
+            where = url, https_url, str(Path(folder, "ca.pem"))
+            workers = [Worker(sys.executable, ROOT, *where), Worker(python, directory.resolve(), *where)]
+            try:
+                for scenario, concurrency in rows:
+                    if only not in scenario:
+                        continue
+                    ours, theirs, share = in_turn(
+                        *workers, scenario, concurrency, rounds=rounds, budget_s=0.02 if quick else 0.15
+                    )
+                    lines.append(f"| {scenario} | {concurrency} | {ours:.0f} | {theirs:.0f} | {share:.2f} |")
+                    print(lines[-1], file=sys.stderr)
+            finally:
+                for worker in workers:
+                    worker.end()
+    return "\n".join([*lines, "", f"load average {os.getloadavg()[0]:.1f} at the end"])
+
+
 async def everything(arguments: argparse.Namespace) -> dict[str, Any]:
     from opentelemetry import metrics, trace
 
@@ -411,8 +489,16 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in turn with this one")
+    parser.add_argument("--python", default=sys.executable, help="what runs the other checkout, with its dependencies")
+    parser.add_argument("--only", default="", metavar="TEXT", help="with --against: scenarios whose name contains it")
     arguments = parser.parse_args()
     enter_environment()
+    if arguments.against is not None:
+        rounds = 2 if arguments.quick else arguments.rounds
+        python, only = arguments.python, arguments.only
+        print(against(arguments.against, python, rounds=rounds, quick=arguments.quick, only=only))
+        return
     gc.freeze()
     document = asyncio.run(everything(arguments))
     if arguments.write:

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from middleware import PlatformError, PlatformResponse
 from middleware.errors import LocalRejectionError, status_error
+from middleware.problem import Problem
 from runtime.connectors.base import PlatformHttpClient
 from runtime.settings import ResolvedSettings
 from runtime.testing import LoopClock, run_virtual
@@ -117,7 +118,7 @@ class Service:
         status = request.attempt.status = await response
         request.attempt.request_sent = "yes"
         if status != 200:
-            raise status_error(status)
+            raise status_error(status, Problem())
         return PlatformResponse(status=status, headers={}, body=b"{}")
 
     async def aclose(self):

@@ -1,10 +1,10 @@
 """
 The other end of every benchmark: a small HTTP server in a process of its own, on loopback.
 
-`GET /…` responds with 1 kB of JSON. `/barrier/N` responds once N requests wait there, so that N connections are open;
-`/hang` never responds; `/slow` does after 20 ms; `/drip` sends a byte every 50 ms for ever, `/flood` 200 MB, `/bomb` a
-gzip of 500 MB; `POST /effect/ID` counts an effect. `/__stats__` reports what was read. With `--faults`, that share of
-the other requests meets trouble: resets, closed connections, short bodies, garbage, 503.
+`GET /…` responds with 1 kB of JSON, `/large` with 100 kB. `/barrier/N` responds once N requests wait there, so that N
+connections are open; `/hang` never responds; `/slow` does after 20 ms; `/drip` sends a byte every 50 ms for ever,
+`/flood` 200 MB, `/bomb` a gzip of 500 MB; `POST /effect/ID` counts an effect. `/__stats__` reports what was read. With
+`--faults`, that share of the other requests meets trouble: resets, closed connections, short bodies, garbage, 503.
 """
 
 import argparse
@@ -31,6 +31,10 @@ BODY = json.dumps(
         ]
     }
 ).encode()
+LARGE = 1000
+LARGE_BODY = json.dumps(
+    {"items": [{"id": f"item-{n:04d}", "name": "A name of usual length", "text": "x" * 40} for n in range(LARGE)]}
+).encode()
 FAULTS = ("reset", "close", "short_body", "garbage", "unavailable", "pause", "close_idle")
 
 
@@ -40,6 +44,7 @@ def response(body: bytes, status: str = "200 OK") -> bytes:
 
 
 OK = response(BODY)
+OK_LARGE = response(LARGE_BODY)
 
 
 class Platform:
@@ -130,7 +135,7 @@ class Connection(asyncio.Protocol):
             self.trouble(method, target)
         else:
             self.take_effect(method, target)
-            self.transport.write(OK)
+            self.transport.write(OK_LARGE if target == "/large" else OK)
 
     def drip(self) -> None:
         """One byte of the body every 50 ms, for as long as somebody listens."""

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import httpx
 from opentelemetry import propagate
 
-from benchmarks.clients import sdk, sdk_calls, without_telemetry
+from benchmarks.bare_stack import without_telemetry
+from benchmarks.clients import sdk, sdk_calls
 from middleware import Telemetry
 from runtime.connectors.base import PlatformHttpClient
 

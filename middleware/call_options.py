@@ -10,6 +10,7 @@ from .clock import Clock, SystemClock
 from .errors import ConfigError
 
 __all__ = [
+    "NO_OPTIONS",
     "CallOptions",
     "IncomingDeadline",
     "IncomingRequest",
@@ -17,7 +18,9 @@ __all__ = [
     "current_correlation_id",
     "current_options",
     "current_request",
+    "given_options",
     "incoming_deadline",
+    "incoming_deadlines",
     "incoming_request",
 ]
 
@@ -87,7 +90,10 @@ class IncomingRequest:
         self.correlation_id = ""
 
 
-_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=CallOptions())  # noqa: B039 - frozen
+NO_OPTIONS = CallOptions()
+"""The options where none are given."""
+
+_options: ContextVar[CallOptions] = ContextVar("mozaiks_call_options", default=NO_OPTIONS)
 _incoming: ContextVar[tuple[IncomingDeadline, ...]] = ContextVar("mozaiks_incoming_deadlines", default=())
 _request: ContextVar[IncomingRequest | None] = ContextVar("mozaiks_incoming_request", default=None)
 
@@ -101,9 +107,16 @@ def current_correlation_id() -> str:
     return "" if request is None else request.correlation_id
 
 
+given_options = _options.get
+"""Return the options of the innermost `call_options` block; incoming deadlines are not among them."""
+
+incoming_deadlines = _incoming.get
+"""Return the incoming deadlines that apply here."""
+
+
 def current_options() -> CallOptions:
     """Return the options that are in force now."""
-    options, incoming = _options.get(), _incoming.get()
+    options, incoming = given_options(), incoming_deadlines()
     if not incoming:
         return options
     return replace(options, ends_at=min((one.ends_at for one in incoming if one.ends_at is not None), default=None))

@@ -29,13 +29,8 @@ class Clock(Protocol):
 class SystemClock:
     """The system's clock."""
 
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since the Unix epoch."""
-        return time.time()
+    now = staticmethod(time.monotonic)  # itself, and no function around it: a call reads it ten times
+    wall = staticmethod(time.time)
 
     async def sleep(self, delay_s: float) -> None:
         """Wait *delay_s* seconds on the running event loop."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ._internal.frozen import quick_init
 from .errors import CallError
 from .records import AttemptRecord, CallInfo, Outcome, StopReason
 
@@ -52,11 +53,13 @@ class Event:
     call: CallInfo
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted(Event):
     """A connector's call entered the stack."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
     """
@@ -99,6 +102,7 @@ class CorrelationIdMismatched(Event):
     received: str
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
     """
@@ -111,6 +115,7 @@ class AttemptStarted(Event):
     number: int
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):
     """
@@ -365,6 +370,10 @@ class FanOut:
         # For types defined by layers of the host's own.
         self._catch_all = tuple(listener for listener, types in subscriptions if types is None)
         self.dropped = 0
+
+    def has_subscribers(self, kind: type[Event]) -> bool:
+        """Return whether any listener subscribes to events of type *kind*."""
+        return bool(self._by_type.get(kind, self._catch_all))
 
     def __call__(self, event: Event) -> None:
         """Dispatch *event* to its subscribers."""

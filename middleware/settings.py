@@ -10,14 +10,27 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
-__all__ = ["Setting", "SettingSpec", "Settings", "got", "hash_of", "problems", "settings_of"]
+__all__ = [
+    "Setting",
+    "SettingSpec",
+    "Settings",
+    "SettingsLookup",
+    "got",
+    "hash_of",
+    "lookup_in",
+    "problems",
+    "settings_of",
+]
+
+_S = TypeVar("_S", bound="Settings")
 
 _SHOWN = 16
 _SHOWN_BELOW = 10**_SHOWN
@@ -140,3 +153,21 @@ class Settings:
         found = problems(self)
         if found:
             raise ConfigError([f"{type(self).__name__}.{problem}" for problem in found])
+
+
+class SettingsLookup(Protocol):
+    """Returns the settings of one policy by their class; its defaults where nothing is set."""
+
+    def __call__(self, kind: type[_S], /) -> _S:
+        """Return the settings of class *kind*."""
+        ...
+
+
+class _WithDefaults(dict[type[Settings], Settings]):
+    def __missing__(self, kind: type[Settings]) -> Settings:
+        return kind()
+
+
+def lookup_in(snapshot: Mapping[type[Settings], Settings]) -> SettingsLookup:
+    """Return the lookup in *snapshot*: a built-in method, since a call looks a dozen times."""
+    return MappingProxyType(_WithDefaults(snapshot)).__getitem__  # type: ignore[return-value] # the key is the value's class

@@ -1,4 +1,4 @@
-"""The stack: which layers, in which order, and why. It is composed once per client, at construction."""
+"""The stack: which layers, in which order, and why. It is composed once per snapshot of the settings."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -6,8 +6,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from middleware.policies.admission import CallCapMiddleware, CallCapSettings, PacingMiddleware
 from middleware.policies.bulkhead import BulkheadMiddleware, BulkheadSettings
@@ -38,8 +38,9 @@ from .clock import Clock
 from .events import FanOut, Listener
 from .host_layers import HostLayerMiddleware, HostLayers
 from .policies.watched_attempts import WatchedAttempts
-from .settings import Settings, hash_of, settings_of
-from .types import Call, Handler, Middleware, PlatformRequest, PlatformResponse, StackState, Transport
+from .settings import Settings, SettingsLookup, hash_of, lookup_in, settings_of
+from .steps import Step, in_one
+from .types import Call, Handler, Middleware, OptInLayer, PlatformRequest, PlatformResponse, StackState, Transport
 
 __all__ = [
     "FixedSettings",
@@ -51,6 +52,9 @@ __all__ = [
     "build_stack",
     "compose",
 ]
+
+
+_MOST_SNAPSHOTS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,13 @@ class StackSettings:
     path: PathSettings = field(default_factory=PathSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
     by_type: Mapping[type[Settings], Settings] = field(init=False, repr=False, compare=False)
+    lookup: SettingsLookup = field(init=False, repr=False, compare=False)
     settings_hash: str = field(init=False, default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         sections = [getattr(self, section.name) for section in fields(self) if section.init]
         object.__setattr__(self, "by_type", MappingProxyType({type(section): section for section in sections}))
+        object.__setattr__(self, "lookup", lookup_in(self.by_type))
 
     def values(self) -> dict[str, Any]:
         """Return every value by its name, `section.field`."""
@@ -163,21 +169,24 @@ class Telemetry:
         tracer_provider: Source of tracers.
         meter_provider: Source of meters.
         listener: Receives every event, after spans, metrics and logs.
+        silent: Make no spans, metrics or log lines, whatever the host has set up, so that *listener* alone receives
+            events: for simulations.
     """
 
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     listener: Listener | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
     """
-    A composed stack.
+    The layers of one client, and what composes them for each call.
 
     Attributes:
-        handle: The outermost handler.
-        layers: Outermost first.
+        handle: Runs a call through the layers that its settings need.
+        layers: Outermost first; those that are off by the settings too.
         events: Dispatches events to listeners, and counts those that a listener failed on.
         state: Returns the present state; cheap enough to be called at every export of metrics.
         close: Ends the attempts that go on after their calls.
@@ -197,11 +206,41 @@ class Stack:
 
 
 def compose(layers: Sequence[Middleware], terminal: Handler) -> Handler:
-    """Fold *layers* around *terminal*; `layers[0]` is outermost. Runs once, at client construction."""
-    handler = terminal
+    """
+    Fold *layers* around *terminal*; `layers[0]` is outermost. Runs once per snapshot of the settings.
+
+    Neighbours that are a `Step` run in one coroutine.
+    """
+    handler, steps = terminal, list[Step]()
     for layer in reversed(layers):
-        handler = _bind(layer, handler)
-    return handler
+        if isinstance(layer, Step):
+            steps.insert(0, layer)
+            continue
+        handler = _bind(layer, in_one(steps, handler) if steps else handler)
+        steps = []
+    return in_one(steps, handler) if steps else handler
+
+
+def _per_snapshot(layers: Sequence[Middleware], terminal: Handler) -> Handler:
+    """
+    Compose the layers that a call's settings need, once for each snapshot of the settings.
+
+    What is off by those settings is no part of the result.
+    """
+    known: dict[int, tuple[Mapping[type[Settings], Settings], Handler]] = {}
+
+    def handle(request: PlatformRequest) -> Awaitable[PlatformResponse]:
+        snapshot = request.call.snapshot
+        found = known.get(id(snapshot))
+        if found is None:
+            settings = request.call.settings
+            needed = [layer for layer in layers if not isinstance(layer, OptInLayer) or layer.is_needed(settings)]
+            if len(known) >= _MOST_SNAPSHOTS:
+                known.clear()  # of settings that were reloaded
+            found = known[id(snapshot)] = snapshot, compose(needed, terminal)  # refers to it, so that the id stays its
+        return found[1](request)
+
+    return handle
 
 
 def _bind(layer: Middleware, call_next: Handler) -> Handler:
@@ -239,9 +278,13 @@ def build_stack(
         telemetry: Receives spans, metrics and events.
         version: Version of the instrumentation scope.
     """
+    if telemetry.silent:
+        telemetry = replace(telemetry, tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
     tracer = SafeTracer(telemetry.tracer_provider, version)
     metrics = MetricsListener(telemetry.meter_provider, version, service=service, base_url=base_url)
-    listeners: list[Callable[[Any], None]] = [SpanListener(), metrics, LogListener(current_ids)]
+    listeners: list[Callable[[Any], None]] = []
+    if not telemetry.silent:
+        listeners += [SpanListener(tracer), metrics, LogListener(current_ids)]
     if telemetry.listener is not None:
         listeners.append(telemetry.listener)
 
@@ -343,7 +386,7 @@ def _with_state(
         )
 
     metrics.observe(state, lambda: {"event": emit.dropped, "span": tracer.dropped})
-    return Stack(compose(layers, terminal), tuple(layers), emit, state, watched.close, anew)
+    return Stack(_per_snapshot(layers, terminal), tuple(layers), emit, state, watched.close, anew)
 
 
 def _attempt_timeout_s(call: Call) -> float:

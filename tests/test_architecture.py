@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
+    "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
     "runtime/adapters": {*VOCABULARY, "middleware/request", "runtime/connectors", "runtime/settings"},
     "runtime": {
         *VOCABULARY,
@@ -50,13 +51,21 @@ MAY_IMPORT = {
         "middleware/transports",
         "runtime/_internal",
         "runtime/connectors",
+        "runtime/forecast",
         "runtime/settings",
         "runtime/telemetry",
         "runtime/traces",
     },
     "runtime/conformance": {"middleware", "runtime", "runtime/connectors", "runtime/gateway"} | {"runtime/settings"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
-    | {"runtime/contract", "runtime/_internal", "runtime/settings", "runtime/telemetry", "runtime/traces"},
+    | {
+        "runtime/contract",
+        "runtime/_internal",
+        "runtime/forecast",
+        "runtime/settings",
+        "runtime/telemetry",
+        "runtime/traces",
+    },
 }
 # The modules that put a package together may import all of it.
 COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main__.py"}
@@ -64,19 +73,21 @@ COMPOSITION = {"middleware/__init__.py", "middleware/stack.py", "runtime/__main_
 THIRD_PARTY = {
     "aiohttp": {"middleware/transports/aiohttp_transport.py"},
     "anyio": {
-        "middleware/_internal/time_limit.py",
         "middleware/clock.py",
         "middleware/policies",
         "middleware/transports",
         "runtime/asgi.py",
         "runtime/connectors/loader.py",
+        "runtime/forecast/virtual_time.py",
         "runtime/testing.py",
     },
     "google": {"runtime/telemetry"},
-    "h11": {"runtime/gateway"},
+    "h11": {"middleware/transports/h11_transport.py", "runtime/gateway"},
     "httpcore": {"middleware/transports"},
+    "httptools": {"middleware/transports/httptools_transport.py"},
     "httpx": {"middleware/transports", "runtime/conformance/recording.py", "runtime/testing.py"},
     "hypothesis": {"runtime/conformance"},
+    "msgspec": {"middleware/request/decode.py"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py"},
     "pydantic": {"runtime/connectors/decoding.py"},

@@ -87,12 +87,12 @@ async def test_a_warm_get_is_profiled():
     """The connector's own method, each layer and the generated `__init__` of a record are among what ran."""
     found = await warm_get.profile(lambda connector: connector.list_items())
     assert "ManagedServiceConnector.list_items" in found.functions["runtime/connectors/service.py"]
-    assert {"middleware.events.CallFinished", "middleware.types.PlatformRequest"} <= found.classes
+    assert {"middleware.events.FanOut", "middleware.types.PlatformRequest"} <= found.classes
 
 
 def test_a_library_below_version_1_has_an_upper_bound():
     """Its next minor release may change anything."""
-    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     young = [line for line in lines if ">=0." in line]
     assert len(young) > 8

@@ -62,6 +62,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
         "AttemptTimeoutMiddleware",
         "AuthMiddleware",
         "DecodeMiddleware",
+        "transport: httptools",
     ]
 
 
@@ -429,10 +430,10 @@ async def test_a_full_bulkhead_refuses_at_once(make_client, gateway, recorder):
 async def test_what_fails_in_a_layer_itself_is_one_of_our_errors_too(make_client, gateway, monkeypatch):
     """R1: even outside of the span and the record of the call; it says where, and carries a record."""
 
-    async def fail(_layer, _request, _call_next):
+    def fail(_layer, _request):
         raise LookupError("a layer's own mistake")
 
-    monkeypatch.setattr(CorrelationMiddleware, "__call__", fail)
+    monkeypatch.setattr(CorrelationMiddleware, "enter", fail)
     with pytest.raises(InternalError) as caught:
         await make_client().get("/api/service/items")
     assert "test_end_to_end:" in caught.value.origin[-1]
@@ -577,6 +578,7 @@ async def test_log_levels_leave_the_verdict_to_the_application(make_client, gate
     """Success DEBUG, retry INFO, failure WARNING, never ERROR; all with the correlation id."""
     caplog.set_level(logging.DEBUG, "mozaiks.connectors")
     client = make_client()
+    caplog.clear()  # of the line that says which library was chosen
     gateway.script(Fault(kind="status"))
     await client.get("/api/service/items", path_params={}, correlation_id="log-1")
     with pytest.raises(NotFoundError):

@@ -86,7 +86,7 @@ def test_waiting_takes_no_time_and_every_moment_is_exact():
 
 def test_a_deadlock_is_an_error_and_no_hang(monkeypatch):
     """Nothing is scheduled, so nothing will ever come."""
-    monkeypatch.setattr("runtime.testing._REAL_WAIT_S", 0.01)
+    monkeypatch.setattr("runtime.forecast.virtual_time._REAL_WAIT_S", 0.01)
     with pytest.raises(RuntimeError, match="deadlock at 2 s"):
         run_virtual(asyncio.wait_for(stuck(), None))
 

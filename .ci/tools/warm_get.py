@@ -17,8 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("middleware", "runtime")
-MOST_FILES = 31  # 28, and since then: loggers that survive a host, limits that keep results, checked arguments
-MOST_CLASSES = 40
+MOST_FILES = 27
+MOST_CLASSES = 38
 
 sys.path.insert(0, str(ROOT))
 

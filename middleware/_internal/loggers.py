@@ -66,16 +66,19 @@ def write_record(
     *,
     prints_unconfigured: bool = False,
     stacklevel: int = 1,
+    source: tuple[str, int, str] | None = None,
 ) -> None:
     """
-    Write one record of the caller's source line, without arguments: a percent sign in *message* stays one.
+    Write one record without arguments: a percent sign in *message* stays one.
+
+    Its file, line and function are *source*, or those of the caller.
 
     Unlike those of `extra`, *fields* may repeat what the host's own record factory sets; the line's own value wins.
     What every record has, such as `name`, is not overwritten.
     """
     if not prints_unconfigured and not logger.hasHandlers():
         logger.addHandler(logging.NullHandler())
-    path, line, function, stack = logger.findCaller(stacklevel=stacklevel + 1)
-    record = logger.makeRecord(logger.name, level, path, line, message, (), None, function, None, stack)
+    path, line, function = source or logger.findCaller(stacklevel=stacklevel + 1)[:3]
+    record = logger.makeRecord(logger.name, level, path, line, message, (), None, function, None, None)
     record.__dict__.update({name: value for name, value in fields.items() if name not in _OWN})
     logger.handle(record)

@@ -9,16 +9,17 @@ import asyncio
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from middleware._internal.per_loop import PerLoop
 from middleware.errors import BulkheadFullError
 from middleware.events import AttemptRejected, Listener
 from middleware.settings import Settings, SettingSpec
-from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import Call, PlatformRequest, PlatformResponse
 
 __all__ = ["CallCapMiddleware", "CallCapSettings", "PacingMiddleware"]
 
@@ -42,7 +43,7 @@ class CallCapSettings(Settings):
     ] = 1000
 
 
-class CallCapMiddleware:
+class CallCapMiddleware(Step):
     """Rejects a call at once when too many are in flight: bounds memory when all calls wait in backoff."""
 
     def __init__(self, emit: Listener) -> None:
@@ -81,9 +82,9 @@ class CallCapMiddleware:
         for call in [call for call, loop in known if (found := loop()) is None or found.is_closed()]:  # R3
             del self._slots[call]
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> None:
         """
-        Keep one slot for the duration of the call.
+        Acquire the slot that the call has until it ends.
 
         Raises:
             BulkheadFullError: No slot is free.
@@ -92,10 +93,15 @@ class CallCapMiddleware:
         if not self._acquire(request.call, limit):
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"call cap reached: {limit} calls in flight")
-        try:
-            return await call_next(request)
-        finally:
-            self.release(request.call)
+
+    def succeeded(self, request: PlatformRequest, _entered: None, _response: PlatformResponse) -> None:
+        """Release the slot."""
+        self.release(request.call)
+
+    def failed(self, request: PlatformRequest, _entered: None, error: BaseException) -> BaseException:
+        """Release the slot."""
+        self.release(request.call)
+        return error
 
 
 class _StartQueue:
@@ -136,7 +142,7 @@ class _StartQueue:
 _QUEUES = PerLoop(_StartQueue)  # one for all clients, since they share the loop
 
 
-class PacingMiddleware:
+class PacingMiddleware(Step):
     """
     Lets 16 calls start in each iteration of the event loop, so that a burst cannot block it.
 
@@ -153,12 +159,15 @@ class PacingMiddleware:
         self._reserve = reserve
         self._cancel_reservation = cancel_reservation
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> Coroutine[Any, Any, None] | None:
         """Start the call now, or in one of the next iterations."""
         queue = _QUEUES.get()
-        if not queue.try_start() and self._reserve(request.call):  # R3
-            try:
-                await queue.wait()
-            finally:
-                self._cancel_reservation(request.call)
-        return await call_next(request)
+        if queue.try_start() or not self._reserve(request.call):  # R3
+            return None
+        return self._wait(queue, request.call)
+
+    async def _wait(self, queue: _StartQueue, call: Call) -> None:
+        try:
+            await queue.wait()
+        finally:
+            self._cancel_reservation(call)

@@ -6,10 +6,10 @@ With `adaptive` the number follows what the service takes (`adaptive_limit.py`);
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import anyio
 
@@ -20,7 +20,8 @@ from middleware.errors import BulkheadFullError, CallError, StatusError
 from middleware.events import AttemptQueued, AttemptRejected, Listener
 from middleware.policies.adaptive_limit import AdaptiveLimit
 from middleware.settings import Settings, SettingSpec
-from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import Call, PlatformRequest, PlatformResponse
 
 __all__ = ["Bulkhead", "BulkheadMiddleware", "BulkheadSettings"]
 
@@ -120,7 +121,8 @@ class Bulkhead:
     def release(self) -> None:
         """Release a permit."""
         self.in_flight -= 1
-        self._transfer()
+        if self._waiters:
+            self._transfer()
 
     def _transfer(self) -> None:
         """Transfer free permits to waiters, first come, first served."""
@@ -131,7 +133,11 @@ class Bulkhead:
                 waiter.set_result(None)
 
 
-class BulkheadMiddleware:
+_Permit: TypeAlias = tuple[Bulkhead, AdaptiveLimit | None, float]
+"""Where the permit of an attempt was acquired, the adaptive limit there, if any, and for that the clock reading."""
+
+
+class BulkheadMiddleware(Step):
     """
     Lets a bounded number of attempts through at a time.
 
@@ -182,9 +188,9 @@ class BulkheadMiddleware:
         bulkhead = self._bulkhead(request.call, request.call.settings(BulkheadSettings))
         return bulkhead.in_flight < bulkhead.limit and not bulkhead.queued
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> _Permit | Coroutine[Any, Any, _Permit]:
         """
-        Keep one permit for the duration of the attempt.
+        Acquire the permit that the attempt has until it ends.
 
         Raises:
             BulkheadFullError: No permit is free, and the queue is full, the attempt is a hedge, which never waits, or,
@@ -194,38 +200,49 @@ class BulkheadMiddleware:
         bulkhead = self._bulkhead(request.call, config)
         self._before_waiting(request)
         if not bulkhead.try_acquire():
-            await self._queue(request, bulkhead, config)
-        if bulkhead.adaptive is not None:
-            return await self._adapting(request, call_next, bulkhead, bulkhead.adaptive)
-        try:
-            return await call_next(request)
-        finally:
-            bulkhead.release()
+            return self._queue(request, bulkhead, config)
+        return (bulkhead, None, 0.0) if bulkhead.adaptive is None else self._permit(bulkhead)
 
-    async def _adapting(
-        self, request: PlatformRequest, call_next: Handler, bulkhead: Bulkhead, limit: AdaptiveLimit
-    ) -> PlatformResponse:
-        """Make the attempt with the permit it has, and let its end change the limit."""
-        started = self._clock.now()
-        error: BaseException | None = None
-        try:
-            return await call_next(request)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            now = self._clock.now()
-            if request.attempt.is_short_circuited:
-                pass  # R31: a response that a layer of the host made says nothing about the service
-            elif _shows_overload(request, error, now):
-                limit.on_overload(started, now, bulkhead.in_flight, bulkhead.permits)  # R46
-            elif error is None or (isinstance(error, CallError) and request.attempt.status is not None):
-                limit.on_response(bulkhead.in_flight, bulkhead.permits)  # R46
-            del error  # its traceback refers to this frame
-            bulkhead.adapt()
-            bulkhead.release()
+    def _permit(self, bulkhead: Bulkhead) -> _Permit:
+        return bulkhead, bulkhead.adaptive, self._clock.now()
 
-    async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadSettings) -> None:
+    def succeeded(self, request: PlatformRequest, permit: _Permit, _response: PlatformResponse) -> None:
+        """Release the permit."""
+        if permit[1] is None:
+            permit[0].release()
+        else:
+            self._end(request, permit, None)
+
+    def failed(self, request: PlatformRequest, permit: _Permit, error: BaseException) -> BaseException:
+        """Release the permit."""
+        self._end(request, permit, error)
+        return error
+
+    def _end(self, request: PlatformRequest, permit: _Permit, error: BaseException | None) -> None:
+        bulkhead, limit, started = permit
+        if limit is not None:
+            self._adapt(request, bulkhead, limit, started, error)
+        bulkhead.release()
+
+    def _adapt(
+        self,
+        request: PlatformRequest,
+        bulkhead: Bulkhead,
+        limit: AdaptiveLimit,
+        started: float,
+        error: BaseException | None,
+    ) -> None:
+        """Let the end of an attempt change the limit."""
+        now = self._clock.now()
+        if request.attempt.is_short_circuited:
+            pass  # R31: a response that a layer of the host made says nothing about the service
+        elif _shows_overload(request, error, now):
+            limit.on_overload(started, now, bulkhead.in_flight, bulkhead.permits)  # R46
+        elif error is None or (isinstance(error, CallError) and request.attempt.status is not None):
+            limit.on_response(bulkhead.in_flight, bulkhead.permits)  # R46
+        bulkhead.adapt()
+
+    async def _queue(self, request: PlatformRequest, bulkhead: Bulkhead, config: BulkheadSettings) -> _Permit:
         is_full = bulkhead.queued >= config.queue  # R41
         if request.attempt.is_hedge or is_full:  # R19, R41
             raise self._rejection(request, bulkhead, config)
@@ -240,6 +257,7 @@ class BulkheadMiddleware:
         except BaseException:
             bulkhead.release()  # no layer above knows of the permit that was just acquired
             raise
+        return self._permit(bulkhead)
 
     def _patience_s(self, call: Call, now: float) -> float:
         """Return the longest wait after which an attempt still has a fair chance (R46)."""

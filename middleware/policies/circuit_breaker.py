@@ -10,10 +10,11 @@ that a reload keeps state and window.
 import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from middleware.clock import Clock
 from middleware.errors import (
@@ -31,7 +32,8 @@ from middleware.events import AttemptRejected, AttemptRejectedInShadow, CircuitS
 from middleware.records import CallInfo
 from middleware.settings import Settings, SettingSpec
 from middleware.status import StatusVerdict
-from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import Call, PlatformRequest, PlatformResponse
 
 __all__ = [
     "CircuitBreaker",
@@ -55,6 +57,7 @@ _BUCKETS = 10
 _OPEN_JITTER = 0.2
 _REFUSED_OPEN_S = 0.8, 0.95  # with the time until the next call and its response: less than 1 s
 _MAX_BREAKERS = 1024
+_COUNTS = frozenset({"normal", "shadow"})
 _NO_EPOCH = -1  # equivalent: `2`: -2 is not an epoch either
 _PATIENCE = 1.5
 _MOST_ALONE_S = 15.0  # 1.5 times the default of the attempt timeout
@@ -170,6 +173,7 @@ class CircuitBreaker:
         self._state: State = "closed"
         self._epoch = 0  # equivalent: `1`: epochs are compared, not counted
         self._open_until = 0.0  # equivalent: set before it is read
+        self._usual = Permit(self._epoch, is_probe=False)  # of all attempts of a closed circuit that are not watched
         self._probe: Permit | None = None  # equivalent: set before it is read
         self._alone_until = 0.0  # equivalent: set before it is read
         # [bucket start, attempts, failures, slow attempts, failures that are refused connections]
@@ -262,14 +266,19 @@ class CircuitBreaker:
         """
         with self._lock:
             before = self._state
-            if config.mode == "disabled":
-                return self._issue(_UNCOUNTED), before, before
+            if before == "closed" and watch_timeout_s is None and config.mode in _COUNTS:
+                self._in_flight += 1
+                if self._usual.epoch != self._epoch:
+                    self._usual = Permit(self._epoch, is_probe=False)
+                return self._usual, before, before
             if config.mode == "forced_open":
                 return None, before, before
-            if self._rejects(now):
-                if config.mode == "shadow":  # R30: in mode normal it would be rejected, so its result must not count
-                    return self._issue(_UNCOUNTED), before, before
+            rejected = config.mode != "disabled" and self._rejects(now)
+            if rejected and config.mode == "normal":
                 return None, before, before
+            if rejected or config.mode == "disabled":
+                # R30: in mode shadow what normal would reject is permitted, and its result must not count.
+                return self._issue(_UNCOUNTED), before, before
             if before == "closed":
                 watch = self._watch(now, config, watch_timeout_s)
                 return self._issue(Permit(self._epoch, is_probe=False, watch=watch)), before, before
@@ -327,7 +336,7 @@ class CircuitBreaker:
             self._in_flight -= 1
             if permit.epoch != self._epoch:  # R35: acquired in another epoch, or never counted
                 return before, before
-            weight = 1 + self._end_watch(permit.watch)
+            weight = 1.0 if permit.watch is None else 1 + self._end_watch(permit.watch)
             if verdict == "limited":
                 attempts, failures, _ = self._totals(now, config)
                 verdict = "neutral" if attempts > failures else "failure"  # R31
@@ -347,7 +356,7 @@ class CircuitBreaker:
             if permit.watch is not None:
                 permit.watch.call_ended = True  # R38
 
-    def _end_watch(self, watch: _Watch | None) -> float:
+    def _end_watch(self, watch: _Watch) -> float:
         """Remove a watched attempt; returns how many attempts that ended unwatched it represents."""
         if watch not in self._watched:
             return 0.0
@@ -415,19 +424,22 @@ class CircuitBreakers:
     Args:
         service: Name of the service, and of its own breaker.
         random: Source of jitter.
+
+    Attributes:
+        own: The service's own breaker.
     """
 
     def __init__(self, service: str, random: Random) -> None:
         self._service = service
         self._random = random
         self._lock = threading.Lock()
-        self._own = CircuitBreaker(service, random)
+        self.own = CircuitBreaker(service, random)
         self._by_key: OrderedDict[str, CircuitBreaker] = OrderedDict()
 
     def get(self, call: Call, config: CircuitBreakerSettings) -> CircuitBreaker:
         """Return the breaker that *call* belongs to."""
         if config.key == "service":
-            return self._own
+            return self.own
         key = f"{call.info.method} {call.info.route}" if config.key == "route" else config.key
         with self._lock:
             breaker = self._by_key.get(key)
@@ -435,7 +447,7 @@ class CircuitBreakers:
                 self._by_key.move_to_end(key)
                 return breaker
             if len(self._by_key) >= _MAX_BREAKERS and not self._evict_one():
-                return self._own
+                return self.own
             breaker = self._by_key[key] = CircuitBreaker(f"{self._service} {key}", self._random)
             return breaker
 
@@ -449,7 +461,7 @@ class CircuitBreakers:
     def all(self) -> list[CircuitBreaker]:
         """Every breaker, the service's own first."""
         with self._lock:
-            return [self._own, *self._by_key.values()]
+            return [self.own, *self._by_key.values()]
 
 
 def verdict_of(error: BaseException | None) -> Verdict:
@@ -472,7 +484,11 @@ def verdict_of(error: BaseException | None) -> Verdict:
     return "failure" if isinstance(error, RequestNotSentError | ResponseLostError) else "neutral"  # R31
 
 
-class CircuitBreakerMiddleware:
+_Entered: TypeAlias = tuple[CircuitBreaker, CircuitBreakerSettings, Permit, float, float]
+"""An attempt with its permit: breaker, settings, permit, clock reading at its start, attempt timeout in seconds."""
+
+
+class CircuitBreakerMiddleware(Step):
     """
     Acquires a permit of the breaker for each attempt, and records the result.
 
@@ -493,6 +509,7 @@ class CircuitBreakerMiddleware:
         usual_timeout_s: Callable[[], float] | None = None,
     ) -> None:
         self._breakers = breakers
+        self._own = breakers.own
         self._clock = clock
         self._emit = emit
         self._attempt_timeout_s = attempt_timeout_s
@@ -519,7 +536,10 @@ class CircuitBreakerMiddleware:
         Raises:
             CircuitOpenError: The circuit is open.
         """
-        breaker, config = self._breaker(request.call)
+        config = request.call.settings(CircuitBreakerSettings)
+        breaker = self._own if config.key == "service" else self._breakers.get(request.call, config)
+        if breaker._state == "closed" and config.mode != "forced_open":  # noqa: SLF001 - of this file
+            return
         if breaker.rejects(self._clock.now(), config):
             raise self._rejection(request, breaker, config)
 
@@ -544,60 +564,105 @@ class CircuitBreakerMiddleware:
             self._emit(AttemptRejectedInShadow(call=request.call.info, breaker=breaker.name, retry_after_s=after_s))
         return permit
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> _Entered | Coroutine[Any, Any, _Entered]:
         """
-        Make the attempt with a permit.
+        Acquire the permit of the attempt.
 
         Raises:
             CircuitOpenError: The circuit is open, or half open with its probe in flight.
         """
         call = request.call
-        breaker, config = self._breaker(call)
+        config = call.settings(CircuitBreakerSettings)
+        breaker = self._own if config.key == "service" else self._breakers.get(call, config)
         timeout_s, started = self._attempt_timeout_s(call), self._clock.now()
-        while call.deadline_at - started <= timeout_s and breaker.must_wait(started, config):  # R39
+        if call.deadline_at - started <= timeout_s and breaker.must_wait(started, config):  # R39
+            return self._wait(request, breaker, config, timeout_s)
+        return self._acquire(request, breaker, config, timeout_s, started)
+
+    async def _wait(
+        self, request: PlatformRequest, breaker: CircuitBreaker, config: CircuitBreakerSettings, timeout_s: float
+    ) -> _Entered:
+        while True:
             await self._clock.sleep(_RECHECK_S)  # polled, since what ends the wait may be in another loop
             started = self._clock.now()
+            if request.call.deadline_at - started > timeout_s or not breaker.must_wait(started, config):  # R39
+                return self._acquire(request, breaker, config, timeout_s, started)
+
+    def _acquire(
+        self,
+        request: PlatformRequest,
+        breaker: CircuitBreaker,
+        config: CircuitBreakerSettings,
+        timeout_s: float,
+        started: float,
+    ) -> _Entered:
+        call = request.call
         permit, before, after = breaker.acquire(
             started,
             config,
-            0.0 if breaker.state == "closed" else self._alone_s(timeout_s, config),
+            0.0 if breaker._state == "closed" else self._alone_s(timeout_s, config),  # noqa: SLF001 - of this file
             watch_timeout_s=timeout_s if call.deadline_at - started <= timeout_s else None,  # R38
         )
-        call.circuit_state = breaker.shown_state(config)
+        call.circuit_state = after if config.mode == "normal" else breaker.shown_state(config)
         if permit is None or permit is _UNCOUNTED:
             permit = self._pass_uncounted(request, breaker, config, permit)
-
-        def end(error: BaseException | None) -> None:
-            now = self._clock.now()
-            # R31: a response that a layer of the host made says nothing about the service.
-            verdict = "neutral" if request.attempt.is_short_circuited else verdict_of(error)
-            slow = now - started > config.slow_share * timeout_s
-            if isinstance(error, asyncio.CancelledError):
-                if call.is_over(now):
-                    never_connected = request.attempt.request_sent == "no" and now - started >= _FAIR_CONNECT_S
-                    verdict = "failure" if never_connected else "deadline"  # R31, R38
-                elif request.attempt.lost_race and slow and config.slow_ratio > 0:
-                    verdict = "success"  # R31: without its result, but its time counts
-            refused = error is not None and is_refused_connection(error)
-            before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
-            call.circuit_state = breaker.shown_state(config)
-            self._emit_change(call.info, breaker, before, after)
-
-        error: BaseException | None = None
+        entered = breaker, config, permit, started, timeout_s
         if permit.watch is not None:
-            request.attempt.on_late_end = end  # R38
-        try:
+            request.attempt.on_late_end = partial(self._end, request, entered)  # R38
+        if before != after:
+            try:
+                self._emit_change(call.info, breaker, before, after)
+            except BaseException as error:
+                self.failed(request, entered, error)
+                raise
+        return entered
+
+    def succeeded(self, request: PlatformRequest, entered: _Entered, _response: PlatformResponse) -> None:
+        """Record the result."""
+        self._end(request, entered, None)
+
+    def failed(self, request: PlatformRequest, entered: _Entered, error: BaseException) -> BaseException:
+        """Record the result, or that the attempt goes on without its call."""
+        if request.attempt.goes_on:
+            entered[0].go_on(entered[2])
+        else:
+            self._end(request, entered, error)
+        return error
+
+    def _end(self, request: PlatformRequest, entered: _Entered, error: BaseException | None) -> None:
+        breaker, config, permit, started, timeout_s = entered
+        call, now = request.call, self._clock.now()
+        slow = now - started > config.slow_share * timeout_s
+        # R31: a response that a layer of the host made says nothing about the service.
+        verdict: Verdict = "neutral" if request.attempt.is_short_circuited else "success"
+        refused = False
+        if error is not None:
+            verdict, refused = (
+                self._verdict(request, error, now - started, slow=slow, config=config),
+                is_refused_connection(error),
+            )
+        before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
+        call.circuit_state = after if config.mode == "normal" else breaker.shown_state(config)
+        if before != after:
             self._emit_change(call.info, breaker, before, after)
-            return await call_next(request)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            if request.attempt.goes_on:
-                breaker.go_on(permit)
-            else:
-                end(error)
-            error = None  # else it would refer to itself by its traceback, and a cycle would keep the request
+
+    def _verdict(
+        self,
+        request: PlatformRequest,
+        error: BaseException,
+        took_s: float,
+        *,
+        slow: bool,
+        config: CircuitBreakerSettings,
+    ) -> Verdict:
+        """Return what the failure of an attempt counts as, after *took_s*."""
+        if isinstance(error, asyncio.CancelledError):
+            if request.call.is_over(self._clock.now()):
+                never_connected = request.attempt.request_sent == "no" and took_s >= _FAIR_CONNECT_S
+                return "failure" if never_connected else "deadline"  # R31, R38
+            if request.attempt.lost_race and slow and config.slow_ratio > 0:
+                return "success"  # R31: without its result, but its time counts
+        return "neutral" if request.attempt.is_short_circuited else verdict_of(error)
 
     def _alone_s(self, timeout_s: float, config: CircuitBreakerSettings) -> float:
         """Return how long a probe with that attempt timeout is alone."""
@@ -606,5 +671,4 @@ class CircuitBreakerMiddleware:
         return max(alone_s, config.open_s)  # R34
 
     def _emit_change(self, call: CallInfo, breaker: CircuitBreaker, before: State, after: State) -> None:
-        if before != after:
-            self._emit(CircuitStateChanged(call=call, breaker=breaker.name, before=before, after=after))
+        self._emit(CircuitStateChanged(call=call, breaker=breaker.name, before=before, after=after))

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from middleware._internal.cancellation import pass_on_cancel, pending_cancels
-from middleware._internal.time_limit import TimeLimit
+from middleware._internal.time_limit import Alarm, TimeLimit
 from middleware.clock import Clock
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
 from middleware.policies.watched_attempts import WatchedAttempts
 from middleware.settings import Settings, SettingSpec
-from middleware.types import TIME_LEFT_HEADER, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import TIME_LEFT_HEADER, Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["AttemptTimeoutMiddleware", "AttemptTimeoutSettings", "DeadlineMiddleware", "DeadlineSettings"]
 
@@ -48,19 +48,22 @@ class AttemptTimeoutSettings(Settings):
     announce: Annotated[bool, SettingSpec(doc="Send the attempt's remaining time in X-Request-Timeout-Ms.")] = False
 
 
-class DeadlineMiddleware:
+class DeadlineMiddleware(Step):
     """Ends the call at its deadline, whatever it waits for."""
 
     def __init__(self, clock: Clock, emit: Listener) -> None:
         self._clock = clock
         self._emit = emit
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> tuple[TimeLimit, float]:
         """
-        Run the rest of the stack inside one cancel scope.
+        Start the time of the call.
+
+        Returns:
+            The limit, and the seconds that the whole call has.
 
         Raises:
-            DeadlineExceededError: The deadline has passed.
+            DeadlineExceededError: The deadline has passed already.
         """
         call = request.call
         total_s = call.settings(DeadlineSettings).total_s
@@ -69,17 +72,33 @@ class DeadlineMiddleware:
         total_s = max(0.0, total_s)
         call.deadline_at = call.started_at + total_s
         left_s = call.deadline_at - self._clock.now()
-        if left_s > 0:  # else nothing may be sent; a cancel scope would end the call only at its first wait
-            before = pending_cancels()
-            with TimeLimit(left_s, call):  # R44, R45
-                return await call_next(request)
-            pass_on_cancel(before)  # R42
+        if left_s <= 0:  # nothing may be sent; a time limit would end the call only at its first wait
+            raise self._exceeded(call, total_s)
+        call.alarm = alarm = Alarm()
+        # The first attempt, if it has a limit of its own, is over after that time or later.
+        look_s = call.settings(AttemptTimeoutSettings).timeout_s
+        return TimeLimit(left_s, call, alarm=alarm, look_s=look_s).__enter__(), total_s  # R44, R45
+
+    def succeeded(
+        self, _request: PlatformRequest, entered: tuple[TimeLimit, float], _response: PlatformResponse
+    ) -> None:
+        """Stop the time."""
+        entered[0].__exit__(None, None, None)
+
+    def failed(self, request: PlatformRequest, entered: tuple[TimeLimit, float], error: BaseException) -> BaseException:
+        """Stop the time; a cancellation at the deadline becomes a `DeadlineExceededError`."""
+        limit, total_s = entered
+        if limit.__exit__(type(error), error, None):  # R42
+            return self._exceeded(request.call, total_s)
+        return error
+
+    def _exceeded(self, call: Call, total_s: float) -> DeadlineExceededError:
         call.stop_reason = "deadline"
         self._emit(DeadlineReached(call=call.info, total_s=total_s))
         error = DeadlineExceededError(f"deadline of {total_s:g} s exceeded", request_sent=call.most_sent)
         ended = [record.status for record in call.timeline if record.outcome == DeadlineExceededError.__name__]
         error.note_response(ended[-1] if ended else None)
-        raise error
+        return error
 
 
 class AttemptTimeoutMiddleware:
@@ -97,7 +116,7 @@ class AttemptTimeoutMiddleware:
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """
-        Run the attempt inside one cancel scope.
+        Run the attempt inside one time limit.
 
         Raises:
             RequestNotSentError: The time was over before the first byte of the request was sent.
@@ -117,16 +136,20 @@ class AttemptTimeoutMiddleware:
             return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
         if left_s <= timeout_s:  # R40: the deadline ends it first, with its own error
             return await call_next(request)
-        return await _timed(request, call_next, timeout_s)
+        with TimeLimit(timeout_s, call, alarm=call.alarm):  # R42, R44, R45
+            return await call_next(request)
+        raise _timed_out(request, timeout_s)
 
 
 async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:
-    before = pending_cancels()
-    with TimeLimit(timeout_s, request.call):  # R44, R45
+    with TimeLimit(timeout_s, request.call, alarm=request.call.alarm):  # R42, R44, R45
         return await call_next(request)
-    pass_on_cancel(before)  # R42
+    raise _timed_out(request, timeout_s)
+
+
+def _timed_out(request: PlatformRequest, timeout_s: float) -> RequestNotSentError | ResponseLostError:
     request.attempt.timed_out = True
     reason = f"attempt timed out after {timeout_s:g} s"
     if request.attempt.request_sent == "no":
-        raise RequestNotSentError(reason)
-    raise ResponseLostError(reason, request_sent=request.attempt.request_sent)
+        return RequestNotSentError(reason)
+    return ResponseLostError(reason, request_sent=request.attempt.request_sent)

@@ -28,7 +28,7 @@ from middleware.errors import (
     is_lost_response,
 )
 from middleware.events import HedgeRefused, HedgeStarted, HedgeWon, Listener
-from middleware.settings import Settings, SettingSpec
+from middleware.settings import Settings, SettingsLookup, SettingSpec
 from middleware.types import SAFE_METHODS, Attempt, Call, Handler, PlatformRequest, PlatformResponse
 
 __all__ = ["HedgingMiddleware", "HedgingSettings"]
@@ -78,6 +78,10 @@ class HedgingMiddleware:
         self._emit = emit
         self._rejection = rejection
         self._refund = refund
+
+    def is_needed(self, settings: SettingsLookup) -> bool:
+        """Hedging is off by default."""
+        return settings(HedgingSettings).max_hedges > 0
 
     async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
         """

@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import anyio
 
@@ -13,8 +13,9 @@ from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware.clock import Clock
 from middleware.errors import RateLimitExceededError
 from middleware.events import AttemptRejected, Listener
-from middleware.settings import Settings, SettingSpec
-from middleware.types import Call, Handler, PlatformRequest, PlatformResponse
+from middleware.settings import Settings, SettingsLookup, SettingSpec
+from middleware.steps import Step
+from middleware.types import Call, PlatformRequest
 
 __all__ = ["RateLimitMiddleware", "RateLimitSettings", "RateLimiter", "Slot"]
 
@@ -123,7 +124,7 @@ class _Waiting:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
 
-class RateLimitMiddleware:
+class RateLimitMiddleware(Step):
     """Delays attempts so that they do not exceed the rate."""
 
     def __init__(self, clock: Clock, emit: Listener) -> None:
@@ -134,7 +135,11 @@ class RateLimitMiddleware:
         self._clock = clock
         self._emit = emit
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def is_needed(self, settings: SettingsLookup) -> bool:
+        """The limit is off by default."""
+        return settings(RateLimitSettings).per_second > 0
+
+    def enter(self, request: PlatformRequest) -> Coroutine[Any, Any, None] | None:
         """
         Wait for this attempt's slot.
 
@@ -142,8 +147,8 @@ class RateLimitMiddleware:
             RateLimitExceededError: Its slot is after the deadline; `retry_after_s` is the time until it.
         """
         if request.call.settings(RateLimitSettings).per_second > 0:
-            await self._wait_for_slot(request)
-        return await call_next(request)
+            return self._wait_for_slot(request)
+        return None
 
     def apply(self, request: PlatformRequest) -> None:
         """Let the settings of *request* apply to the attempts that wait already, which may have what it waits for."""

@@ -1,7 +1,8 @@
 """Adds the credentials to a request: the caller's token and the application's key."""
 
 from middleware.errors import ConfigError
-from middleware.types import Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import PlatformRequest
 
 from .header_values import MAX_TOKEN, is_token
 
@@ -22,17 +23,16 @@ def check_api_key(api_key: str | None) -> str | None:
     return api_key
 
 
-class AuthMiddleware:
+class AuthMiddleware(Step):
     """
     Adds `Authorization: Bearer` when the caller passed a token, and `X-Mozaiks-App-Key` when a key is configured.
 
     Both were checked before: the key at construction, the token with the call's other arguments.
     """
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> None:
         """Add the credentials to this attempt."""
         if request.user_jwt:
             request.headers["authorization"] = f"Bearer {request.user_jwt}"
         if request.app_key is not None:
             request.headers["x-mozaiks-app-key"] = request.app_key
-        return await call_next(request)

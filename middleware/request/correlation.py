@@ -8,14 +8,17 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random, SystemRandom
 from typing import Annotated, Any
 
+from middleware._internal.forks import renew_in_child
 from middleware.echoes import redactor_of
 from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced, Listener
 from middleware.problem import MAX_READ
 from middleware.settings import Settings, SettingSpec
-from middleware.types import LONGEST_ID, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import LONGEST_ID, PlatformRequest
 
 __all__ = ["CORRELATION_HEADER", "CorrelationMiddleware", "CorrelationSettings", "choose_correlation_id"]
 
@@ -39,6 +42,30 @@ class CorrelationSettings(Settings):
     ] = True
 
 
+_VERSION_AND_VARIANT = 0x4000_8000_0000_0000_0000  # RFC 9562 section 5.4
+_OTHER_BITS = ~0xF000_C000_0000_0000_0000
+_random = Random()  # noqa: S311 - ids, not secrets
+
+
+def _seed() -> None:
+    _random.seed(SystemRandom().getrandbits(256))
+
+
+_seed()
+renew_in_child(_seed)  # else all children would make the same ids
+
+
+def _new_id() -> str:
+    """
+    Return a new UUID of version 4 as text.
+
+    From a generator that the operating system's randomness seeds: a third of the cost of `uuid.uuid4`, which asks the
+    operating system for each one.
+    """
+    text = f"{_random.getrandbits(128) & _OTHER_BITS | _VERSION_AND_VARIANT:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def choose_correlation_id(given: Any, bound: str = "") -> tuple[str, bool]:
     """
     Return the id to send, and whether it replaces an unusable *given* one.
@@ -52,10 +79,10 @@ def choose_correlation_id(given: Any, bound: str = "") -> tuple[str, bool]:
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
     absent = given is None or (isinstance(given, str) and not given.strip())
-    return bound or str(uuid.uuid4()), not absent  # R50
+    return bound or _new_id(), not absent  # R50
 
 
-class CorrelationMiddleware:
+class CorrelationMiddleware(Step):
     """
     Adds the call's correlation id to the request, and compares it with the response's.
 
@@ -66,14 +93,13 @@ class CorrelationMiddleware:
         self._emit = emit
         self._echoes = False
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> None:
         """Add the header and the check; emit one event when the caller's id was unusable."""
         info = request.call.info
         if request.call.correlation_id_replaced:
             self._emit(CorrelationIdReplaced(call=info))
         request.headers[CORRELATION_HEADER] = info.correlation_id  # R50
         request.check_head = self._check_echo
-        return await call_next(request)
 
     def _check_echo(self, request: PlatformRequest, headers: Mapping[str, str]) -> None:
         """

@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote, urlencode
 
 from middleware.errors import InvalidArgumentError
 from middleware.settings import Settings, SettingSpec
-from middleware.types import KEYED_METHODS, Handler, PlatformRequest, PlatformResponse
+from middleware.steps import Step
+from middleware.types import KEYED_METHODS, PlatformRequest
 
 from .header_values import MAX_TOKEN, is_token
 from .idempotency import add_key
@@ -72,7 +73,7 @@ def encode_target(
     if not isinstance(path, str):
         raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
     filled = _by_hand(path) if path_params is None else _fill(path, path_params, allow_slash=allow_slash)
-    target = filled + _query(params)
+    target = filled if params is None else filled + _query(params)
     if len(target) > _MAX_TARGET:
         raise InvalidArgumentError(f"path and params: encoded they are longer than {_MAX_TARGET} characters")
     return target
@@ -139,9 +140,10 @@ def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     parts = _template(path)
     if unused := values.keys() - parts[1::2]:
         raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
-    return "".join(
-        _segment(part, values, allow_slash=allow_slash) if index % 2 else part for index, part in enumerate(parts)
-    )
+    filled = list(parts)
+    for index in range(1, len(parts), 2):
+        filled[index] = _segment(parts[index], values, allow_slash=allow_slash)
+    return "".join(filled)
 
 
 def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
@@ -167,9 +169,7 @@ def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     return _quote(text, f"path_params.{name}", safe=":")  # equivalent: `':~'`: a tilde is never encoded
 
 
-def _query(params: Mapping[str, Any] | None) -> str:
-    if params is None:
-        return ""
+def _query(params: Mapping[str, Any]) -> str:
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
         raise InvalidArgumentError("params: must be a mapping with names of type str")
     pairs = []
@@ -226,12 +226,12 @@ def encode_body(json_body: Any) -> bytes | None:
     raise InvalidArgumentError(reason)
 
 
-class EncodeMiddleware:
+class EncodeMiddleware(Step):
     """Encodes path, query and body once per call, and adds the idempotency key."""
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter(self, request: PlatformRequest) -> None:
         """
-        Encode the request, and pass it on.
+        Encode the request.
 
         Raises:
             InvalidArgumentError: An argument cannot be sent.
@@ -243,11 +243,10 @@ class EncodeMiddleware:
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Checked here and not where it is added: what can never be sent must not count as an attempt.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")
-        request.content = encode_body(request.json_body)  # R14
-        if request.content is not None:
+        if request.json_body is not None:
+            request.content = encode_body(request.json_body)  # R14
             request.headers["content-type"] = "application/json"
         if request.method in KEYED_METHODS:
             add_key(request)
         allow_slash = request.call.settings(PathSettings).allow_slash
         request.target = encode_target(request.path, request.path_params, request.params, allow_slash=allow_slash)
-        return await call_next(request)

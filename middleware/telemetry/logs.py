@@ -94,7 +94,13 @@ class _Channel:
     def _by_stdlib(logger: logging.Logger, kind: _Kind, event: Event, fields: dict[str, Any]) -> None:
         # All fields go into the record, never into the message: formatters rewrite messages, and mask what looks like
         # an id in them.
-        write_record(logger, kind.level, f"{kind.name} {kind.summary(event)}", {"event": kind.name, **fields})
+        message = f"{kind.name} {kind.summary(event)}"
+        write_record(logger, kind.level, message, {"event": kind.name, **fields}, source=_SOURCE)
+
+
+_here = _Channel._by_stdlib.__code__  # noqa: SLF001 - of this module
+_SOURCE = _here.co_filename, _here.co_firstlineno, _here.co_name
+"""File, line and function of all lines: to look for them costs as much as all fields of a line."""
 
 
 class LogListener:

@@ -124,6 +124,8 @@ class MetricsListener:
         self._recorders[type(event)](event)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
+        if getattr(self._requests, "_real_instrument", self) is None:
+            return  # the API's own, while no SDK is installed: as each instrument of it
         call, record = event.call, event.record
         attributes: dict[str, Any] = {
             semconv.HTTP_REQUEST_METHOD: call.method if call.method in semconv.KNOWN_METHODS else "_OTHER",
@@ -139,6 +141,8 @@ class MetricsListener:
         self._requests.record(record.ended_s - record.started_s, attributes)
 
     def _call_finished(self, event: CallFinished) -> None:
+        if getattr(self._calls, "_real_instrument", self) is None:
+            return
         attributes = {**_operation(event.call), semconv.OUTCOME: event.result}
         if event.error is not None:
             attributes[semconv.ERROR_TYPE] = error_type(event.error)

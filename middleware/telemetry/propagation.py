@@ -8,6 +8,8 @@ a whole container, and a program that only calls connectors must not fail for it
 import logging
 from collections.abc import MutableMapping
 
+from opentelemetry.context import Context
+
 from middleware._internal.loggers import LibraryLogger
 from middleware.redaction import redact
 
@@ -26,15 +28,15 @@ except Exception as error:  # noqa: BLE001 - a propagator is third-party code, a
     _w3c = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
     _unreported.append(redact(f"{type(error).__name__}: {error}", limit=200))
 
-    def inject(carrier: MutableMapping[str, str]) -> None:
-        """Write the current context into *carrier*."""
-        _w3c.inject(carrier)
+    def inject(carrier: MutableMapping[str, str], here: Context) -> None:
+        """Write *here* into *carrier*."""
+        _w3c.inject(carrier, here)
 
 else:
 
-    def inject(carrier: MutableMapping[str, str]) -> None:
-        """Write the current context into *carrier*."""
-        propagate.inject(carrier)
+    def inject(carrier: MutableMapping[str, str], here: Context) -> None:
+        """Write *here* into *carrier*."""
+        propagate.inject(carrier, here)
 
 
 def report_unusable() -> None:

@@ -116,11 +116,13 @@ class SafeTracer:
     def _get_tracer(self, version: str) -> trace.Tracer:
         return trace.get_tracer(semconv.SCOPE, version, tracer_provider=self._provider, schema_url=semconv.SCHEMA_URL)
 
-    @_counts_loss(False)
     def refresh_provider(self) -> bool:
         """Look for an SDK, which a host may install late but cannot uninstall; False where there is none."""
         if self.has_no_sdk:
-            self.has_no_sdk = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+            try:
+                self.has_no_sdk = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
+            except Exception:  # noqa: BLE001 - as in `_counts_loss`, which costs a function
+                self.dropped += 1
         return not self.has_no_sdk
 
     @_counts_loss((INVALID_SPAN, None))
@@ -128,46 +130,61 @@ class SafeTracer:
         self, name: str, kind: SpanKind, attributes: dict[str, Any], values: Mapping[str, bool] = _NO_VALUES
     ) -> OpenSpan:
         """Open a span and make it current, with *values* set in its context; `end` takes what this returns."""
+        outside = context.get_current()
         try:
-            span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+            span = self._tracer.start_span(name, outside, kind, attributes)
         except Exception:  # noqa: BLE001 - as above, with a substitute that propagates the caller's trace
             self.dropped += 1
             span = NonRecordingSpan(trace.get_current_span().get_span_context())
         try:
-            inside = trace.set_span_in_context(span)
+            inside = trace.set_span_in_context(span, outside)
             return span, context.attach(context.Context({**inside, **values, _OURS: span}))
         except Exception:
             span.end()  # what cannot be current would lack its children and its end
             raise
 
-    @_counts_loss(None)
     def end(self, span: Span, token: Token[context.Context] | None) -> None:
         """Make the span that was current before *span* current again, and end *span*."""
         try:
-            if token is not None:
-                context.detach(token)
-        finally:
-            span.end()
+            try:
+                if token is not None:
+                    context.detach(token)
+            finally:
+                span.end()
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
 
-    @_counts_loss(None)
-    def suppress_instrumentation(self) -> Token[context.Context]:
-        """Suppress instrumentations of HTTP libraries, without a span; `detach` takes what this returns."""
-        current = context.get_current()
-        return context.attach(context.Context({**current, **SUPPRESS}) if current else _SUPPRESSED)
+    def suppress_instrumentation(self, headers: dict[str, str] | None = None) -> Token[context.Context] | None:
+        """
+        Suppress instrumentations of HTTP libraries, without a span; `detach` takes what this returns.
 
-    @_counts_loss(None)
+        *headers* get those that carry the current context to the platform.
+        """
+        try:
+            current = context.get_current()
+            if current and headers is not None:
+                headers.update(self.headers(current))
+            return context.attach(context.Context({**current, **SUPPRESS}) if current else _SUPPRESSED)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return None
+
     def detach(self, token: Token[context.Context] | None) -> None:
         """Undo `suppress_instrumentation`."""
-        if token is not None:
-            context.detach(token)
+        try:
+            if token is not None:
+                context.detach(token)
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
 
     @_counts_loss(_NO_HEADERS)
-    def headers(self) -> Mapping[str, str]:
-        """Return the headers that carry the current context to the platform; none when the propagator fails."""
-        if not context.get_current():
+    def headers(self, here: context.Context | None = None) -> Mapping[str, str]:
+        """Return the headers that carry *here*, or the current context, to the platform; none when that fails."""
+        here = context.get_current() if here is None else here
+        if not here:
             return _NO_HEADERS  # no span, no baggage
         carrier: dict[str, str] = {}
-        propagation.inject(carrier)
+        propagation.inject(carrier, here)
         return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
 
 
@@ -221,15 +238,21 @@ class SpanListener:
     """
     Writes events to our current span: the attempt's inside an attempt, else the call's.
 
+    Args:
+        tracer: Opens the spans; None for any.
+
     Attributes:
         event_types: Events that are written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: SafeTracer | None = None) -> None:
+        self._tracer = tracer
         self.event_types = frozenset(_WRITERS)
 
     def __call__(self, event: Event) -> None:
         """Add *event* to the current span of ours."""
+        if self._tracer is not None and self._tracer.has_no_sdk:
+            return
         # Not the current span of the API: without a span of ours, that is the host's.
         span: Any = context.get_value(_OURS)
         if span is not None and span.is_recording():

@@ -23,6 +23,11 @@ SUBCOMMANDS = {
         "find what is wrong with the settings, for the traffic that is expected",
         "check settings.toml --rps 5 --processes 4",
     ),
+    "explain": Subcommand(
+        "runtime.cli.config_explain",
+        "print when the attempts of one call start and end while its service is ill",
+        "explain hosting deploy --fault hang --rps 5",
+    ),
     "schema": Subcommand(
         "runtime.cli.config_schema",
         "print the JSON Schema of the settings file",
@@ -30,6 +35,11 @@ SUBCOMMANDS = {
     ),
     "show": Subcommand(
         "runtime.cli.config_show", "print the settings in force, and where each comes from", "show hosting deploy"
+    ),
+    "simulate": Subcommand(
+        "runtime.cli.config_simulate",
+        "run the stack in virtual time against a service that is ill, and compare two policies",
+        "simulate hosting --fault brownout:1.5 --rps 10 --processes 4 --vs new.toml",
     ),
 }
 

@@ -14,7 +14,14 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from middleware._internal.forks import renew_in_child
-from middleware.call_options import call_options, current_options, current_request
+from middleware.call_options import (
+    NO_OPTIONS,
+    call_options,
+    current_options,
+    current_request,
+    given_options,
+    incoming_deadlines,
+)
 from middleware.clock import Clock, SystemClock
 from middleware.errors import CallError, ConfigError, DecodeError, InvalidArgumentError, clear_traceback_locals
 from middleware.events import SettingsContradictory, SettingsRejected, SettingsReloaded
@@ -274,8 +281,9 @@ class PlatformHttpClient:
         return f"<{type(self).__name__} {self.service} at {self.base_url}>"
 
     def describe(self) -> list[str]:
-        """Return the names of the stack's layers, outermost first."""
-        return self._stack.describe()
+        """Return the names of the stack's layers, outermost first, and the library of a transport of ours."""
+        describe = getattr(self._transport, "describe", None)
+        return self._stack.describe() if describe is None else [*self._stack.describe(), f"transport: {describe()}"]
 
     @property
     def calls_in_flight(self) -> int:
@@ -356,7 +364,9 @@ class PlatformHttpClient:
         """
         following = partial(self.page, endpoint, limit=limit, **arguments)
         try:
-            problem = arguments.get("problem") or wrong_type(int, skip=skip) or wrong_type(int | None, limit=limit)
+            problem = arguments.get("problem", "")
+            if not problem and (type(skip) is not int or (limit is not None and type(limit) is not int)):
+                problem = wrong_type(int, skip=skip) or wrong_type(int | None, limit=limit)
             if problem:
                 arguments["problem"] = problem
             elif endpoint.paging is not None:
@@ -429,8 +439,9 @@ class PlatformHttpClient:
             arguments.clear()  # type: ignore[attr-defined] # a plain dict at run time
 
     def _request(self, method: str, path: str, arguments: CallArguments) -> PlatformRequest:
-        if unknown := arguments.keys() - _ARGUMENTS:
-            raise TypeError(f"request() got an unexpected keyword argument {min(unknown)!r}")
+        if not arguments.keys() <= _ARGUMENTS:
+            unknown = min(arguments.keys() - _ARGUMENTS)
+            raise TypeError(f"request() got an unexpected keyword argument {unknown!r}")
         method = str(method).upper()
         named, problem = arguments.get("operation"), arguments.get("problem", "")
         if named is not None and not isinstance(named, str):
@@ -442,7 +453,7 @@ class PlatformHttpClient:
         chosen, replaced = choose_correlation_id(
             arguments.get("correlation_id"), "" if served is None else served.correlation_id
         )
-        options, now = current_options(), self._clock.now()
+        options, now = current_options() if incoming_deadlines() else given_options(), self._clock.now()
         change = self._policies.poll(now)
         policy = self._policies.of(self.service, operation)
         info = CallInfo(
@@ -463,9 +474,10 @@ class PlatformHttpClient:
             info=info,
             started_at=now,
             snapshot=policy.by_type,  # R61: one snapshot for the whole call
+            settings=policy.lookup,
             settings_hash=policy.settings_hash,
             correlation_id_replaced=replaced,
-            deadline_s=options.seconds_at(now),
+            deadline_s=None if options is NO_OPTIONS else options.seconds_at(now),
             max_attempts=allowed if options.max_attempts is None else min(allowed, options.max_attempts),
             # R20: one attempt means no retry, and what a caller sets bounds all attempts.
             max_refused=policy.retry.not_sent_max_attempts if options.max_attempts is None and allowed > 1 else 0,

@@ -1,8 +1,16 @@
 """The stack with default settings."""
 
+import asyncio
 from dataclasses import asdict
 
-from middleware import StackSettings
+import pytest
+from layer_support import a_request
+
+from middleware import StackSettings, stack
+from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
+from middleware.policies.rate_limit import RateLimitMiddleware
+from middleware.types import PlatformResponse
+from runtime.testing import ScriptedUpstream, run_virtual
 
 DEFAULTS = {
     "deadline": {"total_s": 25.0},
@@ -15,7 +23,7 @@ DEFAULTS = {
     "correlation": {"verify_echo": True},
     "path": {"allow_slash": False},
     "transport": {
-        "library": "httpcore",
+        "library": "auto",
         "connect_timeout_s": 5.0,
         "max_response_bytes": 8_388_608,
         "max_header_bytes": 65_536,
@@ -40,3 +48,53 @@ def test_the_settings_where_nothing_is_set():
     }
     assert "by_type" not in repr(config)
     assert (config == StackSettings(), hash(config)) == (True, hash(StackSettings()))
+
+
+@pytest.mark.parametrize(
+    ("layer", "method", "sections"),
+    [
+        (HedgingMiddleware, "__call__", {"hedging": {"max_hedges": 1}}),
+        (RateLimitMiddleware, "enter", {"rate_limit": {"per_second": 100.0}}),
+    ],
+    ids=["hedging", "rate limit"],
+)
+def test_an_opt_in_layer_is_run_where_its_settings_have_it_on(monkeypatch, layer, method, sections):
+    """It is listed in any case; by settings that have it off, no call runs through it."""
+    runs, original = [], getattr(layer, method)
+    monkeypatch.setattr(layer, method, lambda self, *args: runs.append(self) or original(self, *args))
+
+    async def scenario(**settings):
+        client = ScriptedUpstream([], then=200).client(**settings)
+        await client.get("/r", path_params={})
+        return client.describe()
+
+    assert run_virtual(scenario()) == run_virtual(scenario(**sections))
+    assert len(runs) == 1
+
+
+def test_each_snapshot_has_a_stack_of_its_own():
+    """A reload applies to the calls that begin after it, and only so many snapshots are kept."""
+    composed, made = [], []
+
+    class Optional:
+        def is_needed(self, settings):
+            made.append(settings(HedgingSettings).max_hedges)
+            return True
+
+        async def __call__(self, request, call_next):
+            return await call_next(request)
+
+    async def terminal(request):
+        composed.append(request.call.settings(HedgingSettings).max_hedges)
+        return PlatformResponse(status=200)
+
+    handle = stack._per_snapshot([Optional()], terminal)
+    many = [a_request(settings=[HedgingSettings(max_hedges=n % 6)]) for n in range(stack._MOST_SNAPSHOTS + 1)]
+
+    async def scenario():
+        for request in (*many, many[-1], many[0]):
+            await handle(request)
+
+    asyncio.run(scenario())
+    assert composed == [n % 6 for n in range(len(many))] + [composed[len(many) - 1], 0]
+    assert len(made) == len(many) + 1  # that of the first was dropped, that of the last is known

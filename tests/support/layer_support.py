@@ -1,10 +1,12 @@
 """What tests of single layers need: a request, a clock moved by sleeping, fixed randomness, a scripted rest of the stack."""
 
 import asyncio
+from unittest import mock
 
 import anyio
 from raw_server import RawServer
 
+from middleware._internal.time_limit import Alarm
 from middleware.records import CallInfo
 from middleware.types import Call, PlatformRequest, PlatformResponse
 
@@ -76,19 +78,16 @@ class Upstream:
 
 
 async def armed(layer, request):
-    """Seconds after which *layer* ends the rest of the stack, by the timer that it sets; None for never."""
+    """Seconds after which *layer* ends the rest of the stack, by the time limit that it sets; None for never."""
     loop, found = asyncio.get_running_loop(), []
-    call_at = loop.call_at
+    add = Alarm.add
 
-    def recorded(when, *args, **options):
-        found.append(when - loop.time())
-        return call_at(when, *args, **options)
+    def recorded(alarm, limit, *args):
+        found.append(limit.ends_at - loop.time())
+        add(alarm, limit, *args)
 
-    loop.call_at = recorded
-    try:
+    with mock.patch.object(Alarm, "add", recorded):
         assert (await layer(request, Upstream(None))).status == 200
-    finally:
-        del loop.call_at
     assert len(found) <= 1
     return found[0] if found else None
 

@@ -100,9 +100,11 @@ def _crossed(code, caller):
     if callee == "upstream":
         return callee if code.co_qualname.startswith(("ScriptedUpstream", "_Body")) else ""  # the clock is not wire
     if calling == callee:
-        # The two with nothing above them: the client's entry, and the layer that maps unexpected errors to ours.
-        is_entry = code.co_qualname in {"PlatformHttpClient._call", "ErrorBoundaryMiddleware.__call__"}
-        return "ours" if code.co_flags & inspect.CO_COROUTINE and not is_entry else ""
+        # The two with nothing above them: the client's entry, and the coroutine that runs the outermost steps, the one
+        # that maps unexpected errors to ours among them.
+        is_entry = "PlatformHttpClient._call" in (code.co_qualname, caller.co_qualname)
+        is_point = code.co_flags & inspect.CO_COROUTINE or (code.co_name == "enter" and caller.co_name == "handle")
+        return "ours" if is_point and not is_entry else ""
     if code.co_name.startswith("_asyncgen_") or code.co_name == "__del__" or code.co_qualname == "_Progress.trace":
         return ""  # what the interpreter calls, not we; and two assignments, which cannot raise
     return calling if callee == "ours" else callee

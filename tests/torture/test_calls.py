@@ -12,7 +12,7 @@ pytestmark = pytest.mark.torture
 
 IN_FULL = [scenario for scenario in SCENARIOS if scenario.calls]
 AT_THE_WIRE = [scenario for scenario in IN_FULL if scenario.on_sockets] + OTHER_VERBS
-LIBRARIES = {"anyio", "listener", "logging", "opentelemetry", "ours", "structlog"}
+LIBRARIES = {"listener", "logging", "opentelemetry", "ours", "structlog"}
 
 
 def raising(error):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from middleware._internal.cancellation import pass_on_cancel, pending_cancels
+from middleware._internal.time_limit import TimeLimit
 from runtime.testing import Reply, ScriptedUpstream, run_virtual
 
 
@@ -32,12 +33,10 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
 @pytest.mark.parametrize(
     ("module", "step", "sections"),
     [
-        ("policies.deadline", "hang", {"deadline": {"total_s": 1.0}}),
-        ("policies.deadline", "hang", {"attempt": {"timeout_s": 1.0}}),
         ("policies.hedging", 200, {"hedging": {"max_hedges": 1}}),
         ("transports.response_reader", Reply(status=400, body_after_s=30), {}),
     ],
-    ids=["deadline", "attempt timeout", "hedging", "body of an error"],
+    ids=["hedging", "body of an error"],
 )
 def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
     """R42: a call that was cancelled while its scope was open ends in the cancellation, whatever its other outcome."""
@@ -45,6 +44,28 @@ def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
 
     async def scenario():
         task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run_virtual(scenario())
+
+
+@pytest.mark.parametrize("caller_first", [True, False])
+@pytest.mark.parametrize(
+    "sections", [{"deadline": {"total_s": 1.0}}, {"attempt": {"timeout_s": 1.0}}], ids=["deadline", "attempt timeout"]
+)
+def test_each_time_limit_passes_it_on(monkeypatch, caller_first, sections):
+    """R42: a call that is cancelled in the same step as by its deadline or attempt timeout ends in the cancellation."""
+    cancel = TimeLimit._cancel
+
+    def cancel_twice(limit):
+        for one in (limit._task.cancel, lambda: cancel(limit))[:: 1 if caller_first else -1]:
+            one()
+
+    monkeypatch.setattr(TimeLimit, "_cancel", cancel_twice)
+
+    async def scenario():
+        task = asyncio.create_task(ScriptedUpstream([], then="hang").client(**sections).get("/r", path_params={}))
         await asyncio.wait([task])
         return task.cancelled()
 

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import anyio
 import pytest
 
-from middleware._internal.time_limit import TimeLimit
+from middleware._internal.time_limit import Alarm, TimeLimit
 from runtime.testing import virtual_time
 
 
@@ -122,3 +123,89 @@ async def test_a_timer_does_not_keep_the_context_of_its_call():
     with TimeLimit(1.0, Pieces()):
         pass
     assert [len(context) for context in found] == [0]
+
+
+@virtual_time
+async def test_a_cancellation_that_is_swallowed_is_delivered_again():
+    """R44: until the task has left the block; what the limit asked for is withdrawn then."""
+    swallowed, loop = 0, asyncio.get_running_loop()
+    with TimeLimit(1.0, Pieces()) as limit:
+        while swallowed < 5:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                swallowed += 1
+        await asyncio.sleep(10)
+    assert (limit.is_exceeded, asyncio.current_task().cancelling()) == (True, 0)
+    assert loop.time() == pytest.approx(1.031)  # after 1, 2, 4, 8 and 16 ms
+    await asyncio.sleep(1)  # nothing is delivered afterwards
+
+
+@virtual_time
+@pytest.mark.parametrize("first", ["limit", "caller"])
+async def test_a_callers_own_cancellation_is_never_taken_for_the_limits(first):
+    """R42: also where both come in the same iteration of the loop."""
+
+    async def block():
+        with TimeLimit(1.0, Pieces(), 0):
+            await asyncio.sleep(10)
+
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(block())
+    if first == "limit":
+        await asyncio.sleep(0)
+    loop.call_at(loop.time() + 1.0, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (task.cancelled(), task.cancelling()) == (True, 1)
+
+
+@virtual_time
+@pytest.mark.parametrize("group", ["asyncio", "anyio"])
+async def test_a_task_group_in_the_block_ends_with_it(group):
+    """R44: its tasks are cancelled, and the group of a host around it goes on."""
+    ended = []
+
+    async def child():
+        try:
+            await asyncio.sleep(10)
+        finally:
+            ended.append(asyncio.get_running_loop().time())
+
+    async def block():
+        with TimeLimit(1.0, Pieces()) as limit:
+            if group == "asyncio":
+                async with asyncio.TaskGroup() as inside:
+                    inside.create_task(child())
+            else:
+                async with anyio.create_task_group() as inside:
+                    inside.start_soon(child)
+        return limit.is_exceeded
+
+    async with asyncio.TaskGroup() as around:
+        task = around.create_task(block())
+    assert (task.result(), ended) == (True, [1.0])
+
+
+@virtual_time
+async def test_an_outer_scope_of_anyio_ends_at_its_own_time():
+    """R42, R44: within a longer limit, whose own time is not touched."""
+    with anyio.move_on_after(1.0) as scope, TimeLimit(2.0, Pieces()) as limit:
+        await asyncio.sleep(10)
+    assert (scope.cancelled_caught, limit.is_exceeded) == (True, False)
+
+
+@virtual_time
+async def test_limits_share_one_timer():
+    """It looks when one of them may first be over; each ends at its own time."""
+    alarm, loop, set_at = Alarm(), asyncio.get_running_loop(), []
+    call_at = loop.call_at
+    loop.call_at = lambda when, *args, **options: set_at.append(when) or call_at(when, *args, **options)
+    with TimeLimit(5.0, Pieces(), alarm=alarm, look_s=2.0) as outer:
+        with TimeLimit(2.0, Pieces(), alarm=alarm):
+            pass
+        with TimeLimit(3.0, Pieces(), alarm=alarm) as inner:
+            await asyncio.Event().wait()
+        assert (loop.time(), inner.is_exceeded) == (3.0, True)
+        await asyncio.Event().wait()
+    assert (loop.time(), outer.is_exceeded) == (5.0, True)
+    assert [when for when in set_at if when in (2.0, 3.0, 5.0)] == [2.0, 3.0, 5.0]

@@ -7,8 +7,10 @@ from enum import Enum
 import pytest
 from layer_support import Upstream, a_request
 
+from middleware._internal import forks
 from middleware.errors import ResponseLostError
 from middleware.events import CorrelationIdMismatched, CorrelationIdReplaced
+from middleware.request import correlation
 from middleware.request.correlation import (
     CORRELATION_HEADER,
     CorrelationMiddleware,
@@ -194,3 +196,13 @@ async def test_of_several_ids_one_must_be_this_calls(received, used):
     unknown = Service(echoes=False)
     assert await unknown.receives(received)
     assert await unknown.receives(str(OTHER)) is not (used and str(OTHER) not in received)
+
+
+def test_new_ids_are_versioned_and_differ_in_a_forked_process():
+    """RFC 9562 section 5.4; a child has a copy of the generator, which is seeded anew there."""
+    state = correlation._random.getstate()
+    before = [choose_correlation_id(None)[0] for _ in range(3)]
+    assert {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in before} == {(4, uuid.RFC_4122)}
+    correlation._random.setstate(state)
+    forks._renew()
+    assert not {*before} & {choose_correlation_id(None)[0] for _ in range(3)}

@@ -20,6 +20,7 @@ from middleware.problem import Problem
 from middleware.records import AttemptRecord
 from middleware.telemetry.recording import AttemptRecordingMiddleware
 from middleware.telemetry.tracing import SafeTracer, SpanListener, current_ids
+from middleware.types import PlatformResponse
 from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault
 
@@ -43,6 +44,7 @@ def attempt_layer(tracer, base_url="http://platform"):
 
 async def respond(_request):
     """The rest of a stack, where it does not matter."""
+    return PlatformResponse(status=200)
 
 
 @pytest.fixture
@@ -297,7 +299,7 @@ async def test_a_propagator_that_misbehaves_costs_the_header_alone(gateway, monk
     """No broken header reaches the wire, and the call goes on."""
     asked = []
 
-    def inject(carrier):
+    def inject(carrier, _context):
         asked.append(carrier)
         if isinstance(carried, Exception):
             raise carried
@@ -377,6 +379,7 @@ async def test_instrumentations_of_http_libraries_are_suppressed_during_an_attem
 
     async def respond(_request):
         seen.extend(context.get_value(name) for name in (*SWITCHES, "tenant"))
+        return PlatformResponse(status=200)
 
     before = context.get_current()
     tracer = SafeTracer(provider if sdk else trace.NoOpTracerProvider(), "1")

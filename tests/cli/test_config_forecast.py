@@ -1,0 +1,109 @@
+"""`config explain` and `config simulate`: text, JSON, files and errors."""
+
+import json
+import re
+
+import pytest
+
+from runtime.cli.config import main
+
+SIMULATE = ["--rps", "5", "--duration", "6", "--seeds", "2", "--workers", "1"]
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch, tmp_path):
+    """No settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MOZAIKS_CONNECTORS_CONFIG", "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_explain_prints_the_schedule_as_bars(capsys):
+    """With the reason of each attempt that can never start."""
+    assert main(["explain", "hosting", "--fault", "429:30"]) == 0
+    shown = capsys.readouterr().out
+    assert "hosting (GET) under 429:30: attempt timeout 10 s, deadline 25 s" in shown
+    assert "attempts 2 to 3 never: Retry-After 30 s is above retry.retry_after_max_s, 20 s" in shown
+    assert re.search(r"^1 +0 s +100 ms +█+$", shown, re.MULTILINE)
+
+
+def test_explain_knows_what_the_operation_declares(capsys):
+    """R11: a checkout has one attempt; only its own setting lifts it."""
+    assert main(["explain", "payment", "checkout", "--fault", "refused", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["attempts"]) == 1
+
+
+def test_explain_says_what_the_traffic_does(capsys):
+    """R18, R32, R33: requests with and without the budget, and what callers get of an open circuit."""
+    assert main(["explain", "hosting", "--fault", "503", "--rps", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert "while the circuit is closed: 7 requests/s, without the retry budget 15" in shown
+    assert re.search(r"the circuit opens after .* each time for 5 s to 6 s", shown)
+    assert re.search(r"9\d% CIRCUIT_OPEN", shown)
+
+
+def test_explain_writes_a_picture(tmp_path, capsys):
+    """A document of its own, with a text for each bar."""
+    assert main(["explain", "hosting", "--svg", "schedule.svg"]) == 0
+    picture = (tmp_path / "schedule.svg").read_text()
+    assert "<title>attempt 2: starts at 10 s to 10.1 s, ends at 20 s to 20.1 s</title>" in picture
+    assert "prefers-color-scheme:dark" in picture
+    assert main(["explain", "hosting", "--svg", "none/schedule.svg"]) == 1
+    assert "none/schedule.svg: No such file or directory" in capsys.readouterr().err
+
+
+def test_simulate_compares_two_files(tmp_path, capsys):
+    """A table, and the same as a page without a script."""
+    (tmp_path / "one.toml").write_text("[retry]\nmax_attempts = 1\n")
+    arguments = ["simulate", "hosting", "--fault", "errors:30%", *SIMULATE, "--vs", "one.toml", "--page", "page.html"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("errors:30% from 1 s to 4 s of 6 s: 5 calls/s of one process")
+    assert re.search(
+        r"^requests per call +1\.\d+ .*one\.toml|^requests per call +1\.\d+ .* 1\.000 ", shown, re.MULTILINE
+    )
+    assert "too few seeds" in shown
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert page.count("<svg") == 2
+
+
+def test_simulate_prints_json(capsys):
+    """Every figure with its interval, and every run."""
+    assert main(["simulate", "hosting", "--fault", "hang", *SIMULATE, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (policy,) = document["policies"].values()
+    assert set(policy["figures"]["success"]) == {"mean", "low", "high", "least", "most"}
+    assert [run["seed"] for run in policy["runs"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["explain", "hosting", "--fault", "brownout"], "a single call is explained under"),
+        (["explain", "hosting", "nothing"], "argument OPERATION: hosting has"),
+        (["explain", "hosting", "--file", "no.toml"], "no such file: no.toml"),
+        (["simulate", "hosting", "--fault", "x", "--rps", "1"], "no such model"),
+        (["simulate", "hosting", "--fault", "hang", "--rps", "0"], "the rate must be at least 0.001"),
+        (["simulate", "hosting", "--fault", "hang", "--rps", "1", "--ill", "9-3"], "must end after it begins"),
+        (["simulate", "hosting", "--fault", "hang", "--rps", "1", "--vs", "no.toml"], "no such file: no.toml"),
+    ],
+)
+def test_wrong_usage_is_named(arguments, said, capsys):
+    """Exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["explain", "simulate"])
+def test_help_has_examples_and_settings_that_are_wrong_are_listed(command, tmp_path, capsys):
+    """Exit code 3 for the settings."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"python3 -m runtime config {command} hosting" in capsys.readouterr().out
+    (tmp_path / "bad.toml").write_text("[retry]\nmax_attempts = 99\n")
+    assert main([command, "hosting", "--fault", "hang", "--rps", "1", "--file", "bad.toml"]) == 3
+    assert "max_attempts: must be <= 10" in capsys.readouterr().err
