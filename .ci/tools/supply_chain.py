@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = "otel,aiohttp,cli,gateway"
+EXTRAS = "otel,fast,aiohttp,cli,gateway"
 BUILD = ("build>=1.2,<2", "hatchling>=1.25,<2")
 TOOLS = ("cyclonedx-bom>=7,<8", "pip-licenses>=5,<6")
 
