@@ -155,9 +155,9 @@ def _check_bounded(pattern: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, TypeError, OverflowError, RecursionError) as error:
-        problem = f"fault.path: must be a regular expression ({error})"
+        problem = f"fault: path: must be a regular expression ({error})"
     else:
-        problem = "" if isinstance(pattern, str) else "fault.path: must be a text"
+        problem = "" if isinstance(pattern, str) else "fault: path: must be a text"
     if problem:
         raise ValueError(problem)
     for shape, instead in _NO_CHOICES:
