@@ -24,10 +24,11 @@ from middleware.types import KEYED_METHODS, PlatformRequest
 from .header_values import MAX_TOKEN, is_token
 from .idempotency import add_key
 
-__all__ = ["EncodeMiddleware", "PathSettings", "encode_body", "encode_target"]
+__all__ = ["EncodeMiddleware", "PathSettings", "check_endpoint", "encode_body", "encode_target"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_METHOD = re.compile(r"[A-Z]{1,20}")
+_METHOD = re.compile(r"(?!(?:CONNECT|TRACE)\Z)[A-Z]{1,20}")  # those two address a proxy, or return credentials
+_SAFE = "/%:@!$&'()*+,;=~"  # in a path, and not a separator of its own
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: characters that are never encoded
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
 # Dots between separators. Windows accepts '\' as a separator, and servlet containers drop a segment's text after ';'.
@@ -108,14 +109,35 @@ def _decoded(text: str) -> str:
 
 def _by_hand(path: str) -> str:
     _check_path(path)
-    return _quote(path, "path", safe="/%:@!$&'()*+,;=~")  # equivalent: `"/%:@!$&'()*+,;=~~"`: a tilde is never encoded
+    return _quote(path, "path", safe=_SAFE)
 
 
 @lru_cache(maxsize=1024)
 def _template(path: str) -> tuple[str, ...]:
-    """Split a template into alternating fixed text and names; cached, since a program has few templates."""
+    """Split a template into alternating fixed text, encoded, and names; cached, since a program has few templates."""
     _check_path(path)
-    return tuple(_PLACEHOLDER.split(path))
+    parts = _PLACEHOLDER.split(path)
+    parts[::2] = [_quote(part, "path", safe=_SAFE) for part in parts[::2]]
+    return tuple(parts)
+
+
+def check_endpoint(method: str, path: str) -> None:
+    """
+    Check what is constant about the requests of an endpoint: its method and its template.
+
+    Raises:
+        InvalidArgumentError: One of them can never be sent; names it.
+    """
+    if _METHOD.fullmatch(method) is None:
+        raise _not_a_method(method)
+    if not isinstance(path, str):
+        raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
+    _template(path)
+
+
+def _not_a_method(method: str) -> InvalidArgumentError:
+    other = " other than CONNECT and TRACE" if method in {"CONNECT", "TRACE"} else ""
+    return InvalidArgumentError(f"method: must be an HTTP method{other}")
 
 
 def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
@@ -270,7 +292,7 @@ class EncodeMiddleware(Step):
         if request.problem:
             raise InvalidArgumentError(request.problem)
         if _METHOD.fullmatch(request.method) is None:
-            raise InvalidArgumentError("method: must be an HTTP method")
+            raise _not_a_method(request.method)
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Checked here and not where it is added: what can never be sent must not count as an attempt.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")

@@ -315,10 +315,10 @@ def _report(
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        console.print("\n[bold cyan]Per operation, from exported spans and metrics[/]")
+        console.print("\nPer operation, from exported spans and metrics", style="bold cyan")
         console.print(render_rows(rows))
         show_step(console, proof)
-        console.print(f"\n{verdict(checks)}, {elapsed_s:.1f} s.", soft_wrap=True)
+        console.print(verdict(checks, elapsed_s=elapsed_s), soft_wrap=True)
         if recorder.handle.endpoint:
             console.print("The spans were also sent to the configured OTLP endpoint.")
         if recorder.trace_file:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the first line of a demo must not wait for these imports
     from rich.console import Console
+    from rich.text import Text
 
     from runtime.traces.model import CallTrace, Trace
 
@@ -42,7 +43,14 @@ def make_console(*, as_json: bool, picture: str | None) -> "Console":
     """Return the console of a story: quiet where one JSON document is printed, recorded for a picture."""
     from rich.console import Console
 
-    return Console(highlight=False, quiet=as_json, record=bool(picture), width=None if sys.stdout.isatty() else _WIDTH)
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        quiet=as_json,
+        record=bool(picture),
+        width=None if sys.stdout.isatty() else _WIDTH,
+    )
 
 
 def save_picture(console: "Console", picture: str | None, trace_file: str | None, *, code: int) -> int:
@@ -62,18 +70,26 @@ def save_picture(console: "Console", picture: str | None, trace_file: str | None
 
 def show_step(console: "Console", step: Step) -> None:
     """Print one step: its interesting traces, then what was checked."""
+    from rich.text import Text
+
+    from middleware.redaction import printable
     from runtime.traces.terminal import render_trace
 
-    console.print(f"\n[bold cyan]{step.title}[/]")
+    console.print(f"\n{step.title}", style="bold cyan")
     interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
     for trace in interesting[-3:]:
         console.print(render_trace(trace))
     for what, passed in step.checks:
-        console.print(f"  [{'green]✔' if passed else 'red]✘'}[/] {what}", soft_wrap=True)
+        mark = ("✔", "green") if passed else ("✘", "red")
+        console.print(Text.assemble("  ", mark, f" {printable(what)}"), soft_wrap=True)
 
 
-def verdict(checks: Sequence[tuple[str, bool]]) -> str:
-    """Return how many checks there were, and which failed."""
+def verdict(checks: Sequence[tuple[str, bool]], *, elapsed_s: float) -> "Text":
+    """Return how many checks there were, which failed, and how long the story took."""
+    from rich.text import Text
+
+    from middleware.redaction import printable
+
     failed = [what for what, passed in checks if not passed]
-    ended = f"[red]{len(failed)} failed: {'; '.join(failed)}[/]" if failed else "[green]all passed[/]"
-    return f"{len(checks)} checks, {ended}"
+    ended = (printable(f"{len(failed)} failed: {'; '.join(failed)}"), "red") if failed else ("all passed", "green")
+    return Text.assemble(f"\n{len(checks)} checks, ", ended, f", {elapsed_s:.1f} s.")

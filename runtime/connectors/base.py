@@ -4,6 +4,7 @@ The HTTP client that all connectors use, and the one module of this package that
 Each client composes one middleware stack. Clients of several services share a transport, and so its connections.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -122,6 +123,9 @@ _CONSTANT_HEADERS = {
 
 _OTHER_ROUTE = "other"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
+# RFC 1123 section 2.1, with the underscore that names of containers have; a final dot is that of the root.
+_HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.|\Z))+")
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 _BLANKS = " \t\r\n"  # settings files and shells often add these around a value
 
 
@@ -149,6 +153,8 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
                 problem = "must not contain a query or a fragment"
             elif parts.port == 0:
                 problem = "must have a port between 1 and 65535"
+            elif not _is_host(parts.hostname):
+                problem = "must have a host name of at most 253 characters, or an IP address"
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
             port = "" if parts.port is None else f":{parts.port}"
         except ValueError:  # raised by urlsplit for a bad port or IPv6 address
@@ -156,6 +162,23 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
     if problem:
         raise ConfigError(f"{name}: {problem}")
     return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    """Return whether *host*, in lower case, can be one; a resolver would fail for another at each call."""
+    if ":" in host:
+        address = host.partition("%")[0]  # without its zone
+    elif _NUMBER.fullmatch(
+        host
+    ):  # else `127.1` or `0x7f.1` would be an address for some resolvers, and a name for others
+        address = host
+    else:
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 class EndpointArguments(TypedDict, total=False):
