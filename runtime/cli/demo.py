@@ -26,6 +26,14 @@ if TYPE_CHECKING:  # the first line must not wait for these imports
 __all__ = ["Recorder", "Step", "main"]
 
 _JWT = "token-ada"
+_EPILOG = """\
+examples:
+  python3 -m runtime demo
+  python3 -m runtime demo --tuning --svg tuning.svg
+  python3 -m runtime demo --traces traces.jsonl
+
+exit codes: 0 all checks passed, 1 a check failed, 2 wrong usage
+"""
 _WIDTH = 100  # where output is no terminal
 
 
@@ -60,7 +68,12 @@ class Story(Protocol):
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo; returns 0 only if every check passed."""
-    parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m runtime demo",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--tuning", action="store_true", help="show how a bad policy is found and changed instead")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
