@@ -1,7 +1,8 @@
 """
 The commands of docs/tuning-tutorial.md, run, and what they print compared with what the page shows.
 
-A block of TOML whose first line is `# NAME` is a file; a block of text that begins with `$ python3 -m runtime` is a command.
+A block of TOML whose first line is `# NAME` is a file. A block of text that begins with `$ python3 -m runtime config`
+is a command.
 
     python3 .ci/tools/tutorial.py            # compares; minutes, for the simulations of three minutes
     python3 .ci/tools/tutorial.py --short    # without them
@@ -35,9 +36,7 @@ def output(command: str, folder: Path) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MOZAIKS_")}
     environ |= {"PYTHONPATH": str(ROOT), "MOZAIKS_VENV": "none"}
     arguments = [sys.executable, *shlex.split(command)[1:]]
-    return subprocess.run(  # noqa: S603 - commands of our own page
-        arguments, cwd=folder, env=environ, capture_output=True, text=True, check=False
-    ).stdout
+    return subprocess.run(arguments, cwd=folder, env=environ, capture_output=True, text=True, check=False).stdout
 
 
 def main() -> int:

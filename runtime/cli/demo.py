@@ -130,6 +130,7 @@ def _run(recorder: "Recorder", make_story: "Callable[..., Story]", *, as_json: b
     if picture:
         from runtime.traces.terminal import write_picture
 
+        console.width = max([console.width, *(len(line) for step in steps for line in step.output.splitlines())])
         inputs = [Path(recorder.trace_file)] if recorder.trace_file else []
         try:
             write_picture(console, Path(picture), title="python3 -m runtime demo", inputs=inputs)

@@ -9,10 +9,10 @@ import asyncio
 import logging
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from middleware import PlatformError
 from middleware.telemetry import semconv
@@ -47,6 +47,7 @@ ratio = 1.0
 """
 _LOG = logging.getLogger("mozaiks.mode")
 _SERVICE, _OPERATION = "identity", "get_user"
+_WIDTH = 100
 _RATE, _CALLS = 40, 200
 _SLOW_S, _SLOW_SHARE = 5.0, 0.3
 _MODEL = f"spikes:{_SLOW_SHARE:.0%}/{_SLOW_S:g}s"
@@ -119,7 +120,9 @@ class TuningStory:
 
     async def _bad(self, bundle: ConnectorBundle, warned: list[str]) -> None:
         step = Step(title=f"{_RATE} calls/s; {_SLOW_SHARE:.0%} of the responses take {_SLOW_S:g} s; a bad policy")
-        step.output = f"$ cat settings.toml\n{BAD}\nlogged at the start:\n" + "".join(f"{line}\n" for line in warned)
+        step.output = f"$ cat settings.toml\n{BAD}\nlogged at the start:\n" + "".join(
+            f"{textwrap.fill(line, _WIDTH)}\n" for line in warned
+        )
         traces = await self._traffic(bundle)
         self._success = _success(traces)
         failed = [trace for trace in traces if trace.failed]
@@ -172,7 +175,7 @@ class TuningStory:
         step.output = "$ mv new.toml settings.toml\n"
         traffic = asyncio.create_task(self._traffic(bundle))
         await asyncio.sleep(0.5)
-        new.replace(file)
+        await asyncio.to_thread(new.replace, file)
         traces = await traffic
         by_hash: dict[str, list[Trace]] = {}
         for trace in traces:
