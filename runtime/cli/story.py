@@ -11,8 +11,9 @@ if TYPE_CHECKING:  # the first line of a demo must not wait for these imports
     from rich.text import Text
 
     from runtime.traces.model import CallTrace, Trace
+    from runtime.traces.trace_file import Span
 
-__all__ = ["Step", "make_console", "save_picture", "show_step", "verdict"]
+__all__ = ["Recorder", "Step", "make_console", "save_picture", "show_step", "verdict"]
 
 _WIDTH = 100  # where output is no terminal
 
@@ -22,6 +23,7 @@ class Step:
     """One part of the story: what was checked and what the telemetry shows of it."""
 
     title: str
+    output: str = ""  # of commands
     checks: list[tuple[str, bool]] = field(default_factory=list)
     traces: "list[Trace]" = field(default_factory=list)
     calls: "list[CallTrace]" = field(default_factory=list)
@@ -34,9 +36,37 @@ class Step:
         """Return the step, JSON-ready."""
         return {
             "title": self.title,
+            "output": self.output,
             "checks": [{"what": what, "held": passed} for what, passed in self.checks],
             "traces": [call.to_json() for call in self.calls],
         }
+
+
+class Recorder:
+    """Spans and metrics are kept here, and exported too where OTLP or a trace file is asked for."""
+
+    def __init__(self, trace_file: str | None) -> None:
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        from runtime.telemetry import configure_telemetry
+
+        self.trace_file = trace_file
+        self._memory = InMemorySpanExporter()
+        self.metrics: InMemoryMetricReader = InMemoryMetricReader()
+        self.handle = configure_telemetry(
+            service_name="mozaiks-connector-demo",
+            trace_file=trace_file,
+            span_exporters=[self._memory],
+            metric_readers=[self.metrics],
+        )
+
+    def spans(self) -> "list[Span]":
+        """Every span so far, as a backend reads it: through the wire's own format."""
+        from runtime.telemetry.exporting import encode_line
+        from runtime.traces.trace_file import read_line
+
+        return read_line(encode_line(self._memory.get_finished_spans()))
 
 
 def make_console(*, as_json: bool, picture: str | None) -> "Console":
@@ -76,6 +106,8 @@ def show_step(console: "Console", step: Step) -> None:
     from runtime.traces.terminal import render_trace
 
     console.print(f"\n{step.title}", style="bold cyan")
+    if step.output:
+        console.print(step.output, soft_wrap=True)
     interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
     for trace in interesting[-3:]:
         console.print(render_trace(trace))
