@@ -246,7 +246,7 @@ class CircuitBreaker:
         return attempts >= config.min_calls and failures / attempts >= config.failure_ratio  # R39
 
     def acquire_usual(self, config: CircuitBreakerSettings) -> Permit | None:
-        """Return the permit of an attempt that is not watched, where the circuit is closed; else None: see `acquire`."""
+        """Return the permit of an attempt that is not watched, while the circuit is closed; else None."""
         with self._lock:
             if self._state != "closed" or config.mode not in _COUNTS:
                 return None

@@ -77,6 +77,10 @@ class _Channel:
         self._stdlib = LibraryLogger(name)
         self._structlog = StructlogChannel(name)
 
+    def is_open(self, level: int) -> bool:
+        """Return whether a line of *level* may be written."""
+        return structlog.is_configured() or self._stdlib.enabled(level) is not None
+
     def open(self, level: int) -> _Write | None:
         """Return the writer of lines of *level*; None where a line would not be written."""
         # Not by structlog where it is not configured: that prints to stdout.
@@ -118,6 +122,11 @@ class LogListener:
         self._trace_ids = trace_ids
         self._channels = {name: _Channel(name) for name in (LOGGER_NAME, ATTEMPT_LOGGER_NAME)}
         self.event_types = frozenset(_KIND_OF)
+
+    def needs_success(self, kind: type[Event]) -> bool:
+        """Return whether the line of a success would be written."""
+        line = _SUCCEEDED[kind]
+        return self._channels[line.logger].is_open(line.level)
 
     def __call__(self, event: Event) -> None:
         """Write the line for *event*, if its level is enabled."""
@@ -319,6 +328,8 @@ def _kind_of_end(event: CallFinished) -> _Kind:
 def _kind_of_exhaustion(event: RetryBudgetExhausted) -> _Kind:
     return _BUDGET_EXHAUSTED if event.first else _BUDGET_STILL_EXHAUSTED
 
+
+_SUCCEEDED: dict[type[Event], _Kind] = {AttemptFinished: _ATTEMPT_FINISHED, CallFinished: _CALL_SUCCEEDED}
 
 # The kind, and so the level, is chosen before the fields are made: most lines are below the enabled level.
 _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {

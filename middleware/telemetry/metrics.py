@@ -119,6 +119,10 @@ class MetricsListener:
         self._state, self._dropped = state, dropped
         self._gauges.add(self)
 
+    def needs_success(self, _kind: type[Event]) -> bool:
+        """Return whether there is an SDK: without one, each instrument is the API's own."""
+        return getattr(self._calls, "_real_instrument", self) is not None
+
     def __call__(self, event: Event) -> None:
         """Record *event*."""
         self._recorders[type(event)](event)

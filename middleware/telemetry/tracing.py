@@ -64,6 +64,7 @@ _SUPPRESSED = context.Context(SUPPRESS)
 _NO_VALUES: Mapping[str, bool] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _OURS = context.create_key("mozaiks-span")  # equivalent: a display name; the key has an id of its own
+_get_provider = trace.get_tracer_provider
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
 
 OpenSpan: TypeAlias = tuple[Span, Token[context.Context] | None]
@@ -107,6 +108,7 @@ class SafeTracer:
     def __init__(self, provider: TracerProvider | None, version: str) -> None:
         self.dropped = 0
         self.has_no_sdk = True
+        self._looked = False
         self._provider = provider
         self._tracer = self._get_tracer(version)
         self.refresh_provider()
@@ -119,6 +121,14 @@ class SafeTracer:
     def refresh_provider(self) -> bool:
         """Look for an SDK, which a host may install late but cannot uninstall; False where there is none."""
         if self.has_no_sdk:
+            # The variable is private, and None while the global provider is the API's own: read where it exists, and
+            # where nothing has replaced the function, which looks into the environment each time.
+            is_apis_own = (
+                getattr(trace, "_TRACER_PROVIDER", self) is None and trace.get_tracer_provider is _get_provider
+            )
+            if self._looked and self._provider is None and is_apis_own:
+                return False
+            self._looked = True  # once through the API, which may load the provider that the environment names
             try:
                 self.has_no_sdk = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
             except Exception:  # noqa: BLE001 - as in `_counts_loss`, which costs a function
@@ -248,6 +258,10 @@ class SpanListener:
     def __init__(self, tracer: SafeTracer | None = None) -> None:
         self._tracer = tracer
         self.event_types = frozenset(_WRITERS)
+
+    def needs_success(self, _kind: type[Event]) -> bool:
+        """Return whether there can be a span to write to."""
+        return self._tracer is None or not self._tracer.has_no_sdk
 
     def __call__(self, event: Event) -> None:
         """Add *event* to the current span of ours."""
