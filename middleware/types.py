@@ -203,8 +203,6 @@ class Call:
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
-        if len(self.timeline) == 1:  # equivalent: what follows gives the same, with more calls
-            return self.timeline[0].request_sent
         return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
 
     def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
@@ -215,7 +213,7 @@ class Call:
             elapsed_s=max(0.0, now - self.started_at),
             timeline=tuple(self.timeline),
             stop_reason=self.stop_reason,
-            request_sent=self.most_sent,
+            request_sent=self.timeline[0].request_sent if len(self.timeline) == 1 else self.most_sent,
             circuit_state=self.circuit_state,
             already_deleted=self.already_deleted,
             keyed=self.keyed,

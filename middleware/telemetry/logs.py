@@ -99,7 +99,8 @@ class _Channel:
         # All fields go into the record, never into the message: formatters rewrite messages, and mask what looks like
         # an id in them.
         message = f"{kind.name} {kind.summary(event)}"
-        write_record(logger, kind.level, message, {"event": kind.name, **fields}, source=_SOURCE)
+        fields["event"] = kind.name
+        write_record(logger, kind.level, message, fields, source=_SOURCE, has_own_names=True)
 
 
 _here = _Channel._by_stdlib.__code__  # noqa: SLF001 - of this module
@@ -154,7 +155,8 @@ def _counted(number: int, what: str) -> str:
 
 
 def _ended_summary(event: CallFinished) -> str:
-    return f"{_operation(event)} after {_counted(event.outcome.attempts, 'attempt')}"
+    call, attempts = event.call, event.outcome.attempts
+    return f"{call.service}.{call.operation} after {attempts} attempt{'' if attempts == 1 else 's'}"
 
 
 def _ended_fields(event: CallFinished) -> dict[str, Any]:

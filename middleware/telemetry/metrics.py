@@ -147,7 +147,12 @@ class MetricsListener:
     def _call_finished(self, event: CallFinished) -> None:
         if getattr(self._calls, "_real_instrument", self) is None:
             return
-        attributes = {**_operation(event.call), semconv.OUTCOME: event.result}
+        call = event.call
+        attributes = {
+            semconv.CONNECTOR_NAME: call.service,
+            semconv.CONNECTOR_OPERATION: call.operation,
+            semconv.OUTCOME: event.result,
+        }
         if event.error is not None:
             attributes[semconv.ERROR_TYPE] = error_type(event.error)
         self._calls.record(event.outcome.elapsed_s, attributes)
