@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ._internal.moved import renamed_member
-from ._internal.time_limit import Alarm
 from .errors import CallError
 from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings, SettingsLookup, lookup_in
@@ -147,7 +146,6 @@ class Call:
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
         pieces_read: Number of pieces of responses, heads included, that its attempts have read so far.
         layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
-        alarm: Timer of its time limits; set by the deadline layer.
         settings: Returns the settings of one policy in force for this call; its defaults where nothing is set.
     """
 
@@ -172,7 +170,6 @@ class Call:
     keyed: bool = False
     pieces_read: int = 0
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
-    alarm: Alarm | None = field(default=None, repr=False)
     settings: SettingsLookup = field(default=None, repr=False)  # type: ignore[assignment] # set by `__post_init__`
 
     def __post_init__(self) -> None:
