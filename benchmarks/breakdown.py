@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.compare import Counter, enter_environment, run, write_between
 
-LIBRARIES = ("httpcore", "aiohttp")
+LIBRARIES = ("httptools", "aiohttp")
 PARTS = {
     "transport": "the transport alone: one exchange, bounds, phases, headers checked",
     "layers": "+ the client and its layers, telemetry taken out",
@@ -86,7 +86,7 @@ async def bare(url: str, library: str, opened: list[Any]) -> Any:
 
     from benchmarks.clients import headers
 
-    if library == "httpcore":
+    if library != "aiohttp":
         client = httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), trust_env=False)
         opened.append(client)
 

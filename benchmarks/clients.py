@@ -18,7 +18,7 @@ from runtime.connectors.base import PlatformHttpClient
 Get = Callable[[int, str], Awaitable[Any]]
 
 PACKAGES = (
-    "httpx", "httpcore", "h11", "anyio", "aiohttp", "httpx2", "tenacity", "structlog", "opentelemetry-api",
+    "httpx", "httptools", "h11", "httpcore", "anyio", "aiohttp", "httpx2", "tenacity", "structlog", "opentelemetry-api",
     "opentelemetry-sdk", "opentelemetry-instrumentation-httpx", "azure-core", "azure-core-tracing-opentelemetry",
     "microsoft-kiota-http", "httpware",
 )  # fmt: skip
@@ -173,8 +173,9 @@ async def all_clients(url: str, telemetry: Telemetry) -> AsyncIterator[dict[str,
     """Open every client once; what is not installed is left out."""
     async with AsyncExitStack() as opened:
         found: dict[str, Get] = {}
-        found["stack on httpcore"] = getter(await opened.enter_async_context(stack(url, telemetry)))
-        found["stack on aiohttp"] = getter(await opened.enter_async_context(stack(url, telemetry, library="aiohttp")))
+        for library in ("httptools", "h11", "httpcore", "aiohttp"):
+            client = await opened.enter_async_context(stack(url, telemetry, library=library))
+            found[f"stack on {library}"] = getter(client)
         lanes = await opened.enter_async_context(Lanes())
         found["stack on one-connection httpx transports"] = getter(stack(url, telemetry, transport=lanes))
         for name, make in PEERS.items():

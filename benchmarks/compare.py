@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 CONCURRENCY = (1, 16, 64, 256)
 FLAT = (16, 1000)
 IN_FLIGHT = 200
-OURS = ("stack on httpcore", "stack on aiohttp")
+OURS = ("stack on httptools", "stack on h11", "stack on httpcore", "stack on aiohttp")
 
 
 def enter_environment() -> None:

@@ -214,7 +214,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else soft, hard))
     report = Report(quick=arguments.quick)
-    for library in ("httpcore", "aiohttp"):
+    for library in ("httptools", "httpcore", "aiohttp"):
         print(f"{library}:", flush=True)
         with running() as url:
             asyncio.run(scenarios(url, library, report))

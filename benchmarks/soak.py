@@ -143,7 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     enter_environment()
     failed = False
-    for library in ("httpcore", "aiohttp"):
+    for library in ("httptools", "httpcore", "aiohttp"):
         with running("--faults", str(FAULTS), "--seed", str(arguments.seed)) as url:
             failed |= bool(asyncio.run(soak(url, library, arguments.calls)))
     sys.exit(failed)

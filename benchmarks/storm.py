@@ -152,7 +152,7 @@ async def everything(arguments: argparse.Namespace) -> int:
         ca.cert_pem.write_to_path(ca_file)
         ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
         for scheme in ("http", "https"):
-            for library in ("httpcore", "aiohttp"):
+            for library in ("httptools", "h11", "httpcore", "aiohttp"):
                 good = 0
                 total: dict[str, int] = {}
                 for number in range(arguments.runs):

@@ -62,6 +62,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
         "AttemptTimeoutMiddleware",
         "AuthMiddleware",
         "DecodeMiddleware",
+        "transport: httptools",
     ]
 
 
@@ -577,6 +578,7 @@ async def test_log_levels_leave_the_verdict_to_the_application(make_client, gate
     """Success DEBUG, retry INFO, failure WARNING, never ERROR; all with the correlation id."""
     caplog.set_level(logging.DEBUG, "mozaiks.connectors")
     client = make_client()
+    caplog.clear()  # of the line that says which library was chosen
     gateway.script(Fault(kind="status"))
     await client.get("/api/service/items", path_params={}, correlation_id="log-1")
     with pytest.raises(NotFoundError):

@@ -27,6 +27,7 @@ from middleware.clock import Clock, SystemClock
 from middleware.errors import CallError
 from middleware.types import PlatformRequest, PlatformResponse
 
+from .framing import FramingWatch
 from .keep_alive import idle_limit_s, may_be_reused
 from .lifetime import Lifetime
 from .loop_bound import LoopBoundTransport
@@ -142,6 +143,7 @@ class _Guard(asyncio.Protocol):
         self._is_over = self._is_broken = False
         self._content: aiohttp.StreamReader | None = None
         self._start = self._tail = self.unparsed = b""
+        self._watch = FramingWatch()
         self.pause_writing = parser.pause_writing  # type: ignore[method-assign] # passed on as it is, as the next one
         self.resume_writing = parser.resume_writing  # type: ignore[method-assign]
 
@@ -149,18 +151,24 @@ class _Guard(asyncio.Protocol):
         """Expect the response to *request*."""
         self._request = request
         self._head_left = self._max_header_bytes
+        self._watch.begin(request.method, self._max_header_bytes)
         self._in_head = True
         self._content = None
         self._start = self._tail = b""
         self.idle_until = float("inf")
 
     def end(self, idle_until: float) -> None:
-        """Forget the request, whose response has ended: an idle connection must not keep its call."""
+        """
+        Forget the request, whose response has ended: an idle connection must not keep its call.
+
+        A connection whose response did not end cleanly is not used again; aiohttp's parser takes more.
+        """
         self._request = self._content = None
-        self.idle_until = idle_until
+        self.idle_until = idle_until if self._watch.is_clean else float("-inf")
 
     def data_received(self, data: bytes) -> None:
         """Pass on what belongs to the response."""
+        self._watch.received(data)
         while self._in_head and data:
             data = self._head_received(data)
         if not data:
@@ -499,6 +507,10 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
                 asyncio.run_coroutine_threadsafe(closing, loop)
             except RuntimeError:  # the loop has just been closed, by its thread
                 closing.close()
+
+    def describe(self) -> str:
+        """Return the name of the library."""
+        return "aiohttp"
 
     async def _exchange(
         self, session: aiohttp.ClientSession, exchange: _Exchange, request: PlatformRequest, url: str

@@ -1,40 +1,32 @@
 """
-The sockets under the default transport: httpcore's network backend, written on asyncio's own transports.
+The sockets under httpcore: its network backend, written on asyncio's own transports.
 
 It does what httpcore's own backends cannot: abort a connection at once, whatever it is doing; record when the first
 byte of a request is sent; detect a stale connection; bound a response's head; and detect bytes that follow a complete
 response, so that they are never read as the response to another request.
 """
 
-import asyncio
-import select
-import socket
 import ssl
 import sys
 from collections.abc import Iterable
-from contextvars import Context
 from typing import Any
 
-import anyio
 import httpcore
 
-from middleware._internal.detached import detached
 from middleware.clock import SystemClock
 from middleware.errors import ResponseTooLargeError
 from middleware.types import Attempt
 
-from .exhaustion import as_exhausted
-from .resolver import Address, Resolver
+from .framing import FramingWatch
+from .resolver import Resolver
+from .stream import ConnectError, ConnectTimeout, Stream
 
 __all__ = ["Socket"]
 
-_PAUSE_ABOVE = 128 * 1024
 _UNBOUNDED = sys.maxsize
-_TICKETS = 4  # iterations of the event loop that read what follows a handshake; servers send two tickets at most
-_HAPPY_EYEBALLS_S = 0.25  # RFC 8305 section 5
 
 
-class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.Protocol):
+class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, Stream):
     """
     One socket: the backend that connects it, the stream that httpcore uses, the protocol that asyncio calls.
 
@@ -51,50 +43,33 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
     def __init__(
         self, tls_layers: int, resolver: Resolver | None = None, *, proxy: str = "", proxy_tls_layers: int = 0
     ) -> None:
+        Stream.__init__(self, by_tls=tls_layers > 0)
         self.proxy = proxy
         self._proxy_tls_layers = proxy_tls_layers
         self._tls_layers = tls_layers
         self._resolver = resolver or Resolver(0.0, SystemClock().now)
-        self._by_tls = tls_layers > 0
         self._is_new = True
-        self._connect_by = float("inf")
-        self._transport: asyncio.Transport | None = None
-        self._poll = select.poll()
-        self._received = b""
-        self._ended = False
-        self._error: Exception | None = None
-        self._aborted = False
-        self._paused_reading = False
         self._paused_writing = False
-        self._waiter: asyncio.Future[None] | None = None
         self._attempt: Attempt | None = None
         self._head_left = self._max_header_bytes = _UNBOUNDED
+        self._watch = FramingWatch()
 
     # Called by `HttpcoreTransport`.
 
-    def begin(self, attempt: Attempt, max_header_bytes: int) -> None:
+    def begin(self, attempt: Attempt, max_header_bytes: int, method: str = "GET") -> None:
         """Start an exchange for *attempt*; the head of its response may have *max_header_bytes*."""
         self._attempt = attempt
         self._head_left = self._max_header_bytes = max_header_bytes
+        self._watch.begin(method, max_header_bytes)
 
     def head_ended(self) -> None:
         """End the bound: what follows is the body, which its reader counts."""
         self._head_left = _UNBOUNDED
 
     @property
-    def is_stale(self) -> bool:
-        """
-        True when an idle connection cannot be used: the peer closed it, or sent bytes that belong to no request.
-
-        The operating system is asked too: it knows before the event loop does.
-        """
-        return bool(self._received) or self._is_gone or bool(self._poll.poll(0))
-
-    def abort(self) -> None:
-        """Close now, without waiting for the peer or for unsent data; idempotent."""
-        self._aborted = True
-        if self._transport is not None:
-            self._transport.abort()
+    def ended_cleanly(self) -> bool:
+        """True when the response had an end that all parsers agree on; h11 takes more."""
+        return self._watch.is_clean
 
     # Called by httpcore. Its read and write timeouts are not used: the stack's cancel scopes end an attempt.
 
@@ -107,18 +82,12 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - as above
     ) -> "Socket":
         """Connect; *timeout* also bounds the TLS handshakes that follow."""
-        return await detached(self._connect(host, port, timeout))  # a connection outlives the call that opens it
-
-    async def _connect(self, host: str, port: int, timeout: float | None) -> "Socket":  # noqa: ASYNC109 - as above
-        loop = asyncio.get_running_loop()
-        self._connect_by = loop.time() + (float("inf") if timeout is None else timeout)
         try:
-            with anyio.fail_after(self._connect_by - loop.time()):
-                await loop.create_connection(lambda: self, sock=await _open(await self._resolver.resolve(host, port)))
-        except TimeoutError:
-            raise httpcore.ConnectTimeout("no connection in time") from None
-        except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket accepts
-            raise as_exhausted(error) or httpcore.ConnectError(str(error)) from None
+            await self.connect(self._resolver, host, port, float("inf") if timeout is None else timeout)
+        except ConnectTimeout as error:
+            raise httpcore.ConnectTimeout(str(error)) from None
+        except ConnectError as error:
+            raise httpcore.ConnectError(str(error)) from None
         return self
 
     async def start_tls(
@@ -128,28 +97,17 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         timeout: float | None = None,  # noqa: ASYNC109, ARG002 - see connect_tcp
     ) -> "Socket":
         """Start TLS on the connection; where that fails, the caller aborts the socket."""
-        return await detached(self._start_tls(ssl_context, server_hostname))
-
-    async def _start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None) -> "Socket":
-        loop = asyncio.get_running_loop()
-        below = self._transport
-        if below is None or self._received:  # a proxy sent bytes before the handshake
-            raise httpcore.ConnectError("not ready for TLS")
-        if self._proxy_tls_layers:
-            self._proxy_tls_layers -= 1
-        else:
-            self.proxy = ""
+        if self._transport is not None and not self._received:
+            if self._proxy_tls_layers:
+                self._proxy_tls_layers -= 1
+            else:
+                self.proxy = ""
         try:
-            with anyio.fail_after(self._connect_by - loop.time()):
-                self._transport = await loop.start_tls(below, self, ssl_context, server_hostname=server_hostname)
-        except TimeoutError:
-            raise httpcore.ConnectTimeout("no TLS handshake in time") from None
-        except (OSError, ValueError) as error:
-            raise as_exhausted(error) or httpcore.ConnectError(
-                str(error) or "connection lost in the TLS handshake"
-            ) from None
-        if self._transport is None:
-            raise httpcore.ConnectError("connection lost in the TLS handshake")
+            await self.shake_hands(ssl_context, server_hostname)
+        except ConnectTimeout as error:
+            raise httpcore.ConnectTimeout(str(error)) from None
+        except ConnectError as error:
+            raise httpcore.ConnectError(str(error)) from None
         self._tls_layers -= 1
         return self
 
@@ -174,9 +132,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         size = min(max_bytes, self._head_left, len(self._received) - 1 or 1)
         piece, self._received = self._received[:size], self._received[size:]
         self._head_left -= size
-        if self._paused_reading and len(self._received) < _PAUSE_ABOVE and self._transport is not None:
-            self._paused_reading = False
-            Context().run(self._transport.resume_reading)
+        self._resume()
         return piece
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, ARG002 - see above
@@ -220,32 +176,11 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
 
     # Called by asyncio.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport; called once more for each layer of TLS."""
-        if self._transport is None:
-            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._transport = transport  # type: ignore[assignment] # uvloop's does not inherit from asyncio's
-        if self._aborted:
-            self.abort()
-
     def data_received(self, data: bytes) -> None:
-        """Buffer *data* until it is read; pause reading when the buffer is large."""
-        self._received += data
-        if len(self._received) > _PAUSE_ABOVE and not self._paused_reading and self._transport is not None:
-            self._paused_reading = True
-            self._transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> None:
-        """The peer has closed: the connection is over, and asyncio closes our side."""
-        self._ended = True
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is closed."""
-        self._ended = True
-        self._error = exc
-        self._wake()
+        """Buffer *data* until it is read, and watch what belongs to a response."""
+        if not self._tls_layers:
+            self._watch.received(data)
+        super().data_received(data)
 
     def pause_writing(self) -> None:
         """The peer does not read: writes wait."""
@@ -255,20 +190,6 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
         """The peer reads again."""
         self._paused_writing = False
         self._wake()
-
-    @property
-    def _is_gone(self) -> bool:
-        return self._ended or self._aborted or self._transport is None or self._transport.is_closing()
-
-    async def _peer_spoke_first(self) -> bool:
-        """Return whether bytes of the peer are here, before any of ours: the operating system may have them still."""
-        for _ in range(_TICKETS):
-            if self._received or not self._poll.poll(0):
-                break
-            if not self._by_tls:
-                return not self._is_gone
-            await asyncio.sleep(0)  # the event loop reads it: a session ticket (RFC 8446 section 4.6.1), or more
-        return bool(self._received)
 
     def _stop_for_response(self) -> None:
         """Raise WriteError once a response has begun that is not an interim one: it asks for no more of the body."""
@@ -280,64 +201,3 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, asyncio.
             head = head[end + 4 :]
         if len(head) > len(b"HTTP/1.1 "):
             raise httpcore.WriteError("the response came before the end of the request")
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-async def _open(addresses: list[Address]) -> socket.socket:
-    """
-    Connect a socket to the first of *addresses* that responds; the next one starts after 250 ms (RFC 8305).
-
-    asyncio and anyio do this too, but leak sockets when they are cancelled at the wrong moment. Here every socket is in
-    a list as soon as it exists, and all but the returned one are closed.
-    """
-    opened: list[socket.socket] = []
-    chosen: socket.socket | None = None
-    try:
-        # equivalent: `-1`: it is the only one
-        chosen = await (_connect(addresses[0], opened) if len(addresses) == 1 else _race(addresses, opened))
-    finally:
-        for sock in opened:
-            if sock is not chosen:
-                sock.close()
-    return chosen
-
-
-async def _connect(address: Address, opened: list[socket.socket]) -> socket.socket:
-    # The protocol is explicit, since asyncio checks it: without it TCP_NODELAY stays off, and each body after its head
-    # waits 40 ms for a delayed acknowledgement.
-    sock = socket.socket(address[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    opened.append(sock)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, address[1])
-    return sock
-
-
-async def _race(addresses: list[Address], opened: list[socket.socket]) -> socket.socket:
-    connected: list[socket.socket] = []
-    errors: list[OSError] = []
-
-    async def attempt(address: Address, ended: anyio.Event) -> None:
-        try:
-            connected.append(await _connect(address, opened))
-            group.cancel_scope.cancel()
-        except OSError as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    async with anyio.create_task_group() as group:
-        for address in addresses:
-            ended = anyio.Event()
-            group.start_soon(attempt, address, ended)
-            with anyio.move_on_after(_HAPPY_EYEBALLS_S):
-                await ended.wait()
-    if not connected:
-        raise next(filter(as_exhausted, errors), None) or OSError("; ".join(map(str, errors)))
-    return connected[0]  # equivalent: `-1`: if two connected in the same moment, either will do

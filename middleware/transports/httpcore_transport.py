@@ -1,5 +1,5 @@
 """
-The default transport: each event loop keeps a last-in-first-out stack of httpcore connections per origin.
+The transport over httpcore: each event loop keeps a last-in-first-out stack of its connections per origin.
 
 httpcore's own pool is not used: it loses slots for ever when a call is cancelled while its connection is set up, and
 its cost grows with the square of open connections. Here an attempt takes a connection or opens one and shares nothing
@@ -8,10 +8,9 @@ bulkhead bounds how many are open at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable
 from contextlib import suppress
-from contextvars import Context
-from typing import NamedTuple
+from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import httpcore
@@ -22,16 +21,16 @@ from middleware.errors import RequestNotSentError
 from middleware.types import PlatformRequest, PlatformResponse
 
 from .httpcore_backend import Socket
-from .keep_alive import idle_limit_s, may_be_reused
+from .idle_connections import IdleConnections
+from .keep_alive import may_be_reused
 from .loop_bound import LoopBoundTransport
-from .proxies import proxy_for
+from .origin import DEFAULT_PORTS, Origin, Origins
 from .response_reader import Received, receive
 from .translation import BODY_METHODS, to_response, translate_error, wire_headers
 from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
 __all__ = ["HttpcoreTransport"]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # httpcore's own exceptions, those it lets pass, and httpx's, which a test double such as respx may raise.
 _TRANSLATED = (
     httpcore.ConnectionNotAvailable,
@@ -45,16 +44,6 @@ _TRANSLATED = (
     MemoryError,
     UnicodeError,
 )
-
-
-class _Origin(NamedTuple):
-    """Where a request goes: scheme, host and port, in the forms that httpcore and the Host header need."""
-
-    scheme: bytes
-    host: bytes
-    port: int
-    host_header: bytes
-    proxy: str | None
 
 
 class _Connection:
@@ -72,71 +61,22 @@ class _Connection:
         self.ends_at = ends_at
         self.is_new = True
 
+    @property
+    def is_reusable(self) -> bool:
+        """True when httpcore has read a whole response, which ended cleanly, and its connection may be used again."""
+        return self.http.is_idle() and self.socket.ended_cleanly
 
-class _Idle:
-    """
-    Idle connections of one event loop, by origin; the one used last is taken first.
+    @property
+    def is_stale(self) -> bool:
+        """As of the socket."""
+        return self.socket.is_stale
 
-    Args:
-        expiry_s: Connections idle for longer are closed.
-        now: Source of time.
-    """
+    def abort(self) -> None:
+        """As of the socket."""
+        self.socket.abort()
 
-    def __init__(self, expiry_s: float, now: Callable[[], float]) -> None:
-        self._expiry_s = expiry_s
-        self._now = now
-        self._stacks: dict[_Origin, list[_Connection]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
 
-    def take(self, origin: _Origin, longest_s: float) -> _Connection | None:
-        """Pop a connection that can be used and has been idle for at most *longest_s*; None if there is none."""
-        stack, now = self._stacks.get(origin), self._now()
-        oldest = now - min(longest_s, self._expiry_s)
-        while stack and stack[-1].idle_since >= oldest:
-            connection = stack.pop()
-            is_fresh = now < connection.ends_at and now - connection.idle_since <= connection.idle_limit_s
-            if is_fresh and not connection.socket.is_stale:
-                return connection
-            connection.socket.abort()
-        return None
-
-    def put(self, origin: _Origin, connection: _Connection, headers: Mapping[str, str]) -> None:
-        """Push *connection*, whose last response had *headers*, unless it cannot be reused."""
-        usable = False
-        try:
-            usable = not self._closed and connection.http.is_idle()
-        finally:
-            if not usable:
-                connection.socket.abort()
-        if not usable:
-            return
-        connection.idle_since, connection.is_new = self._now(), False
-        connection.idle_limit_s = idle_limit_s(headers, self._expiry_s)
-        self._stacks.setdefault(origin, []).append(connection)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._expiry_s, self._expire, context=Context())
-
-    def _expire(self) -> None:
-        """Close what has been idle for too long; runs again as long as something is idle."""
-        oldest = self._now() - self._expiry_s
-        for origin, stack in list(self._stacks.items()):
-            while stack and stack[0].idle_since <= oldest:
-                stack.pop(0).socket.abort()
-            if not stack:
-                del self._stacks[origin]
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._expiry_s, self._expire, context=Context()) if self._stacks else None
-
-    def close(self) -> None:
-        """Close all idle connections now, and busy ones when their attempt ends."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        for stack in self._stacks.values():
-            for connection in stack:
-                connection.socket.abort()
-        self._stacks.clear()  # equivalent: aborted connections are stale, so they are not reused
+_Idle: TypeAlias = IdleConnections[Origin, _Connection]
 
 
 class HttpcoreTransport(LoopBoundTransport[_Idle]):
@@ -146,11 +86,12 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
     Args:
         config: The settings.
         clock: Source of time.
+        sharing: As for `LoopBoundTransport`.
     """
 
-    def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        super().__init__(config, clock, lambda: _Idle(config.keepalive_expiry_s, clock.now))
-        self._origins: dict[str, _Origin] = {}
+    def __init__(self, config: TransportSettings, clock: Clock, sharing: LoopBoundTransport[Any] | None = None) -> None:
+        super().__init__(config, clock, lambda: IdleConnections(config.keepalive_expiry_s, clock.now), sharing)
+        self._origins = Origins(self._proxies)
         self._extensions = {"timeout": {"connect": config.connect_timeout_s}}
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
@@ -166,8 +107,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             ClientClosedError: The transport was closed before.
         """
         idle = self._resources()
-        slash = url.find("/", len("https://"))
-        origin, target = self._origin(url[:slash]), url[slash:]
+        origin, target = self._origins.split(url)
         longest_s = self._config.keepalive_expiry_s if request.is_repeatable else MAX_IDLE_FOR_UNSAFE_S
         connection = idle.take(origin, longest_s)
         if connection is not None:
@@ -191,14 +131,18 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         for loop, idle in self._per_loop.drain():
             loop.call_soon_threadsafe(idle.close)
 
+    def describe(self) -> str:
+        """Return the name of the library."""
+        return "httpcore"
+
     async def _attempt(
-        self, connection: _Connection, idle: _Idle, origin: _Origin, target: str, request: PlatformRequest
+        self, connection: _Connection, idle: _Idle, origin: Origin, target: str, request: PlatformRequest
     ) -> PlatformResponse:
         """Make one exchange over *connection*, and keep or drop it."""
         try:
             received = await self._exchange(connection, _wire_request(request, origin, target), request)
         except _TRANSLATED as error:
-            connection.socket.abort()
+            idle.discard(connection)
             # httpx's own exceptions come from a test double, which reports no phase.
             lost = translate_error(
                 request,
@@ -208,7 +152,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
                 is_new=connection.is_new,
             )
         except BaseException:
-            connection.socket.abort()
+            idle.discard(connection)
             raise
         else:
             idle.put(origin, connection, received.headers)
@@ -237,30 +181,14 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             await response.aclose()
         return received  # else the connection is still busy with it, and so is not reused
 
-    def _origin(self, text: str) -> _Origin:
-        origin = self._origins.get(text)
-        if origin is None:
-            parts = urlsplit(text)
-            # equivalent: `'~'`: a base URL without a host is rejected earlier
-            host, default = parts.hostname or "", _DEFAULT_PORTS[parts.scheme]
-            shown = f"[{host}]" if ":" in host else host
-            origin = self._origins[text] = _Origin(
-                scheme=parts.scheme.encode(),
-                host=host.encode(),
-                port=parts.port or default,
-                host_header=(shown if parts.port in {None, default} else f"{shown}:{parts.port}").encode(),
-                proxy=proxy_for(self._proxies, text),
-            )
-        return origin
-
-    async def _open(self, origin: _Origin) -> _Connection:
+    async def _open(self, origin: Origin) -> _Connection:
         """Make a connection; it connects with its first request."""
-        where = httpcore.Origin(origin.scheme, origin.host, origin.port)
-        by_tls = origin.scheme == b"https"
+        where = httpcore.Origin(origin.scheme.encode(), origin.host.encode(), origin.port)
+        by_tls = origin.scheme == "https"
         proxy = urlsplit(origin.proxy) if origin.proxy else None
         to_proxy_by_tls = proxy is not None and proxy.scheme == "https"
         tls = await self._tls.get() if by_tls or to_proxy_by_tls else None
-        shown = "" if proxy is None else f"proxy {proxy.hostname}:{proxy.port or _DEFAULT_PORTS[proxy.scheme]}"
+        shown = "" if proxy is None else f"proxy {proxy.hostname}:{proxy.port or DEFAULT_PORTS[proxy.scheme]}"
         tls_layers = by_tls + to_proxy_by_tls
         socket = Socket(tls_layers, self._resolver, proxy=shown, proxy_tls_layers=int(to_proxy_by_tls))
         ends_at = self._lifetime.ends_at()
@@ -278,9 +206,9 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         return _Connection(through.create_connection(where), socket, ends_at)
 
 
-def _wire_request(request: PlatformRequest, origin: _Origin, target: str) -> httpcore.Request:
-    headers = [(b"host", origin.host_header), *wire_headers(request)]
+def _wire_request(request: PlatformRequest, origin: Origin, target: str) -> httpcore.Request:
+    headers = [(b"host", origin.host_header.encode()), *wire_headers(request)]
     if request.content is not None or request.method in BODY_METHODS:
         headers.append((b"content-length", str(len(request.content or b"")).encode()))
-    url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target)
+    url = httpcore.URL(scheme=origin.scheme.encode(), host=origin.host.encode(), port=origin.port, target=target)
     return httpcore.Request(request.method, url, headers=headers, content=request.content)

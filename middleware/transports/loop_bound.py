@@ -6,7 +6,7 @@ Names, TLS, proxies, the life of connections, closing, and resources per event l
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from middleware._internal.moved import renamed_member
 from middleware._internal.per_loop import PerLoop
@@ -32,18 +32,30 @@ class LoopBoundTransport(Generic[_Resources]):
         config: The settings.
         clock: Source of time.
         make: Makes the resources of the running event loop, on their first use.
+        sharing: Transport of the same settings whose names, TLS, proxies and life of connections are used; None for
+            its own.
 
     Raises:
         ConfigError: A file or a proxy of the settings cannot be used.
     """
 
-    def __init__(self, config: TransportSettings, clock: Clock, make: Callable[[], _Resources]) -> None:
+    def __init__(
+        self,
+        config: TransportSettings,
+        clock: Clock,
+        make: Callable[[], _Resources],
+        sharing: "LoopBoundTransport[Any] | None" = None,
+    ) -> None:
         self._config = config
         self._clock = clock
-        self._tls = TlsContext(config, clock.now)
-        self._resolver = Resolver(config.dns_cache_s, clock.now)
-        self._lifetime = Lifetime(config.connection_lifetime_s, clock.now)
-        self._proxies = env_proxies(config)
+        if sharing is None:
+            self._tls = TlsContext(config, clock.now)
+            self._resolver = Resolver(config.dns_cache_s, clock.now)
+            self._lifetime = Lifetime(config.connection_lifetime_s, clock.now)
+            self._proxies = env_proxies(config)
+        else:
+            self._tls, self._resolver = sharing._tls, sharing._resolver  # noqa: SLF001 - of the same class
+            self._lifetime, self._proxies = sharing._lifetime, sharing._proxies  # noqa: SLF001 - as above
         self._per_loop = PerLoop(make)
         # Returns the resources of the running event loop. Closing replaces it, so that no attempt pays for a check.
         self._resources: Callable[[], _Resources] = self._per_loop.get

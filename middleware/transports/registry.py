@@ -1,7 +1,9 @@
 """Which transport sends the attempts: the one that the settings choose, or one that was passed in."""
 
+import logging
+from contextlib import suppress
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -9,12 +11,17 @@ from middleware.clock import Clock
 from middleware.errors import ConfigError
 from middleware.types import Transport
 
-# Imported with the package, since the import is too slow for a running event loop that makes its first client.
-from . import httpcore_transport as _default  # noqa: F401
+from . import h11_transport as _default  # noqa: F401
 from .httpx_transport import HttpxTransport
-from .transport_settings import LIBRARIES, TransportSettings
+from .transport_settings import AUTO, LIBRARIES, TransportSettings
 
-__all__ = ["ClosableTransport", "TransportSettings", "as_transport", "make_transport"]
+# Imported with the package, since the import is too slow for a running event loop that makes its first client.
+with suppress(ImportError):
+    from . import httptools_transport as _fast  # noqa: F401
+
+_logger = logging.getLogger("mozaiks.connectors.transport")
+
+__all__ = ["ClosableTransport", "OwnTransport", "TransportSettings", "as_transport", "make_transport"]
 
 
 class ClosableTransport(Transport, Protocol):
@@ -29,21 +36,40 @@ class ClosableTransport(Transport, Protocol):
         ...
 
 
-def make_transport(config: TransportSettings, clock: Clock) -> ClosableTransport:
+class OwnTransport(ClosableTransport, Protocol):
+    """A transport over one of the libraries to choose from."""
+
+    def describe(self) -> str:
+        """Return the library that is used, and which one for proxies, if that is another."""
+        ...
+
+
+def make_transport(config: TransportSettings, clock: Clock) -> OwnTransport:
     """
     Make the transport that the settings choose.
 
     Raises:
         ConfigError: A file or a proxy of the settings cannot be used, or the library is not installed.
     """
-    module, class_name, extra = LIBRARIES[config.library]
+    made: OwnTransport = _transport_class(config.library)(config, clock)
+    _logger.debug(
+        "transport.chosen %s", made.describe(), extra={"event": "transport.chosen", "reason": made.describe()}
+    )
+    return made
+
+
+def _transport_class(library: str) -> Any:
+    if library == AUTO:
+        try:
+            return _transport_class("httptools")
+        except ConfigError:
+            return _transport_class("h11")
+    module, class_name, extra = LIBRARIES[library]
     try:
-        transport = getattr(import_module(module), class_name)
+        return getattr(import_module(module), class_name)
     except ImportError:
         package = f"mozaiks-connector-runtime[{extra}]"
-        raise ConfigError(f"TransportSettings.library: {config.library} is not installed; install {package}") from None
-    made: ClosableTransport = transport(config, clock)
-    return made
+        raise ConfigError(f"TransportSettings.library: {library} is not installed; install {package}") from None
 
 
 def as_transport(

@@ -19,7 +19,17 @@ from middleware.types import PlatformRequest
 
 from .transport_settings import TransportSettings
 
-__all__ = ["ERROR_BODY_WAIT_S", "SUCCESS", "Received", "check_headers", "head_too_large", "read_body", "receive"]
+__all__ = [
+    "ERROR_BODY_WAIT_S",
+    "SUCCESS",
+    "Received",
+    "check_headers",
+    "head_too_large",
+    "read_body",
+    "receive",
+    "receive_body",
+    "receive_head",
+]
 
 SUCCESS = range(200, 300)
 """The statuses of success (RFC 9110 section 15.3)."""
@@ -135,13 +145,61 @@ async def receive(
         ResponseLostError: The body of a 2xx is incomplete.
         Exception: One of *lost*, for the body of a 2xx.
     """
+    headers = receive_head(request, status, raw_headers, config)
+    return await receive_body(
+        request, status, headers, pieces, config=config, now=now, lost=lost, extra_info=extra_info
+    )
+
+
+def receive_head(
+    request: PlatformRequest, status: int, raw_headers: Iterable[tuple[bytes, bytes]], config: TransportSettings
+) -> dict[str, str]:
+    """
+    Note that the response to *request* has begun, and return its headers as `check_headers` does.
+
+    Raises:
+        CallError: As `check_headers`.
+        ResponseTooLargeError: As `check_headers`.
+    """
     attempt = request.attempt
     attempt.request_sent, attempt.status = "yes", status
     request.call.pieces_read += 1
-    headers = check_headers(request, raw_headers, config)
+    return check_headers(request, raw_headers, config)
+
+
+async def receive_body(
+    request: PlatformRequest,
+    status: int,
+    headers: dict[str, str],
+    pieces: AsyncIterable[bytes] | bytes,
+    *,
+    config: TransportSettings,
+    now: Callable[[], float],
+    lost: tuple[type[Exception], ...],
+    extra_info: Callable[[str], Any],
+) -> Received:
+    """
+    Read the body of a response as `receive` does.
+
+    Args:
+        request: As there.
+        status: As there.
+        headers: As `receive_head` returns them.
+        pieces: The raw body; bytes where all of it is here.
+        config: As there.
+        now: As there.
+        lost: As there.
+        extra_info: As there.
+
+    Raises:
+        ResponseTooLargeError: The body of a 2xx exceeds the limit.
+        DecodeError: As `receive`.
+        ResponseLostError: As `receive`.
+        Exception: One of *lost*, for the body of a 2xx.
+    """
+    if status == _PARTIAL_CONTENT and "range" not in request.headers:  # RFC 9110 section 15.3.7
+        raise ResponseLostError("206 response: part of a document that was asked for whole", request_sent="yes")
     if status in SUCCESS:
-        if status == _PARTIAL_CONTENT and "range" not in request.headers:  # RFC 9110 section 15.3.7
-            raise ResponseLostError("206 response: part of a document that was asked for whole", request_sent="yes")
         if "content-length" not in headers and _ends_with_its_connection(request, status, headers):
             # Before the end, when the connection may know them no longer. A mock transport has none, and no end of it.
             tls, has_end = extra_info("ssl_object"), extra_info("socket") is not None
@@ -151,7 +209,7 @@ async def receive(
         else:
             body = await read_body(pieces, headers, config, progress=request.call)
         return Received(status, headers, body, is_complete=True)
-    left_s = min(attempt.ends_at, request.call.deadline_at) - now()
+    left_s = min(request.attempt.ends_at, request.call.deadline_at) - now()
     # Ends with a margin before the timeouts of attempt and call, which would replace the status by a timeout.
     wait_s = max(0.0, min(ERROR_BODY_WAIT_S, left_s * (1 - _MARGIN_SHARE), left_s - _MARGIN_S))
     found: list[bytes] = []
@@ -197,7 +255,7 @@ def _is_closed_by_peer(tls: ssl.SSLObject) -> bool:
 
 
 async def read_body(
-    pieces: AsyncIterable[bytes],
+    pieces: AsyncIterable[bytes] | bytes,
     headers: Mapping[str, str],
     config: TransportSettings,
     found: list[bytes] | None = None,
@@ -207,7 +265,7 @@ async def read_body(
     Read a raw body and inflate it in bounded pieces.
 
     Args:
-        pieces: The raw body.
+        pieces: The raw body; bytes where all of it is here.
         headers: As `check_headers` returns them.
         config: The settings.
         found: Collects the decompressed pieces, for a caller that can use an incomplete body.
@@ -219,8 +277,29 @@ async def read_body(
         ResponseLostError: Its compressed data is incomplete.
     """
     limit = config.max_response_bytes
-    found = [] if found is None else found
     inflater = _inflater(headers.get("content-encoding", ""))
+    if isinstance(pieces, bytes):
+        if inflater is None and len(pieces) <= limit:
+            return pieces
+        pieces = _one(pieces)
+    found = [] if found is None else found
+    await _read_pieces(pieces, inflater, limit, found, progress)
+    if inflater is not None and not inflater.is_complete:
+        raise ResponseLostError("content-encoding: compressed data is incomplete", request_sent="yes")
+    return b"".join(found)
+
+
+async def _one(piece: bytes) -> AsyncGenerator[bytes, None]:
+    yield piece
+
+
+async def _read_pieces(
+    pieces: AsyncIterable[bytes],
+    inflater: "_Inflater | None",
+    limit: int,
+    found: list[bytes],
+    progress: Progress | None,
+) -> None:
     sent = size = count = 0
     source = aiter(pieces)
     try:
@@ -243,9 +322,6 @@ async def read_body(
         if isinstance(source, AsyncGenerator):
             await source.aclose()  # now, instead of in a task that the garbage collector starts
         raise
-    if inflater is not None and not inflater.is_complete:
-        raise ResponseLostError("content-encoding: compressed data is incomplete", request_sent="yes")
-    return b"".join(found)
 
 
 def _inflater(encoding: str) -> "_Inflater | None":
@@ -255,6 +331,8 @@ def _inflater(encoding: str) -> "_Inflater | None":
     Raises:
         DecodeError: The encoding is unsupported.
     """
+    if not encoding:
+        return None
     names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     if names in ([], ["identity"]):
         return None

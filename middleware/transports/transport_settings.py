@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from middleware.settings import Settings, SettingSpec
 
-__all__ = ["LIBRARIES", "MAX_IDLE_FOR_UNSAFE_S", "Library", "TransportSettings"]
+__all__ = ["AUTO", "LIBRARIES", "MAX_IDLE_FOR_UNSAFE_S", "Library", "TransportSettings"]
 
 MAX_IDLE_FOR_UNSAFE_S = 0.9
 """
@@ -33,10 +33,15 @@ class Library(NamedTuple):
 
 
 LIBRARIES = {
+    "httptools": Library("middleware.transports.httptools_transport", "HttptoolsTransport", "fast"),
+    "h11": Library("middleware.transports.h11_transport", "H11Transport", ""),
     "httpcore": Library("middleware.transports.httpcore_transport", "HttpcoreTransport", ""),
     "aiohttp": Library("middleware.transports.aiohttp_transport", "AiohttpTransport", "aiohttp"),
 }
 """The transports to choose from, by the value of the setting `library`."""
+
+AUTO = "auto"
+"""The value of `library` for the fastest that needs nothing but what is installed: httptools, else h11."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +52,11 @@ class TransportSettings(Settings):
         str,
         SettingSpec(
             shared=True,
-            doc="HTTP library under the stack; aiohttp needs the extra of its name.",
-            choices=tuple(LIBRARIES),
+            doc="HTTP library under the stack; auto takes httptools where it is installed (extra fast), else h11; "
+            "aiohttp needs the extra of its name.",
+            choices=(AUTO, *LIBRARIES),
         ),
-    ] = "httpcore"
+    ] = AUTO
     connect_timeout_s: Annotated[
         float,
         SettingSpec(shared=True, doc="Time for connecting, TLS included.", unit="s", ge=0.001, le=600, source="httpx"),

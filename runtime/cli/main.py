@@ -24,7 +24,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "check": Command("runtime.cli.check", None, "check connectors against the connector contract"),
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
-    "demo": Command("runtime.cli.demo", ("otel", "cli", "gateway"), "run the whole story against a local gateway"),
+    "demo": Command(
+        "runtime.cli.demo", ("otel", "cli", "gateway", "fast"), "run the whole story against a local gateway"
+    ),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
     "stack": Command(
         "runtime.cli.local_stack", ("cli",), "run Jaeger, Prometheus and the Collector without containers"

@@ -258,8 +258,9 @@ class PlatformHttpClient:
         return f"<{type(self).__name__} {self.service} at {self.base_url}>"
 
     def describe(self) -> list[str]:
-        """Return the names of the stack's layers, outermost first."""
-        return self._stack.describe()
+        """Return the names of the stack's layers, outermost first, and the library of a transport of ours."""
+        describe = getattr(self._transport, "describe", None)
+        return self._stack.describe() if describe is None else [*self._stack.describe(), f"transport: {describe()}"]
 
     @property
     def calls_in_flight(self) -> int:

@@ -186,7 +186,7 @@ def test_an_installed_package_needs_no_bootstrap(tmp_path):
     command = [sys.executable, "-c", probe]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "pip install 'mozaiks-connector-runtime[otel,cli,gateway]'" in result.stderr
+    assert "pip install 'mozaiks-connector-runtime[otel,cli,gateway,fast]'" in result.stderr
 
 
 def test_usage_and_typos(capsys):

@@ -409,7 +409,7 @@ def change(environment, number):
     environment.setenv("MOZAIKS_GATEWAY_API_KEY", f"key-{number}")
 
 
-@pytest.mark.parametrize("library", ["httpcore", "aiohttp"])
+@pytest.mark.parametrize("library", ["httptools", "httpcore", "aiohttp"])
 async def test_bundles_of_settings_that_are_gone_are_let_go(no_settings, gateway, library):
     """After 50 changes, each followed by a call, there is one bundle with its clients."""
     no_settings.setenv("MOZAIKS_MANAGED", "true")

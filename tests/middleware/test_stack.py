@@ -23,7 +23,7 @@ DEFAULTS = {
     "correlation": {"verify_echo": True},
     "path": {"allow_slash": False},
     "transport": {
-        "library": "httpcore",
+        "library": "auto",
         "connect_timeout_s": 5.0,
         "max_response_bytes": 8_388_608,
         "max_header_bytes": 65_536,

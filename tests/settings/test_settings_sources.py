@@ -43,7 +43,9 @@ def test_every_setting_can_be_set_from_the_environment():
 
 def test_a_text_is_one_of_its_choices():
     """Any other text is an error that lists the choices."""
-    with pytest.raises(ConfigError, match=r"TRANSPORT_LIBRARY: must be one of httpcore, aiohttp, got 'curl'"):
+    with pytest.raises(
+        ConfigError, match=r"TRANSPORT_LIBRARY: must be one of auto, httptools, h11, httpcore, aiohttp, got 'curl'"
+    ):
         read(TRANSPORT_LIBRARY="curl")
 
 
@@ -326,7 +328,7 @@ permits = 0
 library = "a = [b]"
 """,
     )
-    choices = "must be one of httpcore, aiohttp, got 'a = [b]'"
+    choices = "must be one of auto, httptools, h11, httpcore, aiohttp, got 'a = [b]'"
     assert [told.removeprefix(str(file)) for told in problems_of(file=file)] == [
         ":1: budget: must be a table",
         ":6: bulkhead: must be a table",

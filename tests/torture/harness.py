@@ -63,7 +63,9 @@ class Scenario:
     @cached_property
     def policies(self):
         """The settings in force, made once: checking them takes longer than a call."""
-        return ResolvedSettings({**_CRAMPED, **self.settings})
+        # httpcore, whose calls in Python are points; the default transport's parser has none.
+        wire = {"transport": {"library": "httpcore"}} if self.on_sockets else {}
+        return ResolvedSettings({**_CRAMPED, **wire, **self.settings})
 
     def __str__(self):
         return f"{'sockets' if self.on_sockets else 'virtual'}-{self.method}-{self.name}"

@@ -1,4 +1,4 @@
-"""The socket under the default transport: how it connects, waits, bounds and ends."""
+"""The socket under httpcore: how it connects, waits, bounds and ends."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The default transport: which connection an attempt gets, and what its request contains."""
+"""Transports that keep connections of their own: which one an attempt gets, and what its request contains."""
 
 import asyncio
 import base64
@@ -18,8 +18,10 @@ def clock():
     return FakeClock()
 
 
-def a_transport(clock, **settings):
-    return make_transport(TransportSettings(**settings), clock)
+@pytest.fixture(params=["httptools", "httpcore"])
+def a_transport(request):
+    """Makes a transport that keeps its own connections; aiohttp's are the library's."""
+    return lambda clock, **settings: make_transport(TransportSettings(library=request.param, **settings), clock)
 
 
 async def send(transport, url, *, method="GET", content=None):
@@ -46,7 +48,7 @@ async def send(transport, url, *, method="GET", content=None):
         ("POST", 0.5, 0.51, 2),
     ],
 )
-async def test_a_connection_may_be_as_old_as_its_bound(clock, method, expiry_s, idle_s, connection):
+async def test_a_connection_may_be_as_old_as_its_bound(a_transport, clock, method, expiry_s, idle_s, connection):
     """R7: for what must not be repeated that is less than a second, or less where less is set."""
     transport = a_transport(clock, keepalive_expiry_s=expiry_s)
     assert await connections_of_two(send, transport, clock, method=method, idle_s=idle_s) == [1, connection]
@@ -97,7 +99,7 @@ async def two_idle(transport, server):
     await asyncio.gather(*(send(transport, server.url + "/together") for _ in range(2)))
 
 
-async def test_the_connection_used_last_is_taken_first(clock):
+async def test_the_connection_used_last_is_taken_first(a_transport, clock):
     """So that a quiet client ends up with few; that an older one has expired does not matter."""
     async with RawServer(serve=in_pairs()) as server:
         transport = a_transport(clock)
@@ -108,7 +110,7 @@ async def test_the_connection_used_last_is_taken_first(clock):
     assert len({seen.connection for seen in server.requests[2:]}) == 1
 
 
-async def test_idle_connections_expire_one_by_one_without_a_further_call(clock, monkeypatch):
+async def test_idle_connections_expire_one_by_one_without_a_further_call(a_transport, clock, monkeypatch):
     """Each when its own time is up; with the last of them the timer ends, and the next one starts it again."""
     async with RawServer(serve=in_pairs()) as server:
         timers, transport = Timers(monkeypatch, 5.0), a_transport(clock)
@@ -133,7 +135,7 @@ async def test_idle_connections_expire_one_by_one_without_a_further_call(clock, 
         assert timers.set == []
 
 
-async def test_origins_share_no_connections(clock):
+async def test_origins_share_no_connections(a_transport, clock):
     """A path, on the other hand, is no origin."""
     async with RawServer() as one, RawServer() as other:
         transport = a_transport(clock)
@@ -144,7 +146,7 @@ async def test_origins_share_no_connections(clock):
     assert [seen.connection for seen in other.requests] == [1]
 
 
-async def test_an_answer_that_ends_its_connection_leaves_none(clock):
+async def test_an_answer_that_ends_its_connection_leaves_none(a_transport, clock):
     """The peer said so; nothing is kept of it."""
     async with RawServer(lambda _seen: ok(b"1", b"connection: close")) as server:
         transport = a_transport(clock)
@@ -155,7 +157,7 @@ async def test_an_answer_that_ends_its_connection_leaves_none(clock):
     assert [seen.connection for seen in server.requests] == [1, 2]
 
 
-async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock):
+async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(a_transport, clock):
     """By the time that `aclose` returns the peer sees the end."""
     async with RawServer() as server:
         transport = a_transport(clock)
@@ -183,7 +185,9 @@ async def test_a_closed_transport_has_closed_its_sockets_and_sends_nothing(clock
         ("http://[::1]:81", "[::1]:81"),
     ],
 )
-async def test_the_host_header_names_the_port_where_it_is_not_the_schemes_own(clock, environment, origin, host):
+async def test_the_host_header_names_the_port_where_it_is_not_the_schemes_own(
+    a_transport, clock, environment, origin, host
+):
     """RFC 9110 section 7.2; a proxy gets the same."""
     async with RawServer() as proxy:
         environment.setenv("http_proxy", proxy.url)
@@ -206,7 +210,7 @@ async def test_the_host_header_names_the_port_where_it_is_not_the_schemes_own(cl
         ("PUT", b"{}", "2"),
     ],
 )
-async def test_a_body_and_its_absence_are_told(clock, method, content, length):
+async def test_a_body_and_its_absence_are_told(a_transport, clock, method, content, length):
     """RFC 9110 section 8.6: where a body would be expected."""
     async with RawServer() as server:
         transport = a_transport(clock)
@@ -219,7 +223,7 @@ async def test_a_body_and_its_absence_are_told(clock, method, content, length):
 @pytest.mark.parametrize(
     ("credentials", "shown"), [("us%40er:p%3Aw", "us@er:p:w"), ("user", "user:"), (":word", ":word"), ("", None)]
 )
-async def test_a_proxy_is_shown_the_credentials_of_its_url(clock, environment, credentials, shown):
+async def test_a_proxy_is_shown_the_credentials_of_its_url(a_transport, clock, environment, credentials, shown):
     """Decoded; either of the two is enough."""
     async with RawServer() as proxy:
         environment.setenv("http_proxy", proxy.url.replace("://", f"://{credentials}@" if credentials else "://"))
