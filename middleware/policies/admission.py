@@ -90,6 +90,10 @@ class CallCapMiddleware(Step):
             BulkheadFullError: No slot is free.
         """
         limit = request.call.settings(CallCapSettings).max_in_flight
+        with self._lock:  # equivalent: as `_acquire`, without a function for each call
+            if len(self._slots) < limit:
+                self._slots[request.call] = weakref.ref(asyncio.get_running_loop())
+                return
         if not self._acquire(request.call, limit):
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"call cap reached: {limit} calls in flight")

@@ -71,22 +71,21 @@ class _Channel:
 
     Args:
         name: Name of the logger.
+
+    Attributes:
+        stdlib: The logger of the standard library.
     """
 
     def __init__(self, name: str) -> None:
-        self._stdlib = LibraryLogger(name)
+        self.stdlib = LibraryLogger(name)
         self._structlog = StructlogChannel(name)
-
-    def is_open(self, level: int) -> bool:
-        """Return whether a line of *level* may be written."""
-        return structlog.is_configured() or self._stdlib.enabled(level) is not None
 
     def open(self, level: int) -> _Write | None:
         """Return the writer of lines of *level*; None where a line would not be written."""
         # Not by structlog where it is not configured: that prints to stdout.
         if structlog.is_configured():
             return self._by_structlog
-        logger = self._stdlib.enabled(level)
+        logger = self.stdlib.enabled(level)
         if logger is None:
             return None
         return functools.partial(self._by_stdlib, logger)
@@ -127,7 +126,7 @@ class LogListener:
     def needs_success(self, kind: type[Event]) -> bool:
         """Return whether the line of a success would be written."""
         line = _SUCCEEDED[kind]
-        return self._channels[line.logger].is_open(line.level)
+        return structlog.is_configured() or self._channels[line.logger].stdlib.enabled(line.level) is not None
 
     def __call__(self, event: Event) -> None:
         """Write the line for *event*, if its level is enabled."""

@@ -177,7 +177,11 @@ class SafeTracer:
                 return _NO_HEADERS  # no span, no baggage
             carrier: dict[str, str] = {}
             propagation.inject(carrier, here)
-            return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
+            headers = {}
+            for name, value in carrier.items():
+                if isinstance(value, str) and value.isascii() and value.isprintable():  # else no header may carry it
+                    headers[name.lower()] = value
+            return headers
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
             return _NO_HEADERS
@@ -193,10 +197,6 @@ def current_ids() -> dict[str, str]:
         "span_id": f"{here.span_id:016x}",
         "trace_flags": f"{here.trace_flags:02x}",
     }
-
-
-def _is_sendable(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def attempt_span(request: PlatformRequest, base_url: str, server: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -238,15 +238,14 @@ class SpanListener:
 
     Attributes:
         event_types: Events that are written.
+        needs_success: Nothing is written without a span.
     """
+
+    needs_success = False
 
     def __init__(self, tracer: SafeTracer | None = None) -> None:
         self._tracer = tracer
         self.event_types = frozenset(_WRITERS)
-
-    def needs_success(self, _kind: type[Event]) -> bool:
-        """Return whether there can be a span to write to."""
-        return self._tracer is None or not self._tracer.has_no_sdk
 
     def __call__(self, event: Event) -> None:
         """Add *event* to the current span of ours."""
