@@ -1,11 +1,13 @@
 """A time limit discards nothing that has arrived."""
 
 import asyncio
+import contextlib
 import gc
 import weakref
 
 import anyio
 import pytest
+import uvloop
 
 from middleware._internal.time_limit import _ALARMS, TimeLimit
 from runtime.testing import virtual_time
@@ -46,7 +48,7 @@ async def test_what_takes_too_long_is_cancelled():
 
 @virtual_time
 async def test_what_is_in_time_is_left_alone():
-    """R44: also where an error ends it; no timer remains."""
+    """R44: also where an error ends it; what ends it later finds it stopped."""
     loop = asyncio.get_running_loop()
     with TimeLimit(2.5, Pieces()) as limit:
         await asyncio.sleep(2)
@@ -244,3 +246,45 @@ def test_a_loop_that_nothing_else_refers_to_is_freed():
     del loop, task
     gc.collect()
     assert freed() is None
+
+
+EAGER = [asyncio.eager_task_factory] if hasattr(asyncio, "eager_task_factory") else []
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("factory", [None, *EAGER], ids=["usual", "eager"][: 1 + len(EAGER)])
+def test_limits_on_every_loop_and_in_every_kind_of_task(new_loop, factory):
+    """R42, R44: in task groups of the host too; no request to cancel remains, and the host's own is never taken."""
+
+    async def exceeded(*, stubborn=False):
+        with TimeLimit(0.01, Pieces()) as limit:
+            with contextlib.suppress(asyncio.CancelledError if stubborn else KeyError):
+                await asyncio.sleep(10)
+            await asyncio.sleep(10)
+        return limit.is_exceeded, asyncio.current_task().cancelling()
+
+    async def cancelled():
+        with TimeLimit(10.0, Pieces()) as limit:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                seen.append(limit.is_exceeded)
+
+    async def scenario():
+        asyncio.get_running_loop().set_task_factory(factory)
+        async with asyncio.TaskGroup() as group:
+            ended = [group.create_task(exceeded(stubborn=stubborn)) for stubborn in (False, True)]
+        async with anyio.create_task_group() as scope:
+            scope.start_soon(cancelled)
+            await asyncio.sleep(0.01)
+            scope.cancel_scope.cancel()
+        task = asyncio.get_running_loop().create_task(cancelled())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return [one.result() for one in ended], task.cancelled(), await exceeded()
+
+    seen = []
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(scenario()) == ([(True, 0)] * 2, True, (True, 0))
+    assert seen == [False, False]
