@@ -248,11 +248,12 @@ def test_a_loop_that_nothing_else_refers_to_is_freed():
     assert freed() is None
 
 
-EAGER = [asyncio.eager_task_factory] if hasattr(asyncio, "eager_task_factory") else []
+KINDS = {"asyncio": (asyncio.new_event_loop, None), "uvloop": (uvloop.new_event_loop, None)}
+if hasattr(asyncio, "eager_task_factory"):  # since Python 3.12
+    KINDS["eager tasks"] = asyncio.new_event_loop, asyncio.eager_task_factory
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("factory", [None, *EAGER], ids=["usual", "eager"][: 1 + len(EAGER)])
+@pytest.mark.parametrize(("new_loop", "factory"), KINDS.values(), ids=KINDS)
 def test_limits_on_every_loop_and_in_every_kind_of_task(new_loop, factory):
     """R42, R44: in task groups of the host too; no request to cancel remains, and the host's own is never taken."""
 
