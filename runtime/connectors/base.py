@@ -42,6 +42,8 @@ from .arguments import (
     any_page,
     any_texts,
     body_of,
+    headers_of,
+    joined,
     mapping_of,
     mock_state,
     texts_of,
@@ -49,8 +51,12 @@ from .arguments import (
     wrong_type,
 )
 from .decoding import (
+    OpenIntEnum,
+    OpenStrEnum,
     Spellings,
     UnknownKeys,
+    Variants,
+    completed,
     decode_page,
     decoder,
     refuse_failure,
@@ -70,11 +76,14 @@ __all__ = [
     "Endpoint",
     "EndpointArguments",
     "MockState",
+    "OpenIntEnum",
+    "OpenStrEnum",
     "Page",
     "Paging",
     "PlatformHttpClient",
     "Spellings",
     "UnknownKeys",
+    "Variants",
     "any_copy",
     "any_field",
     "any_key",
@@ -85,8 +94,10 @@ __all__ = [
     "by_skip",
     "call_options",
     "check_base_url",
+    "completed",
     "decode_page",
     "decoder",
+    "joined",
     "mapping_of",
     "mock_state",
     "refuse_failure",
@@ -155,6 +166,8 @@ class EndpointArguments(TypedDict, total=False):
         path_params: Values for the placeholders of the path template, each encoded as one segment.
         params: Query values; None values are omitted, lists repeat the key.
         json_body: JSON-ready body; None sends none.
+        headers: Values of the service's own headers, by name; None values are left out. Those of the client and the
+            stack are rejected.
         problem: An error found in the caller's arguments, `name: what`; the call then fails with
             `InvalidArgumentError` and nothing is sent.
         user_jwt: The caller's token, sent as Bearer.
@@ -165,6 +178,7 @@ class EndpointArguments(TypedDict, total=False):
     path_params: Mapping[str, Any] | None
     params: Mapping[str, Any] | None
     json_body: Any
+    headers: Mapping[str, Any] | None
     problem: str
     user_jwt: str | None
     correlation_id: str
@@ -182,12 +196,14 @@ class CallArguments(EndpointArguments, total=False):
             else to the HTTP method in lower case.
         idempotent: Whether repeating the request is safe; None derives it from the method.
         max_attempts: As of `Endpoint`.
+        decimals: As of `Endpoint`.
     """
 
     decode: Callable[[Any], Any] | None
     operation: str | None
     idempotent: bool | None
     max_attempts: int | None
+    decimals: bool
 
 
 class PlatformHttpClient:
@@ -307,6 +323,7 @@ class PlatformHttpClient:
                 operation=endpoint.operation,
                 idempotent=endpoint.idempotent,
                 max_attempts=endpoint.max_attempts,
+                decimals=endpoint.decimals,
                 **arguments,
             )
         finally:
@@ -423,6 +440,8 @@ class PlatformHttpClient:
         named, problem = arguments.get("operation"), arguments.get("problem", "")
         if named is not None and not isinstance(named, str):
             named, problem = None, "operation: must be str"
+        own, wrong = headers_of(given) if (given := arguments.get("headers")) else ({}, "")
+        problem = problem or wrong
         running = running_operation()
         operation = named or (method.lower() if running is None else running.name)
         path_params = arguments.get("path_params")
@@ -471,8 +490,9 @@ class PlatformHttpClient:
             user_jwt=arguments.get("user_jwt"),
             app_key=self._app_key(),
             decode=arguments.get("decode"),
+            decimals=arguments.get("decimals", False),
             problem=problem,
-            headers=dict(_CONSTANT_HEADERS),
+            headers={**_CONSTANT_HEADERS, **own} if own else dict(_CONSTANT_HEADERS),
         )
 
     def _emit(self, info: CallInfo, change: SettingsChange) -> None:

@@ -30,6 +30,8 @@ class Endpoint(Generic[T_co]):
             what is set for the service or for all. 1 is for an operation that is never repeated, whatever its failure.
         documents_key: Whether the service's documentation has Idempotency-Key for it; where it does not, `config check`
             warns of `idempotency.honors_key`.
+        decimals: Whether numbers with a fraction are read as Decimal, from their text, so that no digit is lost. A
+            field that is a float stays one.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Endpoint(Generic[T_co]):
     paging: Paging | None = None
     max_attempts: int | None = None
     documents_key: bool = False
+    decimals: bool = False
 
 
 def is_idempotent(method: str, declared: bool | None) -> bool:
