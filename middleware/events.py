@@ -8,7 +8,7 @@ event is in the past tense: it says what has happened.
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ._internal.frozen import quick_init
 from .errors import CallError
@@ -350,12 +350,19 @@ def _frozenset_attribute(listener: Listener, name: str) -> frozenset[object] | N
     return value if isinstance(value, frozenset) else None
 
 
+def _own_need(listener: Listener) -> Callable[[type[Event]], bool] | Literal[False] | None:
+    # Of the class: an attribute of a host's own object may be anything.
+    return getattr(listener, "needs_success") if hasattr(type(listener), "needs_success") else None  # noqa: B009
+
+
 class FanOut:
     """
     Dispatches each event to several listeners; what one raises is counted and suppressed: telemetry never fails a call.
 
     A listener subscribes to types of events by an attribute `event_types`, a frozenset of exactly these types,
-    and receives no others. Any other callable receives all events.
+    and receives no others. Any other callable receives all events. One of ours may also say by `needs_success` that it
+    has no use for the event of a success without a span: never, by False, or, by a method, not now, such as for a line
+    below the level that is logged.
 
     Attributes:
         dropped: Events lost because a listener raised.
@@ -367,6 +374,11 @@ class FanOut:
             kind: tuple(listener for listener, types in subscriptions if types is None or kind in types)
             for kind in Event.__subclasses__()
         }
+        asked = [(_own_need(listener), types) for listener, types in subscriptions]
+        self._needs_success = {
+            kind: tuple(needs for needs, types in asked if needs is not False and (types is None or kind in types))
+            for kind in self._by_type
+        }
         # For types defined by layers of the host's own.
         self._catch_all = tuple(listener for listener, types in subscriptions if types is None)
         self.dropped = 0
@@ -374,6 +386,13 @@ class FanOut:
     def has_subscribers(self, kind: type[Event]) -> bool:
         """Return whether any listener subscribes to events of type *kind*."""
         return bool(self._by_type.get(kind, self._catch_all))
+
+    def needs_success(self, kind: type[Event]) -> bool:
+        """Return whether any listener has a use now for an event of type *kind*, of a success without a span."""
+        for needs in self._needs_success[kind]:  # noqa: SIM110 - a generator is one more function for each call
+            if needs is None or needs(kind):
+                return True
+        return False
 
     def __call__(self, event: Event) -> None:
         """Dispatch *event* to its subscribers."""

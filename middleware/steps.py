@@ -6,9 +6,9 @@ Most layers only do something before and after what is below them. They are writ
 neighbouring ones in one coroutine, in the order in which they are listed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import CoroutineType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .types import Handler, PlatformRequest, PlatformResponse
 
@@ -44,57 +44,83 @@ class Step:
 
 def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
     """Return a handler that runs *steps*, the first one outermost, around *call_next*."""
-    # Those that do nothing at that point are left out.
-    entering = [(None if type(step).enter is Step.enter else step.enter, _is_left(step)) for step in steps]
-    left = [step for step in steps if _is_left(step)]
-    succeeding = [None if type(step).succeeded is Step.succeeded else step.succeeded for step in left]
-    failing = [None if type(step).failed is Step.failed else step.failed for step in left]
+    # Those that do nothing at that point are left out, once here and not in each call.
+    entering = tuple(step.enter for step in steps if type(step).enter is not Step.enter)
+    places = list(reversed(_places(steps)))
+    succeeding = tuple(
+        (p.depth, p.at, p.step.succeeded) for p in places if type(p.step).succeeded is not Step.succeeded
+    )
+    failing = [place for place in places if type(place.step).failed is not Step.failed]
 
     async def handle(request: PlatformRequest) -> PlatformResponse:
         entered: list[Any] = []
         state: Any = None
+        depth = -1  # of the step whose `succeeded` runs
         try:
-            for enter, is_left in entering:
-                state = None if enter is None else enter(request)
-                if type(state) is CoroutineType:
+            for enter in entering:
+                state = enter(request)
+                if state is not None and type(state) is CoroutineType:
                     state = await state
-                if is_left:
-                    entered.append(state)
+                entered.append(state)
+            entered.append(None)  # of steps without `enter`
             response = await call_next(request)
-            while entered:
-                state = entered.pop()
-                succeeded = succeeding[len(entered)]
-                if succeeded is not None:
-                    succeeded(request, state, response)
+            for depth, at, succeeded in succeeding:  # noqa: B007 - read when one raises
+                succeeded(request, entered[at], response)
             return response
         except BaseException as raised:  # noqa: BLE001 - raised again below
             error = raised
         try:
             # Outside the handler, so unchained: an exception of third-party code may refer to the request.
-            raise _failed(request, entered, failing, error)
+            raise _failed(request, entered, failing, depth, error)
         finally:
             del error, state  # each refers to this frame, by its traceback: a cycle
 
     return handle
 
 
+class _Place(NamedTuple):
+    """
+    A step among others.
+
+    Attributes:
+        step: The step.
+        depth: How many steps are around it.
+        at: Where in the list of what the steps returned is its own; -1 without `enter`.
+        after: How long that list is at least once the step is entered.
+    """
+
+    step: Step
+    depth: int
+    at: int
+    after: int
+
+
+def _places(steps: Sequence[Step]) -> list[_Place]:
+    found, entering = list[_Place](), 0
+    for depth, step in enumerate(steps):
+        enters = type(step).enter is not Step.enter
+        found.append(_Place(step, depth, entering if enters else -1, entering + enters))
+        entering += enters
+    return found
+
+
 def _failed(
-    request: PlatformRequest,
-    entered: list[Any],
-    failing: Sequence[Callable[[PlatformRequest, Any, BaseException], BaseException] | None],
-    error: BaseException,
+    request: PlatformRequest, entered: Sequence[Any], places: Sequence[_Place], depth: int, error: BaseException
 ) -> BaseException:
-    """Leave the steps that are entered, after *error*; returns what the layers above get."""
-    while entered:
-        state = entered.pop()
-        failed = failing[len(entered)]
-        if failed is not None:
+    """
+    Leave the steps that are entered, after *error*; returns what the layers above get.
+
+    Args:
+        request: The request.
+        entered: What the steps returned that were entered.
+        places: The steps to leave, innermost first.
+        depth: That of the last step that was left already; negative for none.
+        error: The error.
+    """
+    for place in places:
+        if place.after <= len(entered) and (depth < 0 or place.depth < depth):
             try:
-                error = failed(request, state, error)
+                error = place.step.failed(request, None if place.at < 0 else entered[place.at], error)
             except BaseException as raised:  # noqa: BLE001 - returned, to be raised
                 error = raised
     return error
-
-
-def _is_left(step: Step) -> bool:
-    return type(step).succeeded is not Step.succeeded or type(step).failed is not Step.failed

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ._internal.moved import renamed_member
-from ._internal.time_limit import Alarm
 from .errors import CallError
 from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
 from .settings import Settings, SettingsLookup, lookup_in
@@ -148,7 +147,6 @@ class Call:
         keyed: Its attempts have an idempotency key that the service honours; set by the encoding layer.
         pieces_read: Number of pieces of responses, heads included, that its attempts have read so far.
         layer_state: Values of the host's layers for this call, by their `CallState`; None until one stores a value.
-        alarm: Timer of its time limits; set by the deadline layer.
         settings: Returns the settings of one policy in force for this call; its defaults where nothing is set.
     """
 
@@ -173,7 +171,6 @@ class Call:
     keyed: bool = False
     pieces_read: int = 0
     layer_state: "dict[CallState[Any], Any] | None" = field(default=None, repr=False)
-    alarm: Alarm | None = field(default=None, repr=False)
     settings: SettingsLookup = field(default=None, repr=False)  # type: ignore[assignment] # set by `__post_init__`
 
     def __post_init__(self) -> None:
@@ -204,8 +201,6 @@ class Call:
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
-        if len(self.timeline) == 1:  # equivalent: what follows gives the same, with more calls
-            return self.timeline[0].request_sent
         return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
 
     def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
@@ -216,7 +211,7 @@ class Call:
             elapsed_s=max(0.0, now - self.started_at),
             timeline=tuple(self.timeline),
             stop_reason=self.stop_reason,
-            request_sent=self.most_sent,
+            request_sent=self.timeline[0].request_sent if len(self.timeline) == 1 else self.most_sent,
             circuit_state=self.circuit_state,
             already_deleted=self.already_deleted,
             keyed=self.keyed,

@@ -67,6 +67,7 @@ def write_record(
     prints_unconfigured: bool = False,
     stacklevel: int = 1,
     source: tuple[str, int, str] | None = None,
+    has_own_names: bool = False,
 ) -> None:
     """
     Write one record without arguments: a percent sign in *message* stays one.
@@ -74,11 +75,13 @@ def write_record(
     Its file, line and function are *source*, or those of the caller.
 
     Unlike those of `extra`, *fields* may repeat what the host's own record factory sets; the line's own value wins.
-    What every record has, such as `name`, is not overwritten.
+    What every record has, such as `name`, is not overwritten; with *has_own_names* none of *fields* has such a name.
     """
     if not prints_unconfigured and not logger.hasHandlers():
         logger.addHandler(logging.NullHandler())
     path, line, function = source or logger.findCaller(stacklevel=stacklevel + 1)[:3]
     record = logger.makeRecord(logger.name, level, path, line, message, (), None, function, None, None)
-    record.__dict__.update({name: value for name, value in fields.items() if name not in _OWN})
+    record.__dict__.update(
+        fields if has_own_names else {name: value for name, value in fields.items() if name not in _OWN}
+    )
     logger.handle(record)

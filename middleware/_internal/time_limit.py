@@ -7,9 +7,15 @@ call are steps, locks of an HTTP library among them, that a cancellation would i
 """
 
 import asyncio
+import weakref
 from contextvars import Context
+from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+from .per_loop import PerLoop
 
 __all__ = ["Alarm", "Progress", "TimeLimit"]
 
@@ -20,6 +26,8 @@ _ITERATIONS = 24
 # A cancellation that something in the block has swallowed is delivered again after this time, then after twice it, and
 # so on: a loop that swallows each one must not fill the event loop.
 _AGAIN_S, _AGAIN_MAX_S = 0.001, 0.1
+
+_FEWEST_KEPT = 256  # limits, stopped ones included, below which none is looked for that has stopped
 
 
 class Progress(Protocol):
@@ -35,49 +43,62 @@ class Progress(Protocol):
 
 class Alarm:
     """
-    One timer of the event loop for several time limits, those of one call.
+    One timer of an event loop for all its time limits.
 
-    A timer costs more than all else of a limit. It is set for the time at which a limit may first be over, and set
-    again where none is by then: most calls have ended before.
+    A timer costs more than all else of a limit, and most limits have ended long before theirs. So none is set while one
+    is set already for an earlier time, and none is cancelled; when it fires, it is set for the next limit that runs.
+
+    It refers to limits weakly, and to no timer: both refer to the loop, which a value of it must not keep alive.
     """
 
-    __slots__ = ("_limits", "_looks_at", "_timer")
-
-    _timer: asyncio.Handle
+    __slots__ = ("__weakref__", "_limits", "_looks_at", "_most", "_numbers")
 
     def __init__(self) -> None:
-        self._limits: list[TimeLimit] = []
+        # A heap, and a number for those that end at the same time: first come, first served.
+        self._limits: list[tuple[float, int, weakref.ref[TimeLimit]]] = []
+        self._numbers = count()
+        self._most = _FEWEST_KEPT
         self._looks_at = float("inf")
 
-    def add(self, limit: "TimeLimit", loop: asyncio.AbstractEventLoop, look_at: float) -> None:
-        """Look after *limit* from now on, and look at it at *look_at* or before."""
-        self._limits.append(limit)
-        if look_at < self._looks_at:
-            if len(self._limits) > 1:
-                self._timer.cancel()
-            self._looks_at = look_at
-            # In a context of its own: a cancelled timer stays with its loop until its time has come.
-            self._timer = loop.call_at(look_at, self._look, context=Context())
+    def add(self, limit: "TimeLimit", loop: asyncio.AbstractEventLoop) -> None:
+        """Look after *limit* from now on, until it has stopped."""
+        if len(self._limits) >= self._most:
+            self._drop_stopped()
+        heappush(self._limits, (limit.ends_at, next(self._numbers), weakref.ref(limit)))
+        if limit.ends_at < self._looks_at:
+            self._set(limit.ends_at, loop)
 
-    def remove(self, limit: "TimeLimit") -> None:
-        """Look after *limit* no longer; it may have been removed already, when it was over."""
-        if limit in self._limits:
-            self._limits.remove(limit)
-            if not self._limits:
-                self._timer.cancel()
-                self._looks_at = float("inf")
+    def _set(self, looks_at: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._looks_at = looks_at
+        # In a context of its own: it outlives the call that it was set for.
+        loop.call_at(looks_at, partial(self._look, looks_at), context=Context())
 
-    def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        now, limits = loop.time(), self._limits
-        # Earlier ones remain: uvloop's timers are rounded to milliseconds, and the first look may be an early one.
-        self._limits, self._looks_at = [limit for limit in limits if now < limit.ends_at], float("inf")
-        if self._limits:
-            self._looks_at = min(limit.ends_at for limit in self._limits)
-            self._timer = loop.call_at(self._looks_at, self._look, context=Context())
-        for limit in limits:
-            if now >= limit.ends_at:
-                limit.end()
+    def _drop_stopped(self) -> None:
+        self._limits = [entry for entry in self._limits if (limit := entry[2]()) is not None and limit.is_running]
+        heapify(self._limits)
+        self._most = max(_FEWEST_KEPT, 2 * len(self._limits))  # so that a limit costs the same, however many run
+
+    def _look(self, looks_at: float) -> None:
+        if looks_at != self._looks_at:
+            return  # one for an earlier time was set since
+        loop, limits, over = asyncio.get_running_loop(), self._limits, []
+        now = loop.time()
+        while limits:
+            ends_at, _, found = limits[0]
+            limit = found()
+            if limit is not None and limit.is_running:
+                if now < ends_at:  # it may fire early: uvloop's timers are rounded to milliseconds
+                    break
+                over.append(limit)
+            heappop(limits)
+        self._looks_at = float("inf")
+        if limits:
+            self._set(limits[0][0], loop)
+        for limit in over:
+            limit.end()
+
+
+_ALARMS = PerLoop(Alarm)
 
 
 class TimeLimit:
@@ -96,52 +117,42 @@ class TimeLimit:
         seconds: Time for the block; none at all still allows those iterations.
         progress: Where pieces of the response are counted.
         iterations: How many more iterations; fewer for a limit within another one, which may end in the same moment.
-        alarm: What it shares a timer with; None for a timer of its own.
-        look_s: Seconds after which a limit of the same alarm may first be over, where that is earlier than this one.
 
     Attributes:
         ends_at: Reading of the event loop's clock when its time is over.
         is_exceeded: The block was cancelled because its time was over, and not by its caller too.
+        is_running: Its block has begun and not ended.
     """
 
     __slots__ = (
+        "__weakref__",
         "_again_s",
-        "_alarm",
         "_allowed",
         "_before",
         "_cancels",
         "_handle",
         "_iterations",
         "_late_until",
-        "_look_s",
         "_pieces_read",
         "_progress",
         "_seconds",
         "_task",
         "ends_at",
         "is_exceeded",
+        "is_running",
     )
 
     ends_at: float
     _before: int
     _task: "asyncio.Task[Any]"
 
-    def __init__(
-        self,
-        seconds: float,
-        progress: Progress,
-        iterations: int = _ITERATIONS,
-        alarm: Alarm | None = None,
-        look_s: float = float("inf"),
-    ) -> None:
+    def __init__(self, seconds: float, progress: Progress, iterations: int = _ITERATIONS) -> None:
         self._seconds = seconds
         self._progress = progress
         self._allowed = iterations
-        self._alarm = alarm or Alarm()
-        self._look_s = look_s
         self._cancels = 0
         self._handle: asyncio.Handle | None = None
-        self.is_exceeded = False
+        self.is_exceeded = self.is_running = False
 
     def __enter__(self) -> Self:
         """Start the time."""
@@ -151,17 +162,17 @@ class TimeLimit:
             raise RuntimeError("a time limit needs a task, which it can cancel")
         self._task = task
         self._before = task.cancelling()
-        now = loop.time()
-        self.ends_at = now + self._seconds
-        self._alarm.add(self, loop, now + min(self._seconds, self._look_s))
+        self.ends_at = loop.time() + self._seconds
+        self.is_running = True
+        _ALARMS.get().add(self, loop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """Stop the time; True, which swallows *error*, when it is the cancellation by this limit alone."""
+        self.is_running = False
         if self._handle is None:
-            self._alarm.remove(self)
             return False
         self._handle.cancel()
         left = self._task.cancelling()

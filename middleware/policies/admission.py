@@ -90,13 +90,18 @@ class CallCapMiddleware(Step):
             BulkheadFullError: No slot is free.
         """
         limit = request.call.settings(CallCapSettings).max_in_flight
+        with self._lock:  # equivalent: as `_acquire`, without a function for each call
+            if len(self._slots) < limit:
+                self._slots[request.call] = weakref.ref(asyncio.get_running_loop())
+                return
         if not self._acquire(request.call, limit):
             self._emit(AttemptRejected(call=request.call.info, guard="call_cap"))
             raise BulkheadFullError(f"call cap reached: {limit} calls in flight")
 
     def succeeded(self, request: PlatformRequest, _entered: None, _response: PlatformResponse) -> None:
         """Release the slot."""
-        self.release(request.call)
+        with self._lock:
+            self._slots.pop(request.call, None)
 
     def failed(self, request: PlatformRequest, _entered: None, error: BaseException) -> BaseException:
         """Release the slot."""
@@ -105,18 +110,16 @@ class CallCapMiddleware(Step):
 
 
 class _StartQueue:
-    """Calls of one event loop that wait for the iteration in which they may start."""
+    """
+    Calls of one event loop that wait for the iteration in which they may start.
+
+    Attributes:
+        started: Calls that have started since the last iteration in which others waited.
+    """
 
     def __init__(self) -> None:
-        self._started = 0
+        self.started = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-
-    def try_start(self) -> bool:
-        """Count a call as started, if this iteration has room for it."""
-        if self._started >= _PER_ITERATION:
-            return False
-        self._started += 1
-        return True
 
     async def wait(self) -> None:
         """Return in the iteration in which the call may start."""
@@ -129,11 +132,11 @@ class _StartQueue:
 
     def _start_next(self) -> None:
         """Let the next calls start, first come, first served; runs in each iteration while calls wait."""
-        self._started = 0
-        while self._waiting and self._started < _PER_ITERATION:
+        self.started = 0
+        while self._waiting and self.started < _PER_ITERATION:
             waiter = self._waiting.popleft()
             if not waiter.done():  # else its call was cancelled
-                self._started += 1
+                self.started += 1
                 waiter.set_result(None)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._start_next, context=Context())
@@ -162,7 +165,10 @@ class PacingMiddleware(Step):
     def enter(self, request: PlatformRequest) -> Coroutine[Any, Any, None] | None:
         """Start the call now, or in one of the next iterations."""
         queue = _QUEUES.get()
-        if queue.try_start() or not self._reserve(request.call):  # R3
+        if queue.started < _PER_ITERATION:
+            queue.started += 1
+            return None
+        if not self._reserve(request.call):  # R3
             return None
         return self._wait(queue, request.call)
 

@@ -178,6 +178,7 @@ class CircuitBreaker:
         self._alone_until = 0.0  # equivalent: set before it is read
         # [bucket start, attempts, failures, slow attempts, failures that are refused connections]
         self._window: deque[list[float]] = deque()
+        self._is_clean = True  # no failure and no slow attempt is in the window
         self._in_flight = 0
         self._watched: list[_Watch] = []
         self._unwatched = 0.0
@@ -244,6 +245,16 @@ class CircuitBreaker:
         attempts, failures = attempts + overdue, failures + overdue
         return attempts >= config.min_calls and failures / attempts >= config.failure_ratio  # R39
 
+    def acquire_usual(self, config: CircuitBreakerSettings) -> Permit | None:
+        """Return the permit of an attempt that is not watched, while the circuit is closed; else None."""
+        with self._lock:
+            if self._state != "closed" or config.mode not in _COUNTS:
+                return None
+            self._in_flight += 1
+            if self._usual.epoch != self._epoch:
+                self._usual = Permit(self._epoch, is_probe=False)
+            return self._usual
+
     def acquire(
         self,
         now: float,
@@ -266,11 +277,6 @@ class CircuitBreaker:
         """
         with self._lock:
             before = self._state
-            if before == "closed" and watch_timeout_s is None and config.mode in _COUNTS:
-                self._in_flight += 1
-                if self._usual.epoch != self._epoch:
-                    self._usual = Permit(self._epoch, is_probe=False)
-                return self._usual, before, before
             if config.mode == "forced_open":
                 return None, before, before
             rejected = config.mode != "disabled" and self._rejects(now)
@@ -379,12 +385,16 @@ class CircuitBreaker:
     def _count(
         self, verdict: Verdict, now: float, config: CircuitBreakerSettings, *, slow: bool, refused: bool, weight: float
     ) -> None:
-        width = config.window_s / _BUCKETS
+        window, width = self._window, config.window_s / _BUCKETS
         start = now - now % width
-        if not self._window or self._window[-1][0] < start:
-            self._window.append([start, 0, 0, 0, 0])
-        bucket = self._window[-1]
+        if not window or window[-1][0] < start:
+            self._totals(now, config)  # drops what is too old
+            window.append([start, 0, 0, 0, 0])
+        bucket = window[-1]
         bucket[1] += weight
+        if self._is_clean and verdict == "success" and not slow:
+            return  # equivalent: neither share is above zero
+        self._is_clean = False
         bucket[2] += weight * (verdict == "failure")
         bucket[3] += weight * slow
         bucket[4] += weight * refused
@@ -403,6 +413,7 @@ class CircuitBreaker:
         attempts = failures = slow_ones = 0.0
         for _, counted, failed, late, _ in self._window:
             attempts, failures, slow_ones = attempts + counted, failures + failed, slow_ones + late
+        self._is_clean = failures == slow_ones == 0
         return attempts, failures, slow_ones
 
     def _open(self, now: float, config: CircuitBreakerSettings, *, refused: bool) -> None:
@@ -413,6 +424,7 @@ class CircuitBreaker:
             open_s = min(open_s, self._random.uniform(*_REFUSED_OPEN_S))  # R33
         self._open_until = now + open_s  # R33
         self._window.clear()
+        self._is_clean = True
 
 
 class CircuitBreakers:
@@ -579,7 +591,12 @@ class CircuitBreakerMiddleware(Step):
         config = call.settings(CircuitBreakerSettings)
         breaker = self._own if config.key == "service" else self._breakers.get(call, config)
         timeout_s, started = self._attempt_timeout_s(call), self._clock.now()
-        if call.deadline_at - started <= timeout_s and breaker.must_wait(started, config):  # R39
+        if call.deadline_at - started > timeout_s:
+            permit = breaker.acquire_usual(config)
+            if permit is not None:
+                call.circuit_state = "closed" if config.mode == "normal" else breaker.shown_state(config)
+                return breaker, config, permit, started, timeout_s
+        elif breaker.must_wait(started, config):  # R39
             return self._wait(request, breaker, config, timeout_s)
         return self._acquire(request, breaker, config, timeout_s, started)
 
@@ -621,9 +638,18 @@ class CircuitBreakerMiddleware(Step):
                 raise
         return entered
 
-    def succeeded(self, request: PlatformRequest, entered: _Entered, _response: PlatformResponse) -> None:
+    def succeeded(self, request: PlatformRequest, entered: _Entered, _response: PlatformResponse | None = None) -> None:
         """Record the result."""
-        self._end(request, entered, None)
+        breaker, config, permit, started, timeout_s = entered
+        now = self._clock.now()
+        # R31: a response that a layer of the host made says nothing about the service.
+        verdict: Verdict = "neutral" if request.attempt.is_short_circuited else "success"
+        slow = now - started > config.slow_share * timeout_s
+        before, after = breaker.record(permit, verdict, now, config, slow=slow)
+        if before != after or config.mode != "normal":
+            self._note_state(request.call, breaker, config, before, after)
+        else:
+            request.call.circuit_state = after
 
     def failed(self, request: PlatformRequest, entered: _Entered, error: BaseException) -> BaseException:
         """Record the result, or that the attempt goes on without its call."""
@@ -635,18 +661,20 @@ class CircuitBreakerMiddleware(Step):
         return error
 
     def _end(self, request: PlatformRequest, entered: _Entered, error: BaseException | None) -> None:
+        if error is None:
+            self.succeeded(request, entered)
+            return
         breaker, config, permit, started, timeout_s = entered
-        call, now = request.call, self._clock.now()
+        now = self._clock.now()
         slow = now - started > config.slow_share * timeout_s
-        # R31: a response that a layer of the host made says nothing about the service.
-        verdict: Verdict = "neutral" if request.attempt.is_short_circuited else "success"
-        refused = False
-        if error is not None:
-            verdict, refused = (
-                self._verdict(request, error, now - started, slow=slow, config=config),
-                is_refused_connection(error),
-            )
+        verdict = self._verdict(request, error, now - started, slow=slow, config=config)
+        refused = is_refused_connection(error)
         before, after = breaker.record(permit, verdict, now, config, slow=slow, refused=refused)
+        self._note_state(request.call, breaker, config, before, after)
+
+    def _note_state(
+        self, call: Call, breaker: CircuitBreaker, config: CircuitBreakerSettings, before: State, after: State
+    ) -> None:
         call.circuit_state = after if config.mode == "normal" else breaker.shown_state(config)
         if before != after:
             self._emit_change(call.info, breaker, before, after)

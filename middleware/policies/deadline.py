@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from middleware._internal.time_limit import Alarm, TimeLimit
+from middleware._internal.time_limit import TimeLimit
 from middleware.clock import Clock
 from middleware.errors import DeadlineExceededError, RequestNotSentError, ResponseLostError
 from middleware.events import DeadlineReached, Listener
@@ -74,10 +74,7 @@ class DeadlineMiddleware(Step):
         left_s = call.deadline_at - self._clock.now()
         if left_s <= 0:  # nothing may be sent; a time limit would end the call only at its first wait
             raise self._exceeded(call, total_s)
-        call.alarm = alarm = Alarm()
-        # The first attempt, if it has a limit of its own, is over after that time or later.
-        look_s = call.settings(AttemptTimeoutSettings).timeout_s
-        return TimeLimit(left_s, call, alarm=alarm, look_s=look_s).__enter__(), total_s  # R44, R45
+        return TimeLimit(left_s, call).__enter__(), total_s  # R44, R45
 
     def succeeded(
         self, _request: PlatformRequest, entered: tuple[TimeLimit, float], _response: PlatformResponse
@@ -136,13 +133,13 @@ class AttemptTimeoutMiddleware:
             return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
         if left_s <= timeout_s:  # R40: the deadline ends it first, with its own error
             return await call_next(request)
-        with TimeLimit(timeout_s, call, alarm=call.alarm):  # R42, R44, R45
+        with TimeLimit(timeout_s, call):  # R42, R44, R45
             return await call_next(request)
         raise _timed_out(request, timeout_s)
 
 
 async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:
-    with TimeLimit(timeout_s, request.call, alarm=request.call.alarm):  # R42, R44, R45
+    with TimeLimit(timeout_s, request.call):  # R42, R44, R45
         return await call_next(request)
     raise _timed_out(request, timeout_s)
 

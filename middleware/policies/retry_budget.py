@@ -58,8 +58,14 @@ class RetryBudget:
     def deposit(self, now: float, config: RetryBudgetSettings) -> None:
         """Count a call that starts at *now*."""
         if config.enabled:
+            window = self._calls
             with self._lock:
-                _count(self._calls, now)
+                if (
+                    window and now - window[-1][0] < _GRAIN_S
+                ):  # equivalent: as `_count`, without a function for each call
+                    window[-1] = (window[-1][0], window[-1][1] + 1)
+                else:
+                    _count(window, now)
 
     def balance(self, now: float, config: RetryBudgetSettings) -> float | None:
         """Return the retries that are still allowed at *now*; None when the budget is off."""

@@ -74,11 +74,13 @@ def choose_correlation_id(given: Any, bound: str = "") -> tuple[str, bool]:
     is sent, a usable id of the request that is being served; without it a new UUID, the only form that every service of
     the platform forwards.
     """
+    if given is None:
+        return bound or _new_id(), False  # R50
     if isinstance(given, str) and type(given) is not str:
         given = str.__str__(given)  # its characters: methods of a subclass, such as an enum's, write something else
     if isinstance(given, str) and _VISIBLE_ASCII.fullmatch(given):
         return given, False
-    absent = given is None or (isinstance(given, str) and not given.strip())
+    absent = isinstance(given, str) and not given.strip()
     return bound or _new_id(), not absent  # R50
 
 

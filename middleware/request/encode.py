@@ -141,7 +141,7 @@ def _not_a_method(method: str) -> InvalidArgumentError:
 
 
 def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
-    if not isinstance(values, Mapping):
+    if type(values) is not dict and not isinstance(values, Mapping):
         raise InvalidArgumentError(f"path_params: must be a mapping, got {type(values).__name__}")
     parts = _template(path)
     if unused := values.keys() - parts[1::2]:

@@ -71,10 +71,13 @@ class _Channel:
 
     Args:
         name: Name of the logger.
+
+    Attributes:
+        stdlib: The logger of the standard library.
     """
 
     def __init__(self, name: str) -> None:
-        self._stdlib = LibraryLogger(name)
+        self.stdlib = LibraryLogger(name)
         self._structlog = StructlogChannel(name)
 
     def open(self, level: int) -> _Write | None:
@@ -82,7 +85,7 @@ class _Channel:
         # Not by structlog where it is not configured: that prints to stdout.
         if structlog.is_configured():
             return self._by_structlog
-        logger = self._stdlib.enabled(level)
+        logger = self.stdlib.enabled(level)
         if logger is None:
             return None
         return functools.partial(self._by_stdlib, logger)
@@ -95,7 +98,8 @@ class _Channel:
         # All fields go into the record, never into the message: formatters rewrite messages, and mask what looks like
         # an id in them.
         message = f"{kind.name} {kind.summary(event)}"
-        write_record(logger, kind.level, message, {"event": kind.name, **fields}, source=_SOURCE)
+        fields["event"] = kind.name
+        write_record(logger, kind.level, message, fields, source=_SOURCE, has_own_names=True)
 
 
 _here = _Channel._by_stdlib.__code__  # noqa: SLF001 - of this module
@@ -118,6 +122,11 @@ class LogListener:
         self._trace_ids = trace_ids
         self._channels = {name: _Channel(name) for name in (LOGGER_NAME, ATTEMPT_LOGGER_NAME)}
         self.event_types = frozenset(_KIND_OF)
+
+    def needs_success(self, kind: type[Event]) -> bool:
+        """Return whether the line of a success would be written."""
+        line = _SUCCEEDED[kind]
+        return structlog.is_configured() or self._channels[line.logger].stdlib.enabled(line.level) is not None
 
     def __call__(self, event: Event) -> None:
         """Write the line for *event*, if its level is enabled."""
@@ -145,7 +154,8 @@ def _counted(number: int, what: str) -> str:
 
 
 def _ended_summary(event: CallFinished) -> str:
-    return f"{_operation(event)} after {_counted(event.outcome.attempts, 'attempt')}"
+    call, attempts = event.call, event.outcome.attempts
+    return f"{call.service}.{call.operation} after {attempts} attempt{'' if attempts == 1 else 's'}"
 
 
 def _ended_fields(event: CallFinished) -> dict[str, Any]:
@@ -319,6 +329,8 @@ def _kind_of_end(event: CallFinished) -> _Kind:
 def _kind_of_exhaustion(event: RetryBudgetExhausted) -> _Kind:
     return _BUDGET_EXHAUSTED if event.first else _BUDGET_STILL_EXHAUSTED
 
+
+_SUCCEEDED: dict[type[Event], _Kind] = {AttemptFinished: _ATTEMPT_FINISHED, CallFinished: _CALL_SUCCEEDED}
 
 # The kind, and so the level, is chosen before the fields are made: most lines are below the enabled level.
 _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {

@@ -119,6 +119,10 @@ class MetricsListener:
         self._state, self._dropped = state, dropped
         self._gauges.add(self)
 
+    def needs_success(self, _kind: type[Event]) -> bool:
+        """Return whether there is an SDK: without one, each instrument is the API's own."""
+        return getattr(self._calls, "_real_instrument", self) is not None
+
     def __call__(self, event: Event) -> None:
         """Record *event*."""
         self._recorders[type(event)](event)
@@ -143,7 +147,12 @@ class MetricsListener:
     def _call_finished(self, event: CallFinished) -> None:
         if getattr(self._calls, "_real_instrument", self) is None:
             return
-        attributes = {**_operation(event.call), semconv.OUTCOME: event.result}
+        call = event.call
+        attributes = {
+            semconv.CONNECTOR_NAME: call.service,
+            semconv.CONNECTOR_OPERATION: call.operation,
+            semconv.OUTCOME: event.result,
+        }
         if event.error is not None:
             attributes[semconv.ERROR_TYPE] = error_type(event.error)
         self._calls.record(event.outcome.elapsed_s, attributes)

@@ -5,6 +5,7 @@ Each one opens a span, emits the event of the start, runs the rest of the stack,
 span, in this order: so log lines and metric exemplars, which listeners write from the events, carry the span's ids.
 """
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from opentelemetry.trace import INVALID_SPAN, SpanKind
@@ -36,6 +37,7 @@ class CallRecordingMiddleware(Step):
         self._clock = clock
         self._emit = emit
         self._emits_start = _is_received(emit, CallStarted)
+        self._is_needed = _need(emit)
         self._tracer = tracer
 
     def enter(self, request: PlatformRequest) -> OpenSpan | None:
@@ -62,11 +64,14 @@ class CallRecordingMiddleware(Step):
         """Emit `CallFinished`, and end the span."""
         call = request.call
         response.outcome = outcome = call.outcome(self._clock.now())
+        if opened is None:
+            if self._is_needed(CallFinished):
+                self._emit(CallFinished(call=call.info, outcome=outcome, error=None))
+            return
         try:
             self._emit(CallFinished(call=call.info, outcome=outcome, error=None))
         finally:
-            if opened is not None:
-                self._tracer.end(*opened)
+            self._tracer.end(*opened)
 
     def failed(self, request: PlatformRequest, opened: OpenSpan | None, error: BaseException) -> BaseException:
         """Emit `CallFinished`, with the error that the caller gets, and end the span."""
@@ -109,6 +114,7 @@ class AttemptRecordingMiddleware(Step):
         self._clock = clock
         self._emit = emit
         self._emits_start = _is_received(emit, AttemptStarted)
+        self._is_needed = _need(emit)
         self._tracer = tracer
         self._base_url = base_url
         self._server = semconv.server_attributes(base_url)
@@ -198,6 +204,9 @@ class AttemptRecordingMiddleware(Step):
             answered_by=answered_by,
         )
         call.timeline.append(record)
+        if error is None and opened[0] is INVALID_SPAN and not self._is_needed(AttemptFinished):
+            self._tracer.detach(opened[1])
+            return
         try:
             self._emit(AttemptFinished(call=call.info, record=record, error=error))
         finally:
@@ -208,6 +217,11 @@ class AttemptRecordingMiddleware(Step):
             self._tracer.detach(opened[1])
         else:
             self._tracer.end(*opened)
+
+
+def _need(emit: Listener) -> Callable[[type[Event]], bool]:
+    """Return what says whether a success needs an event, where there is no span that it may be written to."""
+    return emit.needs_success if isinstance(emit, FanOut) else lambda _kind: True
 
 
 def _is_received(emit: Listener, kind: type[Event]) -> bool:

@@ -8,11 +8,10 @@ The call span has no `http.*` attribute: the conventions want one HTTP span per 
 Exceptions are not recorded as span events; a status text is the reason of our own error, never the server's text.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import MappingProxyType
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from opentelemetry import context, trace
 from opentelemetry.trace import (
@@ -64,35 +63,11 @@ _SUPPRESSED = context.Context(SUPPRESS)
 _NO_VALUES: Mapping[str, bool] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _OURS = context.create_key("mozaiks-span")  # equivalent: a display name; the key has an id of its own
+_get_provider = trace.get_tracer_provider
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
 
 OpenSpan: TypeAlias = tuple[Span, Token[context.Context] | None]
 """A span, and what makes the context before it current again; None where it could not be made current."""
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-_D = TypeVar("_D")
-
-
-def _counts_loss(
-    default: _D,
-) -> Callable[[Callable[Concatenate["SafeTracer", _P], _R]], Callable[Concatenate["SafeTracer", _P], _R | _D]]:
-    """Make a method count one loss and return *default* where it raises: telemetry never fails a call."""
-
-    def decorate(
-        method: Callable[Concatenate["SafeTracer", _P], _R],
-    ) -> Callable[Concatenate["SafeTracer", _P], _R | _D]:
-        @functools.wraps(method)
-        def guarded(tracer: "SafeTracer", /, *args: _P.args, **kwargs: _P.kwargs) -> _R | _D:
-            try:
-                return method(tracer, *args, **kwargs)
-            except Exception:  # noqa: BLE001 - the SDK and its plugins are third-party code
-                tracer.dropped += 1
-                return default
-
-        return guarded
-
-    return decorate
 
 
 class SafeTracer:
@@ -107,41 +82,58 @@ class SafeTracer:
     def __init__(self, provider: TracerProvider | None, version: str) -> None:
         self.dropped = 0
         self.has_no_sdk = True
+        self._looked = False
         self._provider = provider
         self._tracer = self._get_tracer(version)
         self.refresh_provider()
         propagation.report_unusable()
 
-    @_counts_loss(NoOpTracer())
     def _get_tracer(self, version: str) -> trace.Tracer:
-        return trace.get_tracer(semconv.SCOPE, version, tracer_provider=self._provider, schema_url=semconv.SCHEMA_URL)
+        try:
+            return trace.get_tracer(
+                semconv.SCOPE, version, tracer_provider=self._provider, schema_url=semconv.SCHEMA_URL
+            )
+        except Exception:  # noqa: BLE001 - the SDK and its plugins are third-party code, and telemetry never fails a call
+            self.dropped += 1
+            return NoOpTracer()
 
     def refresh_provider(self) -> bool:
         """Look for an SDK, which a host may install late but cannot uninstall; False where there is none."""
         if self.has_no_sdk:
+            # The variable is private, and None while the global provider is the API's own: read where it exists, and
+            # where nothing has replaced the function, which looks into the environment each time.
+            is_apis_own = (
+                getattr(trace, "_TRACER_PROVIDER", self) is None and trace.get_tracer_provider is _get_provider
+            )
+            if self._looked and self._provider is None and is_apis_own:
+                return False
+            self._looked = True  # once through the API, which may load the provider that the environment names
             try:
                 self.has_no_sdk = isinstance(self._provider or trace.get_tracer_provider(), _WITHOUT_SDK)
-            except Exception:  # noqa: BLE001 - as in `_counts_loss`, which costs a function
+            except Exception:  # noqa: BLE001 - as above
                 self.dropped += 1
         return not self.has_no_sdk
 
-    @_counts_loss((INVALID_SPAN, None))
     def start(
         self, name: str, kind: SpanKind, attributes: dict[str, Any], values: Mapping[str, bool] = _NO_VALUES
     ) -> OpenSpan:
         """Open a span and make it current, with *values* set in its context; `end` takes what this returns."""
-        outside = context.get_current()
         try:
-            span = self._tracer.start_span(name, outside, kind, attributes)
-        except Exception:  # noqa: BLE001 - as above, with a substitute that propagates the caller's trace
+            outside = context.get_current()
+            try:
+                span = self._tracer.start_span(name, outside, kind, attributes)
+            except Exception:  # noqa: BLE001 - as below, with a substitute that propagates the caller's trace
+                self.dropped += 1
+                span = NonRecordingSpan(trace.get_current_span().get_span_context())
+            try:
+                inside = trace.set_span_in_context(span, outside)
+                return span, context.attach(context.Context({**inside, **values, _OURS: span}))
+            except Exception:
+                span.end()  # what cannot be current would lack its children and its end
+                raise
+        except Exception:  # noqa: BLE001 - the SDK and its plugins are third-party code
             self.dropped += 1
-            span = NonRecordingSpan(trace.get_current_span().get_span_context())
-        try:
-            inside = trace.set_span_in_context(span, outside)
-            return span, context.attach(context.Context({**inside, **values, _OURS: span}))
-        except Exception:
-            span.end()  # what cannot be current would lack its children and its end
-            raise
+            return INVALID_SPAN, None
 
     def end(self, span: Span, token: Token[context.Context] | None) -> None:
         """Make the span that was current before *span* current again, and end *span*."""
@@ -177,15 +169,22 @@ class SafeTracer:
         except Exception:  # noqa: BLE001 - as above
             self.dropped += 1
 
-    @_counts_loss(_NO_HEADERS)
     def headers(self, here: context.Context | None = None) -> Mapping[str, str]:
         """Return the headers that carry *here*, or the current context, to the platform; none when that fails."""
-        here = context.get_current() if here is None else here
-        if not here:
-            return _NO_HEADERS  # no span, no baggage
-        carrier: dict[str, str] = {}
-        propagation.inject(carrier, here)
-        return {name.lower(): value for name, value in carrier.items() if _is_sendable(value)}
+        try:
+            here = context.get_current() if here is None else here
+            if not here:
+                return _NO_HEADERS  # no span, no baggage
+            carrier: dict[str, str] = {}
+            propagation.inject(carrier, here)
+            headers = {}
+            for name, value in carrier.items():
+                if isinstance(value, str) and value.isascii() and value.isprintable():  # else no header may carry it
+                    headers[name.lower()] = value
+            return headers
+        except Exception:  # noqa: BLE001 - as above
+            self.dropped += 1
+            return _NO_HEADERS
 
 
 def current_ids() -> dict[str, str]:
@@ -198,10 +197,6 @@ def current_ids() -> dict[str, str]:
         "span_id": f"{here.span_id:016x}",
         "trace_flags": f"{here.trace_flags:02x}",
     }
-
-
-def _is_sendable(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def attempt_span(request: PlatformRequest, base_url: str, server: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -243,7 +238,10 @@ class SpanListener:
 
     Attributes:
         event_types: Events that are written.
+        needs_success: Nothing is written without a span.
     """
+
+    needs_success = False
 
     def __init__(self, tracer: SafeTracer | None = None) -> None:
         self._tracer = tracer
@@ -254,7 +252,7 @@ class SpanListener:
         if self._tracer is not None and self._tracer.has_no_sdk:
             return
         # Not the current span of the API: without a span of ours, that is the host's.
-        span: Any = context.get_value(_OURS)
+        span: Any = context.get_current().get(_OURS)
         if span is not None and span.is_recording():
             _WRITERS[type(event)](span, event)
 

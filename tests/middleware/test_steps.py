@@ -132,3 +132,23 @@ async def test_a_step_is_a_layer_of_its_own():
     notes = []
     assert (await Noted("a", notes)(a_request(), responds)).status == 200
     assert [what for _, what, *_ in notes] == ["enter", "succeeded"]
+
+
+async def test_a_step_without_enter_is_entered_when_those_above_are():
+    """It is left after what is below it has failed, and not where a step above it was not entered."""
+    notes = []
+
+    class Boundary(Step):
+        def failed(self, request, entered, error):
+            notes.append(("boundary", entered, str(error)))
+            return error
+
+    async def fails(request):
+        raise ValueError("below")
+
+    rejecting = Noted("a", [], enter=ValueError("not entered"))
+    assert await run(rejecting, Boundary(), then=fails) == "not entered"
+    assert notes == []
+    assert await run(Boundary(), rejecting) == "not entered"
+    assert await run(Noted("a", []), Boundary(), then=fails) == "below"
+    assert notes == [("boundary", None, "not entered"), ("boundary", None, "below")]

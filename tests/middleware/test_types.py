@@ -98,7 +98,6 @@ def test_what_is_left_out_says_nothing():
     found = {field.name: getattr(call, field.name) for field in fields(Call)}
     assert found.pop("settings")(RetrySettings) == RetrySettings()
     assert found == {
-        "alarm": None,
         "info": call.info,
         "started_at": 1.0,
         "snapshot": {},

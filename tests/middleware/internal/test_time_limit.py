@@ -1,11 +1,15 @@
 """A time limit discards nothing that has arrived."""
 
 import asyncio
+import contextlib
+import gc
+import weakref
 
 import anyio
 import pytest
+import uvloop
 
-from middleware._internal.time_limit import Alarm, TimeLimit
+from middleware._internal.time_limit import _ALARMS, TimeLimit
 from runtime.testing import virtual_time
 
 
@@ -44,7 +48,7 @@ async def test_what_takes_too_long_is_cancelled():
 
 @virtual_time
 async def test_what_is_in_time_is_left_alone():
-    """R44: also where an error ends it; no timer remains."""
+    """R44: also where an error ends it; what ends it later finds it stopped."""
     loop = asyncio.get_running_loop()
     with TimeLimit(2.5, Pieces()) as limit:
         await asyncio.sleep(2)
@@ -196,16 +200,92 @@ async def test_an_outer_scope_of_anyio_ends_at_its_own_time():
 
 @virtual_time
 async def test_limits_share_one_timer():
-    """It looks when one of them may first be over; each ends at its own time."""
-    alarm, loop, set_at = Alarm(), asyncio.get_running_loop(), []
+    """It looks when the first of them may be over, and for those alone that still run; each ends at its own time."""
+    loop, set_at = asyncio.get_running_loop(), []
     call_at = loop.call_at
     loop.call_at = lambda when, *args, **options: set_at.append(when) or call_at(when, *args, **options)
-    with TimeLimit(5.0, Pieces(), alarm=alarm, look_s=2.0) as outer:
-        with TimeLimit(2.0, Pieces(), alarm=alarm):
-            pass
-        with TimeLimit(3.0, Pieces(), alarm=alarm) as inner:
+    with TimeLimit(5.0, Pieces()) as outer:
+        for _ in range(2):
+            with TimeLimit(2.0, Pieces()):
+                pass
+        with TimeLimit(3.0, Pieces()) as inner:
             await asyncio.Event().wait()
         assert (loop.time(), inner.is_exceeded) == (3.0, True)
         await asyncio.Event().wait()
     assert (loop.time(), outer.is_exceeded) == (5.0, True)
-    assert [when for when in set_at if when in (2.0, 3.0, 5.0)] == [2.0, 3.0, 5.0]
+    assert [when for when in set_at if when in (2.0, 3.0, 5.0)] == [5.0, 2.0, 3.0, 5.0]
+
+
+@virtual_time
+async def test_limits_that_have_stopped_are_dropped():
+    """However many were set: they are kept for a while, since to look for each would cost more than the limit."""
+    alarm = _ALARMS.get()
+    with TimeLimit(20.0, Pieces()) as limit:
+        for _ in range(10_000):
+            with TimeLimit(10.0, Pieces()):
+                pass
+        assert len(alarm._limits) <= 256
+        await asyncio.sleep(30)
+    assert limit.is_exceeded
+    assert alarm._limits == []
+
+
+def test_a_loop_that_nothing_else_refers_to_is_freed():
+    """A limit that still runs there refers to its task, and so to the loop; the values of the loop must not."""
+
+    async def waits():
+        with TimeLimit(20.0, Pieces()):
+            await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(waits())
+    loop.run_until_complete(asyncio.sleep(0))
+    task._log_destroy_pending = False
+    loop.close()
+    freed = weakref.ref(loop)
+    del loop, task
+    gc.collect()
+    assert freed() is None
+
+
+KINDS = {"asyncio": (asyncio.new_event_loop, None), "uvloop": (uvloop.new_event_loop, None)}
+if hasattr(asyncio, "eager_task_factory"):  # since Python 3.12
+    KINDS["eager tasks"] = asyncio.new_event_loop, asyncio.eager_task_factory
+
+
+@pytest.mark.parametrize(("new_loop", "factory"), KINDS.values(), ids=KINDS)
+def test_limits_on_every_loop_and_in_every_kind_of_task(new_loop, factory):
+    """R42, R44: in task groups of the host too; no request to cancel remains, and the host's own is never taken."""
+
+    async def exceeded(*, stubborn=False):
+        with TimeLimit(0.01, Pieces()) as limit:
+            with contextlib.suppress(asyncio.CancelledError if stubborn else KeyError):
+                await asyncio.sleep(10)
+            await asyncio.sleep(10)
+        return limit.is_exceeded, asyncio.current_task().cancelling()
+
+    async def cancelled():
+        with TimeLimit(10.0, Pieces()) as limit:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                seen.append(limit.is_exceeded)
+
+    async def scenario():
+        asyncio.get_running_loop().set_task_factory(factory)
+        async with asyncio.TaskGroup() as group:
+            ended = [group.create_task(exceeded(stubborn=stubborn)) for stubborn in (False, True)]
+        async with anyio.create_task_group() as scope:
+            scope.start_soon(cancelled)
+            await asyncio.sleep(0.01)
+            scope.cancel_scope.cancel()
+        task = asyncio.get_running_loop().create_task(cancelled())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return [one.result() for one in ended], task.cancelled(), await exceeded()
+
+    seen = []
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(scenario()) == ([(True, 0)] * 2, True, (True, 0))
+    assert seen == [False, False]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 
 import pytest
@@ -19,10 +20,11 @@ from middleware.errors import (
     ServerError,
     status_error,
 )
-from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
+from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, FanOut
 from middleware.problem import Problem
 from middleware.records import AttemptRecord
 from middleware.request.error_boundary import ErrorBoundaryMiddleware
+from middleware.telemetry.logs import LOGGER_NAME, LogListener
 from middleware.telemetry.recording import AttemptRecordingMiddleware, CallRecordingMiddleware
 from middleware.telemetry.tracing import SafeTracer, current_ids
 from middleware.types import PlatformResponse
@@ -242,3 +244,46 @@ async def test_an_interrupt_in_a_listener_still_ends_the_span(layer, at, provide
         await layer(clock, interrupt, provider)(a_request(), takes(clock, 1.0))
     assert len(exporter.get_finished_spans()) == 1
     assert current_ids() == {}
+
+
+class Sparing(list):
+    """A listener that has no use for successes."""
+
+    def needs_success(self, kind):
+        return False
+
+    __call__ = list.append
+
+
+@pytest.mark.parametrize("needed", [False, True])
+async def test_a_success_that_no_listener_needs_has_no_event(needed):
+    """Without an SDK and below the level that is logged most events would be made for nothing; failures always are."""
+    clock, request, received = FakeClock(), a_request(), Sparing()
+    others = [[].append] if needed else []
+    emit = FanOut([received, *others])
+    layers = call_layer(clock, emit), attempt_layer(clock, emit)
+    for layer in layers:
+        await layer(request, takes(clock, 1.0))
+    assert [type(event) for event in received] == ([CallStarted, CallFinished, AttemptStarted, AttemptFinished])[
+        :: 1 if needed else 2
+    ]
+    received.clear()
+    for layer in layers:
+        with pytest.raises(ResponseLostError):
+            await layer(a_request(), takes(clock, 1.0, ResponseLostError("x")))
+    assert [type(event) for event in received if event.__class__ in {CallFinished, AttemptFinished}] == [
+        CallFinished,
+        AttemptFinished,
+    ]
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_what_a_success_needs_is_asked_of_logging(level):
+    """At each call: a host may change a level at any time."""
+    logger, emit = logging.getLogger(LOGGER_NAME), FanOut([LogListener()])
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        assert emit.needs_success(CallFinished) is (level == logging.DEBUG)
+    finally:
+        logger.setLevel(before)
