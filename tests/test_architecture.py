@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "runtime/generate": {"runtime/openapi"},
     "runtime/gateway": set(),
     "runtime/_internal": set(),
-    "runtime/traces": {"middleware/telemetry", "runtime/_internal"},
+    "runtime/traces": {"middleware", "middleware/telemetry", "runtime/_internal"},
     "runtime/telemetry": {
         *VOCABULARY,
         "middleware/telemetry",
@@ -104,7 +104,7 @@ THIRD_PARTY = {
     "hypothesis": {"runtime/conformance"},
     "msgspec": {"middleware/request/decode.py"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
-    | {"runtime/cli/demo.py"},
+    | {"runtime/cli/demo.py", "runtime/cli/story.py"},
     "merge3": {"runtime/generate/project.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
     "pytest": {"runtime/conformance/plugin.py", "runtime/conformance/suite.py"},

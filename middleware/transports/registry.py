@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from middleware._internal.loggers import LibraryLogger
 from middleware.clock import Clock
 from middleware.errors import ConfigError
 from middleware.types import Transport
@@ -19,9 +20,9 @@ from .transport_settings import AUTO, LIBRARIES, TransportSettings
 with suppress(ImportError):
     from . import httptools_transport as _fast  # noqa: F401
 
-_logger = logging.getLogger("mozaiks.connectors.transport")
+_log = LibraryLogger("mozaiks.transport")
 
-__all__ = ["ClosableTransport", "OwnTransport", "TransportSettings", "as_transport", "make_transport"]
+__all__ = ["ClosableTransport", "DescribedTransport", "TransportSettings", "as_transport", "make_transport"]
 
 
 class ClosableTransport(Transport, Protocol):
@@ -36,7 +37,7 @@ class ClosableTransport(Transport, Protocol):
         ...
 
 
-class OwnTransport(ClosableTransport, Protocol):
+class DescribedTransport(ClosableTransport, Protocol):
     """A transport over one of the libraries to choose from."""
 
     def describe(self) -> str:
@@ -44,17 +45,17 @@ class OwnTransport(ClosableTransport, Protocol):
         ...
 
 
-def make_transport(config: TransportSettings, clock: Clock) -> OwnTransport:
+def make_transport(config: TransportSettings, clock: Clock) -> DescribedTransport:
     """
     Make the transport that the settings choose.
 
     Raises:
         ConfigError: A file or a proxy of the settings cannot be used, or the library is not installed.
     """
-    made: OwnTransport = _transport_class(config.library)(config, clock)
-    _logger.debug(
-        "transport.chosen %s", made.describe(), extra={"event": "transport.chosen", "reason": made.describe()}
-    )
+    made: DescribedTransport = _transport_class(config.library)(config, clock)
+    chosen = made.describe()
+    with suppress(Exception):  # a host's handler that raises changes nothing
+        _log.log(logging.DEBUG, f"transport.chosen {chosen}", {"event": "transport.chosen", "reason": chosen})
     return made
 
 

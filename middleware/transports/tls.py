@@ -4,9 +4,11 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 
+from middleware._internal.loggers import LibraryLogger
 from middleware._internal.single_flight import SingleFlight
 from middleware.clock import SystemClock
 from middleware.errors import ConfigError, RequestNotSentError
@@ -18,7 +20,7 @@ __all__ = ["TlsContext"]
 
 _LOOK_EVERY_S = 1.0
 
-_logger = logging.getLogger("mozaiks.connectors.tls")
+_log_lines = LibraryLogger("mozaiks.connectors.tls")
 
 
 class TlsContext:
@@ -95,7 +97,8 @@ class TlsContext:
 
 
 def _log(level: int, event: str, reason: str) -> None:
-    _logger.log(level, "%s %s", event, reason, extra={"event": event, "reason": reason})
+    with suppress(Exception):  # a host's handler that raises changes no call
+        _log_lines.log(level, f"{event} {reason}", {"event": event, "reason": reason})
 
 
 def _version(file: str) -> tuple[int, ...] | None:

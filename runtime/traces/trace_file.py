@@ -205,15 +205,17 @@ def _text(value: Any) -> str:
     return printable(text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
+def _is_plain(value: Any) -> bool:
+    return value.__class__ is str and value.isascii() and value.isprintable()
+
+
 def _attributes(pairs: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in pairs or ():
         key, value = pair["key"], pair.get("value") or _NO_VALUE
-        # Printable texts, which are most, take the short way: a summary reads millions of them.
+        # Plain texts, which are most, take the short way: a summary reads millions of them.
         text = value.get("stringValue")
-        if text.__class__ is not str or not text.isprintable():
-            text = _value(value)
-        found[key if key.__class__ is str and key.isprintable() else _text(key)] = text
+        found[key if _is_plain(key) else _text(key)] = text if _is_plain(text) else _value(value)
     return found
 
 

@@ -200,7 +200,7 @@ def test_the_lists_show_failed_retried_and_slow_traces(demo):
     first = f"{len(calls)} traces, {len(calls)} calls of connectors; {failed} failed, {retried} retried"
     assert result.stdout.splitlines()[0] == first
     assert re.search(r"Failed, the last\n.*\n.*service\.list_items", result.stdout)
-    assert re.search(r"Most retried\n.*\n.* 2 ", result.stdout)
+    assert re.search(r"Most retried\n.*\n.* 2 retries\)", result.stdout)
     slowest = max(calls, key=lambda call: call["duration_s"])
     assert re.search(rf"Slowest\n.*\n{slowest['trace_id'][:8]}", result.stdout)
 

@@ -50,7 +50,7 @@ def without_httptools(monkeypatch):
 
 def test_httptools_is_taken_where_it_is_installed(caplog):
     """One line says so, and `describe()` of each client."""
-    caplog.set_level(logging.DEBUG, "mozaiks.connectors.transport")
+    caplog.set_level(logging.DEBUG, "mozaiks.transport")
     client = PlatformHttpClient("http://platform.test")
     assert client.describe()[-1] == "transport: httptools"
     assert [(line.levelname, line.getMessage()) for line in caplog.records] == [("DEBUG", "transport.chosen httptools")]
