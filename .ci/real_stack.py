@@ -53,6 +53,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.gateway import Fault, Gateway
 from runtime.telemetry import TelemetryHandle, configure_telemetry
 from runtime.telemetry.exporting import encode_line
+from runtime.traces.source import Source
 from runtime.traces.trace_file import Span, read_line
 
 ITEMS = "/api/service/items"
@@ -269,6 +270,9 @@ def check_stories() -> None:
         ("POST " + ITEMS, "client"),
     }
     check("Jaeger lists the operations with their kinds", wanted <= kinds, kinds)
+    with Source(["http://127.0.0.1:16686"]) as source:
+        read = {span.name for span in source.spans()}
+    check("the trace command's reader reads Jaeger", {f"service.{name}" for name in STORIES} <= read, read)
 
 
 # The demo, and its trace file.

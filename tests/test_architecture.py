@@ -44,7 +44,13 @@ MAY_IMPORT = {
         "runtime/settings",
     },
     "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
-    "runtime/adapters": {*VOCABULARY, "middleware/request", "runtime/connectors", "runtime/settings"},
+    "runtime/adapters": {
+        *VOCABULARY,
+        "middleware/request",
+        "runtime/_internal",
+        "runtime/connectors",
+        "runtime/settings",
+    },
     "runtime": {
         *VOCABULARY,
         "middleware/request",
@@ -85,7 +91,12 @@ THIRD_PARTY = {
     "h11": {"middleware/transports/h11_transport.py", "runtime/gateway"},
     "httpcore": {"middleware/transports"},
     "httptools": {"middleware/transports/httptools_transport.py"},
-    "httpx": {"middleware/transports", "runtime/conformance/recording.py", "runtime/testing.py"},
+    "httpx": {
+        "middleware/transports",
+        "runtime/cli/host_demo.py",
+        "runtime/conformance/recording.py",
+        "runtime/testing.py",
+    },
     "hypothesis": {"runtime/conformance"},
     "msgspec": {"middleware/request/decode.py"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
@@ -97,6 +108,7 @@ THIRD_PARTY = {
     "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
+    "uvicorn": {"runtime/cli/host_demo.py"},
     "yarl": {"middleware/transports/aiohttp_transport.py"},
 }
 CONNECTOR_BASE = {"arguments", "base", "binding", "decoding", "endpoint", "health", "loader", "operations", "page"}

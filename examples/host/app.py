@@ -4,8 +4,10 @@ The application of a small core, with all that docs/host.md describes.
     MOZAIKS_MANAGED=true MOZAIKS_GATEWAY_BASE_URL=… uvicorn examples.host.app:app
 
 `POST /api/execute/<plugin>` with a JSON object runs a plugin for the bearer of the token; `GET /api/plugins` lists all.
+Spans are also appended to the file that `EXAMPLE_CORE_TRACE_FILE` names.
 """
 
+import os
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
@@ -20,19 +22,24 @@ from runtime.telemetry import TelemetryHandle, configure_telemetry
 from .plugin_manager import PluginManager
 from .server_spans import ServerSpans
 
-__all__ = ["app", "make_app"]
+__all__ = ["DRAIN_S", "app", "make_app"]
+
+DRAIN_S = 0.5
+"""For calls of background tasks, of which there are none: the rest of the pod's grace is for requests."""
 
 # As the core: what a plugin reports, by its code; 500 for all others.
 _STATUS = {"NOT_FOUND": 404, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "VALIDATION_ERROR": 400, "TIMEOUT": 504}
+_STATUS |= {"DEADLINE_EXCEEDED": 504, "CIRCUIT_OPEN": 503}
 
 
 def _telemetry() -> TelemetryHandle:
-    return configure_telemetry(service_name="example-core", set_global=True)
+    trace_file = os.environ.get("EXAMPLE_CORE_TRACE_FILE") or None
+    return configure_telemetry(service_name="example-core", trace_file=trace_file, set_global=True)
 
 
 def make_app(manager: PluginManager | None = None, tracer_provider: TracerProvider | None = None) -> FastAPI:
     """Return the application; *manager* runs its plugins, its own spans go to *tracer_provider* or the global one."""
-    made = FastAPI(lifespan=connectors_lifespan(telemetry=_telemetry, process_wide=True))
+    made = FastAPI(lifespan=connectors_lifespan(telemetry=_telemetry, process_wide=True, drain_s=DRAIN_S))
     running = manager or PluginManager()
 
     @made.get("/api/plugins")

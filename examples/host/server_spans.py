@@ -1,5 +1,6 @@
 """One span per incoming request, as an instrumentation of the host makes it; calls of connectors are its children."""
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -40,6 +41,7 @@ class ServerSpans:
             scope["method"], context=propagate.extract(headers), kind=SpanKind.SERVER
         ) as span:
             span.set_attribute("http.request.method", scope["method"])
+            span.set_attribute("process.pid", os.getpid())
             span.set_attribute("correlation_id", current_correlation_id())
 
             async def noting(message: _Message) -> None:

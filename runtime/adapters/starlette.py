@@ -10,17 +10,20 @@ Starlette is the host's own: this module is imported by hosts that have it, and 
 """
 
 import math
+import os
 from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from middleware.call_options import current_correlation_id
 from middleware.errors import CallError, PlatformError
 from middleware.request.correlation import CORRELATION_HEADER
 from runtime.connectors.loader import ConnectorBundle, get_connectors
+
+from .status_page import STATUS_HEADERS, render_status
 
 __all__ = ["health_routes", "platform_error_response", "request_connectors"]
 
@@ -73,13 +76,20 @@ _OF_THE_CALLER = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 def health_routes(prefix: str = "/health") -> list[Route]:
     """
-    Return the routes `<prefix>/live` and `<prefix>/ready`, for probes of an orchestrator; none is there unless added.
+    Return the routes `<prefix>/live` and `<prefix>/ready` for probes, and the page `<prefix>/status` for people.
+
+    None is there unless added.
 
     `live` responds 200 as long as the event loop runs. `ready` responds 200 while calls may begin, and 503 once the
     bundle is drained or closed; neither calls the platform, and an open circuit does not change them. The document of
-    `ready` is that of `bundle.health()`: of services alone.
+    `ready` is that of `bundle.health()`: of services alone. `status` is the same as a
+    page, and responds 200 always.
     """
-    return [Route(f"{prefix}/live", _live), Route(f"{prefix}/ready", _ready)]
+    return [
+        Route(f"{prefix}/live", _live),
+        Route(f"{prefix}/ready", _ready),
+        Route(f"{prefix}/status", _status),
+    ]
 
 
 async def _live(_request: HTTPConnection) -> Response:
@@ -89,6 +99,11 @@ async def _live(_request: HTTPConnection) -> Response:
 async def _ready(request: HTTPConnection) -> Response:
     health = (await request_connectors(request)).health()
     return JSONResponse(health.to_json(), 200 if health.is_ready else 503, _UNCACHED)
+
+
+async def _status(request: HTTPConnection) -> Response:
+    page = render_status((await request_connectors(request)).health(), process=os.getpid())
+    return HTMLResponse(page, headers=STATUS_HEADERS)
 
 
 _UNCACHED = {"cache-control": "no-store"}

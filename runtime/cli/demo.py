@@ -10,9 +10,9 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .story import Step, make_console, save_picture, show_step, verdict
 
 if TYPE_CHECKING:  # the first line must not wait for these imports
     from rich.console import Console
@@ -20,32 +20,20 @@ if TYPE_CHECKING:  # the first line must not wait for these imports
     from middleware import PlatformError
     from runtime.connectors.loader import ConnectorBundle
     from runtime.gateway import GatewayProcess
-    from runtime.traces.model import CallTrace, Trace
     from runtime.traces.trace_file import Span
 
 __all__ = ["main"]
 
 _JWT = "token-ada"
-_WIDTH = 100  # where output is no terminal
-
-
-@dataclass(kw_only=True)
-class Step:
-    """One part of the story: what was checked and what the telemetry shows of it."""
-
-    title: str
-    checks: list[tuple[str, bool]] = field(default_factory=list)
-    traces: "list[Trace]" = field(default_factory=list)
-    calls: "list[CallTrace]" = field(default_factory=list)
-
-    def check(self, what: str, passed: bool) -> None:
-        """Record whether *what* was so."""
-        self.checks.append((what, bool(passed)))
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo; returns 0 only if every check passed."""
-    parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__)
+    # Options are written out: the environment is set up for them before they are parsed.
+    parser = argparse.ArgumentParser(prog="python3 -m runtime demo", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--host", action="store_true", help="drive the example host over HTTP instead, with two workers"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
     parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
@@ -53,6 +41,10 @@ def main(argv: Sequence[str]) -> int:
     if not options.json:
         sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
         sys.stdout.flush()
+    if options.host:
+        from . import host_demo
+
+        return host_demo.run(as_json=options.json, picture=options.svg, trace_file=options.traces)
     from middleware import ConfigError
 
     try:
@@ -64,34 +56,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(recorder: "_Recorder", *, as_json: bool, picture: str | None) -> int:
-    from rich.console import Console
-
     from runtime.gateway import GatewayProcess
 
-    console = Console(
-        highlight=False, quiet=as_json, record=bool(picture), width=None if sys.stdout.isatty() else _WIDTH
-    )
-
+    console = make_console(as_json=as_json, picture=picture)
     started = time.monotonic()
     try:
         with GatewayProcess() as gateway:
-            steps = asyncio.run(_Story(gateway, recorder, show=lambda step: _show(console, step)).run())
+            steps = asyncio.run(_Story(gateway, recorder, show=lambda step: show_step(console, step)).run())
             stats, log = gateway.stats(), gateway.requests()
         metrics = recorder.metrics.get_metrics_data()
     finally:
         recorder.handle.shutdown()
     elapsed_s = time.monotonic() - started
     code = _report(steps, recorder, metrics, stats, log, console=console, as_json=as_json, elapsed_s=elapsed_s)
-    if picture:
-        from runtime.traces.terminal import write_picture
-
-        inputs = [Path(recorder.trace_file)] if recorder.trace_file else []
-        try:
-            write_picture(console, Path(picture), title="python3 -m runtime demo", inputs=inputs)
-        except OSError as error:
-            sys.stderr.write(f"demo: {error.filename or picture}: {error.strerror or error}\n")
-            return 2
-    return code
+    return save_picture(console, picture, recorder.trace_file, code=code)
 
 
 class _Recorder:
@@ -285,18 +263,6 @@ async def _failure(call: Awaitable[Any], kind: "type[PlatformError]") -> "Platfo
     return None
 
 
-def _show(console: "Console", step: Step) -> None:
-    """Print one step: its interesting traces, then what was checked."""
-    from runtime.traces.terminal import render_trace
-
-    console.print(f"\n[bold cyan]{step.title}[/]")
-    interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
-    for trace in interesting[-3:]:
-        console.print(render_trace(trace))
-    for what, passed in step.checks:
-        console.print(f"  [{'green]✔' if passed else 'red]✘'}[/] {what}", soft_wrap=True)
-
-
 def _report(
     steps: list[Step],
     recorder: _Recorder,
@@ -334,7 +300,7 @@ def _report(
         document = {
             "ok": ok,
             "elapsed_s": round(elapsed_s, 3),
-            "steps": [_step_json(step) for step in (*steps, proof)],
+            "steps": [step.to_json() for step in (*steps, proof)],
             "operations": [row.__dict__ for row in rows],
             "gateway": stats,
         }
@@ -342,10 +308,8 @@ def _report(
     else:
         console.print("\n[bold cyan]Per operation, from exported spans and metrics[/]")
         console.print(render_rows(rows))
-        _show(console, proof)
-        failed = [what for what, passed in checks if not passed]
-        verdict = "[green]all passed[/]" if ok else f"[red]{len(failed)} failed: {'; '.join(failed)}[/]"
-        console.print(f"\n{len(checks)} checks, {verdict}, {elapsed_s:.1f} s.", soft_wrap=True)
+        show_step(console, proof)
+        console.print(f"\n{verdict(checks)}, {elapsed_s:.1f} s.", soft_wrap=True)
         if recorder.handle.endpoint:
             console.print("The spans were also sent to the configured OTLP endpoint.")
         if recorder.trace_file:
@@ -354,11 +318,3 @@ def _report(
                 soft_wrap=True,
             )
     return 0 if ok else 1
-
-
-def _step_json(step: Step) -> dict[str, Any]:
-    return {
-        "title": step.title,
-        "checks": [{"what": what, "held": passed} for what, passed in step.checks],
-        "traces": [call.to_json() for call in step.calls],
-    }

@@ -3,7 +3,9 @@
 import difflib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
 from typing import NamedTuple
 
 from runtime._version import __version__
@@ -14,18 +16,30 @@ __all__ = ["COMMANDS", "main"]
 
 
 class Command(NamedTuple):
-    """Where a command lives, which extras it needs, or None where it needs no dependency at all, and what it does."""
+    """
+    One command.
+
+    Attributes:
+        module: Where it is.
+        extras: What it needs; None where it needs no dependency at all.
+        help: What it does.
+        extras_of: What it needs in addition with an option.
+    """
 
     module: str
     extras: tuple[str, ...] | None
     help: str
+    extras_of: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 COMMANDS = {
     "check": Command("runtime.cli.check", None, "check connectors against the connector contract"),
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command(
-        "runtime.cli.demo", ("otel", "cli", "gateway", "fast"), "run the whole story against a local gateway"
+        "runtime.cli.demo",
+        ("otel", "cli", "gateway", "fast"),
+        "run the whole story against a local gateway; --host: in a host with two workers",
+        extras_of={"--host": ("host",)},
     ),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
     "stack": Command(
@@ -63,9 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(usage() + "\n")
         return 2
     command = COMMANDS[name]
+    further = (command.extras_of[option] for option in arguments if option in command.extras_of)
+    extras = None if command.extras is None else (*command.extras, *chain.from_iterable(further))
     try:
-        if command.extras is not None:
-            bootstrap.enter_environment(command.extras, arguments)
+        if extras is not None:
+            bootstrap.enter_environment(extras, arguments)
     except bootstrap.BootstrapError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -73,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Commands import their extras late, so that their first line comes at once.
         code: int = importlib.import_module(command.module).main(arguments[1:])
     except ModuleNotFoundError as error:
-        extras = ",".join(command.extras or ())
-        missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{extras}]'\n"
+        wanted = ",".join(extras or ())
+        missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{wanted}]'\n"
         sys.stderr.write(missing)
         return 1
     return code

@@ -6,11 +6,14 @@ A call's own arguments win, `user_jwt=None` among them, which means the applicat
 
 import inspect
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from functools import lru_cache, wraps
+from contextlib import closing
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 from middleware.call_options import IncomingRequest
 from middleware.errors import InvalidArgumentError
+
+from .page import Page
 
 __all__ = ["BoundConnector"]
 
@@ -54,22 +57,33 @@ def _bound(
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:  # not async: its frame is in no traceback (R52)
-        if request is not None and request.has_ended:
-            return _ended()
         for name, value in arguments.items():
             if name not in places or len(args) > places[name]:
                 continue
             if name not in kwargs or (name == "correlation_id" and _is_blank(kwargs[name])):
                 kwargs[name] = value
-        return method(*args, **kwargs)
+        made = method(*args, **kwargs)
+        return made if request is None else _within(request, made)
 
     return call
 
 
-async def _ended() -> Any:
-    raise InvalidArgumentError(
-        "user_jwt: the request that it was bound in has ended; pass it to the call, or bind it where it is used"
-    )
+async def _within(request: IncomingRequest, call: Coroutine[Any, Any, Any]) -> Any:
+    with closing(call):
+        _check(request)
+        found = await call
+    return found.checked(partial(_check, request)) if isinstance(found, Page) else found
+
+
+def _check(request: IncomingRequest) -> None:
+    if request.has_ended:
+        raise InvalidArgumentError(_ENDED)
+
+
+_ENDED = (
+    "user_jwt: the request that it was bound in has ended, as it has for a background task; "
+    "pass user_jwt to the call, or call connectors.bind(user_jwt=...) in the task itself"
+)
 
 
 def _is_blank(value: Any) -> bool:

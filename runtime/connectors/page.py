@@ -1,7 +1,7 @@
 """One page of a longer list, and the query parameters by which services select a page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 __all__ = ["Page", "Paging", "by_number", "by_skip"]
 
@@ -61,6 +61,18 @@ class Page(list[T], Generic[T]):
         if self.total is not None:
             return self.skip + len(self) < self.total
         return self.limit is not None and len(self) >= self.limit
+
+    def checked(self, check: Callable[[], None]) -> Self:
+        """Return this page; *check* is called before any further page is loaded, and raises to prevent it."""
+        fetch = self._fetch
+        if fetch is not None:
+
+            async def load(skip: int) -> Page[T]:
+                check()
+                return (await fetch(skip)).checked(check)
+
+            self._fetch = load
+        return self
 
     async def pages(self, *, max_pages: int = 100) -> AsyncIterator["Page[T]"]:
         """

@@ -7,13 +7,26 @@ It reads spans only, not the calls that made them: what is shown is what a backe
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from middleware.telemetry import semconv
 
+from .calls import Call, is_call, state_of, what_happened
 from .trace_file import Span, SpanEvent
 
-__all__ = ["Attempt", "CallTrace", "Row", "Trace", "call_traces", "is_call", "rows_of", "time_text", "traces_of"]
+__all__ = [
+    "Attempt",
+    "CallTrace",
+    "Row",
+    "Trace",
+    "call_traces",
+    "clock_text",
+    "rows_of",
+    "time_text",
+    "tone_of",
+    "traces_of",
+]
 
 _LARGEST = 1e9
 
@@ -62,7 +75,7 @@ class Row:
         kind: `call`, `attempt`, `span`, `wait`, `event` or `stop`.
         label: What it is.
         text: How it ended, or what it says.
-        tone: `good`, `bad`, `unsure`, `wait`, `note` or `plain`.
+        tone: `good`, `recovered`, `slow`, `bad`, `unsure`, `wait`, `note` or `plain`.
         start_s: Start.
         end_s: End; equal to the start for what has no duration.
         details: Names and values, for the details view.
@@ -93,10 +106,12 @@ class Trace:
         has_events: True when a span has events.
         failed: True when a call or a root ended with an error.
         correlation_ids: Ids to search the platform's logs for.
+        medians: Median duration of operations, in seconds, where it is known: what is slow is slow for its operation.
     """
 
-    def __init__(self, trace_id: str, spans: Iterable[Span]) -> None:
+    def __init__(self, trace_id: str, spans: Iterable[Span], medians: Mapping[str, float] | None = None) -> None:
         self.trace_id = trace_id
+        self.medians = medians or {}
         self.spans = sorted(spans, key=lambda span: (span.start_ns, -span.end_ns))
         self.start_ns = self.spans[0].start_ns
         self.duration_s = (max(span.end_ns for span in self.spans) - self.start_ns) / 1e9
@@ -119,9 +134,16 @@ class Trace:
 
     @property
     def outcome(self) -> str:
-        """Outcomes of its calls, with their errors; for one without calls the status of its root."""
-        found = [_look(span)[2] for span in self.spans if is_call(span)]
+        """States of its calls, with what failed them; for one without calls the status of its root."""
+        found = [_look(self, span)[2] for span in self.spans if is_call(span)]
         return ", ".join(dict.fromkeys(filter(None, found))) or ("failure" if self.failed else "")
+
+    @property
+    def tone(self) -> str:
+        """Tone of the worst of its calls."""
+        found = {_look(self, span)[3] for span in self.spans if is_call(span)}
+        worst = next((tone for tone in ("bad", "unsure", "slow", "recovered", "good") if tone in found), "plain")
+        return "bad" if self.failed and worst != "unsure" else worst
 
 
 def time_text(seconds: float) -> str:
@@ -131,18 +153,26 @@ def time_text(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def is_call(span: Span) -> bool:
-    """Is *span* the span of a connector's call?"""
-    return semconv.CONNECTOR_OPERATION in span.attributes
+def clock_text(at_ns: int, *, parts: int = 0) -> str:
+    """
+    Return the time of day, in this machine's time zone.
+
+    Args:
+        at_ns: Nanoseconds since 1970.
+        parts: Digits of the second's fraction, up to 6.
+    """
+    text = datetime.fromtimestamp(at_ns // 1000 / 1e6).astimezone().strftime("%H:%M:%S.%f")
+    return text[: 9 + parts] if parts else text[:8]
 
 
-def traces_of(spans: Iterable[Span]) -> list[Trace]:
-    """Group *spans* into traces, in the order in which they started."""
+def traces_of(spans: Iterable[Span], medians: Mapping[str, float] | None = None) -> list[Trace]:
+    """Group *spans* into traces, in the order in which they started; *medians* as of `Trace`."""
     grouped: dict[str, dict[str, Span]] = defaultdict(dict)
     for span in spans:
         grouped[span.trace_id][span.span_id] = span  # by id: a file may contain a batch twice
     return sorted(
-        (Trace(trace_id, found.values()) for trace_id, found in grouped.items()), key=lambda trace: trace.start_ns
+        (Trace(trace_id, found.values(), medians) for trace_id, found in grouped.items()),
+        key=lambda trace: trace.start_ns,
     )
 
 
@@ -233,7 +263,7 @@ def _span_row(trace: Trace, span: Span, depth: int) -> Row:
     attributes = dict(span.attributes)
     if span.message:
         attributes["status.message"] = span.message
-    kind, label, text, tone = _look(span)
+    kind, label, text, tone = _look(trace, span)
     return Row(
         depth=depth,
         kind=kind,
@@ -246,14 +276,20 @@ def _span_row(trace: Trace, span: Span, depth: int) -> Row:
     )
 
 
-def _look(span: Span) -> tuple[str, str, str, str]:
+def tone_of(state: str) -> str:
+    """Return the tone of a call's state."""
+    tones = {"success": "good", "recovered": "recovered", "slow": "slow", "unknown": "unsure", "cancelled": "plain"}
+    return tones.get(state, "bad")
+
+
+def _look(trace: Trace, span: Span) -> tuple[str, str, str, str]:
     """Return kind, label, text and tone of a span's row."""
     attributes = span.attributes
-    error = str(attributes.get(semconv.ERROR_TYPE, ""))
+    error = what_happened(span)
     if is_call(span):
-        outcome = str(attributes.get(semconv.OUTCOME, ""))
-        tone = {"success": "good", "unknown": "unsure", "cancelled": "plain"}.get(outcome, "bad")
-        return "call", span.name, f"{outcome}: {error}" if error else outcome, tone
+        state = state_of(Call(span), trace.medians.get(span.name))
+        usual = f", usually {time_text(trace.medians[span.name])}" if state == "slow" else ""
+        return "call", span.name, f"{state}: {error}" if error else state + usual, tone_of(state)
     if semconv.ATTEMPT_OUTCOME in attributes:
         number = int(_number(attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT))) + 1
         hedge = " (hedge)" if attributes.get(semconv.IS_HEDGE) else ""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from runtime._internal.page_style import PAGE_STYLE
+
 from .model import Row, Trace, rows_of, time_text
 
 __all__ = ["render_page"]
@@ -18,19 +20,6 @@ __all__ = ["render_page"]
 _MAX_TEXT = 400
 
 _STYLE = """
-:root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1c1d1f; --soft: #5a5f66; --line: #d9dbde;
-  --good: #1a7f4b; --bad: #c2261f; --unsure: #8a5a00; --wait: #2f66c4; --note: #8b3fa8; --plain: #6b7178;
-  --track: #eceef0; --focus: #2f66c4; }
-@media (prefers-color-scheme: dark) { :root { --page: #16181b; --card: #1e2125; --ink: #e8eaed; --soft: #a3a9b1;
-  --line: #363b42; --good: #58c48a; --bad: #ff8078; --unsure: #e5b454; --wait: #84aef5; --note: #d093e8;
-  --plain: #9aa1a9; --track: #2a2e34; --focus: #84aef5; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
-header, main { max-width: 70rem; margin: 0 auto; padding: 1rem; }
-h1 { margin: 0 0 .25rem; font-size: 1.35rem; }
-p { margin: .25rem 0; }
-.soft { color: var(--soft); }
-code, .mono { font: .8125rem/1.4 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 form { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: end; margin-top: .75rem; }
 label { display: flex; flex-direction: column; font-size: .8125rem; color: var(--soft); }
 label.check { flex-direction: row; gap: .4rem; align-items: center; min-height: 2.25rem; }
@@ -63,8 +52,6 @@ details[open] > summary > .name::before { content: "\\25BE\\00A0"; }
 .wait .bar { background: repeating-linear-gradient(45deg, currentColor 0 3px, transparent 3px 6px); }
 .event .bar { width: .55rem; height: .55rem; top: .175rem; bottom: auto; transform: translateX(-50%) rotate(45deg);
   left: clamp(.4rem, var(--from), calc(100% - .4rem)); border-radius: 0; }
-.good { color: var(--good); } .bad { color: var(--bad); } .unsure { color: var(--unsure); }
-.wait-tone { color: var(--wait); } .note { color: var(--note); } .plain { color: var(--plain); }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .1rem .8rem;
   margin: .2rem 0 .6rem 1.3rem; padding: .4rem .6rem; border-left: 3px solid var(--line); }
 dt { color: var(--soft); } dd { margin: 0; }
@@ -128,7 +115,7 @@ def render_page(traces: Sequence[Trace], *, of: int, source: str, note: str = ""
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
-<style>{_STYLE}</style>
+<style>{PAGE_STYLE}{_STYLE}</style>
 </head>
 <body>
 <header>
@@ -156,17 +143,21 @@ def _trace(trace: Trace, number: int, *, unfolded: bool) -> str:
     started = datetime.fromtimestamp(trace.start_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     rows = rows_of(trace)
     text = " ".join([trace.trace_id, *trace.correlation_ids, trace.outcome, *(f"{r.label} {r.text}" for r in rows)])
-    tone = "bad" if trace.failed else "good"
-    counted = [_counted(trace.attempts, "attempt"), _counted(trace.retries, "retry", "retries")]
-    told = ", ".join([started, _counted(trace.calls, "call"), *counted])
+    counts = (trace.calls, trace.attempts, trace.retries)
+    counted = [_counted(trace.calls, "call"), _counted(trace.attempts, "attempt")]
+    told = ", ".join([started, *(counted if counts != (1, 1, 0) else ()), *_retries(trace)])
     ids = "".join(f"<p>correlation id <code>{escape(found)}</code></p>" for found in trace.correlation_ids)
     return f"""<li class="trace" data-start="{number}" data-duration="{trace.duration_s:.9f}" \
 data-retries="{trace.retries}" data-failed="{trace.failed:d}" data-text="{escape(text.lower())}">
 <details{" open" if unfolded else ""}><summary><span class="name">{escape(trace.name)}</span>\
-<span class="outcome {tone}">{escape(trace.outcome)}</span>\
+<span class="outcome {trace.tone}">{escape(trace.outcome)}</span>\
 <span class="time">{time_text(trace.duration_s)}</span><span class="meta soft">{told}</span></summary>
 <div class="body"><p>trace <code>{trace.trace_id}</code></p>{ids}
 {"".join(_row(row, trace.duration_s) for row in rows)}</div></details></li>"""
+
+
+def _retries(trace: Trace) -> list[str]:
+    return [_counted(trace.retries, "retry", "retries")] if trace.retries else []
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -1,40 +1,58 @@
-"""Traces in the terminal: one as a tree with bars, many as a table; and a table per operation."""
+"""Traces in the terminal: one as a tree with bars, many as a table, one per line; summaries and comparisons."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 
-from .model import CallTrace, Row, Trace, rows_of, time_text
+from .diagnosis import Comparison, advice, failure_text, headlines, share_text
+from .model import CallTrace, Row, Trace, clock_text, rows_of, time_text
+from .summary import Figures, Onset, Operation, Summary
 
 __all__ = [
     "OperationRow",
     "operation_rows",
+    "render_comparison",
+    "render_line",
     "render_list",
     "render_rows",
+    "render_summary",
     "render_trace",
     "write_picture",
 ]
 
 _BAR = 26
-_STYLES = {"good": "green", "bad": "red", "unsure": "yellow", "wait": "blue", "note": "magenta", "plain": ""}
+_NARROW_BAR = 12
+_NARROW = 100
+"""Columns below which bars are short."""
+_STYLES = {
+    "good": "green",
+    "recovered": "cyan",
+    "slow": "bright_magenta",
+    "bad": "red",
+    "unsure": "yellow",
+    "wait": "blue",
+    "note": "magenta",
+    "plain": "",
+}
 _GLYPHS = {"call": "━", "span": "━", "attempt": "█", "wait": "░", "event": "◆", "stop": " "}
 
 
-def _bar(row: Row, total_s: float) -> str:
-    scale = _BAR / total_s if total_s else 0.0
-    first = max(0, min(int(row.start_s * scale), _BAR - 1))
-    length = max(1, min(round((row.end_s - row.start_s) * scale), _BAR - first))
+def _bar(row: Row, total_s: float, width: int) -> str:
+    scale = width / total_s if total_s else 0.0
+    first = max(0, min(int(row.start_s * scale), width - 1))
+    length = max(1, min(round((row.end_s - row.start_s) * scale), width - first))
     return " " * first + _GLYPHS[row.kind] * length
 
 
@@ -51,11 +69,18 @@ def _branches(rows: Sequence[Row]) -> list[str]:
     return found[::-1]
 
 
-def render_trace(trace: Trace) -> Table:
-    """Draw one trace as a tree: spans, attempts and the waits between them, durations as bars."""
+def render_trace(trace: Trace, *, width: int = _NARROW) -> Table:
+    """
+    Draw one trace as a tree: spans, attempts and the waits between them, durations as bars.
+
+    Args:
+        trace: The trace.
+        width: Columns that there are.
+    """
+    bars = _BAR if width >= _NARROW else _NARROW_BAR
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, min_width=26)
-    grid.add_column(no_wrap=True, width=_BAR)
+    grid.add_column(no_wrap=True, width=bars)
     grid.add_column(justify="right", no_wrap=True, min_width=7)
     grid.add_column(overflow="fold")
     rows = rows_of(trace)
@@ -63,33 +88,61 @@ def render_trace(trace: Trace) -> Table:
         style = _STYLES[row.tone]
         label = Text(branch + row.label, "bold" if row.kind in {"call", "span"} else "")
         timed = row.end_s > row.start_s
-        bar = Text(_bar(row, trace.duration_s), style)
+        bar = Text(_bar(row, trace.duration_s, bars), style)
         grid.add_row(label, bar, time_text(row.end_s - row.start_s) if timed else "", Text(row.text, style))
     return grid
 
 
 def render_list(traces: Sequence[Trace]) -> RenderableType:
-    """Draw a table with one line per trace."""
+    """Draw a table with one line per trace; how often was called and tried is shown where it was more than once."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trace", "started (UTC)"):
-        table.add_column(name, no_wrap=True)
-    for name in ("duration", "calls", "attempts", "retries"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("outcome")
-    table.add_column("what", overflow="fold")
+    table.add_column("trace", no_wrap=True)
+    table.add_column(f"started ({_zone(traces)})", no_wrap=True)
+    table.add_column("duration", justify="right", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column("outcome", min_width=_LEAST_TEXT)
     for trace in traces:
-        started = datetime.fromtimestamp(trace.start_ns / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
+        how = ", ".join(_how_often(trace))
+        outcome = Text(trace.outcome, _STYLES[trace.tone] if trace.tone != "good" else "")
         table.add_row(
             trace.trace_id[:8],
-            started,
+            clock_text(trace.start_ns, parts=3),
             time_text(trace.duration_s),
-            str(trace.calls),
-            str(trace.attempts),
-            str(trace.retries),
-            Text(trace.outcome, "red" if trace.failed else ""),
             Text(trace.name),
+            outcome.append(f" ({how})" if how else "", ""),
         )
     return table
+
+
+_LEAST_TEXT = 12
+
+
+def _zone(traces: Sequence[Trace]) -> str:
+    return datetime.fromtimestamp(traces[0].start_ns / 1e9).astimezone().tzname() or "" if traces else ""
+
+
+def _how_often(trace: Trace) -> list[str]:
+    """Return what is not as usual, which is one call, one attempt and no retry."""
+    found = []
+    if trace.calls > 1:
+        found.append(f"{trace.calls} calls")
+    if trace.attempts != trace.calls:
+        found.append("no attempt" if not trace.attempts else f"{trace.attempts} attempt{'s' * (trace.attempts > 1)}")
+    if trace.retries:
+        found.append("1 retry" if trace.retries == 1 else f"{trace.retries} retries")
+    return found
+
+
+def render_line(trace: Trace, *, name_width: int = 0) -> Text:
+    """Draw a call on one line: when it started, its name, how long it took, how it ended, and what was decided."""
+    notes = [f"{row.label} {row.text}" for row in rows_of(trace) if row.label == "circuit breaker"]
+    line = Text(
+        f"{clock_text(trace.start_ns, parts=3)}  {trace.name.ljust(name_width)}  {time_text(trace.duration_s):>8}  "
+    )
+    line.append(trace.outcome, _STYLES[trace.tone])
+    line.append("".join(f", {part}" for part in _how_often(trace)))
+    line.append("".join(f"  ◆ {note}" for note in notes), _STYLES["note"])
+    return line.append(f"  {trace.trace_id[:8]}", "dim")
 
 
 @dataclass(kw_only=True)
@@ -148,6 +201,154 @@ def render_rows(rows: Sequence[OperationRow]) -> RenderableType:
         counts = (row.calls, row.attempts, row.retries, row.failures)
         table.add_row(row.operation, *map(str, counts), time_text(row.p50_s), time_text(row.p99_s))
     return table
+
+
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_MOST_STEPS = 20
+_MOST_CHANGES = 6
+_DAY_NS = 86_400_000_000_000
+_MOST_TABLES = 8
+_NOTHING = "no operation became slower or failed more often"
+_COUNTS = ("calls", "attempts", "retries", "failed")
+_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[RenderableType]:
+    """
+    Draw what changed and since when, a table of the operations, and for each its figures over time.
+
+    Args:
+        summary: The figures.
+        width: Columns that there are.
+    """
+    onsets = summary.onsets()
+    for number, sentence in enumerate(headlines(summary, onsets) or [_NOTHING]):
+        yield Text(sentence, "bold red" if sentence is not _NOTHING else "bold")
+        for line in advice(onsets[number], summary.settings_changes) if number < len(onsets) else ():
+            yield Padding(Text(f"→ {line}"), (0, 0, 0, 2))
+    changes = sorted([*summary.changes, *summary.settings_changes], key=lambda change: change.at_ns)
+    for change in changes[:_MOST_CHANGES]:
+        yield Text(f"◆ {clock_text(change.at_ns)} {change.text}", _STYLES["note"])
+    if len(changes) > _MOST_CHANGES:
+        yield Text(f"◆ {len(changes) - _MOST_CHANGES} more state changes", _STYLES["note"])
+    found = {onset.operation: onset for onset in onsets}
+    rank = {name: number for number, name in enumerate(found)}
+    totals = {operation.name: operation.total() for operation in summary.operations}
+    ordered = sorted(
+        summary.operations, key=lambda one: (rank.get(one.name, len(rank)), -totals[one.name].failed, one.name)
+    )
+    yield ""
+    rows = [(name.name, totals[name.name], "bold red" if name.name in found else "", "") for name in ordered]
+    yield from _figures("operation", rows, width)
+    step_ns = _step(summary)
+    for operation in ordered[:_MOST_TABLES]:
+        yield ""
+        yield Text(f"{operation.name}, by {_step_text(step_ns)}", "bold cyan")
+        yield from _figures("from", _over_time(operation, summary, step_ns, found.get(operation.name)), width)
+    if len(ordered) > _MOST_TABLES:
+        yield Text(f"{len(ordered) - _MOST_TABLES} more operations: choose with --service or --operation", "dim")
+
+
+def _step(summary: Summary) -> int:
+    length_s = (summary.last_ns - summary.first_ns) / 1e9
+    least_s = max(length_s / _MOST_STEPS, summary.slice_ns / 1e9)
+    step_s = next((step for step in _STEPS_S if step >= least_s), 0) or int(-(-least_s // 86400) * 86400)
+    return -(-step_s * 1_000_000_000 // summary.slice_ns) * summary.slice_ns
+
+
+def _step_text(step_ns: int) -> str:
+    seconds = step_ns // 1_000_000_000
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+_FigureRow: TypeAlias = "tuple[str, Figures, str, str]"
+"""First column, figures, style, and a note."""
+
+
+def _over_time(operation: Operation, summary: Summary, step_ns: int, onset: Onset | None) -> list[_FigureRow]:
+    steps: dict[int, Figures] = defaultdict(Figures)
+    for number, cell in operation.cells.items():
+        steps[number * summary.slice_ns // step_ns].update(cell)
+    long = summary.last_ns - summary.first_ns >= _DAY_NS
+    rows = []
+    for number, figures in sorted(steps.items()):
+        start_ns = number * step_ns
+        at = datetime.fromtimestamp(start_ns / 1e9).astimezone().strftime("%m-%d %H:%M" if long else "%H:%M:%S")
+        marked = onset is not None and start_ns <= onset.at_ns < start_ns + step_ns
+        note = f"◀ onset {clock_text(onset.at_ns)}" if onset is not None and marked else ""
+        rows.append((at, figures, "bold red" if marked else "", note))
+    return rows
+
+
+def _figures(first: str, rows: Sequence[_FigureRow], width: int) -> Iterator[RenderableType]:
+    """Draw rows of figures; what failed is behind its row where there is space, else on a line below it."""
+    lines = [(first, *_COUNTS, *(name for name, _ in _QUANTILES))]
+    for name, figures, _, _ in rows:
+        counts = (str(number) for number in (figures.calls, figures.attempts, figures.retries, figures.failed))
+        lines.append((name, *counts, *(time_text(figures.quantile(share)) for _, share in _QUANTILES)))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= width + 2 else " "
+    short = sum(widths) + len(widths) > width + 1  # then names are on lines of their own
+    texts = []
+    for name, *cells in lines:
+        figures_text = gap.join(cell.rjust(size) for cell, size in zip(cells, widths[1:], strict=True))
+        texts.append(f"{name}\n    {figures_text}" if short else gap.join([name.ljust(widths[0]), figures_text]))
+    yield Text(texts[0], "bold", no_wrap=True)
+    for text, (_, figures, style, note) in zip(texts[1:], rows, strict=True):
+        line = Text(text, style, no_wrap=True, overflow="ignore")
+        more = Text("  ".join(filter(None, [note, failure_text(figures)])), "red")
+        if more and len(text.rpartition("\n")[2]) + 2 + len(more) <= width:
+            yield line.append("  ").append(more)
+            continue
+        yield line
+        if more:
+            yield Padding(more, (0, 0, 0, 4))
+
+
+_VERDICTS = {"worse": "red", "better": "green", "gone": "yellow", "new": "yellow"}
+
+
+def render_comparison(rows: Sequence[Comparison], before: str, after: str) -> Iterator[RenderableType]:
+    """Draw two times, files or settings next to each other, by operation."""
+    worse = [row for row in rows if row.verdict == "worse"]
+    for row in worse:
+        yield Text(f"{row.operation}: {_difference(row)}", "bold red")
+    if not worse:
+        yield Text("no operation is worse", "bold")
+    yield ""
+    yield Text(f"before: {before}; after: {after}", "dim")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("operation", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in ("calls", "retries", "failed", "p50", "p95", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        for name, figures in ((row.operation, row.before), ("", row.after)):
+            times = [time_text(figures.quantile(share)) if figures.calls else "" for _, share in _QUANTILES]
+            verdict = "" if name else row.verdict
+            table.add_row(
+                name,
+                "before" if name else "after",
+                str(figures.calls),
+                str(figures.retries),
+                share_text(figures.failed, figures.calls) if figures.calls else "",
+                *times,
+                Text(verdict, _VERDICTS.get(verdict, "")),
+            )
+    yield table
+
+
+def _difference(row: Comparison) -> str:
+    before, after = row.before, row.after
+    parts = [f"p95 {time_text(before.quantile(0.95))} → {time_text(after.quantile(0.95))}"]
+    if before.failed or after.failed:
+        shares = (share_text(figures.failed, figures.calls) for figures in (before, after))
+        parts.append(f"failed {' → '.join(shares)}")
+    return "; ".join(filter(None, [", ".join(parts), failure_text(after)]))
 
 
 def write_picture(console: Console, path: Path, *, title: str, inputs: Iterable[Path] = ()) -> None:

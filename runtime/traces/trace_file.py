@@ -14,7 +14,7 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime._internal.files import append_private
 
@@ -23,12 +23,14 @@ __all__ = ["Span", "SpanEvent", "SpanReader", "TraceFile", "format_line", "read_
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_IDS = re.compile("[0-9a-fA-F]{32} [0-9a-fA-F]{16} (?:[0-9a-fA-F]{16})?")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NO_VALUE: Mapping[str, Any] = {}
 _MAX_DEPTH = 8
 _SCALARS: dict[str, Any] = {"intValue": int, "doubleValue": float, "boolValue": bool}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanEvent:
+class SpanEvent(NamedTuple):
     """Something that happened during a span, at a time in nanoseconds since 1970."""
 
     name: str
@@ -36,8 +38,7 @@ class SpanEvent:
     attributes: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(NamedTuple):
     """
     One finished span; times in nanoseconds since 1970.
 
@@ -80,12 +81,14 @@ class SpanReader:
         bad_lines: Numbers of the lines that are not OTLP JSON, or not all of them; 1 for the first line of the file.
         bad_spans: Spans that were left out of lines that are: without an end, of an unknown kind, with a bad id.
         bad_events: Events that were left out of spans, such as those without a time.
+        spans: Number of spans read.
     """
 
     lines: int = 0
     bad_lines: list[int] = field(default_factory=list)
     bad_spans: int = 0
     bad_events: int = 0
+    spans: int = 0
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Span]:
         """Yield the spans of *lines*."""
@@ -94,6 +97,7 @@ class SpanReader:
             spans, whole = self._read(line)
             if not whole:
                 self.bad_lines.append(self.lines)
+            self.spans += len(spans)
             yield from spans
 
     def _read(self, line: bytes) -> tuple[list[Span], bool]:
@@ -101,23 +105,24 @@ class SpanReader:
         before = self.bad_spans + self.bad_events
         found = []
         try:
-            for span, resource in _raw_spans(line):
+            for span, service in _raw_spans(line):
                 try:
-                    found.append(self._span(span, resource))
+                    events = span.get("events")
+                    found.append(_span(span, service, self._events(events) if events else ()))
                 except _UNREADABLE:
                     self.bad_spans += 1
         except _UNREADABLE:
             return found, False
         return found, self.bad_spans + self.bad_events == before
 
-    def _span(self, span: Any, resource: Any) -> Span:
-        events = []
-        for event in span.get("events") or ():
+    def _events(self, events: Any) -> tuple[SpanEvent, ...]:
+        found = []
+        for event in events:
             try:
-                events.append(_event(event))
+                found.append(_event(event))
             except _UNREADABLE:
                 self.bad_events += 1
-        return _span(span, resource, events)
+        return tuple(sorted(found, key=lambda event: event.at_ns))
 
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
@@ -138,13 +143,17 @@ def read_line(line: bytes) -> list[Span]:
     return spans
 
 
-def _raw_spans(line: bytes) -> Iterator[tuple[Any, Any]]:
-    """Yield each span of a line with its resource, as they are written."""
-    document = json.loads(line) if line.strip() else {}
+def _raw_spans(line: bytes) -> Iterator[tuple[Any, str]]:
+    """Yield each span of a line as it is written, with the name of its program."""
+    line = line.strip().removeprefix(_BYTE_ORDER_MARK)
+    document = json.loads(line) if line else {}
+    if "result" in document:  # as Jaeger's /api/v3 wraps it
+        document = document["result"]
     for resource in document.get("resourceSpans") or ():
+        service = str(_attributes((resource.get("resource") or {}).get("attributes")).get("service.name", ""))
         for scope in resource.get("scopeSpans") or ():
             for span in scope.get("spans") or ():
-                yield span, resource.get("resource") or {}
+                yield span, service
 
 
 def _event(event: Any) -> SpanEvent:
@@ -155,29 +164,26 @@ def _event(event: Any) -> SpanEvent:
     )
 
 
-def _span(span: Any, resource: Any, events: list[SpanEvent]) -> Span:
+def _span(span: Any, service: str, events: tuple[SpanEvent, ...]) -> Span:
     start, end = _time(span["startTimeUnixNano"]), _time(span["endTimeUnixNano"])
-    status = span.get("status") or {}
-    return Span(
-        trace_id=_id(span["traceId"], 32),
-        span_id=_id(span["spanId"], 16),
-        parent_id=_id(span["parentSpanId"], 16) if span.get("parentSpanId") else "",
-        name=_text(span.get("name", "")),
-        kind=_member(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
-        start_ns=start,
-        end_ns=max(start, end),
-        status=_member(status.get("code", 0), _STATUSES, "STATUS_CODE_"),
-        message=_text(status.get("message", "")),
-        attributes=_attributes(span.get("attributes")),
-        events=tuple(sorted(events, key=lambda event: event.at_ns)),
-        service=str(_attributes(resource.get("attributes")).get("service.name", "")),
-    )
-
-
-def _id(value: Any, digits: int) -> str:
-    if not isinstance(value, str) or re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value) is None:
+    status = span.get("status") or _NO_VALUE
+    trace_id, span_id, parent_id = span["traceId"], span["spanId"], span.get("parentSpanId") or ""
+    if _IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") is None:
         raise ValueError("an id must be hexadecimal")
-    return value.lower()
+    return Span(
+        trace_id.lower(),
+        span_id.lower(),
+        parent_id.lower(),
+        _text(span.get("name", "")),
+        _member(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
+        start,
+        max(start, end),
+        _member(status["code"], _STATUSES, "STATUS_CODE_") if "code" in status else "UNSET",
+        _text(status["message"]) if "message" in status else "",
+        _attributes(span.get("attributes")),
+        events,
+        service,
+    )
 
 
 def _time(value: Any) -> int:
@@ -194,11 +200,20 @@ def _member(value: Any, names: tuple[str, ...], prefix: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
+    text = str(value)
+    return text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:
-    return {_text(pair["key"]): _value(pair.get("value") or {}) for pair in pairs or ()}
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, value = pair["key"], pair.get("value") or _NO_VALUE
+        # Printable texts, which are most, take the short way: a summary reads millions of them.
+        text = value.get("stringValue")
+        if text.__class__ is not str or not text.isprintable():
+            text = _value(value)
+        found[key if key.__class__ is str and key.isprintable() else _text(key)] = text
+    return found
 
 
 def _value(value: Mapping[str, Any], depth: int = 0) -> Any:

@@ -541,3 +541,14 @@ def test_a_bundle_serves_several_event_loops(core, tmp_path):
             assert found.active
         adapter.reset_connectors()
         gc.collect()  # connections of loops that have ended are closed at their collection alone
+
+
+async def test_health_of_the_cores_calls_is_that_of_the_loaders_bundle(core):
+    """The core's bundle has the core's shape; `health`, `bind` and `drain` are in the one that it is made of."""
+    async with RawServer(lambda _: b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as server:
+        managed(core, server.url)
+        adapter.install()
+        await loaded().payment.subscription_status(**STATUS)
+        last = loader.get_connectors().health().services["payment"].last_error
+        await close()
+    assert (last.operation, last.status) == ("subscription_status", 403)

@@ -401,3 +401,17 @@ def test_the_checkouts_own_directory_that_is_no_environment_is_not_touched(check
     with pytest.raises(BootstrapError, match="contains files that are not ours"):
         enter(monkeypatch, "")
     assert tree(checkout) == before
+
+
+@pytest.mark.parametrize(("arguments", "extra"), [(["demo"], ()), (["demo", "--json", "--host"], ("host",))])
+def test_an_option_may_need_more_than_its_command(monkeypatch, arguments, extra):
+    """The environment of the demo has a web framework only where its host is wanted."""
+    entered = []
+
+    def enter(extras, _arguments):
+        entered.append(extras)
+        raise bootstrap.BootstrapError("stop here")
+
+    monkeypatch.setattr(bootstrap, "enter_environment", enter)
+    assert main(arguments) == 1
+    assert entered == [(*COMMANDS["demo"].extras, *extra)]

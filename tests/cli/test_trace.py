@@ -15,8 +15,10 @@ import pytest
 from rich.console import Console
 
 from runtime.cli import trace
+from runtime.traces.calls import calls_of
 from runtime.traces.model import Trace, call_traces, rows_of, traces_of
 from runtime.traces.page import render_page
+from runtime.traces.ranking import Ranking
 from runtime.traces.terminal import render_trace
 from runtime.traces.trace_file import Span, SpanEvent
 
@@ -73,7 +75,7 @@ def test_a_trace_is_a_tree_with_bars():
     lines = drawn(found)
     bars = lines[0].index("━")
     assert [(line[:bars].rstrip(), line[bars : bars + 26].rstrip(), line[bars + 26 :].split()) for line in lines] == [
-        ("svc.op", "━━━━━━━━━━━━━━━━━━━━━━━━━━", ["100", "ms", "success"]),
+        ("svc.op", "━━━━━━━━━━━━━━━━━━━━━━━━━━", ["100", "ms", "recovered"]),
         ("├─ attempt 1", "███", ["10", "ms", "GET", "503"]),
         ("├─ wait", "  ░░░░░░░░░░░░░", ["50", "ms", "backoff"]),
         ("└─ attempt 2", "               ██████████", ["40", "ms", "GET", "200"]),
@@ -222,7 +224,20 @@ def test_a_trace_is_found_by_its_id_and_by_the_correlation_id(demo):
         ([os.devnull], 1, "no spans"),
         ([".", "--limit", "0"], 2, "--limit: must be at least 1"),
         ([".", "--follow", "--html", "x"], 2, "--follow: goes with neither"),
-        (["."], 2, "Is a directory"),
+        ([f"{ROOT}/docs/decisions"], 2, "decisions: no trace file in it"),
+        ([], 2, "FILE: must be given"),
+        (["nowhere", "--since", "soon"], 2, "nowhere: No such file or directory"),
+        ([os.devnull, "--since", "soon"], 2, "--since: must be a time, such as 14:00"),
+        ([os.devnull, "--min-duration", "1 week"], 2, "--min-duration: must be a duration, such as 250ms"),
+        ([os.devnull, "--follow", "--since", "1m"], 2, "--follow: goes with one file"),
+        ([os.devnull, "--summary", "--html", "x"], 2, "only one of them at a time"),
+        ([os.devnull, "--since", "14:00:01", "--until", "14:00"], 2, "--until: must be after --since, 14:00:01"),
+        (
+            [os.devnull, "--compare", "a", "b"],
+            2,
+            "--compare: two files without FILE, or two settings' hashes; got 'a b'",
+        ),
+        (["http://127.0.0.1:9"], 2, "http://127.0.0.1:9: does not respond"),
     ],
 )
 def test_wrong_usage_is_told(arguments, code, said, capsys):
@@ -318,7 +333,10 @@ def test_following_shows_each_call_when_it_ends(tmp_path, demo):
             seen.append(process.stdout.readline())
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
-    assert sum(line.startswith("trace ") for line in seen) >= len(demo[1]["operations"])
+    lines = [line for line in seen if re.match(r"\d\d:\d\d:\d\d\.\d{3}  ", line)]
+    assert len(lines) >= len(demo[1]["operations"])
+    trees = sum(line.startswith("trace ") for line in seen)
+    assert trees == sum(not re.search(r"(success|cancelled)(, \d attempts)?  ", line) for line in lines) > 0
 
 
 class Page(html.parser.HTMLParser):
@@ -376,8 +394,11 @@ def test_the_page_is_bounded_and_says_so():
     """Failed traces before retried before slow ones."""
     spans = [a_span(1, 0, 0, number, trace_id=number, **CALL) for number in range(1, 30)]
     spans.append(a_span(1, 0, 0, 1, trace_id=99, status="ERROR", **CALL))
-    chosen = trace._most_telling(traces_of(spans), 3)
-    assert [int(found.trace_id, 16) for found in chosen] == [99, 29, 28]
+    ranking = Ranking(1, worst=3)
+    for call in calls_of(spans):
+        ranking.add(call)
+    chosen = [found for found in traces_of(spans) if found.trace_id in ranking.worst]
+    assert sorted(int(found.trace_id, 16) for found in chosen) == [28, 29, 99]
     assert "3 of 30 traces: those that failed" in render_page(chosen, of=30, source="x")
 
 

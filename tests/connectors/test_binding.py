@@ -82,6 +82,23 @@ async def test_a_token_ends_with_the_request_it_was_bound_in():
 
 
 @virtual_time
+async def test_further_pages_end_with_the_request_too():
+    """A page that a view has returned loads no more with the token, however far it was read before."""
+    users = [{"user_id": f"u{number}", "username": "a"} for number in range(2)]
+    upstream = ScriptedUpstream([], then={"users": users, "total": 100})
+    connectors = bundle(identity=upstream)
+    with incoming_request("req") as request:
+        page = await connectors.bind(user_jwt="jwt").identity.list_users(limit=2)
+        pages = page.pages()
+        seen = [len(await anext(pages)) for _ in range(3)]
+        request.end()
+        with pytest.raises(InvalidArgumentError, match="has ended, as it has for a background task"):
+            await anext(pages)
+    assert (seen, len(sent(upstream))) == ([2, 2, 2], 3)
+    assert {token for token, _ in sent(upstream)} == {"Bearer jwt"}
+
+
+@virtual_time
 async def test_a_view_shares_the_state_of_its_bundle_and_closes_nothing():
     """Its breakers and connections are the bundle's."""
     _, connectors = platform()

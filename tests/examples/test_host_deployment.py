@@ -1,0 +1,86 @@
+"""The manifests of docs/deployment.md: what they name is there, their times add up, their settings can be used."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from examples.host.app import DRAIN_S
+from middleware.stack import StackSettings
+from runtime.adapters.starlette import health_routes
+from runtime.connectors.loader import ConnectorConfig, services_and_operations
+from runtime.settings import ResolvedSettings
+from runtime.telemetry import setup
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "examples" / "host" / "deploy"
+GUIDE = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+DOCUMENTS = {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))}
+POD = DOCUMENTS["Deployment"]["spec"]["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+FILES = DOCUMENTS["ConfigMap"]["data"]
+
+
+def mounted(volume, text, version):
+    """Mount *text* as the kubelet does: a link to a file in `..data`, which is a link that is swapped."""
+    folder = volume / f"..{version}"
+    folder.mkdir()
+    (folder / "connectors.toml").write_text(text)
+    fresh, data, file = volume / "..data_tmp", volume / "..data", volume / "connectors.toml"
+    fresh.symlink_to(folder.name)
+    fresh.replace(data)
+    if not file.is_symlink():
+        file.symlink_to("..data/connectors.toml")
+    for old in volume.glob("..[0-9]*"):
+        if old != folder:
+            (old / "connectors.toml").unlink()
+            old.rmdir()
+    return file
+
+
+def test_the_environment_of_the_pod_gives_managed_mode_and_follows_its_settings(tmp_path):
+    """R61: a swapped ConfigMap is in force at the next look; a broken one is rejected."""
+    file = mounted(tmp_path, FILES["connectors.toml"], 1)
+    environ = {one["name"]: one.get("value", "key") for one in CONTAINER["env"]}
+    (mount,) = [one for one in CONTAINER["volumeMounts"] if one["name"] == "connectors"]
+    assert environ["MOZAIKS_CONNECTORS_FILE"] == f"{mount['mountPath']}/connectors.toml"
+    assert "subPath" not in mount
+    config = ConnectorConfig.from_env({**environ, "MOZAIKS_CONNECTORS_FILE": str(file)})
+    assert config.managed_mode
+    policies = config.policies
+    assert (policies.of("identity").bulkhead.permits, policies.problems) == (50, ())
+    mounted(tmp_path, FILES["connectors.toml"].replace("permits = 50", "permits = 60"), 2)
+    assert policies.poll(10.0).changes == ("bulkhead.permits: 50 -> 60",)
+    mounted(tmp_path, "[transport]\nconnect_timeout_s = 1.0\n", 3)
+    assert "needs a restart" in policies.poll(20.0).problems[0]
+    assert policies.of("identity").bulkhead.permits == 60
+
+
+def test_the_grace_is_longer_than_the_longest_call_and_the_last_export():
+    """The hook counts too; gunicorn kills its workers after its own limit, which is within the pod's."""
+    hook_s = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
+    longest_s = tomllib.loads(FILES["connectors.toml"])["deadline"]["total_s"]
+    assert longest_s == StackSettings().deadline.total_s
+    grace_s = POD["terminationGracePeriodSeconds"]
+    dockerfile = (DEPLOY / "Dockerfile").read_text("utf-8")
+    gunicorn_s = int(re.search(r'"--graceful-timeout", "(\d+)"', dockerfile).group(1))
+    assert hook_s + gunicorn_s <= grace_s
+    assert longest_s + DRAIN_S + setup._SHUTDOWN_S <= gunicorn_s
+
+
+def test_probes_and_service_lead_to_the_application():
+    """Their paths are routes of the host, and the port is the one that the server listens on."""
+    paths = {route.path for route in health_routes()}
+    for name in ("startup", "liveness", "readiness"):
+        assert CONTAINER[f"{name}Probe"]["httpGet"]["path"] in paths
+    (port,) = CONTAINER["ports"]
+    assert f'"0.0.0.0:{port["containerPort"]}"' in (DEPLOY / "Dockerfile").read_text("utf-8")
+    assert DOCUMENTS["Service"]["spec"]["selector"] == DOCUMENTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL), ids=str.split)
+def test_settings_of_the_guide_can_be_used(text):
+    """Each block as a file of settings."""
+    ResolvedSettings(tomllib.loads(text), services=services_and_operations())
