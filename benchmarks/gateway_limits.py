@@ -13,82 +13,20 @@ read from its own counters.
 
 import asyncio
 import logging
-import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from middleware import PlatformError
+from runtime.cli.behind import find
 from runtime.connectors.base import PlatformHttpClient
+from tests.gateways.programs import READY_PATH, Nginx, Varnish, running
 
 LEAST_SUCCEEDED, MOST_REQUESTS = 45, 60
-SERVICE_S, STARTS_WITHIN_S = 0.3, 20.0
-
-NGINX = """
-daemon off;
-error_log {folder}/error.log;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-    access_log {folder}/access.log;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    limit_conn_zone $server_port zone=all:1m;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            limit_conn all 2;
-            error_page 503 @limited;
-            proxy_pass http://127.0.0.1:{upstream};
-        }}
-        location @limited {{
-            add_header Retry-After 1 always;
-            return 503;
-        }}
-    }}
-}}
-"""
-
-
-def program(name):
-    """Return where *name* is installed; None where it is not."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-def free_port():
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@asynccontextmanager
-async def running(command, port):
-    """Run *command*, from the moment it listens on *port*."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220, S603
-    try:
-        async with asyncio.timeout(STARTS_WITHIN_S):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    break
-        yield
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait)
+SERVICE_S = 0.3
 
 
 async def at_rate(url, calls, per_second):
@@ -125,37 +63,31 @@ async def respond(reader, writer):
         writer.close()
 
 
-async def behind_nginx(nginx, folder):
+async def behind_nginx(folder):
     """Return how many GETs succeeded behind a limiter, and how many requests it got."""
     upstream = await asyncio.start_server(respond, "127.0.0.1", 0)
-    port = free_port()
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, upstream=upstream.sockets[0].getsockname()[1]))
-    async with upstream, running([nginx, "-p", str(folder), "-c", str(config)], port):
-        succeeded = await at_rate(f"http://127.0.0.1:{port}", 100, 10)
-    return succeeded, len((folder / "access.log").read_text().splitlines())
+    port = upstream.sockets[0].getsockname()[1]
+    async with upstream, running(Nginx, folder, port, "limit-retry-after") as gateway:
+        succeeded = await at_rate(f"http://127.0.0.1:{gateway.port}", 100, 10)
+        lines = (gateway.folder / "access.log").read_text().splitlines()
+    return succeeded, sum(f" {READY_PATH} " not in line for line in lines)
 
 
-async def behind_varnish(varnishd, folder):
+async def behind_varnish(folder):
     """Return how many GETs succeeded behind a dead upstream, and how many requests Varnish got."""
-    port, name = free_port(), str(folder / "varnish")
-    command = [
-        varnishd,
-        "-F",
-        "-a",
-        f"127.0.0.1:{port}",
-        "-b",
-        f"127.0.0.1:{free_port()}",
-        "-n",
-        name,
-        "-s",
-        "malloc,16m",
-    ]
-    async with running(command, port):
-        succeeded = await at_rate(f"http://127.0.0.1:{port}", 1000, 60)
-        counted = [program("varnishstat"), "-n", name, "-1", "-f", "MAIN.client_req"]
-        shown = subprocess.run(counted, capture_output=True, check=True, text=True).stdout  # noqa: ASYNC221, S603
-    return succeeded, int(shown.split()[1])
+    upstream = await asyncio.start_server(respond, "127.0.0.1", 0)
+    port = upstream.sockets[0].getsockname()[1]
+    async with running(Varnish, folder, port) as gateway:
+        upstream.close()
+        before = requests_of(gateway)
+        succeeded = await at_rate(f"http://127.0.0.1:{gateway.port}", 1000, 60)
+        return succeeded, requests_of(gateway) - before
+
+
+def requests_of(varnish):
+    """Return how many requests Varnish has read."""
+    counted = [find("varnishstat"), "-n", str(varnish.folder / "varnish"), "-1", "-f", "MAIN.client_req"]
+    return int(subprocess.run(counted, capture_output=True, check=True, text=True).stdout.split()[1])  # noqa: S603
 
 
 def main():
@@ -163,14 +95,14 @@ def main():
     passed = True
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the gateways' own users read it
-        if nginx := program("nginx"):
-            succeeded, requests = asyncio.run(behind_nginx(nginx, Path(folder)))
+        if Nginx.path():
+            succeeded, requests = asyncio.run(behind_nginx(Path(folder)))
             print(f"nginx limit_conn: {succeeded} of 100 succeeded (at least {LEAST_SUCCEEDED}), {requests} requests")
             passed &= succeeded >= LEAST_SUCCEEDED
         else:
             print("nginx: not installed")
-        if varnishd := program("varnishd"):
-            succeeded, requests = asyncio.run(behind_varnish(varnishd, Path(folder)))
+        if Varnish.path():
+            succeeded, requests = asyncio.run(behind_varnish(Path(folder)))
             print(f"Varnish, dead upstream: {requests} requests of 1000 calls (at most {MOST_REQUESTS})")
             passed &= requests <= MOST_REQUESTS and succeeded == 0
         else:

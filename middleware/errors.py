@@ -57,7 +57,7 @@ from typing import Any, ClassVar
 from .problem import Problem, redact_problem
 from .records import AnsweredBy, Applied, AttemptRecord, Outcome, RequestSent, StopReason, most
 from .redaction import Redactor, printable, redact, redact_target
-from .status import StatusRule, status_rule
+from .status import GATEWAY_RETURNS, StatusRule, status_rule
 
 __all__ = [
     "AuthenticationError",
@@ -770,11 +770,22 @@ class PermissionDeniedError(StatusError):
 
 
 class NotFoundError(StatusError):
-    """404 or 410."""
+    """
+    404 or 410.
+
+    Attributes:
+        gateway_returns: It is the 404 of a gateway that was away a moment ago, and may lack its routes yet.
+    """
 
     code = "NOT_FOUND"
     _sentence = "This does not exist, or not any more."
     _advice = "Check the id; do not repeat."
+    gateway_returns = False
+
+    @property
+    def rule(self) -> StatusRule:
+        """What the status means for the call; less where the gateway returns."""
+        return GATEWAY_RETURNS if self.gateway_returns else super().rule  # R21
 
     @property
     def outcome_unknown(self) -> bool:

@@ -8,6 +8,7 @@ derived from it, so a setting is declared once.
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -17,9 +18,23 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_
 
 from .errors import ConfigError
 
-__all__ = ["Setting", "SettingSpec", "Settings", "SettingsLookup", "hash_of", "lookup_in", "problems", "settings_of"]
+__all__ = [
+    "Setting",
+    "SettingSpec",
+    "Settings",
+    "SettingsLookup",
+    "got",
+    "hash_of",
+    "lookup_in",
+    "problems",
+    "settings_of",
+]
 
 _S = TypeVar("_S", bound="Settings")
+
+_SHOWN = 16
+_SHOWN_BELOW = 10**_SHOWN
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f]|-----BEGIN ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +109,21 @@ def problems(config: "Settings") -> list[str]:
         value = getattr(config, setting.name)
         complaint = _complaint(setting, value)
         if complaint:
-            found.append(f"{setting.name}: {complaint}, got {value!r}")
+            found.append(f"{setting.name}: {complaint}, {got(value)}")
     return found
+
+
+def got(value: Any) -> str:
+    """
+    Return `got …` for a wrong *value*: what it is if it is short, else how long, or of which type, it is.
+
+    A longer one is no mistyped word or number, and may be a key in the wrong place.
+    """
+    if isinstance(value, str):
+        return f"got {value!r}" if len(value) <= _SHOWN else f"got {len(value)} characters"
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < _SHOWN_BELOW):
+        return f"got {value!r}"
+    return f"got {type(value).__name__}"
 
 
 def _complaint(setting: Setting, value: Any) -> str:
@@ -107,6 +135,8 @@ def _complaint(setting: Setting, value: Any) -> str:
     spec = setting.spec
     if spec.choices and value not in spec.choices:
         return f"must be one of {', '.join(spec.choices)}"
+    if setting.type is str and _NO_NAME.search(str(value)):  # a path is asked for, and is printed
+        return "must be one line, and not the content of a PEM file"
     if spec.ge is not None and not number >= spec.ge:  # `not >=` also rejects NaN
         return f"must be >= {spec.ge:g}"
     if spec.le is not None and not number <= spec.le:

@@ -22,6 +22,7 @@ from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
 from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
 from middleware.policies.retry import RetryMiddleware, RetryPolicy, RetrySettings
 from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
+from middleware.policies.way import way_to
 from middleware.request.auth import AuthMiddleware
 from middleware.request.correlation import CorrelationMiddleware, CorrelationSettings
 from middleware.request.decode import DecodeMiddleware
@@ -324,7 +325,12 @@ def _with_state(
     emit = FanOut(listeners)
     breakers, budget = CircuitBreakers(service, random), RetryBudget()
     breaker = CircuitBreakerMiddleware(
-        breakers, clock, emit, _attempt_timeout_s, lambda: policies.of(service).attempt.timeout_s
+        breakers,
+        clock,
+        emit,
+        _attempt_timeout_s,
+        lambda: policies.of(service).attempt.timeout_s,
+        note_failure=way_to(base_url, clock).note,
     )
     rate_limit = RateLimitMiddleware(clock, emit)
     bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open, rate_limit.apply, _attempt_timeout_s)

@@ -8,7 +8,7 @@ of its hundred. Where a header of the response changes the meaning, the combinat
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Repeat", "StatusRule", "StatusVerdict", "status_rule", "status_rules"]
+__all__ = ["GATEWAY_RETURNS", "Repeat", "StatusRule", "StatusVerdict", "status_rule", "status_rules"]
 
 Repeat: TypeAlias = Literal["never", "keyed", "repeatable", "any"]
 """Which requests may be sent again: none, those with an honoured idempotency key, repeatable ones, all."""
@@ -90,6 +90,10 @@ _RULES: dict[tuple[int, _Header], StatusRule] = {
 }
 
 
+GATEWAY_RETURNS = StatusRule(error="NotFoundError", repeat="repeatable", verdict="neutral")
+"""R21: 404 of a gateway that was away a moment ago; it says nothing about the resource, nor about the service."""
+
+
 def status_rule(status: int, *, has_retry_after: bool = False, is_overloaded: bool = False) -> StatusRule:
     """
     Return the meaning of *status*: its row with the header, else its own row, else that of its hundred.
@@ -107,4 +111,4 @@ def status_rule(status: int, *, has_retry_after: bool = False, is_overloaded: bo
 
 def status_rules() -> list[StatusRule]:
     """Return every row, those of the hundreds included."""
-    return [*_RULES.values(), *_BY_HUNDRED.values(), _OTHER]
+    return [*_RULES.values(), *_BY_HUNDRED.values(), _OTHER, GATEWAY_RETURNS]

@@ -137,7 +137,8 @@ class Call:
         deadline_at: Clock reading at which the whole call ends; set by the deadline layer.
         attempts_scheduled: Attempts decided so far, hedges included; some may still wait for a permit.
         attempts_sent: Attempts started on the wire so far.
-        attempts_refused: Those whose connection was refused, and that do not count towards `max_attempts`.
+        attempts_refused: Those whose connection was refused, or that a gateway without its routes responded to; they do
+            not count towards `max_attempts`.
         timeline: Records of the attempts that have ended.
         failures: Errors of the attempts so far; cleared at the end of the call, since they refer to it.
         stop_reason: Why no further attempt is made; set by the retry layer.
@@ -271,6 +272,7 @@ class PlatformRequest:
         user_jwt: The caller's token, sent as Bearer.
         app_key: The application's key, sent as X-Mozaiks-App-Key.
         decode: Converts the parsed document to the result; runs inside the attempt.
+        decimals: Whether numbers with a fraction are read as Decimal.
         problem: What is wrong with the caller's arguments; nothing is sent then.
         target: Encoded path and query, set once above the retry.
         content: Encoded body, set once above the retry: the same bytes on every attempt.
@@ -289,6 +291,7 @@ class PlatformRequest:
     user_jwt: str | None = field(default=None, repr=False)
     app_key: str | None = field(default=None, repr=False)
     decode: Callable[[Any], Any] | None = field(default=None, repr=False)
+    decimals: bool = False
     problem: str = ""
     target: str = field(default="", repr=False)
     content: bytes | None = field(default=None, repr=False)
@@ -313,6 +316,7 @@ class PlatformRequest:
         copied.user_jwt = self.user_jwt
         copied.app_key = self.app_key
         copied.decode = self.decode
+        copied.decimals = self.decimals
         copied.problem = self.problem
         copied.target = self.target
         copied.content = self.content

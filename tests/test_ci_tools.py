@@ -1,11 +1,14 @@
 """The tools of `.ci/tools`: each module of the product is in their lists."""
 
 import ast
+import itertools
+import tomllib
 from pathlib import Path
 
 import mutate
 import pytest
 import remove_layers
+import supply_chain
 import warm_get
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,3 +88,22 @@ async def test_a_warm_get_is_profiled():
     found = await warm_get.profile(lambda connector: connector.list_items())
     assert "ManagedServiceConnector.list_items" in found.functions["runtime/connectors/service.py"]
     assert {"middleware.events.FanOut", "middleware.types.PlatformRequest"} <= found.classes
+
+
+def test_a_library_below_version_1_has_an_upper_bound():
+    """Its next minor release may change anything."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    young = [line for line in lines if ">=0." in line]
+    assert len(young) > 8
+    assert [line for line in young if "<1" not in line and "==0.*" not in line] == []
+
+
+def test_a_yanked_release_is_found_in_pips_report():
+    """By the key that pip writes for it."""
+    install = [
+        {"metadata": {"name": "a", "version": "1"}, "is_yanked": True},
+        {"metadata": {"name": "b", "version": "2"}, "is_yanked": False},
+        {"metadata": {"name": "c", "version": "3"}},
+    ]
+    assert supply_chain.yanked_in({"install": install}) == ["a 1"]

@@ -101,3 +101,21 @@ def test_the_files_it_names_exist():
     root = Path(__file__).parent.parent
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (root / target).exists(), target
+
+
+def test_the_threat_model_names_files_and_steps_that_exist():
+    """Each promise has the test that shows it."""
+    rows = re.findall(
+        r"^\|.*\|$",
+        (Path(__file__).parent.parent / "SECURITY.md").read_text("utf-8").partition("shows it\n")[2],
+        re.MULTILINE,
+    )[2:]
+    assert len(rows) > 10
+    steps = (Path(__file__).parent.parent / ".ci" / "run").read_text("utf-8")
+    for row in rows:
+        named = re.findall(r"`([^`]+)`", row.split("|")[2])
+        assert named, row
+        for name in named:
+            assert (Path(__file__).parent.parent / name).is_file() or f"'{name.removeprefix('.ci/run ')}|" in steps, (
+                name
+            )

@@ -498,6 +498,7 @@ class CircuitBreakerMiddleware(Step):
         emit: Listener for rejections and changes of state.
         attempt_timeout_s: Returns the attempt timeout of a call in seconds.
         usual_timeout_s: Returns the attempt timeout of operations without one of their own; None for no difference.
+        note_failure: Called with each failed attempt before it is counted.
     """
 
     def __init__(
@@ -507,6 +508,8 @@ class CircuitBreakerMiddleware(Step):
         emit: Listener,
         attempt_timeout_s: Callable[[Call], float],
         usual_timeout_s: Callable[[], float] | None = None,
+        *,
+        note_failure: Callable[[PlatformRequest, BaseException], None] = lambda _request, _error: None,
     ) -> None:
         self._breakers = breakers
         self._own = breakers.own
@@ -514,6 +517,7 @@ class CircuitBreakerMiddleware(Step):
         self._emit = emit
         self._attempt_timeout_s = attempt_timeout_s
         self._usual_timeout_s = usual_timeout_s
+        self._note_failure = note_failure
 
     def _breaker(self, call: Call) -> tuple[CircuitBreaker, CircuitBreakerSettings]:
         config = call.settings(CircuitBreakerSettings)
@@ -623,6 +627,7 @@ class CircuitBreakerMiddleware(Step):
 
     def failed(self, request: PlatformRequest, entered: _Entered, error: BaseException) -> BaseException:
         """Record the result, or that the attempt goes on without its call."""
+        self._note_failure(request, error)  # R21
         if request.attempt.goes_on:
             entered[0].go_on(entered[2])
         else:

@@ -72,6 +72,17 @@ class RetrySettings(Settings):
     not_sent_max_delay_s: Annotated[
         float, SettingSpec(doc="As max_delay_s, after a refused connection.", unit="s", ge=0, le=600)
     ] = 1.0
+    gateway_404_s: Annotated[
+        float,
+        SettingSpec(
+            doc="For this long a gateway's own 404 to a GET is retried within 10 s after a refused connection; 0 makes "
+            "it final.",
+            unit="s",
+            ge=0,
+            le=60,
+            source="Traefik has its routes up to 2.6 s after its port",
+        ),
+    ] = 3.0
     throttle_base_delay_s: Annotated[
         float,
         SettingSpec(
@@ -146,14 +157,15 @@ class RetryPolicy:
 
         Full jitter, `uniform(0, min(max, base * 2 ** (attempt - 1)))` (AWS Architecture Blog, "Exponential Backoff And
         Jitter"), or Retry-After plus up to 10 % (at most 1 s), whichever is longer. After a refused connection the
-        jitter is "equal" (same source), from half the ceiling, so that even the shortest waits outlast a restart.
+        jitter is "equal" (same source), from half the ceiling, so that even the shortest waits outlast a restart; so
+        it is after a 404 of a gateway that returns.
 
         Args:
             error: Why the attempt failed.
             attempt: Number of failures so far that have the same backoff, this one included.
             config: The settings.
         """
-        refused = is_refused_connection(error)
+        refused = _is_no_way(error)
         if refused:
             base, cap = config.not_sent_base_delay_s, config.not_sent_max_delay_s
         elif isinstance(error, StatusError) and error.is_throttled:
@@ -169,13 +181,18 @@ class RetryPolicy:
         return max(backoff, after + self._random.uniform(0, min(after * _JITTER_SHARE, _JITTER_CAP_S)))  # R15
 
 
+def _is_no_way(error: BaseException) -> bool:
+    """Return whether no connection was made, or the gateway that took it has no routes yet."""
+    return is_refused_connection(error) or (isinstance(error, NotFoundError) and error.gateway_returns)  # R20, R21
+
+
 def _rejection_reason(error: BaseException) -> StopReason:
     return "circuit_open" if isinstance(error, CircuitOpenError) else "not_retryable"
 
 
 def _max_attempts_detail(call: Call) -> str:
     if 0 < call.max_refused <= call.attempts_refused:  # R20
-        return f"retry.not_sent_max_attempts is {call.max_refused}"
+        return f"retry.not_sent_max_attempts is {call.settings(RetrySettings).not_sent_max_attempts}"
     return f"max_attempts is {call.max_attempts}"
 
 
@@ -298,14 +315,14 @@ class RetryMiddleware:
 
         def wait() -> float:
             last = rounds[-1]
-            refused = is_refused_connection(last)
-            failed[refused] += 1  # R20
+            refused = _is_no_way(last)
+            failed[refused] += 1  # R20, R21
             return self._policy.delay_s(last, failed[refused], config)
 
         def stop(delay_s: float) -> bool:
             nonlocal waited_s
             waited_s, last = delay_s, rounds[-1]
-            call.stop_reason = self._stop_reason(request, last, delay_s)
+            call.stop_reason = self._gateway_stop(request, last, delay_s) or self._stop_reason(request, last, delay_s)
             if call.stop_reason:
                 self._emit(
                     RetryAbandoned(call=call.info, attempt=call.attempts_sent, stop_reason=call.stop_reason, error=last)
@@ -324,6 +341,17 @@ class RetryMiddleware:
             return await _repeat(attempt, first, may_retry=may_retry, wait=wait, stop=stop, sleep=self._clock.sleep)
         finally:
             rounds.clear()  # the functions above refer to one another by the engine: a cycle that would keep the errors
+
+    def _gateway_stop(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
+        """Return `not_retryable`, and set its detail, where a gateway that returns has had its time for its routes."""
+        call = request.call
+        limit_s = call.settings(RetrySettings).gateway_404_s
+        if isinstance(error, NotFoundError):
+            first_s = next((record.ended_s for record in call.timeline if record.status == error.status), 0.0)
+            if self._clock.now() - call.started_at - first_s + delay_s > limit_s:  # R21
+                call.stop_detail = f"retry.gateway_404_s is {limit_s:g} s"
+                return "not_retryable"
+        return ""
 
     def _stop_reason(self, request: PlatformRequest, error: CallError, delay_s: float) -> StopReason:
         """

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from middleware.echoes import redactor_of
@@ -35,6 +36,7 @@ def _finite(number: str) -> float:
 
 # Shared: `json.loads` with options makes a new decoder each time.
 _DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
+_EXACT = json.JSONDecoder(parse_constant=_reject_constant, parse_float=Decimal)
 
 _quick: Callable[[bytes], Any] | None = None
 with suppress(ImportError):
@@ -47,15 +49,19 @@ with suppress(ImportError):
 _UNREAD = re.compile(r"\s*+(?:-|\.|[eE][+-]?|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|\\?u[0-9a-fA-F]{0,4})?\Z")
 
 
-def parse_json(response: PlatformResponse) -> Any:
+def parse_json(response: PlatformResponse, *, decimals: bool = False) -> Any:
     """
     Parse the body of *response*; `{}` for an empty one.
+
+    Args:
+        response: The response.
+        decimals: Read numbers with a fraction as Decimal, from their text, instead of float.
 
     Raises:
         DecodeError: The body is not JSON, or the beginning of a JSON document alone. The text names its content type,
             never its content.
     """
-    if _quick is not None:
+    if _quick is not None and not decimals:
         # What it reads it reads as the standard library does (`.ci/tools/json_parity.py` compares them). It rejects
         # more: a byte order mark, half a surrogate pair; there, and for what is no JSON, the standard library decides.
         try:
@@ -65,7 +71,7 @@ def parse_json(response: PlatformResponse) -> Any:
     if not response.body.strip():
         return {}
     try:
-        return _DECODER.decode(
+        return (_EXACT if decimals else _DECODER).decode(
             response.body.decode("utf-8-sig")  # equivalent: another name of the same codec
         )  # RFC 8259 section 8.1: UTF-8; .NET may add a byte order mark
     except (ValueError, RecursionError) as error:
@@ -99,7 +105,7 @@ class DecodeMiddleware(Step):
         request.attempt.status = response.status  # for a custom transport that did not set it
         if response.data is not None:
             return
-        document = NoContent() if response.status in _WITHOUT_BODY else parse_json(response)
+        document = NoContent() if response.status in _WITHOUT_BODY else parse_json(response, decimals=request.decimals)
         if request.decode is None:
             response.data = document
             return

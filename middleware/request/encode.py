@@ -4,13 +4,17 @@ Encodes a call's arguments: path, query, body, and the idempotency key.
 Placed above the retry, so that every attempt sends the same bytes and the same key.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlencode
+from uuid import UUID
 
 from middleware.errors import InvalidArgumentError
 from middleware.settings import Settings, SettingSpec
@@ -20,16 +24,19 @@ from middleware.types import KEYED_METHODS, PlatformRequest
 from .header_values import MAX_TOKEN, is_token
 from .idempotency import add_key
 
-__all__ = ["EncodeMiddleware", "PathSettings", "encode_body", "encode_target"]
+__all__ = ["EncodeMiddleware", "PathSettings", "check_endpoint", "encode_body", "encode_target"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_METHOD = re.compile(r"[A-Z]{1,20}")
+_METHOD = re.compile(r"(?!(?:CONNECT|TRACE)\Z)[A-Z]{1,20}")  # those two address a proxy, or return credentials
+_SAFE = "/%:@!$&'()*+,;=~"  # in a path, and not a separator of its own
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: characters that are never encoded
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
 # Dots between separators. Windows accepts '\' as a separator, and servlet containers drop a segment's text after ';'.
 _DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.\.?(?=[/\\;]|\Z)")
 _SEPARATOR = re.compile(r"[/\\;]")
 _NO_DOT_SEGMENTS = "must not contain '.' or '..' segments"
+# Values that JSON has no type for; a datetime is a date too.
+_VALUES = (UUID, date, time, timedelta, Decimal)
 _MAX_TARGET = 8192  # characters; common servers accept a request line of that length
 
 
@@ -102,14 +109,35 @@ def _decoded(text: str) -> str:
 
 def _by_hand(path: str) -> str:
     _check_path(path)
-    return _quote(path, "path", safe="/%:@!$&'()*+,;=~")  # equivalent: `"/%:@!$&'()*+,;=~~"`: a tilde is never encoded
+    return _quote(path, "path", safe=_SAFE)
 
 
 @lru_cache(maxsize=1024)
 def _template(path: str) -> tuple[str, ...]:
-    """Split a template into alternating fixed text and names; cached, since a program has few templates."""
+    """Split a template into alternating fixed text, encoded, and names; cached, since a program has few templates."""
     _check_path(path)
-    return tuple(_PLACEHOLDER.split(path))
+    parts = _PLACEHOLDER.split(path)
+    parts[::2] = [_quote(part, "path", safe=_SAFE) for part in parts[::2]]
+    return tuple(parts)
+
+
+def check_endpoint(method: str, path: str) -> None:
+    """
+    Check what is constant about the requests of an endpoint: its method and its template.
+
+    Raises:
+        InvalidArgumentError: One of them can never be sent; names it.
+    """
+    if _METHOD.fullmatch(method) is None:
+        raise _not_a_method(method)
+    if not isinstance(path, str):
+        raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
+    _template(path)
+
+
+def _not_a_method(method: str) -> InvalidArgumentError:
+    other = " other than CONNECT and TRACE" if method in {"CONNECT", "TRACE"} else ""
+    return InvalidArgumentError(f"method: must be an HTTP method{other}")
 
 
 def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
@@ -128,6 +156,8 @@ def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     if name not in values:
         raise InvalidArgumentError(f"path_params.{name}: missing")
     value = values[name]
+    if isinstance(value, _VALUES):
+        value = _written(value, f"path_params.{name}")
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")
     text = value if type(value) is str else _text(value, f"path_params.{name}")
@@ -160,7 +190,7 @@ def _query(params: Mapping[str, Any]) -> str:
             elif isinstance(item, str | int | float):
                 pairs.append((name, item if type(item) is str else _text(item, f"params.{name}")))
             else:
-                raise InvalidArgumentError(f"params.{name}: must be str, number or bool, got {type(item).__name__}")
+                pairs.append((name, _written(item, f"params.{name}")))
     if not pairs:
         return ""
     try:
@@ -180,6 +210,47 @@ def _text(value: str | float, place: str) -> str:
     raise InvalidArgumentError(reason)
 
 
+def _written(value: Any, place: str) -> str:
+    """
+    Write a value that JSON has no type for, as .NET reads it.
+
+    Raises:
+        InvalidArgumentError: It is none; or a time has no zone, so that it would be another one at the service.
+    """
+    if not isinstance(value, _VALUES):
+        raise InvalidArgumentError(f"{place}: must be str, number or bool, got {type(value).__name__}")
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise InvalidArgumentError(f"{place}: must have a time zone")
+    if isinstance(value, timedelta):
+        return _time_span(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value) if isinstance(value, UUID) else value.isoformat()
+
+
+def _time_span(value: timedelta) -> str:
+    """Write *value* as .NET's TimeSpan, `[-][d.]hh:mm:ss[.fffffff]`, which is no ISO 8601 duration."""
+    days, rest = divmod(abs(value), timedelta(days=1))
+    minutes, seconds = divmod(rest.seconds, 60)
+    fraction = f".{rest.microseconds:06}0" if rest.microseconds else ""
+    sign, whole = "-" if value < timedelta() else "", f"{days}." if days else ""
+    return f"{sign}{whole}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
+
+
+def _json_value(value: Any) -> Any:
+    """Return what `json` writes for a value that it does not know; a Decimal is a number, if it stays exact."""
+    if isinstance(value, Decimal):
+        number = float(value)
+        if not value.is_finite() or Decimal(repr(number)) != value:
+            raise InvalidArgumentError("json_body: a Decimal has more digits than a JSON number keeps")
+        return int(value) if value == value.to_integral_value() else number
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, _VALUES):
+        return _written(value, "json_body")
+    raise TypeError(type(value).__name__)
+
+
 def _quote(text: str, place: str, *, safe: str) -> str:
     try:
         return quote(text, safe=safe)
@@ -197,7 +268,11 @@ def encode_body(json_body: Any) -> bytes | None:
     if json_body is None:
         return None
     try:
-        return json.dumps(json_body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(
+            json_body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_value
+        ).encode()
+    except InvalidArgumentError:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
         # The class of the cause alone: its text may quote the body.
         reason = f"json_body: not JSON-ready ({type(error).__name__})"
@@ -217,7 +292,7 @@ class EncodeMiddleware(Step):
         if request.problem:
             raise InvalidArgumentError(request.problem)
         if _METHOD.fullmatch(request.method) is None:
-            raise InvalidArgumentError("method: must be an HTTP method")
+            raise _not_a_method(request.method)
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Checked here and not where it is added: what can never be sent must not count as an attempt.
             raise InvalidArgumentError(f"user_jwt: must be 1 to {MAX_TOKEN} visible ASCII characters without blanks")

@@ -24,18 +24,22 @@ import tempfile
 import time
 import tomllib
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from runtime._internal.files import refuse_link, write_text
 
+from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
+
 __all__ = ["BootstrapError", "claim", "enter_environment", "project_directory", "requirements"]
 
 _NAME = "mozaiks-connector-runtime"
 _STAMP = "mozaiks-stamp.json"
-_DEFAULT_INDEX = "https://pypi.org/simple"
+# Isolated: neither the working directory nor PYTHONPATH can put another module in the place of pip.
+_PIP = ("-I", "-m", "pip")
+# A pip.conf of the user may say `user = true`, which no environment permits.
+_OPTIONS = ("--quiet", "--no-user")
 
 Run = Callable[[Sequence[str]], None]
 
@@ -193,7 +197,10 @@ def _say(message: str) -> None:
 
 
 def _run(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 - our commands
+    environment = {**os.environ, **uv_variables(os.environ)}  # not as an argument, which every user of the machine sees
+    subprocess.run(  # noqa: S603 - our commands
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    )
 
 
 def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
@@ -202,6 +209,10 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
 
     What the stamp says comes last, so a broken run starts anew; until then it is the mark alone.
     """
+    try:
+        check_index(os.environ)
+    except PackageIndexError as error:
+        raise BootstrapError(f"cannot set up {venv}: {error}") from None
     started = time.monotonic()
     interpreter, installed = _stamp(venv)
     fresh = interpreter != _interpreter() or not os.access(_python(venv), os.X_OK)
@@ -237,8 +248,8 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
-        return said[-1][:200] if said else f"exit code {error.returncode}"
-    return str(error)[:200]
+        return mask_credentials(said[-1])[:200] if said else f"exit code {error.returncode}"
+    return mask_credentials(str(error))[:200]
 
 
 def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:
@@ -254,35 +265,33 @@ def _with_uv(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
 
 def _with_ensurepip(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
     _make_venv(venv, fresh, run)
-    run([str(_python(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
+    run([str(_python(venv)), *_PIP, "install", *_OPTIONS, "--disable-pip-version-check", *wanted])
 
 
 def _with_system_pip(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
-    run([sys.executable, "-m", "pip", "--version"])
+    run([sys.executable, *_PIP, "--version"])
     _make_venv(venv, fresh, run, "--without-pip")
-    run([sys.executable, "-m", "pip", "--python", str(_python(venv)), "install", "--quiet", *wanted])
+    run([sys.executable, *_PIP, "--python", str(_python(venv)), "install", *_OPTIONS, *wanted])
 
 
 def _with_pip_wheel(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) -> None:
     _make_venv(venv, fresh, run, "--without-pip")
     with tempfile.TemporaryDirectory() as directory:
         wheel = _fetch_pip(Path(directory))
-        run([str(_python(venv)), f"{wheel}/pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
+        run([str(_python(venv)), "-I", f"{wheel}/pip", "install", *_OPTIONS, "--disable-pip-version-check", *wanted])
 
 
 def _fetch_pip(directory: Path) -> Path:
     """Download the newest pip wheel that the index lists, and check it against the index's own digest."""
-    index = os.environ.get("PIP_INDEX_URL", _DEFAULT_INDEX).rstrip("/")
+    index = index_url(os.environ)
     page_url = f"{index}/pip/"
-    with urllib.request.urlopen(page_url, timeout=60) as response:  # noqa: S310 - the user's own index
-        page = response.read().decode()
+    page = fetch(page_url, index, timeout_s=60).decode()
     links = re.findall(r'href="([^"]+/pip-(\d+(?:\.\d+)*)-py3-none-any\.whl)#sha256=([0-9a-f]{64})"', page)
     if not links:
         raise BootstrapError("the package index lists no pip wheel with a digest")
     link, version, digest = max(links, key=lambda found: tuple(int(part) for part in found[1].split(".")))
     url = urllib.parse.urljoin(page_url, html.unescape(link))
-    with urllib.request.urlopen(url, timeout=120) as response:  # noqa: S310 - as above
-        content = response.read()
+    content = fetch(url, index, timeout_s=120)
     if hashlib.sha256(content).hexdigest() != digest:
         raise BootstrapError("the downloaded pip does not match its digest")
     wheel = directory / f"pip-{version}-py3-none-any.whl"

@@ -104,7 +104,7 @@ def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
         type=number("the rate", least=0.001),
         required=True,
         metavar="N",
-        help="calls per second of each process",
+        help="calls per second of each process: with 10 processes, 10 are 100 in all",
     )
     parser.add_argument(
         "--processes", type=number("processes", least=1, whole=True), default=1, metavar="P", help="default 1"

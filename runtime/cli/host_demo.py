@@ -67,7 +67,7 @@ def run(*, as_json: bool, picture: str | None, trace_file: str | None) -> int:
         document = {"ok": ok, "elapsed_s": round(elapsed_s, 3), "steps": [step.to_json() for step in steps]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        console.print(f"\n{verdict(checks)}, {elapsed_s:.1f} s.", soft_wrap=True)
+        console.print(verdict(checks, elapsed_s=elapsed_s), soft_wrap=True)
         if trace_file:
             console.print(f"The spans are in {trace_file}: python3 -m runtime trace {trace_file}", soft_wrap=True)
     return save_picture(console, picture, trace_file, code=0 if ok else 1)
@@ -320,7 +320,7 @@ def _closed(ready: "httpx.Response") -> bool:
 
 def _kinds_above(span: "Span", spans: "Sequence[Span]") -> list[str]:
     """Return what of a call and a request *span* is within, the innermost first; a framework may have spans between."""
-    from runtime.traces.model import is_call
+    from runtime.traces.calls import is_call
 
     by_id, found = {one.span_id: one for one in spans}, []
     while (span_above := by_id.get(span.parent_id)) is not None:

@@ -6,6 +6,7 @@ directory that only the user can open, and is removed by `down`, which removes n
 """
 
 import argparse
+import errno
 import fcntl
 import http.client
 import json
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from middleware.redaction import printable
 from runtime._internal.files import refuse_link, write_private
 
 from .bootstrap import project_directory
@@ -39,6 +41,8 @@ _POLL_S = 0.1
 _LAST_LINES = 8
 _PROMETHEUS_FILES = ("prometheus.yml", "rules.yml")
 _PROMETHEUS_DATA = "prometheus"
+_MARK = "MOZAIKS_STACK"  # by this variable a program of the stack is recognised, also where its note was never written
+_KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
 _NO_PAGES = "not the Jaeger UI"  # what a Jaeger that was built without its pages says in their place
 _COMPOSE = "docker compose -f docker-compose.otel.yml up"
 _EXPORT = f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{_HOST}:4318 OTEL_METRIC_EXPORT_INTERVAL=1000"
@@ -131,7 +135,9 @@ def main(argv: Sequence[str]) -> int:
     console = _console()
     try:
         refuse_link(state)
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if state.lstat().st_uid != os.geteuid():
+            raise _of_another_user(state)
         state.chmod(0o700)  # the programs choose the modes of their own files below it
         with _lock(state):
             if options.action == "up":
@@ -142,10 +148,14 @@ def main(argv: Sequence[str]) -> int:
         return 1
 
 
+def _of_another_user(state: Path) -> OSError:
+    return OSError(errno.EPERM, "belongs to another user", str(state))
+
+
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 @contextmanager
@@ -158,6 +168,8 @@ def _lock(state: Path) -> Iterator[None]:
 
 def _up(console: "Console", files: Path, state: Path) -> int:
     """Start what is not running, so that it also mends a stack of which a part has ended."""
+    from rich.text import Text
+
     stopped = [service for service in SERVICES if _process(state, service) is None]
     missing = [service for service in stopped if shutil.which(service.binary) is None]
     if missing:
@@ -184,7 +196,7 @@ def _up(console: "Console", files: Path, state: Path) -> int:
             return 1
     code = _status(console, state)
     console.print(f"\nNow send something:\n\n  {_EXPORT}\n  python3 -m runtime demo\n", soft_wrap=True)
-    console.print("[bold]python3 -m runtime stack down[/] ends the stack and throws its data away.")
+    console.print(Text.assemble(("python3 -m runtime stack down", "bold"), " ends the stack and throws its data away."))
     return code
 
 
@@ -192,7 +204,7 @@ def _print_log(console: "Console", file: Path) -> None:
     lines = file.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:] if file.exists() else []
     if lines:
         console.print(f"The last lines of {file}:", soft_wrap=True)
-        console.print("\n".join(f"  {line}" for line in lines), markup=False, soft_wrap=True)
+        console.print("\n".join(f"  {printable(line)}" for line in lines), soft_wrap=True)
 
 
 def _down(console: "Console", state: Path) -> int:
@@ -204,6 +216,7 @@ def _down(console: "Console", state: Path) -> int:
 
 def _status(console: "Console", state: Path) -> int:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("service", "state", "address", "what it is for"):
@@ -213,11 +226,11 @@ def _status(console: "Console", state: Path) -> int:
         process, ready = _process(state, service), _is_ready(service)
         all_ready &= ready
         if ready and process is None:
-            word = "[yellow]ready, not ours[/]"
+            word = Text("ready, not ours", "yellow")
         elif ready:
-            word = "[green]ready[/]"
+            word = Text("ready", "green")
         else:
-            word = "[red]not ready[/]" if process else "[red]not up[/]"
+            word = Text("not ready" if process else "not up", "red")
         table.add_row(service.name, word, f"http://{_HOST}:{service.page}", service.purpose)
     console.print(table)
     if any(_process(state, service) for service in SERVICES):
@@ -233,20 +246,22 @@ def _status(console: "Console", state: Path) -> int:
 
 def _print_missing(console: "Console", missing: Sequence[Service]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 2))
     for service in SERVICES:
         found = shutil.which(service.binary)
-        table.add_row(
-            service.binary, service.purpose, f"found: {found}" if found else f"[red]missing[/]: {service.source}"
-        )
+        place = f"found: {found}" if found else Text.assemble(("missing", "red"), f": {service.source}")
+        table.add_row(service.binary, service.purpose, place)
     *names, last = [service.binary for service in missing]
     subject = f"{', '.join(names)} and {last} are" if names else f"{last} is"
-    console.print(f"[bold]The stack cannot start: {subject} not on PATH.[/]\n")
+    console.print(f"The stack cannot start: {subject} not on PATH.\n", style="bold")
     console.print(table)
     console.print(
-        f"\n[bold]With Docker[/], the same stack, and Grafana too:\n\n  {_COMPOSE}\n\n"
-        f"[bold]With neither[/], traces in the terminal and as one page:\n\n{_trace_way()}"
+        Text.assemble(
+            *("\n", ("With Docker", "bold"), f", the same stack, and Grafana too:\n\n  {_COMPOSE}\n\n"),
+            *(("With neither", "bold"), f", traces in the terminal and as one page:\n\n{_trace_way()}"),
+        )
     )
 
 
@@ -275,13 +290,13 @@ def _write(path: Path, text: str) -> None:
 def _start(service: Service, files: Path, state: Path) -> str:
     """Start *service* and wait until it is ready; returns what went wrong, or nothing."""
     arguments = [argument.format(files=files, state=state) for argument in service.arguments]
-    # What a program here would make of `OTEL_EXPORTER_OTLP_ENDPOINT` is to trace itself.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment |= {"LISTEN_HOST": _HOST, "JAEGER_HOST": _HOST, "PROMETHEUS_HOST": _HOST}
+    # The rest may have keys; and of `OTEL_EXPORTER_OTLP_ENDPOINT` a program would make that it traces itself.
+    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    environment |= {_MARK: _mark(state, service), "LISTEN_HOST": _HOST, "JAEGER_HOST": _HOST, "PROMETHEUS_HOST": _HOST}
     environment |= {"JAEGER_UI_CONFIG": str(files / "jaeger-ui.js"), "GOMEMLIMIT": "400MiB"}
     binary = str(shutil.which(service.binary))
     # No `subprocess`: the program is meant to outlive this command, and Ctrl-C at it; nothing here waits for it.
-    with write_private(_log_file(state, service)) as log, write_private(_note_file(state, service)) as note:
+    with write_private(_log_file(state, service)) as log:
         try:
             pid = os.posix_spawn(
                 binary,
@@ -296,7 +311,10 @@ def _start(service: Service, files: Path, state: Path) -> str:
             )
         except OSError as error:
             return f"cannot be run ({error.strerror})"
-        note.write(json.dumps({"pid": pid, "started": _started(pid)}).encode())
+    # By renaming, so that a note is never half there.
+    fresh = _new_note_file(state, service)
+    _write(fresh, json.dumps({"pid": pid, "started": _started(pid)}))
+    fresh.replace(_note_file(state, service))
     ends = time.monotonic() + _START_S
     while time.monotonic() < ends:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -324,7 +342,7 @@ def _stop(state: Path, services: Sequence[Service]) -> list[str]:
 
 def _clear(state: Path) -> None:
     """Remove what the stack wrote, by name; of a link, the link alone."""
-    own = [file(state, service) for service in SERVICES for file in (_log_file, _note_file)]
+    own = [file(state, service) for service in SERVICES for file in (_log_file, _note_file, _new_note_file)]
     for path in (*own, *(state / name for name in _PROMETHEUS_FILES)):
         path.unlink(missing_ok=True)
     data = state / _PROMETHEUS_DATA
@@ -342,13 +360,33 @@ def _note_file(state: Path, service: Service) -> Path:
     return state / f"{service.name}.json"
 
 
+def _new_note_file(state: Path, service: Service) -> Path:
+    return state / f"{service.name}.json.new"
+
+
+def _mark(state: Path, service: Service) -> str:
+    return f"{state}:{service.name}"
+
+
 def _process(state: Path, service: Service) -> Process | None:
-    """Return the process of *service* that `up` started, if it runs."""
+    """Return the process of *service* that `up` started, if it runs; also where `up` was killed before the note."""
     try:
         process = Process(**json.loads(_note_file(state, service).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
-        return None
-    return process if process.started and _started(process.pid) == process.started else None
+        return _marked(state, service)
+    return process if process.started and _started(process.pid) == process.started else _marked(state, service)
+
+
+def _marked(state: Path, service: Service) -> Process | None:
+    wanted = f"{_MARK}={_mark(state, service)}".encode(errors="surrogateescape")
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (directory / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is another user's
+            continue
+        if wanted in variables and (started := _started(int(directory.name))):
+            return Process(int(directory.name), started)
+    return None
 
 
 def _started(pid: int) -> str:

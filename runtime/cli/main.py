@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -42,6 +43,7 @@ COMMANDS = {
         extras_of={"--host": ("host",)},
     ),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
+    "new": Command("runtime.cli.new", ("generate",), "write a connector, from an OpenAPI document or from a few flags"),
     "stack": Command(
         "runtime.cli.local_stack", ("cli",), "run Jaeger, Prometheus and the Collector without containers"
     ),
@@ -63,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 fine, 1 the command failed, 2 wrong usage.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a tick or a bar where the locale has none is no reason to fail
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
     if name in {"-h", "--help", "help"}:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the first line of a demo must not wait for these imports
     from rich.console import Console
+    from rich.text import Text
 
     from runtime.traces.model import CallTrace, Trace
+    from runtime.traces.trace_file import Span
 
-__all__ = ["Step", "make_console", "save_picture", "show_step", "verdict"]
+__all__ = ["Recorder", "Step", "make_console", "save_picture", "show_step", "verdict"]
 
 _WIDTH = 100  # where output is no terminal
 
@@ -21,6 +23,7 @@ class Step:
     """One part of the story: what was checked and what the telemetry shows of it."""
 
     title: str
+    output: str = ""  # of commands
     checks: list[tuple[str, bool]] = field(default_factory=list)
     traces: "list[Trace]" = field(default_factory=list)
     calls: "list[CallTrace]" = field(default_factory=list)
@@ -33,16 +36,51 @@ class Step:
         """Return the step, JSON-ready."""
         return {
             "title": self.title,
+            "output": self.output,
             "checks": [{"what": what, "held": passed} for what, passed in self.checks],
             "traces": [call.to_json() for call in self.calls],
         }
+
+
+class Recorder:
+    """Spans and metrics are kept here, and exported too where OTLP or a trace file is asked for."""
+
+    def __init__(self, trace_file: str | None) -> None:
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        from runtime.telemetry import configure_telemetry
+
+        self.trace_file = trace_file
+        self._memory = InMemorySpanExporter()
+        self.metrics: InMemoryMetricReader = InMemoryMetricReader()
+        self.handle = configure_telemetry(
+            service_name="mozaiks-connector-demo",
+            trace_file=trace_file,
+            span_exporters=[self._memory],
+            metric_readers=[self.metrics],
+        )
+
+    def spans(self) -> "list[Span]":
+        """Every span so far, as a backend reads it: through the wire's own format."""
+        from runtime.telemetry.exporting import encode_line
+        from runtime.traces.trace_file import read_line
+
+        return read_line(encode_line(self._memory.get_finished_spans()))
 
 
 def make_console(*, as_json: bool, picture: str | None) -> "Console":
     """Return the console of a story: quiet where one JSON document is printed, recorded for a picture."""
     from rich.console import Console
 
-    return Console(highlight=False, quiet=as_json, record=bool(picture), width=None if sys.stdout.isatty() else _WIDTH)
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        quiet=as_json,
+        record=bool(picture),
+        width=None if sys.stdout.isatty() else _WIDTH,
+    )
 
 
 def save_picture(console: "Console", picture: str | None, trace_file: str | None, *, code: int) -> int:
@@ -62,18 +100,28 @@ def save_picture(console: "Console", picture: str | None, trace_file: str | None
 
 def show_step(console: "Console", step: Step) -> None:
     """Print one step: its interesting traces, then what was checked."""
+    from rich.text import Text
+
+    from middleware.redaction import printable
     from runtime.traces.terminal import render_trace
 
-    console.print(f"\n[bold cyan]{step.title}[/]")
+    console.print(f"\n{step.title}", style="bold cyan")
+    if step.output:
+        console.print(step.output, soft_wrap=True)
     interesting = [trace for trace in step.traces if trace.attempts != 1 or trace.failed or trace.has_events]
     for trace in interesting[-3:]:
         console.print(render_trace(trace))
     for what, passed in step.checks:
-        console.print(f"  [{'green]✔' if passed else 'red]✘'}[/] {what}", soft_wrap=True)
+        mark = ("✔", "green") if passed else ("✘", "red")
+        console.print(Text.assemble("  ", mark, f" {printable(what)}"), soft_wrap=True)
 
 
-def verdict(checks: Sequence[tuple[str, bool]]) -> str:
-    """Return how many checks there were, and which failed."""
+def verdict(checks: Sequence[tuple[str, bool]], *, elapsed_s: float) -> "Text":
+    """Return how many checks there were, which failed, and how long the story took."""
+    from rich.text import Text
+
+    from middleware.redaction import printable
+
     failed = [what for what, passed in checks if not passed]
-    ended = f"[red]{len(failed)} failed: {'; '.join(failed)}[/]" if failed else "[green]all passed[/]"
-    return f"{len(checks)} checks, {ended}"
+    ended = (printable(f"{len(failed)} failed: {'; '.join(failed)}"), "red") if failed else ("all passed", "green")
+    return Text.assemble(f"\n{len(checks)} checks, ", ended, f", {elapsed_s:.1f} s.")

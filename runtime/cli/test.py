@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from .bootstrap import project_directory
 
@@ -26,5 +28,10 @@ def main(argv: Sequence[str]) -> int:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile all modules anew
     names_files = any((project / argument.partition("::")[0]).exists() for argument in argv)
     cores = [] if names_files else ["-n", "auto", "--dist", "worksteal"]
+    if not os.access(project, os.W_OK):  # else each run would end with an error about a cache that it cannot write
+        cores += ["-p", "no:cacheprovider"]
+        environment["HYPOTHESIS_STORAGE_DIRECTORY"] = str(
+            Path(tempfile.gettempdir()) / f"mozaiks-hypothesis-{os.getuid()}"
+        )
     command = [sys.executable, "-m", "pytest", *cores, *argv]
     return subprocess.run(command, cwd=project, env=environment, check=False).returncode  # noqa: S603 - ourselves

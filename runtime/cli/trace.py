@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from middleware.redaction import printable
 from runtime._internal.files import write_text
 from runtime.traces.calls import Call, calls_of, is_call, state_of
 from runtime.traces.diagnosis import compare
@@ -155,7 +156,7 @@ def _is_id(text: str) -> bool:
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"trace: {message}\n")
+    sys.stderr.write(f"trace: {printable(message)}\n")
     return 2
 
 
@@ -201,7 +202,7 @@ def _show_id(options: argparse.Namespace) -> int:
 
 
 def _nothing(options: argparse.Namespace, what: str) -> int:
-    sys.stderr.write(f"trace: {_names(options)}: {what}\n")
+    sys.stderr.write(f"trace: {printable(f'{_names(options)}: {what}')}\n")
     return 1
 
 
@@ -211,7 +212,7 @@ def _draw(options: argparse.Namespace, console: "Console", source: Source) -> No
         from runtime.traces.terminal import write_picture
 
         title = " ".join(["python3 -m runtime trace", *(Path(name).name for name in options.files), options.id]).strip()
-        write_picture(console, options.svg, title=title, inputs=source.paths)
+        write_picture(console, options.svg, title=printable(title), inputs=source.paths)
 
 
 def _names(options: argparse.Namespace) -> str:
@@ -321,7 +322,7 @@ def _write_page(options: argparse.Namespace, source: Source, ranking: Ranking, s
     names = ", ".join(Path(name).name for name in options.files)
     page = render_page(found, of=ranking.traces, source=names, note=note)
     write_text(options.html, page, inputs=source.paths)
-    sys.stdout.write(f"{options.html}: {len(found)} of {ranking.traces} traces\n")
+    sys.stdout.write(f"{printable(str(options.html))}: {len(found)} of {ranking.traces} traces\n")
     return 0
 
 
@@ -329,7 +330,7 @@ def _report_unread(source: Source) -> None:
     if source.reader.bad_lines:
         sys.stderr.write(f"trace: {_bad(source.reader)}\n")
     for note in source.notes:
-        sys.stderr.write(f"trace: {note}\n")
+        sys.stderr.write(f"trace: {printable(note)}\n")
 
 
 def _bad(reader: SpanReader) -> str:
@@ -369,7 +370,7 @@ def _console(*, record: bool = False) -> "Console":
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH
-    return Console(highlight=False, markup=False, record=record, width=width)
+    return Console(highlight=False, markup=False, emoji=False, record=record, width=width)
 
 
 def _print_all(console: "Console", parts: "Iterable[RenderableType]") -> None:

@@ -1,11 +1,14 @@
 """What a platform would respond with: documents made from the declared type of a result, and changes of them."""
 
+import base64
 import dataclasses
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 __all__ = [
     "UNKNOWN",
@@ -25,7 +28,9 @@ UNKNOWN = {"xUnknown": {"later": [1]}}
 
 _DEEPEST = 4
 _TIME = "2027-01-15T08:00:00Z"
-_PLAIN: Mapping[Any, Any] = {str: "text", int: 1, float: 1.5, bool: True, datetime: _TIME, bytes: "dGV4dA=="}
+_PLAIN: dict[Any, Any] = {str: "text", int: 1, float: 1.5, bool: True, datetime: _TIME, bytes: "dGV4dA=="}
+_PLAIN |= {date: "2027-01-15", time: "08:30:00", timedelta: "01:00:00", Decimal: 1.5}
+_PLAIN |= {UUID: "00000000-0000-0000-0000-000000000001"}
 
 
 def _optional(kind: Any) -> tuple[Any, bool]:
@@ -86,7 +91,7 @@ def wrappers(kind: Any) -> list[Callable[[Any], Any]]:
     return [lambda value: value, lambda value: {"data": value}]
 
 
-def encoded(value: Any, *, without: Collection[str] = ()) -> Any:
+def encoded(value: Any, *, without: Collection[str] = ()) -> Any:  # noqa: PLR0911 - a table
     """Return a result of a connector as the platform would have sent it, *without* some of its fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [one.name for one in dataclasses.fields(value) if one.name not in without]
@@ -95,8 +100,14 @@ def encoded(value: Any, *, without: Collection[str] = ()) -> Any:
         return {key: encoded(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [encoded(one) for one in value]
-    if isinstance(value, datetime):
+    if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, timedelta | UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return float(value)
     return value.value if isinstance(value, Enum) else value
 
 

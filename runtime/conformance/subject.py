@@ -115,9 +115,12 @@ class Subject:
         kind = self.result_type(operation)
         found: Any = None
         for wrap in documents.wrappers(kind):
-            document = wrap(documents.filled(kind))
+            value = documents.filled(kind)
+            document = wrap(value)
             found = run_virtual(self._outcome(operation, document))
-            if not isinstance(found, PlatformError):
+            # A connector that returns any mapping reads an envelope too, as one of its keys.
+            is_envelope = isinstance(found, Mapping) and isinstance(value, Mapping) and found.keys() != value.keys()
+            if not isinstance(found, PlatformError) and not is_envelope:
                 return document, wrap
         raise AssertionError(
             f"{operation}: it reads no document that has the fields of its result ({found}); "

@@ -6,9 +6,11 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 __all__ = ["HOSTILE", "anything", "hostile_arguments", "hostile_requests", "problem_of", "required_arguments"]
 
@@ -27,6 +29,11 @@ _PLAIN: Mapping[Any, Any] = {
     bool: True,
     bytes: b"",
     datetime: datetime(2027, 1, 15, tzinfo=UTC),
+    date: date(2027, 1, 15),
+    time: time(8, 30),
+    timedelta: timedelta(hours=1),
+    Decimal: Decimal("1.5"),
+    UUID: UUID(int=1),
 }
 
 

@@ -8,13 +8,20 @@ functions `any_…` make a usable value of whatever it gets.
 
 import copy
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
 from functools import cache
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from middleware.errors import ConfigError
+from middleware.redaction import redact
 
+from .decoding import Spellings, UnknownKeys
 from .page import Page
 
 __all__ = [
@@ -25,6 +32,8 @@ __all__ = [
     "any_page",
     "any_texts",
     "body_of",
+    "headers_of",
+    "joined",
     "mapping_of",
     "mock_state",
     "texts_of",
@@ -33,6 +42,14 @@ __all__ = [
 ]
 
 _V = TypeVar("_V")
+
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110 section 5.1
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
+# Headers of the client, of the layers below it, and of the connection.
+_NOT_OWN = {"accept", "accept-encoding", "authorization", "baggage", "connection", "content-encoding", "content-length"}
+_NOT_OWN |= {"content-type", "cookie", "expect", "host", "idempotency-key", "keep-alive", "proxy-authorization", "te"}
+_NOT_OWN |= {"traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent", "x-correlation-id"}
+_NOT_OWN |= {"x-mozaiks-app-key"}
 
 _Read = Callable[[str, Any], tuple[Any, str]]
 
@@ -45,9 +62,11 @@ def wrong_type(kind: Any, /, **values: Any) -> str:
     Return the error in the first of *values* that is not of type *kind*; empty when all are.
 
     Args:
-        kind: A class or a union of classes, for example `str | None`. A bool is no int.
+        kind: A class or a union of classes, for example `str | None`, or a list of one. A bool is no int.
         values: The caller's arguments by name.
     """
+    if any(get_origin(option) is list for option in (kind, *get_args(kind))):
+        return next((found for name, value in values.items() if (found := _written(value, kind, name, {})[1])), "")
     for name, value in values.items():
         if not isinstance(value, kind) or (isinstance(value, bool) and bool not in (get_args(kind) or (kind,))):
             named = " or ".join(getattr(one, "__name__", str(one)) for one in get_args(kind) or (kind,))
@@ -76,6 +95,25 @@ def texts_of(name: str, values: Any) -> tuple[list[str], str]:
     return found, ""
 
 
+def headers_of(headers: Any) -> tuple[dict[str, str], str]:
+    """Read the headers of a connector's own, names in lower case; returns as `texts_of`, and does not show a value."""
+    found: dict[str, str] = {}
+    given, problem = mapping_of("headers", headers)
+    for name, value in given.items():
+        if value is None:
+            continue
+        key = name.lower() if isinstance(name, str) else ""
+        text = ("true" if value else "false") if isinstance(value, bool) else value
+        text = str(text) if isinstance(text, int | float | Decimal | UUID) else text
+        if not _HEADER.fullmatch(key) or key in _NOT_OWN:
+            problem = problem or f"headers: {redact(key) or type(name).__name__} is no header of a connector's own"
+        elif not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
+            problem = problem or f"headers.{key}: must be a text of visible ASCII characters and single blanks"
+        else:
+            found[key] = str.__str__(text)
+    return found, problem
+
+
 def mapping_of(name: str, value: Any) -> tuple[dict[str, Any], str]:
     """Read the caller's argument *name*, which must be a mapping; returns as `texts_of`."""
     if not isinstance(value, Mapping):
@@ -86,19 +124,30 @@ def mapping_of(name: str, value: Any) -> tuple[dict[str, Any], str]:
         return {}, f"{name}: cannot be read ({type(error).__name__})"
 
 
-def body_of(request: Any, kind: type[Any]) -> tuple[dict[str, Any], str]:
+def body_of(request: Any, kind: Any, names: Spellings | None = None) -> tuple[Any, str]:
     """
-    Read the caller's argument `request`, which must be a *kind*, a dataclass, as a JSON body.
+    Read the caller's argument `request`, which must be a *kind*, as a JSON body.
 
     Fields that are None are left out; each other one is checked against the type that *kind* declares.
 
+    Args:
+        request: The argument.
+        kind: A dataclass; with *names* any typing form over dataclasses.
+        names: Sends each field of *kind*, and of the dataclasses in it, under the first name that it has here, else in
+            camel case as .NET does. None sends a flat dataclass by the names of its fields.
+
     Returns:
-        The body by the names of the fields, and the error in the argument, for `EndpointArguments.problem`.
+        The body, and the error in the argument, for `EndpointArguments.problem`.
     """
+    if names is not None:
+        try:
+            return _written(request, kind, "request", names)
+        except RecursionError:
+            return {}, "request: is nested too deeply"
     if problem := wrong_type(kind, request=request):
         return {}, problem
     body = {}
-    for name, optional, read in _readers(kind):  # type: ignore[arg-type] # mypy takes no type[Any] for hashable
+    for name, optional, read in _readers(kind):
         value = getattr(request, name)
         if value is not None or not optional:
             body[name], problem = read(f"request.{name}", value)
@@ -121,6 +170,94 @@ def _readers(kind: Any) -> tuple[tuple[str, bool, _Read], ...]:
 def _reader(hint: Any) -> _Read:
     known: dict[Any, _Read] = {list: texts_of, dict: mapping_of}
     return known.get(get_origin(hint)) or (lambda name, value: (value, wrong_type(hint, **{name: value})))
+
+
+def _written(value: Any, hint: Any, place: str, names: Spellings) -> tuple[Any, str]:  # noqa: PLR0911 - as a table
+    """Return *value* as JSON, and what of it is not of the type *hint*."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and types.NoneType in inner:
+            return None, ""
+        (hint, *_) = [option for option in inner if option is not types.NoneType]
+        return _written(value, hint, place, names)
+    if hint is Any:
+        return value, ""
+    if origin is list:
+        return _list_written(value, inner[0], place, names)
+    if origin is dict:
+        found, problem = mapping_of(place, value)
+        for key in found:
+            if not problem:
+                found[key], problem = _written(found[key], inner[1], f"{place}[{key!r}]", names)
+        return found, problem
+    if dataclasses.is_dataclass(hint):
+        return _fields_written(value, hint, place, names)
+    return value, _wrong_value(value, hint, place)
+
+
+def _wrong_value(value: Any, hint: Any, place: str) -> str:
+    accepted = {float: float | int, Decimal: Decimal | int}.get(hint, hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):  # and a value of its own type that it does not know
+        accepted = str if issubclass(hint, str) else int
+    if hint is date and isinstance(value, datetime):
+        return f"{place}: must be date, got datetime"
+    problem = wrong_type(accepted, **{place: value})
+    if not problem and isinstance(value, datetime) and value.tzinfo is None:
+        return f"{place}: must have a time zone"
+    return problem
+
+
+def _list_written(value: Any, hint: Any, place: str, names: Spellings) -> tuple[Any, str]:
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or not isinstance(value, Iterable):
+        return [], f"{place}: must be a list, got {type(value).__name__}"
+    found = []
+    try:
+        items = list(value)
+    except Exception as error:  # noqa: BLE001 - as in texts_of
+        return [], f"{place}: cannot be read ({type(error).__name__})"
+    for index, item in enumerate(items):
+        one, problem = _written(item, hint, f"{place}[{index}]", names)
+        if problem:
+            return [], problem
+        found.append(one)
+    return found, ""
+
+
+def _fields_written(value: Any, hint: Any, place: str, names: Spellings) -> tuple[Any, str]:
+    if problem := wrong_type(hint, **{place: value}):
+        return {}, problem
+    kind: Any = type(value)
+    body: dict[str, Any] = {}
+    for name, one, is_rest in _written_fields(kind):
+        found, problem = _written(getattr(value, name), one, f"{place}.{name}", names)
+        if problem:
+            return {}, problem
+        if is_rest:
+            body.update(found)
+        elif found is not None:
+            known = names.get(kind, {}).get(name)
+            body[known[0] if known else _camel(name)] = found
+    return body, ""
+
+
+@cache
+def _written_fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, type, and whether it has the unknown keys, of each field of the dataclass *kind*."""
+    hints, annotated = get_type_hints(kind), get_type_hints(kind, include_extras=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return tuple((name, hints[name], annotated[name] == UnknownKeys) for name in names)
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.rstrip("_").split("_")
+    return head + "".join(word[:1].upper() + word[1:] for word in tail)
+
+
+def joined(values: Any, separator: str) -> Any:
+    """Return the items of the list *values* as one text, for a query that does not repeat its key; None for None."""
+    if not isinstance(values, list | tuple):
+        return values  # `wrong_type` says what is wrong with it
+    return separator.join(str(value) for value in values if isinstance(value, str | int | float | UUID))
 
 
 def without_none(**fields: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The HTTP client that all connectors use, and the one module of this package that
 Each client composes one middleware stack. Clients of several services share a transport, and so its connections.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -42,6 +43,8 @@ from .arguments import (
     any_page,
     any_texts,
     body_of,
+    headers_of,
+    joined,
     mapping_of,
     mock_state,
     texts_of,
@@ -49,8 +52,12 @@ from .arguments import (
     wrong_type,
 )
 from .decoding import (
+    OpenIntEnum,
+    OpenStrEnum,
     Spellings,
     UnknownKeys,
+    Variants,
+    completed,
     decode_page,
     decoder,
     refuse_failure,
@@ -70,11 +77,14 @@ __all__ = [
     "Endpoint",
     "EndpointArguments",
     "MockState",
+    "OpenIntEnum",
+    "OpenStrEnum",
     "Page",
     "Paging",
     "PlatformHttpClient",
     "Spellings",
     "UnknownKeys",
+    "Variants",
     "any_copy",
     "any_field",
     "any_key",
@@ -85,8 +95,10 @@ __all__ = [
     "by_skip",
     "call_options",
     "check_base_url",
+    "completed",
     "decode_page",
     "decoder",
+    "joined",
     "mapping_of",
     "mock_state",
     "refuse_failure",
@@ -111,6 +123,9 @@ _CONSTANT_HEADERS = {
 
 _OTHER_ROUTE = "other"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
+# RFC 1123 section 2.1, with the underscore that names of containers have; a final dot is that of the root.
+_HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.|\Z))+")
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 _BLANKS = " \t\r\n"  # settings files and shells often add these around a value
 
 
@@ -138,6 +153,8 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
                 problem = "must not contain a query or a fragment"
             elif parts.port == 0:
                 problem = "must have a port between 1 and 65535"
+            elif not _is_host(parts.hostname):
+                problem = "must have a host name of at most 253 characters, or an IP address"
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
             port = "" if parts.port is None else f":{parts.port}"
         except ValueError:  # raised by urlsplit for a bad port or IPv6 address
@@ -145,6 +162,23 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
     if problem:
         raise ConfigError(f"{name}: {problem}")
     return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    """Return whether *host*, in lower case, can be one; a resolver would fail for another at each call."""
+    if ":" in host:
+        address = host.partition("%")[0]  # without its zone
+    elif _NUMBER.fullmatch(
+        host
+    ):  # else `127.1` or `0x7f.1` would be an address for some resolvers, and a name for others
+        address = host
+    else:
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 class EndpointArguments(TypedDict, total=False):
@@ -155,6 +189,8 @@ class EndpointArguments(TypedDict, total=False):
         path_params: Values for the placeholders of the path template, each encoded as one segment.
         params: Query values; None values are omitted, lists repeat the key.
         json_body: JSON-ready body; None sends none.
+        headers: Values of the service's own headers, by name; None values are left out. Those of the client and the
+            stack are rejected.
         problem: An error found in the caller's arguments, `name: what`; the call then fails with
             `InvalidArgumentError` and nothing is sent.
         user_jwt: The caller's token, sent as Bearer.
@@ -165,6 +201,7 @@ class EndpointArguments(TypedDict, total=False):
     path_params: Mapping[str, Any] | None
     params: Mapping[str, Any] | None
     json_body: Any
+    headers: Mapping[str, Any] | None
     problem: str
     user_jwt: str | None
     correlation_id: str
@@ -182,12 +219,14 @@ class CallArguments(EndpointArguments, total=False):
             else to the HTTP method in lower case.
         idempotent: Whether repeating the request is safe; None derives it from the method.
         max_attempts: As of `Endpoint`.
+        decimals: As of `Endpoint`.
     """
 
     decode: Callable[[Any], Any] | None
     operation: str | None
     idempotent: bool | None
     max_attempts: int | None
+    decimals: bool
 
 
 class PlatformHttpClient:
@@ -307,6 +346,7 @@ class PlatformHttpClient:
                 operation=endpoint.operation,
                 idempotent=endpoint.idempotent,
                 max_attempts=endpoint.max_attempts,
+                decimals=endpoint.decimals,
                 **arguments,
             )
         finally:
@@ -423,6 +463,8 @@ class PlatformHttpClient:
         named, problem = arguments.get("operation"), arguments.get("problem", "")
         if named is not None and not isinstance(named, str):
             named, problem = None, "operation: must be str"
+        own, wrong = headers_of(given) if (given := arguments.get("headers")) else ({}, "")
+        problem = problem or wrong
         running = running_operation()
         operation = named or (method.lower() if running is None else running.name)
         path_params = arguments.get("path_params")
@@ -471,8 +513,9 @@ class PlatformHttpClient:
             user_jwt=arguments.get("user_jwt"),
             app_key=self._app_key(),
             decode=arguments.get("decode"),
+            decimals=arguments.get("decimals", False),
             problem=problem,
-            headers=dict(_CONSTANT_HEADERS),
+            headers={**_CONSTANT_HEADERS, **own} if own else dict(_CONSTANT_HEADERS),
         )
 
     def _emit(self, info: CallInfo, change: SettingsChange) -> None:

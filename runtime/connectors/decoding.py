@@ -10,14 +10,30 @@ for them; dictionaries that a model declares as free-form keep their keys. pydan
 alias on the dataclass itself: that would change how a host serialises it.
 """
 
+import base64
+import binascii
 import dataclasses
 import math
 import re
 import types
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum, StrEnum
 from functools import cache
-from typing import Annotated, Any, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    NoReturn,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,8 +43,12 @@ from middleware.redaction import redact
 from middleware.types import NoContent
 
 __all__ = [
+    "OpenIntEnum",
+    "OpenStrEnum",
     "Spellings",
     "UnknownKeys",
+    "Variants",
+    "completed",
     "decode_page",
     "decoder",
     "refuse_failure",
@@ -44,6 +64,9 @@ _ISO = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})"
     r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?)?"
 )
+# .NET's TimeSpan; and what of ISO 8601 has a fixed length.
+_SPAN = re.compile(r"(-)?(?:(\d{1,8})\.)?(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?")
+_ISO_SPAN = re.compile(r"(-)?P(?:(\d{1,8})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,8})(?:\.(\d{1,9}))?S)?)?")
 _SHOWN_PROBLEMS = 5
 _TOTALS = ("total", "totalCount", "totalDeployments", "count", "Total", "TotalCount")
 
@@ -68,7 +91,57 @@ UnknownKeys: TypeAlias = Annotated[dict[str, Any], "unknown keys"]
 """Type of a model's field for the keys of the document that no other field reads; best not shown by `repr`."""
 
 
-def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
+Variants: TypeAlias = Mapping[type[Any], tuple[str, Mapping[str, type[Any]]]]
+"""
+Which subclass of a dataclass a document means: the key that says it, and the subclasses by its values.
+
+`{Shape: ("$type", {"square": Square})}`. A value that is not known is read as the class itself. Where no key says it,
+the name is empty, and the subclass with most of the document's keys is read.
+"""
+
+
+class OpenStrEnum(StrEnum):
+    """An enum of texts that services extend: a text that is no member is kept, as a member without a name."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            return None
+        made = str.__new__(cls, value)
+        made._name_ = made._value_ = str(value)
+        return made
+
+
+class OpenIntEnum(IntEnum):
+    """
+    An enum of numbers that services extend: a number that is no member is kept, as a member without a name.
+
+    Names of members are read too, several of them as the sum: .NET writes flags as `"Read, Write"`.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if isinstance(value, str):
+            known = {name.replace("_", "").lower(): one.value for name, one in cls.__members__.items()}
+            names = [part.strip().replace("_", "").lower() for part in value.split(",")]
+            if all(name in known for name in names):
+                return cls(sum({known[name] for name in names}))
+            return cls(int(value)) if re.fullmatch(r"-?[0-9]{1,19}", value.strip()) else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        made = int.__new__(cls, value)
+        made._name_, made._value_ = str(value), value
+        return made
+
+
+class _How(NamedTuple):
+    """What one connector reads differently."""
+
+    also: Spellings
+    variants: Variants
+
+
+def decoder(kind: type[T], also: Spellings | None = None, variants: Variants | None = None) -> Callable[[Any], T]:
     """
     Make the function that converts a document to *kind*, a dataclass or a typing form over dataclasses.
 
@@ -76,15 +149,19 @@ def decoder(kind: type[T], also: Spellings | None = None) -> Callable[[Any], T]:
         kind: Type of the result.
         also: Further names of fields, each read in snake, camel and Pascal case; the field's own name has precedence.
             Times are also read under each name with `_at`, `_utc` and `_at_utc` added, as .NET names them.
+        variants: Subclasses that are read instead of their base.
+
+    Durations are read as .NET's TimeSpan and as ISO 8601, bytes from base64.
 
     The function raises `DecodeError`; its reason names the path of each wrong field and never quotes a value. A body
     that reports failure is an `OperationFailedError`: by its flag and an error, or by its flag where it is no *kind*.
     """
     adapter: TypeAdapter[T] = TypeAdapter(kind)
+    how = _How(also or {}, variants or {})
 
     def decode(document: Any) -> T:
         try:
-            return adapter.validate_python(_shape(refuse_failure(document), kind, "", also or {}))
+            return adapter.validate_python(_shape(refuse_failure(document), kind, "", how))
         except ValidationError as error:
             # equivalent: `True`: place and message alone are read
             found = [f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
@@ -109,7 +186,7 @@ def _place(path: str) -> str:
     return redact(path.removeprefix(".")) or "$"
 
 
-def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: PLR0911 - one return per kind of type
+def _shape(value: Any, kind: Any, path: str, how: _How) -> Any:  # noqa: PLR0911 - one return per kind of type
     """Rename the keys of *value* to the fields of *kind* and parse its times; pydantic validates the rest."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
@@ -117,29 +194,62 @@ def _shape(value: Any, kind: Any, path: str, also: Spellings) -> Any:  # noqa: P
         if {option, *others} == {int, float} and value is not None:
             # pydantic keeps a whole number as int; its error for a union names each of the two types
             return _plain(value, float, path) if isinstance(value, int | float | str) else _no_number(path)
-        return value if value is None or others else _shape(value, option, path, also)
+        return value if value is None or others else _shape(value, option, path, how)
     if origin is list and isinstance(value, list):
         (item,) = get_args(kind)
-        return [_shape(entry, item, f"{path}[{index}]", also) for index, entry in enumerate(value)]
+        return [_shape(entry, item, f"{path}[{index}]", how) for index, entry in enumerate(value)]
     if origin is dict and isinstance(value, dict):
         _, item = get_args(kind)
-        return {key: _shape(entry, item, f"{path}.{key}", also) for key, entry in value.items()}
+        return {key: _shape(entry, item, f"{path}.{key}", how) for key, entry in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return _fields(value, kind, path, also)
+        chosen = _variant(value, kind, how) if kind in how.variants else kind
+        shaped = _fields(value, chosen, path, how)
+        return shaped if chosen is kind else _validated(shaped, chosen, path)
     if kind is datetime:
         return _time(value, path)
-    if kind in (bool, int, float):
+    if kind in (bool, int, float, Decimal) or (isinstance(kind, type) and issubclass(kind, OpenIntEnum)):
         return _plain(value, kind, path)
-    return value
+    read = _READ.get(kind) if isinstance(kind, type) else None
+    return read(value, path) if read and isinstance(value, str) else value
 
 
-def _fields(document: Mapping[str, Any], kind: Any, path: str, also: Spellings) -> dict[str, Any]:
+def _variant(document: Mapping[str, Any], kind: Any, how: _How) -> Any:
+    """Return the class that *document* means: *kind*, or a subclass of it."""
+    name, known = how.variants[kind]
+    if name:
+        tag = next((document[key] for key in (name, *_spellings(name)) if isinstance(document.get(key), str)), None)
+        chosen = known.get(tag, kind) if tag is not None else kind
+        return _variant(document, chosen, how) if chosen is not kind and chosen in how.variants else chosen
+
+    def matches(option: Any) -> tuple[int, int]:
+        plan, _ = _plan(option, tuple(how.also.get(option, {}).items()))
+        found = sum(bool(set(row[1]) & document.keys()) for row in plan)
+        return 2 * found - len(plan), found
+
+    chosen = max(known.values(), key=matches, default=kind)
+    return chosen if matches(chosen)[1] else kind
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _validated(shaped: Any, kind: Any, path: str) -> Any:
+    try:
+        return _adapter(kind).validate_python(shaped)
+    except ValidationError as error:
+        item = error.errors(include_input=False)[0]
+    raise DecodeError(f"{_place(path)}{'.' if path else ''}{_path(item['loc'])}: {item['msg']}")
+
+
+def _fields(document: Mapping[str, Any], kind: Any, path: str, how: _How) -> dict[str, Any]:
     shaped: dict[str, Any] = {}
-    plan, rest = _plan(kind, tuple(also.get(kind, {}).items()))
+    plan, rest = _plan(kind, tuple(how.also.get(kind, {}).items()))
     for name, spellings, hint, has_default in plan:
         given = [document[spelling] for spelling in spellings if spelling in document]
         place = f"{path}.{name}"
-        found = (_shape(entry, hint, place, also) for entry in given if entry is not None)
+        found = (_shape(entry, hint, place, how) for entry in given if entry is not None)
         value = next((entry for entry in found if entry is not None), None)
         if given and (value is not None or not has_default):
             shaped[name] = value  # the platform writes null for an unknown value, as the model's default means
@@ -166,7 +276,9 @@ def _plan(
             continue
         names: tuple[str, ...] = (field.name, *others.get(field.name, ()))
         if hints[field.name] in (datetime, datetime | None):
-            names = tuple(name + end for name in names for end in ("", "_at", "_utc", "_at_utc"))
+            # Where `created` and `created_at` are two fields, neither is read as the other.
+            added = (name + end for name in names for end in ("", "_at", "_utc", "_at_utc"))
+            names = tuple(name for name in added if name == field.name or name not in hints)
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         spellings = tuple(dict.fromkeys(spelling for name in names for spelling in _spellings(name)))
         plan.append((field.name, spellings, hints[field.name], has_default))
@@ -202,6 +314,41 @@ def _time(value: Any, path: str) -> datetime | None:
     except (ValueError, OverflowError):
         pass
     raise DecodeError(f"{_place(path)}: must be an ISO 8601 time")
+
+
+def _span(value: str, path: str) -> timedelta:
+    match = _SPAN.fullmatch(value.strip()) or (
+        _ISO_SPAN.fullmatch(value.strip()) if value.strip()[-1:] not in {"P", "T"} else None
+    )
+    if match is None:
+        raise DecodeError(f"{_place(path)}: must be a duration")
+    sign, days, hours, minutes, seconds, fraction = match.groups()
+    found = timedelta(
+        days=int(days or 0),
+        hours=int(hours or 0),
+        minutes=int(minutes or 0),
+        seconds=int(seconds or 0),
+        microseconds=int((fraction or "0")[:6].ljust(6, "0")),
+    )
+    return -found if sign else found
+
+
+def _date(value: str, path: str) -> str:
+    """Return the date of a DateTime that is documented as a date; pydantic reads it."""
+    del path
+    day, separator, _ = value.strip().partition("T")
+    return day if separator else value
+
+
+def _bytes(value: str, path: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    raise DecodeError(f"{_place(path)}: must be base64")
+
+
+_READ: Mapping[type, Callable[[str, str], Any]] = {timedelta: _span, date: _date, bytes: _bytes}
 
 
 def _plain(value: Any, kind: type, path: str) -> Any:
@@ -321,6 +468,19 @@ def succeeded(document: Any) -> bool:
     worked = _worked(document, _FAILED)
     operations = [inner for inner in spelled(document, "operation") if isinstance(inner, Mapping)]
     return all(_worked(inner, _FAILED | _NOT_DONE) for inner in operations) and worked
+
+
+def completed(document: Any) -> bool:
+    """
+    Decode whether an operation worked whose 2xx response is documented without content; as `succeeded`.
+
+    Here an empty body is a success, whatever the status: .NET sends none with 201 and 202.
+
+    Raises:
+        OperationFailedError: As of `succeeded`.
+        DecodeError: A flag is neither true nor false.
+    """
+    return True if isinstance(document, Mapping) and not document else succeeded(document)
 
 
 def _worked(document: Mapping[str, Any], failed: frozenset[str]) -> bool:

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from middleware.errors import ConfigError, InvalidArgumentError
+from middleware.request.encode import check_endpoint
+
 from .page import Paging
 
 __all__ = ["Endpoint", "is_idempotent"]
 
-# RFC 9110 section 9.2.2
-_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+# RFC 9110 section 9.2.2; TRACE is never sent.
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -20,7 +23,7 @@ class Endpoint(Generic[T_co]):
     One endpoint of a service, with the type of its result; `PlatformHttpClient.call` and `page` make the request.
 
     Attributes:
-        method: HTTP method.
+        method: HTTP method, other than CONNECT and TRACE.
         path: Path template such as `/api/users/{user_id}`; also the route in spans, metrics and errors.
         operation: Name of the connector's method, in settings, spans, metrics and errors.
         decode: Converts the parsed document to the result; an error it raises becomes the error of the call.
@@ -30,6 +33,11 @@ class Endpoint(Generic[T_co]):
             what is set for the service or for all. 1 is for an operation that is never repeated, whatever its failure.
         documents_key: Whether the service's documentation has Idempotency-Key for it; where it does not, `config check`
             warns of `idempotency.honors_key`.
+        decimals: Whether numbers with a fraction are read as Decimal, from their text, so that no digit is lost. A
+            field that is a float stays one.
+
+    Raises:
+        ConfigError: Method or path can never be sent; names the operation.
     """
 
     method: str
@@ -40,6 +48,16 @@ class Endpoint(Generic[T_co]):
     paging: Paging | None = None
     max_attempts: int | None = None
     documents_key: bool = False
+    decimals: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            check_endpoint(str(self.method).upper(), self.path)  # R54
+        except InvalidArgumentError as error:
+            problem = f"Endpoint {self.operation}: {error.reason}"
+        else:
+            return
+        raise ConfigError(problem)
 
 
 def is_idempotent(method: str, declared: bool | None) -> bool:

@@ -27,7 +27,7 @@ _HTTP_LIBRARIES |= {"pycurl", "websockets", "niquests", "httplib2"}
 _URL = re.compile(r"\s*(?:https?|wss?|ftp)://(?=[^\s/]|$)|//[\w-]+\.[\w.-]+", re.IGNORECASE)
 _TEXT_TESTS = {"startswith", "endswith", "removeprefix", "match", "fullmatch", "compile", "search"}
 _CACHES = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
-_COMMON = {"path_params", "params", "json_body", "problem", "user_jwt", "correlation_id"}
+_COMMON = {"headers", "path_params", "params", "json_body", "problem", "user_jwt", "correlation_id"}
 _DECLARED = {"decode", "operation", "idempotent", "max_attempts"}
 _KNOWN_DECORATORS = {"abstractmethod", "cache", "cached_property", "classmethod", "deprecated", "final", "lru_cache"}
 _KNOWN_DECORATORS |= {"override", "property", "staticmethod", "wraps"}
@@ -367,9 +367,17 @@ def _is_dataclass(sources: Sources, kind: Class) -> bool:
 
 def _model(sources: Sources, kind: Class) -> Findings:
     third_party = {last_name(one) for one in sources.external_bases(kind)}
-    if third_party & {"Enum", "StrEnum", "IntEnum", "Flag", "IntFlag", "Protocol", "Exception"} or _is_dataclass(
-        sources, kind
-    ):
+    if third_party & {
+        "Enum",
+        "StrEnum",
+        "IntEnum",
+        "Flag",
+        "IntFlag",
+        "OpenStrEnum",
+        "OpenIntEnum",
+        "Protocol",
+        "Exception",
+    } or _is_dataclass(sources, kind):
         return
     inherits = any(_is_dataclass(sources, one) for one in sources.bases(kind)[1:])
     has_fields = any(isinstance(node, ast.AnnAssign) for node in kind.node.body)
@@ -523,7 +531,7 @@ def _call(flow: Flow, call: HttpCall) -> Findings:
     checked = set(_FORWARDED) | ({"skip"} if call.name == "page" else set())
     problem = call.keywords.get("problem")
     checked |= problem.checked | problem.maybe if problem else set()
-    sent = [call.keywords[name] for name in ("params", "json_body", "limit") if name in call.keywords]
+    sent = [call.keywords[name] for name in ("params", "json_body", "headers", "limit") if name in call.keywords]
     if unchecked := sorted(set().union(*(value.maybe for value in sent)) - checked):
         yield _at("CC405", call.module, call.node, f"{', '.join(unchecked)}: sent without a check of the type")
 

@@ -156,7 +156,8 @@ def traffic_text(scenario: Scenario) -> str:
     """Return who calls, and how often."""
     if scenario.processes == 1:
         return f"{scenario.rps:g} calls/s of one process"
-    return f"{scenario.rps:g} calls/s of each of {scenario.processes} processes"
+    in_all = scenario.rps * scenario.processes
+    return f"{scenario.rps:g} calls/s of each of {scenario.processes} processes, {in_all:g} in all"
 
 
 def _errors(runs: Sequence[Run]) -> str:

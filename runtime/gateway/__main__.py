@@ -35,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port; 0 picks a free one (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="take requests whose Host is NAME, as of a proxy",
+    )
     parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the accepted application key")
     parser.add_argument("--dialect", choices=DIALECTS, default="docs", help="how responses are written")
     parser.add_argument("--fault", action="append", default=[], metavar="TEXT", help="misbehave, see below")
@@ -50,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"--host: {options.host} is not a loopback address; this stand-in is not for the network")
     if not 0 <= options.port <= 65535:  # noqa: PLR2004
         return _refuse(f"--port: must be between 0 and 65535, got {options.port}")
-    gateway = Gateway(options.api_key, host=host, port=options.port, dialect=options.dialect)
+    try:
+        gateway = Gateway(
+            options.api_key, host=host, port=options.port, dialect=options.dialect, allow_hosts=options.allow_host
+        )
+    except ValueError as error:
+        return _refuse(f"--allow-host: {error}")
     for text in options.fault:
         try:
             gateway.script(Fault.from_text(text))

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import h11
 
+from .access import CONTROL, Access
 from .dialects import DIALECTS, speak
 from .faults import Fault, FaultScript
 from .routes import Platform, Request, Response
@@ -33,6 +34,8 @@ DEFAULT_TOKENS = {"token-ada": "user_1", "token-grace": "user_2", "token-alan": 
 _SECRET_HEADERS = frozenset({"authorization", "x-mozaiks-app-key"})
 _MAX_BODY = 1024 * 1024
 _GZIP_FROM = 1024
+_MAX_RECORDS = 100_000
+_MAX_RECORDED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(kw_only=True)
@@ -70,6 +73,11 @@ class RequestRecord:
         """Value of a header; None when it was not sent."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
+    @property
+    def size(self) -> int:
+        """Bytes that were read, about."""
+        return len(self.path) + len(self.query) + len(self.body) + sum(len(n) + len(v) for n, v in self.headers)
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object; credentials as a digest only."""
         shown = [
@@ -93,9 +101,10 @@ class Gateway:
         host: Loopback address to listen on.
         port: Port to listen on; 0 picks a free one.
         dialect: How responses are written; one of `DIALECTS`.
+        allow_hosts: Names that a request's Host may have in addition to those and the addresses of loopback.
 
     Attributes:
-        requests: Every request read so far.
+        requests: Every request read so far; of more than 100 000, or of more than 64 MiB, the newest.
         connections_opened: Connections accepted so far.
         connections_open: Connections open now.
         connections_peak: Most connections open at a time.
@@ -109,11 +118,13 @@ class Gateway:
         host: str = "127.0.0.1",
         port: int = 0,
         dialect: str = "docs",
+        allow_hosts: Iterable[str] = (),
     ) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"dialect: must be one of {', '.join(DIALECTS)}, got {dialect!r}")
         self.dialect = dialect
         self.api_key = api_key
+        self._access = Access(allow_hosts)
         self._tokens = dict(DEFAULT_TOKENS if tokens is None else tokens)
         self._host = host
         self._port = port
@@ -122,6 +133,8 @@ class Gateway:
         self._script = FaultScript()
         self.platform = Platform(self.api_key, self._tokens)
         self.requests: list[RequestRecord] = []
+        self._read = 0
+        self._recorded_bytes = 0
         self.connections_opened = 0
         self.connections_open = 0
         self.connections_peak = 0
@@ -134,7 +147,8 @@ class Gateway:
     @property
     def url(self) -> str:
         """Base URL of the gateway."""
-        return f"http://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     async def start(self) -> None:
         """
@@ -178,6 +192,7 @@ class Gateway:
         self._script.clear()
         self.platform = Platform(self.api_key, self._tokens)
         self.requests.clear()
+        self._read = self._recorded_bytes = 0
         self.connections_peak = self.connections_open
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,10 +217,11 @@ class Gateway:
             if request is None:
                 return
             record, parsed = self._log(connection.number, *request)
-            if parsed.path.startswith("/__gateway__/"):
-                await connection.send(self._control(parsed), parsed)
+            refusal = self._access.refusal(parsed)
+            if refusal is not None or parsed.path.startswith(CONTROL):
+                await connection.send(refusal or self._control(parsed), parsed)
                 continue
-            self.requests.append(record)
+            self._record(record)
             await self._respond(connection, record, parsed)
 
     def _log(self, connection: int, head: h11.Request, body: bytes) -> tuple[RequestRecord, Request]:
@@ -213,7 +229,7 @@ class Gateway:
         headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers]
         method = head.method.decode("ascii")
         record = RequestRecord(
-            number=len(self.requests) + 1,
+            number=self._read + 1,
             connection=connection,
             at_s=time.monotonic(),
             method=method,
@@ -223,6 +239,13 @@ class Gateway:
             body=body,
         )
         return record, Request(method=method, path=path, query=query, headers=dict(headers), body=body)
+
+    def _record(self, record: RequestRecord) -> None:
+        self._read += 1
+        self.requests.append(record)
+        self._recorded_bytes += record.size
+        while len(self.requests) > _MAX_RECORDS or self._recorded_bytes > _MAX_RECORDED_BYTES:
+            self._recorded_bytes -= self.requests.pop(0).size
 
     async def _respond(self, connection: "_Connection", record: RequestRecord, request: Request) -> None:
         fault = self._script.take(request.method, request.path)
@@ -267,14 +290,12 @@ class Gateway:
 
     def _control(self, request: Request) -> Response:  # noqa: PLR0911 - one return per endpoint
         """Serve another process: the log, the counters, the faults."""
-        what = request.path.removeprefix("/__gateway__/")
+        what = request.path.removeprefix(CONTROL)
         if (request.method, what) == ("GET", "requests"):
             return Response(document=[record.to_json() for record in self.requests])
         if (request.method, what) == ("GET", "stats"):
             opened, still_open, peak = self.connections_opened, self.connections_open, self.connections_peak
-            return Response(
-                document={"requests": len(self.requests), "opened": opened, "open": still_open, "peak": peak}
-            )
+            return Response(document={"requests": self._read, "opened": opened, "open": still_open, "peak": peak})
         if (request.method, what) == ("POST", "faults"):
             try:
                 faults = [Fault.from_json(entry) for entry in json.loads(request.body)]
@@ -388,6 +409,7 @@ class _Connection:
             *((("content-type", content_type),) if content_type else ()),
             ("content-length", str(len(body))),
             ("x-correlation-id", echoed),
+            ("x-content-type-options", "nosniff"),
             ("x-mozaiks-runtime-version", "1.0.0"),
         )
         if status == 204:  # noqa: PLR2004 - RFC 9110 section 8.6: no Content-Length

@@ -33,6 +33,18 @@ _WORDS = {
 }
 """What each word of a fault's text sets, by its shape."""
 
+_MATCHED = 512
+_MAX_CHOICES = 3
+_CHOICE = re.compile(r"[*+?{|]")
+_REPEATED_GROUP = re.compile(r"\)\s*[*+{]")
+# What contains the characters of a choice and is none: escapes, classes, heads of groups, lazy and possessive suffixes.
+_NO_CHOICES = (
+    (re.compile(r"\\."), "-"),
+    (re.compile(r"\[\^?\]?[^]]*\]"), "-"),
+    (re.compile(r"\(\?[:=!]"), "("),
+    (re.compile(r"([*+?}])[?+]"), r"\1"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -44,7 +56,9 @@ class Fault:
         times: Requests it applies to; 0 means until cleared.
         share: Share of the matching requests that it applies to, by chance, the same in each run.
         method: Only requests with this method; empty for any.
-        path: Only requests whose path matches this regular expression; empty for any.
+        path: Only requests whose path, of at most 512 characters, matches this regular expression; empty for any. It
+            has at most three of `*`, `+`, `?`, `{…}` and `|`, or two where it does not begin with `^`, and repeats no
+            group, so that no path can make it slow.
         applied: True applies the request first, so that only its response is lost or replaced.
         status: For `status`.
         retry_after: For `status`: value of the Retry-After header as it is.
@@ -76,7 +90,7 @@ class Fault:
             raise ValueError(f"fault.share: must be in (0, 1], got {self.share}")
         if not isinstance(self.headers, Mapping) or not all(isinstance(v, str) for v in self.headers.values()):
             raise ValueError("fault.headers: must be an object of texts")
-        re.compile(self.path)
+        _check_bounded(self.path)
 
     @classmethod
     def from_json(cls, document: Any) -> "Fault":
@@ -127,7 +141,33 @@ class Fault:
 
     def matches(self, method: str, path: str) -> bool:
         """Does this fault apply to a request?"""
-        return (not self.method or self.method == method) and (not self.path or re.search(self.path, path) is not None)
+        if self.method and self.method != method:
+            return False
+        return not self.path or (len(path) <= _MATCHED and re.search(self.path, path) is not None)
+
+
+def _check_bounded(pattern: str) -> None:
+    """
+    Reject a pattern that may take long.
+
+    With n characters and k choices there are about n^k ways to match, and as many more where it may begin anywhere.
+    """
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError, OverflowError, RecursionError) as error:
+        problem = f"fault: path: must be a regular expression ({error})"
+    else:
+        problem = "" if isinstance(pattern, str) else "fault: path: must be a text"
+    if problem:
+        raise ValueError(problem)
+    for shape, instead in _NO_CHOICES:
+        pattern = shape.sub(instead, pattern)
+    choices = len(_CHOICE.findall(pattern)) + (not pattern.startswith("^"))
+    if choices > _MAX_CHOICES or _REPEATED_GROUP.search(pattern) or "(?" in pattern:
+        raise ValueError(
+            f"fault.path: must have at most {_MAX_CHOICES} of * + ? {{ | ({_MAX_CHOICES - 1} without ^), "
+            "no repeated group, and of (?…) only (?:…), (?=…) and (?!…)"
+        )
 
 
 def _read(word: str) -> tuple[str, Any]:

@@ -17,18 +17,31 @@ class GatewayProcess:
     """
     Starts the gateway as a child process that ends with this one.
 
+    Args:
+        allow_hosts: As for `Gateway`.
+
     Raises:
         RuntimeError: The child did not start; carries what it said.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_hosts: Iterable[str] = ()) -> None:
+        self._arguments = [argument for name in allow_hosts for argument in ("--allow-host", name)]
         self._process: subprocess.Popen[str] | None = None
         self._connection: http.client.HTTPConnection | None = None
         self.url = ""
 
     def start(self) -> None:
         """Start the child and wait until it listens."""
-        command = [sys.executable, "-m", "runtime.gateway", "--port", "0", "--json", "--exit-with-parent"]
+        command = [
+            sys.executable,
+            "-m",
+            "runtime.gateway",
+            "--port",
+            "0",
+            "--json",
+            "--exit-with-parent",
+            *self._arguments,
+        ]
         self._process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -90,7 +103,7 @@ class GatewayProcess:
         if self._connection is None:
             raise RuntimeError("the gateway is not running")
         body = None if document is None else json.dumps(document)
-        self._connection.request(method, f"/__gateway__/{what}", body)
+        self._connection.request(method, f"/__gateway__/{what}", body, {"content-type": "application/json"})
         response = self._connection.getresponse()
         document = json.loads(response.read())
         if response.status != 200:  # noqa: PLR2004

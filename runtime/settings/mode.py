@@ -9,6 +9,8 @@ self-hosted mode allow everybody everything.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from middleware.settings import got
+
 from .sources import REQUIRE_VARIABLE, Problem, switch
 
 __all__ = ["CORE_URL", "GATEWAY_URL", "HOSTING_MODE", "MANAGED", "Mode", "mode_of"]
@@ -20,7 +22,6 @@ CORE_URL = "MOZAIKS_CORE_BASE_URL"
 
 _HOSTED = "hosted"
 _HOSTING_MODES = frozenset({_HOSTED, "self_host", "self_hosted", ""})
-_SHOWN = 16  # a longer value is no mistyped word, and may be a key in the wrong variable
 
 
 class Mode(NamedTuple):
@@ -44,7 +45,7 @@ def mode_of(environ: Mapping[str, str], found: list[str]) -> Mode:
     """Read the mode from *environ*; each word that is no word of its variable goes into *found*, and counts as off."""
     hosting_mode = environ.get(HOSTING_MODE, "").strip()
     if hosting_mode.lower() not in _HOSTING_MODES:
-        reason = f"must be hosted, self_host, self_hosted or empty{_got(hosting_mode)}"
+        reason = f"must be hosted, self_host, self_hosted or empty, {got(hosting_mode)}"
         found.append(Problem("ST107", HOSTING_MODE, reason))
     switches = [
         *([f"{HOSTING_MODE} is {_HOSTED}"] if hosting_mode.lower() == _HOSTED else []),
@@ -67,9 +68,5 @@ def _is_on(environ: Mapping[str, str], name: str, found: list[str]) -> bool:
     try:
         return bool(text) and switch(text)
     except ValueError:
-        found.append(Problem("ST107", name, f"must be 1, true, yes, y, on, 0, false, no, n, off or empty{_got(text)}"))
+        found.append(Problem("ST107", name, f"must be 1, true, yes, y, on, 0, false, no, n, off or empty, {got(text)}"))
         return False
-
-
-def _got(text: str) -> str:
-    return f", got {text!r}" if len(text) <= _SHOWN else f", got {len(text)} characters"

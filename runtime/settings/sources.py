@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from middleware.errors import ConfigError
-from middleware.settings import Setting, settings_of
+from middleware.settings import Setting, got, settings_of
 from middleware.stack import StackSettings
 
 from .typos import closest
@@ -60,7 +60,7 @@ _OF_THE_LOADER = (FILE_VARIABLE, REQUIRE_VARIABLE)  # with the prefix, and no se
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
 _HEADER = re.compile(r"\s*+\[++([^][]*+)\]")  # of a table in a file
-_MAX_FILE_BYTES = 1024 * 1024
+_MAX_FILE_BYTES = 64 * 1024  # a file is read on the event loop, and dotted keys take tomllib quadratic time
 
 Level: TypeAlias = tuple[str, ...]
 """() for all services, (service,), or (service, operation)."""
@@ -175,7 +175,7 @@ def from_env(environ: Mapping[str, str], services: Services | None, found: list[
             try:
                 value = _parse(text, rows[name].setting.type)
             except ValueError as error:
-                found.append(Problem("ST105", variable, f"{error}, got {text!r}"))
+                found.append(Problem("ST105", variable, f"{error}, {got(text)}"))
             else:
                 _add(result, level, rows[name], Given(value, variable), found)
     return result

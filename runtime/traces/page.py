@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from middleware.redaction import printable
 from runtime._internal.page_style import PAGE_STYLE
 
 from .model import Row, Trace, rows_of, time_text
@@ -101,12 +102,13 @@ def render_page(traces: Sequence[Trace], *, of: int, source: str, note: str = ""
         note: Something that the reader must know of the file.
     """
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy += "; base-uri 'none'; form-action 'none'"
     shown = _counted(of, "trace")
     if len(traces) < of:
         shown = f"{len(traces)} of {of} traces: those that failed, were retried most or took longest"
     items = "\n".join(_trace(trace, number, unfolded=len(traces) == 1) for number, trace in enumerate(traces))
-    title = f"Traces in {escape(source)}"
+    title = f"Traces in {escape(printable(source))}"
     warning = f'<p class="bad">{escape(note)}</p>' if note else ""
     return f"""<!doctype html>
 <html lang="en">

@@ -34,6 +34,7 @@ __all__ = [
 
 _BAR = 26
 _NARROW_BAR = 12
+_DEEPEST = 32  # rows below are drawn at this depth: a chain of n spans would else take n² characters
 _NARROW = 100
 """Columns below which bars are short."""
 _STYLES = {
@@ -61,11 +62,12 @@ def _branches(rows: Sequence[Row]) -> list[str]:
     found = []
     open_below: set[int] = set()  # depths at which a later row goes on
     for row in reversed(rows):
-        open_below = {depth for depth in open_below if depth <= row.depth}
-        lines = "".join("│  " if depth in open_below else "   " for depth in range(1, row.depth))
-        corner = ("├─ " if row.depth in open_below else "└─ ") if row.depth else ""
+        deep = min(row.depth, _DEEPEST)
+        open_below = {depth for depth in open_below if depth <= deep}
+        lines = "".join("│  " if depth in open_below else "   " for depth in range(1, deep))
+        corner = ("├─ " if deep in open_below else "└─ ") if deep else ""
         found.append(lines + corner)
-        open_below.add(row.depth)
+        open_below.add(deep)
     return found[::-1]
 
 

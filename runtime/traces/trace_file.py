@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from middleware.redaction import printable
 from runtime._internal.files import append_private
 
 __all__ = ["Span", "SpanEvent", "SpanReader", "TraceFile", "format_line", "read_line"]
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # `printable` makes a blank of them, which would not be seen here
 _IDS = re.compile("[0-9a-fA-F]{32} [0-9a-fA-F]{16} (?:[0-9a-fA-F]{16})?")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_VALUE: Mapping[str, Any] = {}
@@ -201,7 +202,7 @@ def _member(value: Any, names: tuple[str, ...], prefix: str) -> str:
 
 def _text(value: Any) -> str:
     text = str(value)
-    return text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return printable(text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:

@@ -1,17 +1,23 @@
 """The way from a bare Python into an environment; no test here reaches a network."""
 
 import ast
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runtime.cli import bootstrap
 from runtime.cli.bootstrap import BootstrapError, requirements
 from runtime.cli.main import COMMANDS, main
+from runtime.cli.package_index import PackageIndexError, fetch, index_url, mask_credentials, uv_variables
+from runtime.cli.test import main as run_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +65,7 @@ def test_the_ladder_begins_with_ensurepip_where_uv_is_missing(venv):
     bootstrap._install(venv, ["a>=1"], run)
     made, installed = run.commands
     assert made.endswith(f" -m venv {venv}")
-    assert installed.startswith(f"{venv}/bin/python -m pip install ")
+    assert installed.startswith(f"{venv}/bin/python -I -m pip install --quiet --no-user ")
     assert bootstrap._is_ready(venv, ["a>=1"])
 
 
@@ -112,6 +118,9 @@ def test_a_downloaded_pip_must_match_its_digest(monkeypatch, tmp_path):
         def read(self):
             return next(pages)
 
+        def geturl(self):
+            return "https://index.test/"
+
     monkeypatch.setattr("urllib.request.urlopen", lambda *_args, **_options: Response())
     with pytest.raises(BootstrapError, match="digest"):
         bootstrap._fetch_pip(tmp_path)
@@ -129,7 +138,7 @@ def test_later_commands_only_add(venv):
 def test_a_way_that_no_longer_works_gives_way_to_one_that_installs_everything(venv, monkeypatch):
     """What was installed before is installed again into the new venv."""
     bootstrap._install(venv, ["a>=1"], Runner(venv))
-    run = Runner(venv, broken=[f"{venv}/bin/python -m pip install"])
+    run = Runner(venv, broken=[f"{venv}/bin/python -I -m pip install"])
     bootstrap._install(venv, ["b>=1"], run)
     assert run.commands[-1].endswith("a>=1 b>=1")
     assert bootstrap._is_ready(venv, ["a>=1", "b>=1"])
@@ -415,3 +424,93 @@ def test_an_option_may_need_more_than_its_command(monkeypatch, arguments, extra)
     monkeypatch.setattr(bootstrap, "enter_environment", enter)
     assert main(arguments) == 1
     assert entered == [(*COMMANDS["demo"].extras, *extra)]
+
+
+def test_no_credentials_of_an_index_are_in_a_message(venv):
+    """Whatever the installer says, also beyond the part that is shown."""
+
+    def failing(command):
+        raise subprocess.CalledProcessError(
+            1, command, stderr=b"x" * 190 + b" https://me:s3c@ret@index.test/simple/a not found"
+        )
+
+    with pytest.raises(BootstrapError) as caught:
+        bootstrap._install(venv, ["a>=1"], failing)
+    assert "s3c" not in str(caught.value)
+    assert "me" not in mask_credentials("https://me:s3c@ret@index.test/x").replace("index", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "refused"),
+    [
+        ({"PIP_INDEX_URL": "http://me:s3cret@index.test/simple"}, "http://***@index.test/simple: "),
+        ({"PIP_EXTRA_INDEX_URL": "https://a.test http://b.test"}, "http://b.test: "),
+        ({"UV_INDEX": "own=http://b.test"}, "http://b.test: "),
+        ({"PIP_INDEX_URL": "http://127.0.0.1:3141/simple"}, ""),
+        ({"PIP_INDEX_URL": "http://localhost/simple"}, ""),
+        ({"PIP_INDEX_URL": "https://me:s3cret@index.test/simple"}, ""),
+    ],
+)
+def test_an_index_in_plain_text_is_refused(venv, monkeypatch, environ, refused):
+    """Before anything is run; but for one of loopback."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    run = Runner(venv)
+    if refused:
+        with pytest.raises(BootstrapError) as caught:
+            bootstrap._install(venv, ["a>=1"], run)
+        assert str(caught.value).startswith(f"cannot set up {venv}: {refused}")
+        assert run.commands == []
+    else:
+        bootstrap._install(venv, ["a>=1"], run)
+
+
+def test_the_index_is_the_one_of_pips_files(tmp_path, monkeypatch):
+    """For uv and for the download of pip too; the variable wins, and what is sent to the index has its credentials."""
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://me:p%40ss@index.test:8443/simple/\nuser = true\n")
+    environ = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "HOME": str(tmp_path)}
+    url = "https://me:p%40ss@index.test:8443/simple"
+    assert index_url(environ) == url
+    assert uv_variables(environ) == {"UV_DEFAULT_INDEX": url}
+    assert uv_variables(environ | {"UV_INDEX_URL": "https://other.test"}) == {}
+    assert index_url(environ | {"PIP_INDEX_URL": "https://b.test/"}) == "https://b.test"
+    assert uv_variables({"PIP_CONFIG_FILE": "/dev/null"}) == {}
+    asked = []
+
+    def opened(request, timeout):
+        asked.append((request.full_url, request.get_header("Authorization")))
+        raise OSError("seen")
+
+    monkeypatch.setattr("urllib.request.urlopen", opened)
+    for address in (f"{url}/pip/", "https://index.test:8443/files/pip.whl", "https://files.test/pip.whl"):
+        with pytest.raises(OSError, match="seen"):
+            fetch(address, url, timeout_s=1)
+    assert asked == [
+        ("https://index.test:8443/simple/pip/", "Basic bWU6cEBzcw=="),
+        ("https://index.test:8443/files/pip.whl", "Basic bWU6cEBzcw=="),
+        ("https://files.test/pip.whl", None),
+    ]
+    with pytest.raises(PackageIndexError):
+        fetch("http://files.test/pip.whl", url, timeout_s=1)
+
+
+def test_a_checkout_that_cannot_be_written_is_tested_without_caches(monkeypatch):
+    """Else a cache that cannot be written would be an error of each run."""
+    seen = []
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **options: seen.append((command, options)) or SimpleNamespace(returncode=0)
+    )
+    assert run_tests(["tests/cli"]) == 0
+    ((command, options),) = seen
+    assert command[3:5] == ["-p", "no:cacheprovider"]
+    assert options["env"]["HYPOTHESIS_STORAGE_DIRECTORY"].startswith(tempfile.gettempdir())
+
+
+def test_a_terminal_without_ticks_is_no_reason_to_fail(monkeypatch):
+    """Where stdout is not UTF-8, what it lacks is replaced."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert main(["--version"]) == 0
+    sys.stdout.write("\u2714")
+    sys.stdout.flush()
+    assert sys.stdout.buffer.getvalue().endswith(b"?")

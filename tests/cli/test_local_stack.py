@@ -373,3 +373,47 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path, monkeypatch, caps
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert stack.main(["status"]) == 1
     assert capsys.readouterr().err == f"stack: {tmp_path}/file/mozaiks-stack: Not a directory\n"
+
+
+@pytest.mark.parametrize("lost", ["before the note", "within the note"])
+def test_a_program_of_an_up_that_was_killed_is_recognised_and_ended(machine, monkeypatch, lost):
+    """Whenever that was: the program is known by its environment where the note is not there."""
+    machine.install()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stack, "_write" if lost == "before the note" else "_is_ready", killed)
+    if lost == "before the note":
+        monkeypatch.setattr(stack, "_write_prometheus_files", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        stack.main(["up"])
+    monkeypatch.undo()
+    monkeypatch.setattr(stack, "SERVICES", tuple(machine.services))
+    monkeypatch.setenv("XDG_STATE_HOME", str(machine.state.parent))
+    assert (machine.state / "jaeger.json").exists() == (lost == "within the note")
+    pid = machine.pids()["jaeger"]
+    assert stack.main(["down"]) == 0
+    assert machine.pids() == {}
+    assert stack._started(pid) == ""
+
+
+def test_a_program_gets_the_variables_that_it_needs_alone(machine, monkeypatch):
+    """None that may have a key."""
+    monkeypatch.setenv("MOZAIKS_API_KEY", "moz_live_x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    machine.install()
+    assert stack.main(["up"]) == 0
+    given = set(json.loads(machine.told["jaeger"].read_text())["environment"])
+    own = {"LISTEN_HOST", "JAEGER_HOST", "PROMETHEUS_HOST", "JAEGER_UI_CONFIG", "GOMEMLIMIT", "MOZAIKS_STACK"}
+    assert given - own - {"LC_CTYPE"} <= {"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"}
+    assert own <= given
+
+
+def test_a_state_directory_of_another_user_is_refused(machine, monkeypatch, capsys):
+    """Who owns it could read and change what is in it."""
+    machine.state.mkdir(parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert stack.main(["down"]) == 1
+    assert capsys.readouterr().err == f"stack: {machine.state}: belongs to another user\n"
+    monkeypatch.undo()

@@ -9,6 +9,7 @@ from connector_support import required_arguments
 
 from middleware import (
     CallError,
+    ConfigError,
     InvalidArgumentError,
     NotFoundError,
     RateLimitedError,
@@ -301,6 +302,26 @@ async def test_a_failed_call_of_an_endpoint_keeps_no_credentials():
     with pytest.raises(CallError) as caught:
         await ScriptedUpstream([400]).client().call(LIST, params={"q": TOKEN}, user_jwt=TOKEN)
     assert kept_by(caught.value) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "problem"),
+    [
+        ("CONNECT", "/a", "method: must be an HTTP method other than CONNECT and TRACE"),
+        ("trace", "/a", "method: must be an HTTP method other than CONNECT and TRACE"),
+        ("GET ", "/a", "method: must be an HTTP method"),
+        ("GET", "/a/../{id}", "path: must not contain '.' or '..' segments"),
+        ("GET", "/a/%252e%252e/b", "path: must not contain '.' or '..' segments"),
+        ("GET", "a", "path: must start with exactly one '/': absolute URLs are refused"),
+        ("GET", "/a\ud800", "path: not encodable as UTF-8"),
+        ("GET", None, "path: must be str, got NoneType"),
+    ],
+)
+def test_an_endpoint_that_can_never_be_sent_is_rejected_when_it_is_made(method, path, problem):
+    """R54: and not by each of its calls."""
+    with pytest.raises(ConfigError) as caught:
+        Endpoint(method, path, "get_item", str)
+    assert caught.value.problems == (f"Endpoint get_item: {problem.replace(chr(0xD800), chr(0xFFFD))}",)
 
 
 def test_an_endpoint_is_constant():

@@ -45,6 +45,38 @@ def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
     assert ("healthcheck" in container) == (name != "otel-collector")  # its image has no program to check with
 
 
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_may_do_little(name):
+    """No capability, no new privilege, nothing written outside of its data; it listens where its ports are published."""
+    container = CONTAINERS[name]
+    assert (container["cap_drop"], container["read_only"]) == (["ALL"], True)
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & container.keys()
+    is_file_with_listeners = name in {"otel-collector", "jaeger"}
+    assert (container["environment"].get("LISTEN_HOST") == "0.0.0.0") == is_file_with_listeners
+
+
+def test_nobody_can_log_in_to_grafana():
+    """By no default password, no form, no basic authentication; and it has one name."""
+    wanted = {
+        "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "true",
+        "GF_AUTH_BASIC_ENABLED": "false",
+        "GF_AUTH_DISABLE_LOGIN_FORM": "true",
+        "GF_SERVER_DOMAIN": "127.0.0.1",
+        "GF_SERVER_ENFORCE_DOMAIN": "true",
+    }
+    assert wanted.items() <= CONTAINERS["grafana"]["environment"].items()
+
+
+def test_what_the_collector_does_not_redact_is_documented():
+    """Attributes of links, and values of bytes."""
+    guide = " ".join((ROOT / "docs" / "observability.md").read_text("utf-8").split())
+    dashboard = json.loads((FILES / "grafana" / "connectors.json").read_text("utf-8"))
+    for text in (guide, dashboard["description"]):
+        assert "attributes of links" in text
+        assert "values of bytes" in text
+
+
 def test_the_readme_names_the_versions():
     """Those that CI runs."""
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
@@ -84,9 +116,9 @@ def test_the_limits_of_memory_are_in_order():
 
 def ports_in(document):
     """Every port that a configuration listens on."""
-    found = re.findall(r"\$\{env:LISTEN_HOST:-0\.0\.0\.0\}:(\d+)", json.dumps(document))
+    found = re.findall(r"\$\{env:LISTEN_HOST:-127\.0\.0\.1\}:(\d+)", json.dumps(document))
     pull = document["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]["prometheus"]
-    assert pull["host"] == "${env:LISTEN_HOST:-0.0.0.0}"
+    assert pull["host"] == "${env:LISTEN_HOST:-127.0.0.1}"
     return {*map(int, found), pull["port"]}
 
 

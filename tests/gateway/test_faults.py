@@ -12,9 +12,9 @@ from runtime.gateway.faults import KINDS, FaultScript
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "gateway.md").read_text()
 
-HEAD = f"GET /api/service/items HTTP/1.1\r\nHost: g\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n\r\n".encode()
+HEAD = f"GET /api/service/items HTTP/1.1\r\nHost: localhost\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n\r\n".encode()
 POST = (
-    f"POST /api/service/items HTTP/1.1\r\nHost: g\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n"
+    f"POST /api/service/items HTTP/1.1\r\nHost: localhost\r\nX-Mozaiks-App-Key: {DEFAULT_API_KEY}\r\n"
     'Content-Length: 12\r\n\r\n{"name":"a"}'
 ).encode()
 
@@ -212,3 +212,40 @@ def test_the_documented_faults_are_the_faults():
     assert table.splitlines()[2:] == rows
     examples = re.findall(r"--fault '([^']+)'", DOCUMENT)
     assert len([Fault.from_text(text) for text in examples]) == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "(a+)+$",
+        "^(a|a)*$",
+        "a*a*a*b",
+        "^a?a?a?a?aaaa$",
+        "(?x) (a) *",
+        "(?#)(a*)(?#)*",
+        "(?i:a)",
+        "^a{1,9}b|c|d|e",
+        "(a)(?=b)+",
+    ],
+)
+def test_a_pattern_that_may_take_long_is_refused(path):
+    """Repeats of repeats, and too many of them; told apart by their text, before any path is matched."""
+    with pytest.raises(ValueError, match="must have at most 3"):
+        Fault(kind="reset", path=path)
+
+
+@pytest.mark.parametrize(
+    "path", ["^/api/users/[^/]+/roles/[^/]+$", "/api/(?:apps|users)/[*+?|{]+", "^/a*?(?!b)c+?\\+\\*", "items$"]
+)
+def test_the_usual_patterns_are_taken(path):
+    """And none costs more than a moment for the longest path that is matched."""
+    fault = Fault(kind="reset", path=path)
+    assert not fault.matches("GET", "/a" * 256 + "x")
+    assert not fault.matches("GET", "/" + "a" * 511)
+
+
+@pytest.mark.parametrize("path", ["[", "(", "a{99999999999}", 7, b"/a"])
+def test_a_path_that_is_no_pattern_is_refused(path):
+    """With the error of every other field."""
+    with pytest.raises(ValueError, match="fault: path: must be"):
+        Fault(kind="reset", path=path)

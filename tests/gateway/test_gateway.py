@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from runtime.gateway import DEFAULT_API_KEY
+from runtime.gateway import DEFAULT_API_KEY, Gateway
 
 pytestmark = pytest.mark.sockets
 
@@ -146,3 +146,62 @@ async def test_a_new_connector_after_the_template_reads_its_config_as_metadata(c
 async def test_what_is_no_object_is_refused_everywhere(client, body):
     """With the platform's 400."""
     assert (await client.post("/api/notes/drafts", content=body, headers=KEY)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        *(({"Host": host}, 200) for host in ("localhost", "127.9.9.9:1", "[::1]:80", "LOCALHOST.:8080", "a.localhost")),
+        *(
+            ({"Host": host}, 421)
+            for host in ("evil.test", "localhost.evil.test", "10.0.0.1", "127.0.0.1.evil.test", "")
+        ),
+        *(({"Host": host}, 421) for host in ("[::1", "evil@localhost", "localhost,evil.test", "::1")),
+        ({"Origin": "http://localhost"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": ""}, 415),
+    ],
+)
+async def test_a_page_of_another_site_cannot_reach_the_gateway(client, gateway, headers, status):
+    """By its origin, by a name that resolves to loopback, or by a form; nothing is applied, played or recorded."""
+    response = await client.post(
+        "/__gateway__/faults", content="[]", headers={"Content-Type": "application/json"} | headers
+    )
+    assert response.status_code == status
+    assert response.headers["x-content-type-options"] == "nosniff"
+    if status in {403, 421}:
+        assert (await client.get("/api/auth/me", headers=headers)).status_code == status
+        assert gateway.requests == []
+
+
+async def test_a_host_that_is_named_is_taken():
+    """As a proxy in front of the gateway sends it; a port is no part of it."""
+    async with Gateway(allow_hosts=["Platform.test"]) as gateway, httpx.AsyncClient(trust_env=False) as client:
+        for host, status in (("platform.test:8080", 401), ("other.test", 421)):
+            response = await client.get(f"{gateway.url}/api/auth/me", headers={"Host": host})
+            assert response.status_code == status
+    with pytest.raises(ValueError, match="must be a host name without a port"):
+        Gateway(allow_hosts=["a:80:90"])
+
+
+async def test_the_log_is_bounded(client, gateway, monkeypatch):
+    """By number and by bytes; the numbers go on."""
+    monkeypatch.setattr("runtime.gateway.app._MAX_RECORDS", 3)
+    for _ in range(5):
+        await client.get("/api/auth/me")
+    assert [record.number for record in gateway.requests] == [3, 4, 5]
+    assert (await client.get("/__gateway__/stats")).json()["requests"] == 5
+    monkeypatch.setattr("runtime.gateway.app._MAX_RECORDED_BYTES", 3000)
+    await client.post("/api/service/items", content=b"x" * 2000)
+    await client.post("/api/service/items", content=b"x" * 2000)
+    assert [record.number for record in gateway.requests] == [7]
+    gateway.reset()
+    assert (await client.get("/__gateway__/stats")).json()["requests"] == 0
+
+
+async def test_an_address_of_version_6_has_a_url():
+    """In brackets."""
+    async with Gateway(host="::1") as gateway, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(gateway.url + "/api/auth/me")).status_code == 401
+        assert gateway.url == f"http://[::1]:{gateway.port}"

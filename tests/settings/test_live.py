@@ -191,7 +191,7 @@ def test_an_empty_file_at_the_start_is_one_without_settings(tmp_path):
     assert live.attempts == 4
 
 
-@pytest.mark.parametrize("content", [b"#" * (1024 * 1024 + 1), b"[retry]\nmax_attempts = 99", b"\xff"])
+@pytest.mark.parametrize("content", [b"#" * (64 * 1024 + 1), b"[retry]\nmax_attempts = 99", b"\xff"])
 def test_a_broken_file_is_rejected_once(tmp_path, content):
     """R61: also while it is too new to go by its time stamp."""
     live = Live(tmp_path)

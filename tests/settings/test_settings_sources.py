@@ -292,7 +292,7 @@ max_attempts = 3
         (b"a = " + b"9" * 5000, "not TOML"),
         (b"a = " + b"[" * 5000, "not TOML"),
         (b"\xff", "not UTF-8 at byte 0"),
-        (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
+        (b"#" * (64 * 1024 + 1), "larger than 65536 bytes"),
         (None, "cannot be read (No such file or directory)"),
     ],
 )
@@ -306,9 +306,30 @@ def test_a_file_that_is_no_settings_file(tmp_path, content, said):
     assert said.startswith("not TOML") or told == f"{file}: {said}"
 
 
+@pytest.mark.parametrize(
+    "value", ["-----BEGIN PRIVATE KEY-----\\nMIIEvQ", "MIIEvQIBADANBgkq\nhkiG9w0", "MIIEvQIBADANBgkqhkiG9w0"]
+)
+def test_no_key_or_certificate_is_printed(tmp_path, value):
+    """Its content in place of its path, or in a setting of another type: the problem has its length."""
+    names = ["CLIENT_KEY_FILE", "CA_FILE"] * ("\n" in value or "BEGIN" in value)
+    names = [f"TRANSPORT_{name}" for name in names] + ["RETRY_MAX_ATTEMPTS", "TRANSPORT_TRUST_ENV"]
+    found = problems_of(environ={f"MOZAIKS_CONNECTORS_{name}": value for name in names})
+    assert len(found) == len(names)
+    assert all(f"got {len(value)} characters" in problem for problem in found)
+    file = toml(tmp_path, f"[retry]\nmax_attempts = {json.dumps(value)}\nmax_delay_s = [{json.dumps(value)}]\n")
+    found = problems_of(file=file)
+    assert [problem.rpartition(", ")[2] for problem in found] == [f"got {len(value)} characters", "got list"]
+
+
+def test_a_name_of_a_file_of_settings_cannot_move_the_cursor(tmp_path):
+    """Control characters, and those that reverse the text."""
+    (problem,) = problems_of(file=toml(tmp_path, '[retry]\n"max\\u001b[2J\\u202e" = 1\n'))
+    assert "retry.max [2J\ufffd: no such setting" in problem
+
+
 def test_the_largest_file_is_read(tmp_path):
     """One byte more is too large."""
-    assert ResolvedSettings(file=toml(tmp_path, "#" * 1024 * 1024)).of("service") == StackSettings()
+    assert ResolvedSettings(file=toml(tmp_path, "#" * 64 * 1024)).of("service") == StackSettings()
 
 
 def test_the_line_is_found_under_any_plain_header(tmp_path):

@@ -23,6 +23,7 @@ from middleware.request.encode import EncodeMiddleware, encode_body, encode_targ
         ("/a/x%2Fy ö/@:", None, None, "/a/x%2Fy%20%C3%B6/@:"),
         ("/~a", None, None, "/~a"),
         ("/~a/{id}", {"id": "~ "}, None, "/~a/~%20"),
+        ("/caf\u00e9 %20/{id}", {"id": "\u00e9"}, None, "/caf%C3%A9%20%20/%C3%A9"),
         ("/a", {}, {"q": "a b&c"}, "/a?q=a%20b%26c"),
         ("/a", {}, {"yes": True, "no": False, "n": 1, "f": 1.5, "none": None}, "/a?yes=true&no=false&n=1&f=1.5"),
         ("/a", {}, {"id": ["x", None, 2], "also": ("y",)}, "/a?id=x&id=2&also=y"),
@@ -267,6 +268,10 @@ async def test_the_layer_hands_on_what_goes_on_the_wire():
         ({"problem": "name: must be text"}, "name: must be text"),
         ({"method": "G T"}, "method: must be an HTTP method"),
         ({"method": "A" * 21}, "method: must be an HTTP method"),
+        *(
+            ({"method": name}, "method: must be an HTTP method other than CONNECT and TRACE")
+            for name in ("CONNECT", "TRACE")
+        ),
         ({"user_jwt": "a b"}, "user_jwt: must be 1 to 8192 visible ASCII characters without blanks"),
         ({"user_jwt": 7}, "user_jwt: must be 1 to 8192 visible ASCII characters without blanks"),
     ],

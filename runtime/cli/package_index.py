@@ -1,0 +1,131 @@
+"""
+The package index that the bootstrap installs from: which one the user has configured, and how it is asked.
+
+Read as pip reads it: `PIP_INDEX_URL`, then pip's configuration files. Its credentials go to it alone, and into no text.
+Standard library alone.
+"""
+
+import base64
+import configparser
+import ipaddress
+import os
+import re
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+__all__ = ["PackageIndexError", "check_index", "fetch", "index_url", "mask_credentials", "uv_variables"]
+
+_DEFAULT = "https://pypi.org/simple"
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*+(?:@[^\s/@]*+)*@")
+_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
+
+
+class PackageIndexError(ValueError):
+    """The index cannot be used; the text has no credentials."""
+
+
+def index_url(environ: Mapping[str, str]) -> str:
+    """Return the URL of the index that pip would install from."""
+    return (environ.get("PIP_INDEX_URL") or _from_files(environ, "index-url") or _DEFAULT).strip().rstrip("/")
+
+
+def check_index(environ: Mapping[str, str]) -> None:
+    """
+    Reject an index that is asked in plain text, but for one of loopback.
+
+    Raises:
+        PackageIndexError: Any of the indexes that pip or uv would ask; names it without credentials.
+    """
+    extra = environ.get("PIP_EXTRA_INDEX_URL") or _from_files(environ, "extra-index-url")
+    for url in [
+        index_url(environ),
+        *extra.split(),
+        *(part for name in _UV_INDEX for part in environ.get(name, "").split()),
+    ]:
+        _check_url(url.rpartition("=")[2] if re.match(r"[\w-]+=http", url) else url)
+
+
+def _check_url(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise PackageIndexError(
+            f"{mask_credentials(url)}: what it responds with can be changed on the way: use https://"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def mask_credentials(text: str) -> str:
+    """Return *text*, as an installer writes it, without the credentials in its URLs."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def uv_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which uv asks the same index as pip, unless one of its own names another."""
+    if any(environ.get(name) for name in _UV_INDEX) or index_url(environ) == _DEFAULT:
+        return {}
+    return {"UV_DEFAULT_INDEX": index_url(environ)}
+
+
+def fetch(url: str, index: str, *, timeout_s: float) -> bytes:
+    """
+    Return what is at *url*; the credentials of *index* are sent to its own origin alone.
+
+    Raises:
+        OSError: There is no response, or it is an error.
+        PackageIndexError: The URL, or the one that it redirects to, is asked in plain text.
+    """
+    _check_url(url)
+    request = urllib.request.Request(_bare(url))  # noqa: S310 - the user's own index
+    if _origin(url) == _origin(index) and "@" in (userinfo := urllib.parse.urlsplit(index).netloc):
+        pair = urllib.parse.unquote(userinfo.rpartition("@")[0])
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+    with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - as above
+        _check_url(response.geturl())
+        content: bytes = response.read()
+    return content
+
+
+def _bare(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+def _from_files(environ: Mapping[str, str], option: str) -> str:
+    """Return *option* of pip's configuration files, the last one of which wins; empty where none has it."""
+    found = configparser.RawConfigParser(strict=False)
+    for path in _files(environ):
+        try:
+            found.read(path, "utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue  # pip says what is wrong with it
+    return next((found[section][option] for section in ("install", "global") if found.has_option(section, option)), "")
+
+
+def _files(environ: Mapping[str, str]) -> Iterator[Path]:
+    # Source: https://pip.pypa.io/en/stable/topics/configuration/
+    own = environ.get("PIP_CONFIG_FILE", "")
+    if own == os.devnull:
+        return
+    home = Path(environ.get("HOME") or "/")
+    for directory in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")[::-1]:
+        yield Path(directory) / "pip" / "pip.conf"
+    yield Path("/etc/pip.conf")
+    yield home / ".pip" / "pip.conf"
+    yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
+    yield Path(sys.prefix) / "pip.conf"
+    if own:
+        yield Path(own)

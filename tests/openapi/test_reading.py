@@ -1,0 +1,270 @@
+"""Documents of .NET services, read into one model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.openapi import Document, DocumentError, load, operation_names, parse, read
+
+FOLDER = Path(__file__).parent
+
+
+def api(**root):
+    """The model of a document of one or two parts."""
+    return read(Document("test", {"openapi": "3.1.1", "paths": {}, **root}))
+
+
+def component(schema, version="3.0.1", **others):
+    """The model of one component."""
+    return api(openapi=version, components={"schemas": {"One": schema, **others}}).schemas["One"]
+
+
+@pytest.mark.parametrize(
+    ("name", "operations", "schemas"),
+    [
+        ("coffeecard-nswag13", 26, 41),
+        ("datatypes-aspnet9", 8, 14),
+        ("dotnet-monitor-swashbuckle6", 22, 28),
+        ("eshop-catalog-aspnet10", 13, 5),
+        ("eshop-catalog-aspnet9", 13, 5),
+        ("fastendpoints-nswag14", 134, 145),
+        ("uipath-orchestrator-export2", 6, 36),
+    ],
+)
+def test_each_real_document_is_read_whole(name, operations, schemas):
+    """Every operation and component, whatever version and generator; each place is in the document."""
+    document = load(FOLDER / f"{name}.json")
+    found = read(document)
+    assert (len(found.operations), len(found.schemas)) == (operations, schemas)
+    for one in (*found.operations, *found.schemas.values(), *found.notes):
+        assert document.at(one.place) is not None
+    names = operation_names(found.operations)
+    assert len(set(names.values())) == operations
+    assert all(name.isidentifier() and "__" not in name and not name.startswith("_") for name in names.values())
+
+
+def test_the_same_api_in_two_notations_differs_in_nothing_but_null():
+    """The union of a number and its text is the number; ASP.NET Core 9's owner hid every null."""
+    old, new = (read(load(FOLDER / f"eshop-catalog-aspnet{version}.json")) for version in (9, 10))
+    assert old.operations == new.operations
+
+    def shape(found):
+        return {
+            name: [(one.name, one.schema.kind, one.schema.format, one.schema.ref) for one in schema.properties]
+            for name, schema in found.schemas.items()
+        }
+
+    assert shape(old) == shape(new)
+    assert [one.name for one in new.schemas["CatalogItem"].properties if one.schema.nullable]
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"), [(b"", "utf-8"), (b"\xef\xbb\xbf", "utf-8"), (b"", "utf-16")], ids=["none", "mark", "utf16"]
+)
+def test_a_byte_order_mark_is_no_part_of_the_document(mark, encoding):
+    """.NET writes one, and PowerShell's redirection writes UTF-16."""
+    content = mark + '{"openapi": "3.0.1", "info": {"title": "Prüfung"}, "paths": {}}'.encode(encoding)
+    assert read(parse(content, "test")).title == "Prüfung"
+
+
+def test_yaml_has_the_types_of_json():
+    """A status is a text, a time and a `no` are no other values."""
+    text = "openapi: 3.0.1\npaths:\n  /a:\n    get:\n      summary: no\n      responses:\n        200: {description: 2026-11-27}\n"
+    (found,) = read(parse(text.encode(), "test")).operations
+    assert (found.summary, found.responses["200"].description) == ("no", "2026-11-27")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is not JSON"),
+        (b"<html></html>", "is not JSON"),
+        (b"[]", "must be an object, got list"),
+        (b'{"a": 1}', "neither `openapi` nor `swagger`"),
+        (b"\xff\x00\xff", "is not UTF-8"),
+        (b'{"openapi": "4.0.0"}', "version 4.0.0"),
+        (b'{"swagger": "1.2"}', "version 1.2"),
+        (b'{"openapi": "3.0.1", "paths": []}', "must be an object, is list"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+    ids=["empty", "html", "list", "other", "bytes", "version", "swagger", "paths", "deep"],
+)
+def test_what_is_no_document_is_one_error(content, problem):
+    """It names the place."""
+    with pytest.raises(DocumentError, match=problem):
+        read(parse(content, "test"))
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    """As above."""
+    with pytest.raises(DocumentError, match="cannot be read"):
+        load(tmp_path / "none.json")
+
+
+def test_credentials_of_a_url_are_not_shown():
+    """Nor its query."""
+    with pytest.raises(DocumentError) as caught:
+        load("http://ada:secret-1@127.0.0.1:1/openapi.json?key=secret-2")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind", "nullable"),
+    [
+        ({"type": ["integer", "string"], "pattern": "^-?(?:0|[1-9]\\d*)$", "format": "int64"}, "integer", False),
+        ({"type": ["null", "number", "string"], "format": "double"}, "number", True),
+        ({"format": "int32", "pattern": "^-?(?:0|[1-9]\\d*)$"}, "integer", False),
+        ({"oneOf": [{"type": "integer"}, {"type": "string"}]}, "integer", False),
+        ({"type": "string", "nullable": True}, "string", True),
+        ({"type": "string", "x-nullable": True}, "string", True),
+        ({"enum": ["A", "B", None]}, "string", True),
+        ({"enum": ["A", "B"]}, "string", False),
+        ({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Two"}]}, "ref", True),
+        ({"nullable": True, "oneOf": [{"$ref": "#/components/schemas/Two"}]}, "ref", True),
+        ({"allOf": [{"$ref": "#/components/schemas/Two"}], "description": "d"}, "ref", False),
+        ({"type": ["string", "object"]}, "any", False),
+        ({"properties": {"a": {}}}, "object", False),
+        ({}, "any", False),
+        (True, "any", False),
+        (7, "any", False),
+        ({"$ref": "#/components/schemas/None"}, "any", False),
+        ({"$ref": "other.json#/a"}, "any", False),
+    ],
+)
+def test_notations_of_one_type_are_one_type(schema, kind, nullable):
+    """Nullable values, unions with a number's text, wrapped references, formats without a type."""
+    found = component(schema, Two={"type": "object"})
+    assert (found.kind, found.nullable) == (kind, nullable)
+    assert "pattern" not in found.limits
+
+
+def test_required_is_read_without_case():
+    """Some documents name `Id` where the property is `id`."""
+    found = component({"required": ["Id"], "properties": {"id": {"type": "integer"}}})
+    assert found.property("ID").required
+
+
+def test_parts_of_all_of_are_one_object():
+    """Inline parts are merged, components stay bases; what is required may be said at either place."""
+    found = component(
+        {
+            "allOf": [{"$ref": "#/components/schemas/Base"}, {"properties": {"b": {"type": "string"}}}],
+            "required": ["b"],
+        },
+        Base={"properties": {"a": {"type": "string"}}},
+    )
+    assert (found.bases, [(one.name, one.required) for one in found.properties]) == (("Base",), [("b", True)])
+
+
+def test_a_discriminator_without_a_mapping_means_the_names_of_what_derives():
+    """NSwag 13 writes none."""
+    found = component(
+        {"discriminator": {"propertyName": "kind"}, "properties": {"kind": {"type": "string"}}},
+        Left={"allOf": [{"$ref": "#/components/schemas/One"}, {"properties": {"a": {}}}]},
+        Right={"allOf": [{"$ref": "#/components/schemas/Left"}, {"properties": {"b": {}}}]},
+    )
+    assert found.discriminator.mapping == {"Left": "Left", "Right": "Right"}
+
+
+def test_a_reference_that_never_ends_is_any_value():
+    """And allOf of itself has the properties once."""
+    found = api(
+        components={
+            "schemas": {
+                "A": {"$ref": "#/components/schemas/B"},
+                "B": {"$ref": "#/components/schemas/A"},
+                "C": {"allOf": [{"$ref": "#/components/schemas/C"}, {"properties": {"x": {"type": "string"}}}]},
+            }
+        }
+    )
+    assert found.resolved(found.schemas["A"]).kind == "any"
+    assert list(found.all_properties(found.schemas["C"])) == ["x"]
+
+
+def test_a_reference_into_another_place_becomes_a_component():
+    """ASP.NET Core 9 refers to the first place where a type occurs."""
+    schema = {
+        "properties": {"children": {"type": "array", "items": {"$ref": "#/components/schemas/One/properties/first"}}}
+    }
+    schema["properties"]["first"] = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    found = api(components={"schemas": {"One": schema}}, paths={"/a": {"get": {}}})
+    assert found.schemas["first"].property("n").schema.kind == "integer"
+
+
+def operation(path="/items/{itemId}", version="3.0.1", **raw):
+    (found,) = api(openapi=version, paths={path: {"get": raw}}).operations
+    return found
+
+
+def test_a_path_parameter_is_spelled_as_in_the_braces():
+    """Routing ignores case, and so do some documents; one that is not declared is a text."""
+    found = operation("/a/{OneId}/{two}", parameters=[{"name": "oneID", "in": "path", "schema": {"type": "integer"}}])
+    assert [(one.name, one.schema.kind) for one in found.parameters] == [("OneId", "integer"), ("two", "string")]
+
+
+def test_a_parameter_of_the_operation_replaces_that_of_the_path():
+    """The same name in query and path are two."""
+    shared = [{"name": "a", "in": "query", "schema": {"type": "string"}}, {"name": "a", "in": "header", "schema": {}}]
+    own = [{"name": "a", "in": "query", "schema": {"type": "integer"}}]
+    (found,) = api(paths={"/x": {"parameters": shared, "get": {"parameters": own}}}).operations
+    assert [(one.location, one.schema.kind) for one in found.parameters] == [("query", "integer"), ("header", "any")]
+
+
+def test_a_response_without_a_body_has_no_content():
+    """204 with a schema exists."""
+    found = operation(responses={"204": {"content": {"application/json": {"schema": {"type": "string"}}}}})
+    assert found.responses["204"].contents == {}
+
+
+def test_bodies_of_swagger_2_are_bodies():
+    """`formData` and `body` are parameters there."""
+    root = {"swagger": "2.0", "basePath": "/api/", "paths": {"/a": {"post": {}, "put": {}}}}
+    root["paths"]["/a"]["post"]["parameters"] = [{"name": "f", "in": "formData", "type": "file", "required": True}]
+    root["paths"]["/a"]["put"]["parameters"] = [{"name": "b", "in": "body", "schema": {"type": "object"}}]
+    post, put = read(Document("test", root)).operations
+    assert post.path == "/api/a"
+    assert list(post.body.contents) == ["multipart/form-data"]
+    assert post.body.contents["multipart/form-data"].property("f").schema.is_binary
+    assert put.body.json.kind == "object"
+
+
+def test_methods_of_openapi_3_2_are_operations():
+    """`query`, and those of `additionalOperations`; a stream is a list of its items."""
+    stream = {"200": {"content": {"application/x-ndjson": {"itemSchema": {"type": "integer"}}}}}
+    item = {"query": {"responses": stream}, "additionalOperations": {"PURGE": {}}}
+    query, purge = api(openapi="3.2.0", paths={"/a": item}).operations
+    assert (query.method, purge.method) == ("QUERY", "PURGE")
+    assert query.responses["200"].contents["application/x-ndjson"].items.kind == "integer"
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ([("GET", "/items", "")], ["list_items"]),
+        ([("GET", "/api/v1/items/{id}", "")], ["get_item"]),
+        ([("GET", "/items/{id}/pic", "")], ["get_items_pic_by_id"]),
+        ([("POST", "/items", ""), ("POST", "/items/{id}", "")], ["create_item", "create_item2"]),
+        ([("GET", "/", "")], ["get_root"]),
+        ([("GET", "/a", "Account_Get"), ("GET", "/b", "App_SearchUsers")], ["get_account", "search_users"]),
+        ([("GET", "/a", "A_FindIt"), ("GET", "/b", "B_FindIt")], ["a_find_it", "b_find_it"]),
+        ([("POST", "/a", "AdminLoginEndpoint_V1"), ("POST", "/b", "Import")], ["admin_login_v1", "import_call"]),
+        ([("GET", "/a", "same"), ("GET", "/b", "same")], ["same", "same2"]),
+        ([("GET", "/a", "2fa"), ("GET", "/b", "…")], ["n2_fa", "get_b"]),
+    ],
+)
+def test_operations_are_named_as_people_would(operations, expected):
+    """By their id, else by method and path; never twice, never a keyword."""
+    paths = {path: {method.lower(): {"operationId": name} if name else {}} for method, path, name in operations}
+    merged = {}
+    for (method, path, _), item in zip(operations, [paths[path] for _, path, _ in operations], strict=True):
+        merged.setdefault(path, {})[method.lower()] = item[method.lower()]
+    assert list(operation_names(api(paths=merged).operations).values()) == expected
+
+
+def test_documents_keep_their_bytes():
+    """They are read by `json` as they are; their licences are next to them."""
+    listed = (FOLDER / "SOURCES.md").read_text(encoding="utf-8")
+    for path in FOLDER.glob("*.json"):
+        assert path.name in listed
+        json.loads(path.read_bytes())
