@@ -40,6 +40,7 @@ ON_WIRE = {
     "GET, no SDK, no log": ("wire", "none", False, "get"),
     "POST of 1 kB, sampled, log line": ("wire", "sampled", True, "post"),
     "GET of 100 kB over TLS, sampled, log line": ("tls", "sampled", True, "large"),
+    "GET by h11, sampled, log line": ("h11", "sampled", True, "get"),
 }
 
 SENT = {"name": "A name of usual length", "text": "x" * 960}
@@ -63,6 +64,15 @@ def raw_transport() -> Any:
             pass
 
     return Raw()
+
+
+def parser_in_python() -> str:
+    """Return the library without a compiled parser; empty, for the default, where a checkout had only that."""
+    try:
+        from middleware.transports.transport_settings import LIBRARIES
+    except ImportError:
+        return ""
+    return "h11" if "h11" in LIBRARIES else ""
 
 
 def httpx_stub() -> Any:
@@ -90,10 +100,13 @@ class Checkout:
         from benchmarks.clients import stack
 
         if (kind, telemetry) not in self.clients:
-            url = {"wire": self.url, "tls": self.https_url}.get(kind, "http://stub")
+            url = {"wire": self.url, "h11": self.url, "tls": self.https_url}.get(kind, "http://stub")
             transport = {"raw": raw_transport, "httpx": httpx_stub}.get(kind, lambda: None)()
             ca_file = self.ca_file if kind == "tls" else ""
-            self.clients[kind, telemetry] = stack(url, self.telemetry[telemetry], transport=transport, ca_file=ca_file)
+            library = parser_in_python() if kind == "h11" else ""
+            self.clients[kind, telemetry] = stack(
+                url, self.telemetry[telemetry], library=library, transport=transport, ca_file=ca_file
+            )
         return self.clients[kind, telemetry]
 
     def act(self, scenario: str) -> tuple[Act, bool]:

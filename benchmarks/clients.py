@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import httpx
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
 
 import middleware
 from middleware import Telemetry
@@ -94,6 +96,15 @@ def sdk(*, sampled: bool = True) -> Telemetry:
     return Telemetry(tracer_provider=tracers, meter_provider=meters)
 
 
+NO_SDK = "no SDK, no log"
+"""End of the names of clients that are measured with the log switched off."""
+
+
+def no_sdk() -> Telemetry:
+    """Return what a host without an SDK has, whatever the global providers are."""
+    return Telemetry(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
+
+
 def sdk_calls(telemetry: Telemetry) -> Callable[[int], None]:
     """Make what spends as many calls' worth of the SDK alone: two spans of five attributes, and two records, each."""
     assert telemetry.tracer_provider is not None
@@ -176,6 +187,9 @@ async def all_clients(url: str, telemetry: Telemetry) -> AsyncIterator[dict[str,
         for library in ("httptools", "h11", "httpcore", "aiohttp"):
             client = await opened.enter_async_context(stack(url, telemetry, library=library))
             found[f"stack on {library}"] = getter(client)
+        for name, less in (("unsampled", sdk(sampled=False)), (NO_SDK, no_sdk())):
+            client = await opened.enter_async_context(stack(url, less, library="httptools"))
+            found[f"stack on httptools, {name}"] = getter(client)
         lanes = await opened.enter_async_context(Lanes())
         found["stack on one-connection httpx transports"] = getter(stack(url, telemetry, transport=lanes))
         for name, make in PEERS.items():

@@ -7,6 +7,7 @@ The stack on each transport and its peers: CPU, throughput, latency and memory p
     python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
     python3 benchmarks/compare.py --against DIR             # this checkout against another one, in turn
     python3 benchmarks/compare.py --against . --python PY   # this checkout under another Python against this one
+    python3 benchmarks/compare.py --only httptools --only aiohttp   # only clients whose name contains one of the texts
 
 The first run makes `.venv-bench` next to pyproject.toml with benchmarks/requirements.txt in it. Figures are CPU time of
 this process (user and system), so that a busy machine disturbs them little; the server runs in another one, on a core
@@ -18,6 +19,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import os
 import platform
 import statistics
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ CONCURRENCY = (1, 16, 64, 256)
 FLAT = (16, 1000)
 IN_FLIGHT = 200
 OURS = ("stack on httptools", "stack on h11", "stack on httpcore", "stack on aiohttp")
+WITH_LESS = ("stack on httptools, unsampled", "stack on httptools, no SDK, no log")
 
 
 def enter_environment() -> None:
@@ -112,17 +116,17 @@ async def open_connections(clients: dict[str, Any], concurrency: int, counter: C
 
 
 async def measure(
-    url: str, telemetry: Any, concurrencies: Any, *, rounds: int, budget_s: float, names: Any = None
+    url: str, telemetry: Any, concurrencies: Any, *, rounds: int, budget_s: float, is_chosen: Callable[[str], bool]
 ) -> Any:
-    """Measure every client at every concurrency."""
-    from benchmarks.clients import all_clients
+    """Measure every client whose name is chosen at every concurrency."""
+    from benchmarks.clients import NO_SDK, all_clients
 
-    counter = Counter()
+    counter, logger = Counter(), logging.getLogger("mozaiks.connectors")
     found: dict[int, dict[str, list[dict[str, float]]]] = {}
     connections = {}
     for concurrency in concurrencies:
         async with all_clients(url, telemetry) as clients:
-            chosen = {name: get for name, get in clients.items() if names is None or name in names}
+            chosen = {name: get for name, get in clients.items() if is_chosen(name)}
             connections[concurrency] = await open_connections(chosen, concurrency, counter, lambda: stats_of(url))
             calls = {}
             for name, get in chosen.items():
@@ -132,7 +136,9 @@ async def measure(
             order = list(chosen)
             for _ in range(rounds):
                 for name in order:
+                    logger.disabled = name.endswith(NO_SDK)
                     results[name].append(await run(chosen[name], calls[name], concurrency, counter))
+                    logger.disabled = False
                 order.append(order.pop(0))
             found[concurrency] = results
     return found, connections
@@ -151,7 +157,7 @@ async def stats_of(url: str) -> Any:
     return document
 
 
-async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
+async def memory(url: str, telemetry: Any, count: int, is_chosen: Callable[[str], bool]) -> dict[str, float]:
     """Python memory per call that waits for its response, in bytes."""
     from benchmarks.clients import all_clients
 
@@ -159,6 +165,8 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
     counter = Counter()
     async with all_clients(url, telemetry) as clients:
         for name, get in clients.items():
+            if not is_chosen(name):
+                continue
             await get(counter.next(), "")
             gc.collect()
             tracemalloc.start()
@@ -183,14 +191,9 @@ async def memory(url: str, telemetry: Any, count: int) -> dict[str, float]:
 async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
     """CPU per call of the layers alone, over the same stub, and that of `httpx.AsyncClient` with nothing around it."""
     import httpx
-    from opentelemetry.metrics import NoOpMeterProvider
-    from opentelemetry.trace import NoOpTracerProvider
 
-    from benchmarks.clients import getter, headers, sdk, stack
+    from benchmarks.clients import getter, headers, no_sdk, sdk, stack
     from benchmarks.server import BODY
-    from middleware import Telemetry
-
-    none = Telemetry(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())  # not the global ones
 
     class Stub(httpx.AsyncBaseTransport):
         async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
@@ -205,7 +208,7 @@ async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
         "httpx.AsyncClient": get_bare,
         "stack, sampled": getter(stack("http://stub", sdk(), transport=Stub())),
         "stack, unsampled": getter(stack("http://stub", sdk(sampled=False), transport=Stub())),
-        "stack, no SDK": getter(stack("http://stub", none, transport=Stub())),
+        "stack, no SDK": getter(stack("http://stub", no_sdk(), transport=Stub())),
     }
     counter = Counter()
     found: dict[str, list[float]] = {name: [] for name in clients}
@@ -230,7 +233,9 @@ def cpu(results: list[dict[str, float]]) -> list[float]:
     return [result["cpu_us"] for result in results]
 
 
-def document_of(found: Any, connections: Any, flat: Any, held: Any, alone: Any) -> dict[str, Any]:
+def document_of(
+    found: Any, connections: Any, flat: Any, held: Any, alone: Any, *, rounds: int, load: float
+) -> dict[str, Any]:
     table = {
         concurrency: {
             name: {key: median_of(rounds, key) for key in ("cpu_us", "per_s", "p50_ms", "p99_ms")}
@@ -241,7 +246,7 @@ def document_of(found: Any, connections: Any, flat: Any, held: Any, alone: Any) 
     ratios = {
         concurrency: {
             ours: {name: ratio(cpu(results[ours]), cpu(rounds)) for name, rounds in results.items() if name != ours}
-            for ours in OURS
+            for ours in (*OURS, *WITH_LESS)
             if ours in results
         }
         for concurrency, results in found.items()
@@ -252,6 +257,8 @@ def document_of(found: Any, connections: Any, flat: Any, held: Any, alone: Any) 
     return {
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rounds": rounds,
+        "load_average": [load, os.getloadavg()[0]],
         "versions": __import__("benchmarks.clients", fromlist=["versions"]).versions(),
         "connections": connections,
         "table": table,
@@ -272,6 +279,10 @@ def markdown(document: dict[str, Any]) -> str:
     named = ", ".join(f"{name} {found}" for name, found in document["versions"].items())
     lines = [
         f"Python {document['python']} on {document['machine']}; {named}.",
+        "",
+        "{} rounds; load average {:.1f} at the start, {:.1f} at the end.".format(
+            document["rounds"], *document["load_average"]
+        ),
         "",
         "CPU per call in µs, median of the rounds:",
         "",
@@ -411,7 +422,7 @@ def in_turn(
     return statistics.median(ours), statistics.median(theirs), ratio(ours, theirs)
 
 
-def against(directory: Path, python: str, *, rounds: int, quick: bool, only: str) -> str:
+def against(directory: Path, python: str, *, rounds: int, quick: bool, only: list[str]) -> str:
     """Compare this checkout with the one in *directory*, or this Python with *python*; the table."""
     import tempfile
 
@@ -438,7 +449,7 @@ def against(directory: Path, python: str, *, rounds: int, quick: bool, only: str
             workers = [Worker(sys.executable, ROOT, *where), Worker(python, directory.resolve(), *where)]
             try:
                 for scenario, concurrency in rows:
-                    if only not in scenario:
+                    if not any(text in scenario for text in only):
                         continue
                     ours, theirs, share = in_turn(
                         *workers, scenario, concurrency, rounds=rounds, budget_s=0.02 if quick else 0.15
@@ -461,26 +472,37 @@ async def everything(arguments: argparse.Namespace) -> dict[str, Any]:
     trace.set_tracer_provider(telemetry.tracer_provider)  # type: ignore[arg-type] # azure-core and kiota take the global one
     metrics.set_meter_provider(telemetry.meter_provider)  # type: ignore[arg-type]
     log_to_null()
-    quick = arguments.quick
+    quick, load = arguments.quick, os.getloadavg()[0]
     rounds = 2 if quick else arguments.rounds
     cores = sorted(os.sched_getaffinity(0))
     options = ["--core", str(cores[-1])] if len(cores) > 1 else []
+
+    def is_chosen(name: str) -> bool:
+        return any(text in name for text in arguments.only or [""])
+
     with running(*options) as url:
         os.sched_setaffinity(0, set(cores[:-1]) or set(cores))
         concurrencies = (1, 16) if quick else CONCURRENCY
         found, connections = await measure(
-            url, telemetry, concurrencies, rounds=rounds, budget_s=0.02 if quick else 0.3
+            url, telemetry, concurrencies, rounds=rounds, budget_s=0.02 if quick else 0.3, is_chosen=is_chosen
         )
         flat: Any = {}
         if not quick:
-            flat, more = await measure(url, telemetry, FLAT, rounds=rounds, budget_s=0.3, names=OURS)
+            flat, more = await measure(
+                url,
+                telemetry,
+                FLAT,
+                rounds=rounds,
+                budget_s=0.3,
+                is_chosen=lambda name: name in OURS and is_chosen(name),
+            )
             connections[FLAT[1]] = more[FLAT[1]]
-        held = await memory(url, telemetry, 20 if quick else IN_FLIGHT)
+        held = await memory(url, telemetry, 20 if quick else IN_FLIGHT, is_chosen)
     for concurrency, by in connections.items():
         short = {name: count for name, count in by.items() if count < concurrency}
         assert not short, f"not held open: {short}"
     alone = await no_io(rounds, 40 if quick else 1500)
-    return document_of(found, connections, flat, held, alone)
+    return document_of(found, connections, flat, held, alone, rounds=rounds, load=load)
 
 
 def main() -> None:
@@ -491,12 +513,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in turn with this one")
     parser.add_argument("--python", default=sys.executable, help="what runs the other checkout, with its dependencies")
-    parser.add_argument("--only", default="", metavar="TEXT", help="with --against: scenarios whose name contains it")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="TEXT",
+        help="clients, with --against scenarios, whose name contains one of them",
+    )
     arguments = parser.parse_args()
     enter_environment()
     if arguments.against is not None:
         rounds = 2 if arguments.quick else arguments.rounds
-        python, only = arguments.python, arguments.only
+        python, only = arguments.python, arguments.only or [""]
         print(against(arguments.against, python, rounds=rounds, quick=arguments.quick, only=only))
         return
     gc.freeze()

@@ -208,9 +208,14 @@ class BodyFraming:
 
 
 class FramingWatch:
-    """Watches the bytes of responses that a library frames itself: a connection is kept after sound ones alone."""
+    """
+    Watches the bytes of responses that a library frames itself: a connection is kept after sound ones alone.
 
-    __slots__ = ("_body", "_is_unsound", "_max_header_bytes", "_method", "_rest", "_searched")
+    Attributes:
+        is_clean: The response has ended, soundly and with nothing behind it, and does not end its connection.
+    """
+
+    __slots__ = ("_body", "_is_unsound", "_max_header_bytes", "_method", "_rest", "_searched", "is_clean")
 
     def __init__(self) -> None:
         self.begin("", 0)
@@ -223,47 +228,45 @@ class FramingWatch:
         self._body: BodyFraming | None = None
         self._rest = b""
         self._searched = 0
-        self._is_unsound = False
-
-    @property
-    def is_clean(self) -> bool:
-        """True when the response has ended, soundly and with nothing behind it, and does not end its connection."""
-        body = self._body
-        return body is not None and body.is_over and body.may_keep and not self._is_unsound
+        self._is_unsound = self.is_clean = False
 
     def received(self, data: bytes) -> None:
         """Look at *data*, which the library gets too."""
         if self._is_unsound:
             return
+        data = self._rest + data
         try:
-            self._rest = self._look(self._rest + data)
+            while (body := self._body) is None:
+                end = find_head(data, self._searched)
+                if not end:
+                    self._keep_head(data)
+                    return
+                head, data = data[:end], data[end:]
+                status = check_head(head)
+                self._searched = 0
+                if status >= 200:  # noqa: PLR2004 - RFC 9110 section 15.2
+                    minor = head[7] - ord("0")
+                    self._body = BodyFraming(self._method, status, minor, framing_fields(head), self._max_header_bytes)
+            end = body.take(data)
+            self._rest = self._look_further(body, data, end) if end < len(data) else b""
+            self.is_clean = body.is_over and body.may_keep
         except RemoteProtocolError:
-            self._is_unsound = True
+            self._is_unsound, self.is_clean = True, False
             self._rest = b""
 
-    def _look(self, data: bytes) -> bytes:
-        """Return what has to be looked at again with what follows."""
-        while self._body is None:
-            end = find_head(data, self._searched)
-            if not end:
-                self._searched = len(data)
-                if len(data) > self._max_header_bytes:
-                    raise RemoteProtocolError("head too large")
-                return data
-            head, data = data[:end], data[end:]
-            status = check_head(head)
-            self._searched = 0
-            if status >= 200:  # noqa: PLR2004 - RFC 9110 section 15.2
-                self._body = BodyFraming(
-                    self._method, status, head[7] - ord("0"), framing_fields(head), self._max_header_bytes
-                )
-        at = 0
-        for _ in range(_MOST_STEPS):
-            before, at = at, self._body.take(data, at)
-            if self._body.is_over:
-                if at < len(data):
-                    raise RemoteProtocolError("bytes after the response")
-                return b""
-            if at == before or at == len(data):
+    def _keep_head(self, data: bytes) -> None:
+        """Look at the head again with what follows."""
+        self._searched, self._rest = len(data), data
+        if len(data) > self._max_header_bytes:
+            raise RemoteProtocolError("head too large")
+
+    @staticmethod
+    def _look_further(body: BodyFraming, data: bytes, at: int) -> bytes:
+        """Return what of *data*, from *at* on, has to be looked at again with what follows."""
+        for _ in range(1, _MOST_STEPS):
+            if body.is_over:
+                break
+            before, at = at, body.take(data, at)
+            if at in (before, len(data)):
                 return data[at:]
-        raise RemoteProtocolError("too many chunks to look at")
+        raise RemoteProtocolError("bytes after the response, or too many chunks to look at")

@@ -1,11 +1,19 @@
 """The transport whose parser is h11: Python alone, and so always there; slower than a compiled one."""
 
+from functools import lru_cache
+
 import h11
 
 from .framing import RemoteProtocolError
 from .http1_transport import Http1Transport
 
 __all__ = ["H11Parser", "H11Transport"]
+
+
+@lru_cache(maxsize=16)  # there are few methods, and h11 looks at each request that it makes
+def _request(method: str) -> h11.Request:
+    """Return what h11 has to know of a request that the connection itself writes."""
+    return h11.Request(method=method, target="/", headers=[("host", "h")])
 
 
 class H11Parser:
@@ -15,8 +23,7 @@ class H11Parser:
 
     def __init__(self, method: str) -> None:
         self._connection = h11.Connection(h11.CLIENT)
-        # The request itself is written by the connection; h11 only has to know the method.
-        self._connection.send(h11.Request(method=method, target="/", headers=[("host", "h")]))
+        self._connection.send(_request(method))
 
     def head(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """Return the fields of the whole head that *data* is."""

@@ -27,7 +27,7 @@ def run(_sockets):
     runner, gateway = _sockets
 
     def once(scenario, injection):
-        if scenario.on_sockets:
+        if scenario.library:
             return runner.run(torture(OnSockets(scenario, gateway), scenario, injection))
         return run_virtual(torture(Scripted(scenario), scenario, injection))
 

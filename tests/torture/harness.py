@@ -45,7 +45,8 @@ class Scenario:
         settings: In addition to those of the harness.
         before: Makes the trouble that the call meets; gives what must have ended before the next call.
         end: What becomes of the call without interference: `ok`, or the name of an error.
-        on_sockets: The script is the gateway's, on real sockets; else the test kit's, in virtual time.
+        library: What makes the calls to the gateway on real sockets, whose script it is; empty for the test kit's, in
+            virtual time.
         calls: Calls across a border that it has at the least; 0 for a scenario of which only the waits are tortured.
         waits: Suspensions that it has at the least.
     """
@@ -56,19 +57,18 @@ class Scenario:
     settings: dict[str, Any] = field(default_factory=dict)
     before: Callable[[PlatformHttpClient], Awaitable[asyncio.Task[Any] | None]] | None = None
     end: str = "ok"
-    on_sockets: bool = False
+    library: str = ""
     calls: int = 0
     waits: int = 0
 
     @cached_property
     def policies(self):
         """The settings in force, made once: checking them takes longer than a call."""
-        # httpcore, whose calls in Python are points; the default transport's parser has none.
-        wire = {"transport": {"library": "httpcore"}} if self.on_sockets else {}
+        wire = {"transport": {"library": self.library}} if self.library else {}
         return ResolvedSettings({**_CRAMPED, **wire, **self.settings})
 
     def __str__(self):
-        return f"{'sockets' if self.on_sockets else 'virtual'}-{self.method}-{self.name}"
+        return f"{self.library or 'virtual'}-{self.method}-{self.name}"
 
 
 class Victim:

@@ -2,9 +2,10 @@
 Injection points, found by running: calls that cross the border of our code, and waits.
 
 `Calls` watches the interpreter's call events: a point is a call from our code into a library, from a library back into
-our code, of a coroutine of the middleware, or of a listener. `Waits` drives the coroutines of a call by hand: a point
-is a suspension, of the call itself or of a task that it started. Both count the points of one run and let an action
-loose at one of them, so that running again and again with the next number meets every point there is.
+our code, of a coroutine of the middleware, those of its transports among them, or of a listener. `Waits` drives the
+coroutines of a call by hand: a point is a suspension, of the call itself or of a task that it started. Both count the
+points of one run and let an action loose at one of them, so that running again and again with the next number meets
+every point there is.
 """
 
 import asyncio
@@ -21,9 +22,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = f"{ROOT / 'middleware'}/", f"{ROOT / 'runtime' / 'connectors'}/"
+TRANSPORTS = f"{ROOT / 'middleware' / 'transports'}/"
 LIBRARIES = (
     "aiohttp",
     "anyio",
+    "h11",
     "httpcore",
     "httpx",
     "json",
@@ -33,7 +36,7 @@ LIBRARIES = (
     "tenacity",
 )
 TELEMETRY = {"opentelemetry", "structlog", "logging", "listener"}
-WIRE = {"aiohttp", "httpcore", "httpx", "upstream"}
+WIRE = {"aiohttp", "h11", "httpcore", "httpx", "transport", "upstream"}
 
 # What releases something fails only after it has done so: what becomes of a thing when closing itself fails is
 # unknown.
@@ -104,7 +107,9 @@ def _crossed(code, caller):
         # that maps unexpected errors to ours among them.
         is_entry = "PlatformHttpClient._call" in (code.co_qualname, caller.co_qualname)
         is_point = code.co_flags & inspect.CO_COROUTINE or (code.co_name == "enter" and caller.co_name == "handle")
-        return "ours" if is_point and not is_entry else ""
+        if not is_point or is_entry:
+            return ""
+        return "transport" if code.co_filename.startswith(TRANSPORTS) else "ours"
     if code.co_name.startswith("_asyncgen_") or code.co_name == "__del__" or code.co_qualname == "_Progress.trace":
         return ""  # what the interpreter calls, not we; and two assignments, which cannot raise
     return calling if callee == "ours" else callee

@@ -89,22 +89,41 @@ SCENARIOS = [
         waits=2,
     ),
     Scenario(name="already-deleted", script=("lost", 404), method="DELETE", waits=1),
-    Scenario(name="answered", on_sockets=True, calls=80, waits=5),
-    Scenario(name="answered", on_sockets=True, method="POST", calls=80, waits=5),
-    Scenario(name="reused", on_sockets=True, before=_one_before, waits=3),
-    Scenario(name="reused", on_sockets=True, before=_one_before, method="POST", waits=3),
-    Scenario(name="retried", on_sockets=True, script=(Fault(kind="status"),), waits=8),
-    Scenario(name="cut-short", on_sockets=True, script=(Fault(kind="short_body"),), waits=8),
-    Scenario(
-        name="reset",
-        on_sockets=True,
-        script=(Fault(kind="reset", applied=True),),
-        method="POST",
-        end="ResponseLostError",
-        waits=5,
-    ),
 ]
+
+
+def _on_sockets(library, *, first, again, failed):
+    """
+    Scenarios on real sockets.
+
+    Args:
+        library: What makes the calls.
+        first: Suspensions of a call that opens its connection.
+        again: Of one that takes an idle connection.
+        failed: Of one whose first response is a failure.
+    """
+    return [
+        Scenario(name="answered", library=library, calls=80, waits=first),
+        Scenario(name="answered", library=library, method="POST", calls=80, waits=first),
+        Scenario(name="reused", library=library, before=_one_before, waits=again),
+        Scenario(name="reused", library=library, before=_one_before, method="POST", waits=again),
+        Scenario(name="retried", library=library, script=(Fault(kind="status"),), waits=failed),
+        Scenario(name="cut-short", library=library, script=(Fault(kind="short_body"),), waits=failed),
+        Scenario(
+            name="reset",
+            library=library,
+            script=(Fault(kind="reset", applied=True),),
+            method="POST",
+            end="ResponseLostError",
+            waits=first,
+        ),
+    ]
+
+
+# Connections of ours with the parser whose calls are points, since it is Python; and the one of httpcore.
+SCENARIOS += _on_sockets("h11", first=3, again=1, failed=5)
+SCENARIOS += _on_sockets("httpcore", first=5, again=3, failed=8)
 OTHER_VERBS = [
-    Scenario(name="done", on_sockets=True, script=(Fault(kind="status", status=204),), method=method)
+    Scenario(name="done", library="h11", script=(Fault(kind="status", status=204),), method=method)
     for method in ("PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 ]

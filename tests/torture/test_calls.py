@@ -11,7 +11,7 @@ from scenarios import OTHER_VERBS, SCENARIOS
 pytestmark = pytest.mark.torture
 
 IN_FULL = [scenario for scenario in SCENARIOS if scenario.calls]
-AT_THE_WIRE = [scenario for scenario in IN_FULL if scenario.on_sockets] + OTHER_VERBS
+AT_THE_WIRE = [scenario for scenario in IN_FULL if scenario.library] + OTHER_VERBS
 LIBRARIES = {"listener", "logging", "opentelemetry", "ours", "structlog"}
 
 
