@@ -385,7 +385,7 @@ def _with_state(
             calls_in_flight=call_cap.in_flight,
             attempts_in_flight=attempts_in_flight,
             attempts_queued=attempts_queued,
-            attempts_limit=bulkhead.limit(),
+            attempts_limit=bulkhead.limit() or config.bulkhead.permits,  # the first attempt sizes it
             breakers={one.name: one.shown_state(config.circuit_breaker) for one in breakers.all()},
             budget_balance=budget.balance(clock.now(), config.budget),
             settings_hash=config.settings_hash,

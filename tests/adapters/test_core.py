@@ -7,9 +7,11 @@ import inspect
 import itertools
 import json
 import logging
+import re
 import sys
 import traceback
 import types
+from pathlib import Path
 
 import httpx
 import pytest
@@ -36,6 +38,9 @@ def managed(core, url=URL, **more):
 def core_lines(caplog):
     found = [one for one in caplog.records if one.name.startswith("mozaiks_sdk.")]
     return [(one.name, one.levelname, json.loads(one.getMessage())) for one in found]
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "core.md").read_text("utf-8")
 
 
 def loaded():
@@ -387,6 +392,29 @@ async def test_the_cores_routes_serve_self_hosted_calls(core, routes):
     async with routes() as client:
         made = await client.post("/api/mozaiks/pay/checkout", json={"scope": "platform"})
     assert made.json()["checkoutUrl"] == "self_hosted_mode"
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("imported", ["before", "after"])
+async def test_the_line_of_the_guide_is_the_whole_swap(core, request, imported):
+    """It alone, before or after the routes are imported; then a route, and the plugin of the guide, are served by ours."""
+    swap, plugin = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+    assert len(swap.splitlines()) == 1
+    client = request.getfixturevalue("routes") if imported == "before" else None
+    # Neither status nor flag: the core's own client reads it as active.
+    async with RawServer(lambda _: ok(b"{}", b"content-type: application/json")) as server:
+        managed(core, server.url)
+        exec(swap, {})  # noqa: S102 - our own document
+        async with (client or request.getfixturevalue("routes"))() as http:
+            found = await http.get("/api/mozaiks/pay/subscription-status?scope=platform")
+        assert (found.json()["active"], found.json()["status"]) == (False, "unavailable")
+        names = {}
+        exec(plugin, names)  # noqa: S102 - our own document
+        assert await names["subscription"](JWT) == "unavailable"
+        assert names["core"].payment is loaded().payment
+        await close()
+    assert [one.headers["authorization"] for one in server.requests] == [f"Bearer {JWT}"] * 2
+    assert len(server.peers) == 1
 
 
 # --- calls

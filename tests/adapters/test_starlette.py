@@ -237,6 +237,8 @@ async def test_health_says_what_a_service_does_and_nothing_of_its_callers():
         },
     }
     assert health.services["billing"].last_error is None
+    limits = {name: one["attempts"]["limit"] for name, one in health.to_json()["services"].items()}
+    assert set(limits.values()) == {100}, "also of services that have not been called yet"
     text = json.dumps(health.to_json())
     assert "secret" not in text
     assert "://" not in text
