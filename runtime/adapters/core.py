@@ -15,6 +15,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any
 
@@ -234,7 +235,11 @@ def install(*, telemetry: Telemetry | None = None, middleware: HostLayers | None
 
 
 def uninstall() -> None:
-    """Restore the core's own names and close the connectors; without an installation it does nothing."""
+    """
+    Restore the core's own names and close the connectors; without an installation it does nothing.
+
+    In modules too that were imported meanwhile and have bound ours.
+    """
     global _installed  # noqa: PLW0603 - see install
     with _lock:
         if _installed is None:
@@ -375,9 +380,10 @@ def _replaced(found: tuple[_Core, dict[str, Any]]) -> _Installed:
         (_CONNECTORS, "reset_connectors"): reset_connectors,
         (_CONNECTORS, "ConnectorBundle"): made["bundle"],
     }
-    undo: list[Callable[[], Any]] = []
-    replaced, kept = [], []
     known = {key: new for key, new in ours.items() if core.get(*key) is not None}
+    # The last of all: what was imported after us has bound ours.
+    undo: list[Callable[[], Any]] = [lambda: _rebind({id(new): core.get(*key) for key, new in known.items()})]
+    replaced, kept = [], []
     places = [(sys.modules[module], name, new) for (module, name), new in known.items()]
     places += [
         one for one in _bound_elsewhere({id(core.get(*key)): new for key, new in known.items()}) if one not in places
@@ -406,14 +412,20 @@ def _replaced(found: tuple[_Core, dict[str, Any]]) -> _Installed:
     )
 
 
-def _bound_elsewhere(ours: Mapping[int, Any]) -> list[tuple[Any, str, Any]]:
+def _bound_elsewhere(new: Mapping[int, Any]) -> list[tuple[Any, str, Any]]:
     """Return where loaded modules have bound the objects with these ids: module, name, and what replaces it."""
     found = []
     for module in list(sys.modules.values()):
         if not isinstance(module, types.ModuleType) or module.__name__ == __name__:
             continue
-        found += [(module, name, ours[id(value)]) for name, value in list(vars(module).items()) if id(value) in ours]
+        found += [(module, name, new[id(value)]) for name, value in list(vars(module).items()) if id(value) in new]
     return found
+
+
+def _rebind(new: Mapping[int, Any]) -> None:
+    for owner, name, value in _bound_elsewhere(new):
+        with suppress(Exception):  # a module of any kind
+            setattr(owner, name, value)
 
 
 def _restoring(module: Any, name: str, before: Any) -> Callable[[], None]:

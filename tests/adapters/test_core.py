@@ -164,6 +164,25 @@ def test_uninstall_restores_the_core(core):
     noisy.setLevel(level)
 
 
+def test_uninstall_restores_what_was_imported_after_it(core):
+    """The line is at the start of the process, so the routes bind our names; without it they would raise."""
+    adapter.install()
+    from mozaiks_app.connectors import get_connectors
+    from mozaiks_app.routes import mozaiks as routes
+    from mozaiks_app.runtime import connector_loader
+
+    plugin = types.ModuleType("plugin_of_the_core")
+    plugin.connectors, plugin.Bundle = get_connectors, connector_loader.ConnectorBundle
+    core.setitem(sys.modules, plugin.__name__, plugin)
+    assert routes.load_connectors is adapter.load_connectors
+    adapter.uninstall()
+    assert routes.load_connectors is connector_loader.load_connectors
+    assert type(routes.load_connectors()) is connector_loader.ConnectorBundle is plugin.Bundle
+    assert type(plugin.connectors()) is connector_loader.ConnectorBundle
+    adapter.install()
+    assert routes.load_connectors is adapter.load_connectors
+
+
 # --- the mode
 
 
