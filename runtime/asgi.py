@@ -21,7 +21,7 @@ from middleware.clock import Clock
 from middleware.request.correlation import CORRELATION_HEADER, choose_correlation_id
 from middleware.stack import Telemetry
 from middleware.types import TIME_LEFT_HEADER
-from runtime.connectors.loader import ConnectorBundle, ConnectorConfig, load_connectors
+from runtime.connectors.loader import ConnectorBundle, ConnectorConfig, config_of_environment, load_connectors
 
 from .telemetry import TelemetryHandle
 
@@ -71,8 +71,8 @@ def connectors_lifespan(
     opened, and the server does not start.
 
     Args:
-        config: What to load; None reads the environment when the server starts. Where its telemetry names no provider,
-            the handle's is used.
+        config: What to load; None reads the environment when the server starts, as `load_connectors()` does. Where its
+            telemetry names no provider, the handle's is used.
         telemetry: A handle, or what makes one when the server starts, in each worker process; ended here. One that
             several applications share ends with the last of them.
         lifespan: The host's own, inside: it begins when the bundle is open, and what it yields is added to the state.
@@ -90,7 +90,7 @@ def connectors_lifespan(
             if handle is not None:
                 _handles.append(handle)
                 at_end.push_async_callback(_end, handle)
-            bundle = load_connectors(_reported(config or ConnectorConfig.from_env(), handle), process_wide=process_wide)
+            bundle = load_connectors(_reported(config or config_of_environment(), handle), process_wide=process_wide)
             at_end.push_async_callback(_close, bundle, drain_s)
             own = await at_end.enter_async_context(lifespan(app)) if lifespan is not None else None
             yield {"connectors": bundle, **(own or {})}

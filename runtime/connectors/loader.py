@@ -585,6 +585,11 @@ def _plain_config(environ: Mapping[str, str], require_managed: bool) -> Connecto
     return ConnectorConfig.from_env(environ, require_managed=require_managed)
 
 
+def config_of_environment() -> ConnectorConfig:
+    """Return the configuration of a bundle of the current environment, that of an adapter; errors as of `from_env`."""
+    return (_config_of or _plain_config)(_environment.with_names(_environment.own()), False)
+
+
 def set_config_of_environment(make: _ConfigOf | None) -> None:
     """
     Let *make* make the configuration of every bundle that is loaded from the environment from now on.

@@ -20,6 +20,7 @@ from raw_server import RawServer, ok
 
 from middleware import CallError, ConfigError, HostLayers, PlatformError, Telemetry
 from runtime.adapters import core as adapter
+from runtime.asgi import connectors_lifespan
 from runtime.connectors import loader
 
 pytestmark = pytest.mark.torture
@@ -316,6 +317,24 @@ def test_a_process_wide_bundle_of_the_host_is_the_cores_too(core):
     own = loader.load_connectors(config, process_wide=True)
     assert loaded().mode == "managed"
     assert loaded().identity is own.identity
+
+
+@pytest.mark.sockets
+async def test_the_lifespan_of_a_core_has_its_policy_and_its_lines(core, routes, caplog):
+    """Its process-wide bundle is made as those of the adapter, and closed when the server stops."""
+    caplog.set_level(logging.INFO)
+    app = FastAPI()
+    async with RawServer(lambda _: ACTIVE) as server, routes() as client:
+        managed(core, server.url)
+        adapter.install()
+        async with connectors_lifespan(process_wide=True)(app) as state:
+            inner = state["connectors"]
+            assert loaded().identity is inner.identity
+            assert loader.client_of(inner, "payment").policy().attempt.timeout_s == 10.0
+            found = await client.get("/api/mozaiks/pay/subscription-status?scope=platform")
+        assert inner.health().state == "closed"
+    assert found.json()["active"] is True
+    assert [line["event"] for _, _, line in core_lines(caplog)] == ["gateway.request", "gateway.response"]
 
 
 def test_the_payment_policy_is_the_cores(core, tmp_path):
