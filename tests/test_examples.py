@@ -58,7 +58,9 @@ def test_the_example_runs(example, mode, platform):
     """What it defines is used as its reader would: plugins are executed, tests run, connectors called."""
     if "celery" in example:
         pytest.importorskip("celery")
-    if "PrometheusMetricReader" in example:  # fits the SDK of its own release alone, so it is no dependency of the tests
+    if (
+        "PrometheusMetricReader" in example
+    ):  # fits the SDK of its own release alone, so it is no dependency of the tests
         pytest.importorskip("opentelemetry.exporter.prometheus")
     namespace = {"__name__": "example"}
     exec(example, namespace)  # noqa: S102 - our own document
