@@ -5,7 +5,6 @@ from html import escape
 
 from .charts import Line, lines_svg, seconds
 from .report import (
-    FIGURES,
     compare,
     difference_text,
     figure_text,
@@ -128,7 +127,7 @@ def _table(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> str:
     differences = compare(scenario, runs[names[0]], runs[names[1]]) if len(names) > 1 else {}
     heads = ["", *names, *(["difference (95 % interval)", "real or noise"] if differences else [])]
     rows = []
-    for figure in FIGURES:
+    for figure in figures[names[0]]:
         cells = [f'<th scope="row">{label_of(figure)}</th>']
         cells += [f'<td data-of="{escape(name)}:">{figure_text(figure, figures[name][figure])}</td>' for name in names]
         if differences:
