@@ -36,7 +36,7 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .line { stroke: var(--tone); } .band { fill: var(--tone); opacity: .18; } .dashed { stroke-dasharray: 5 4; }
 .key { display: inline-block; width: 1.4rem; height: .25rem; margin: 0 .4rem 0 0; vertical-align: middle;
   background: var(--tone); } .key.box { height: .8rem; background: var(--ill); border: 1px solid var(--line); }
-.legend span { margin-right: 1.25rem; white-space: nowrap; }
+.legend > span { margin-right: 1.25rem; white-space: nowrap; }
 table { width: 100%; border-collapse: collapse; background: var(--card); border: 1px solid var(--line); }
 th, td { padding: .4rem .6rem; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; } td { font-variant-numeric: tabular-nums; }
