@@ -70,6 +70,9 @@ def main(argv: Sequence[str]) -> int:
     if name in {"-h", "--help"}:
         sys.stdout.write(usage() + "\n")
         return 0
+    if not name:
+        sys.stderr.write(usage() + "\n")
+        raise SystemExit(2)
     if name in SUBCOMMANDS:
         code: int = importlib.import_module(SUBCOMMANDS[name].module).main(argv[1:])
         return code

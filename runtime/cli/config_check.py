@@ -72,7 +72,10 @@ def main(argv: Sequence[str]) -> int:
         "--processes", type=_positive(int), default=1, metavar="P", help="number of processes (default: %(default)s)"
     )
     parser.add_argument(
-        "--concurrency", type=_positive(int), metavar="N", help="attempts that a service takes at a time, from all"
+        "--concurrency",
+        type=_positive(int),
+        metavar="N",
+        help="attempts that a service takes at a time, from all processes",
     )
     parser.add_argument("--strict", action="store_true", help="count warnings as errors")
     parser.add_argument(

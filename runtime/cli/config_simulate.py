@@ -30,7 +30,7 @@ models, besides a status as 503 or 429:30:
 
 examples:
   python3 -m runtime config simulate hosting --fault brownout:1.5 --rps 10 --processes 4
-  python3 -m runtime config simulate hosting --fault errors:30%% --rps 5 --vs new.toml --page compared.html
+  python3 -m runtime config simulate hosting --fault errors:30% --rps 5 --vs new.toml --page compared.html
   python3 -m runtime config simulate billing --fault outage:hang --rps 20 --duration 180 --ill 30-60 --json
 
 exit codes: 0 fine, 1 a file cannot be written, 2 wrong usage, 3 the settings cannot be used
@@ -45,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
         return write_problems(error)
     parser = _parser(list(known))
     options = parser.parse_args(argv)
+    if options.ill is not None and options.ill[0] >= options.duration:
+        parser.error(f"argument --ill: must begin before the end of --duration, {options.duration:g} s")
     connector = known[options.service]
     operation = operation_of(parser, connector, options.operation)
     try:
@@ -90,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
-    models = "\n".join(f"  {one.form:<16}{one.doc}" for one in MODELS.values()).replace("%", "%%")
+    models = "\n".join(f"  {one.form:<16}{one.doc}" for one in MODELS.values())
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config simulate",
         description=__doc__,
@@ -119,7 +121,12 @@ def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=number("seeds", least=1, whole=True), default=10, metavar="N", help="runs; default 10"
     )
-    parser.add_argument("--workers", type=number("workers", least=1, whole=True), help="default: one for each core")
+    parser.add_argument(
+        "--workers",
+        type=number("workers", least=1, whole=True),
+        metavar="N",
+        help="processes that simulate; default one for each core",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page to a file")
     return parser

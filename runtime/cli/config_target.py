@@ -50,7 +50,8 @@ def number(name: str, *, least: float, whole: bool = False) -> Callable[[str], A
         try:
             value = int(text) if whole else float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{name} must be a number, got {text!r}") from None
+            wanted = "a whole number" if whole else "a number"
+            raise argparse.ArgumentTypeError(f"{name} must be {wanted}, got {text!r}") from None
         if not (value >= least and value < float("inf")):
             raise argparse.ArgumentTypeError(f"{name} must be at least {least:g}, got {text}")
         return value

@@ -9,7 +9,7 @@ A forecast for a test: what a policy does under a fault, as figures that an asse
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from middleware.stack import SettingsSource, StackSettings
@@ -150,12 +150,13 @@ class Forecast:
             declared, set_to = self.scenario.operation.max_attempts, self._settings.retry.max_attempts
             most = set_to if declared is None else min(declared, set_to)
             longer_s = ceil(1.5 * breaker.min_calls / (self.scenario.rps * per_call))
+            cause = "none is repeated" if self.amplification <= 1 < most else f"retry.max_attempts {most}"
             remedy = f"set min_calls to {max(1, int(seen / 1.5))}"
             if longer_s <= _LONGEST_WINDOW_S:
                 remedy += f" or window_s to {longer_s}"
             return (  # short: pytest shows 240 characters
                 f"circuit_breaker.min_calls is {breaker.min_calls}, and a window of {breaker.window_s:g} s has about "
-                f"{seen:.3g} attempts (retry.max_attempts {most}); {remedy}"
+                f"{seen:.3g} attempts ({cause}); {remedy}"
             )
         return f"fewer than circuit_breaker.failure_ratio, {breaker.failure_ratio:g}, of the attempts in a window fail"
 
@@ -196,12 +197,14 @@ def forecast(
         runs: How many runs the figures are the means of.
 
     Raises:
-        ValueError: There is no such fault, or a number is not positive.
+        ValueError: There is no such fault, or a number is not positive or not finite.
         ConfigError: A setting is wrong.
     """
     for name, value in (("rps", rps), ("processes", processes), ("duration_s", duration_s), ("runs", runs)):
-        if not value > 0:
-            raise ValueError(f"forecast.{name}: must be > 0, got {value!r}")
+        if not 0 < value < inf:
+            raise ValueError(f"forecast.{name}: must be > 0 and finite, got {value!r}")
+    if not 0 <= latency_s < inf:
+        raise ValueError(f"forecast.latency_s: must be >= 0 and finite, got {latency_s!r}")
     called = Operation(service=service, name=operation, method=method.upper())
     scenario = Scenario(
         fault=fault,

@@ -5,7 +5,6 @@ from html import escape
 
 from .charts import Line, lines_svg, seconds
 from .report import (
-    FIGURES,
     compare,
     difference_text,
     figure_text,
@@ -37,7 +36,7 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .line { stroke: var(--tone); } .band { fill: var(--tone); opacity: .18; } .dashed { stroke-dasharray: 5 4; }
 .key { display: inline-block; width: 1.4rem; height: .25rem; margin: 0 .4rem 0 0; vertical-align: middle;
   background: var(--tone); } .key.box { height: .8rem; background: var(--ill); border: 1px solid var(--line); }
-.legend span { margin-right: 1.25rem; white-space: nowrap; }
+.legend > span { margin-right: 1.25rem; white-space: nowrap; }
 table { width: 100%; border-collapse: collapse; background: var(--card); border: 1px solid var(--line); }
 th, td { padding: .4rem .6rem; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; } td { font-variant-numeric: tabular-nums; }
@@ -128,7 +127,7 @@ def _table(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> str:
     differences = compare(scenario, runs[names[0]], runs[names[1]]) if len(names) > 1 else {}
     heads = ["", *names, *(["difference (95 % interval)", "real or noise"] if differences else [])]
     rows = []
-    for figure in FIGURES:
+    for figure in figures[names[0]]:
         cells = [f'<th scope="row">{label_of(figure)}</th>']
         cells += [f'<td data-of="{escape(name)}:">{figure_text(figure, figures[name][figure])}</td>' for name in names]
         if differences:

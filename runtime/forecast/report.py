@@ -8,7 +8,6 @@ from .simulate import Run, Scenario
 from .statistics import Difference, Estimate, compared, estimate
 
 __all__ = [
-    "FIGURES",
     "compare",
     "difference_text",
     "explanation_text",
@@ -30,8 +29,6 @@ _NAMES = {
     "rejected": "rejected by a guard",
     "recovery_s": "time to recover",
 }
-FIGURES = tuple(_NAMES)
-"""Figures of a simulation, in the order of the report."""
 
 
 # --- one call ---------------------------------------------------------------------------------------------------------
@@ -71,8 +68,8 @@ def _traffic(traffic: Traffic, explanation: Explanation) -> list[str]:
     if traffic.opens_at_s is None:
         return [*lines, f"the circuit does not open: {traffic.why_closed}"]
     open_s = f"{seconds(breaker.open_s)} to {seconds(breaker.open_s * 1.2)}"
-    if explanation.schedule.fault == "refused":
-        open_s = "up to 950 ms"
+    if explanation.schedule.fault == "refused":  # R33
+        open_s = _span((min(0.8, breaker.open_s), min(0.95, breaker.open_s * 1.2)))
     lines.append(f"the circuit opens after {_span(traffic.opens_at_s, digits=1)}, each time for {open_s}")
     if traffic.when_open is not None:
         shares = ", ".join(f"{share:.0%} {name}" for name, share in traffic.then.items())
@@ -94,31 +91,29 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 # --- traffic ----------------------------------------------------------------------------------------------------------
 
 
-def _values(runs: Sequence[Run], longest_s: float) -> dict[str, list[float]]:
-    return {
+def _values(scenario: Scenario, runs: Sequence[Run]) -> dict[str, list[float]]:
+    values = {
         "success": [run.success for run in runs],
         "amplification": [run.amplification for run in runs],
         "p50_s": [run.latencies_s[0] for run in runs],
         "p95_s": [run.latencies_s[1] for run in runs],
         "p99_s": [run.latencies_s[2] for run in runs],
         "rejected": [run.rejected / max(1, run.calls) for run in runs],
-        "recovery_s": [longest_s if run.recovery_s is None else run.recovery_s for run in runs],
     }
-
-
-def _longest(scenario: Scenario) -> float:
-    """Return what counts as the time to recover of a run that did not: all that was left."""
-    return max(0.0, scenario.duration_s - scenario.setting.ill_until_s)
+    if scenario.shows_recovery:
+        left = scenario.duration_s - scenario.setting.ill_until_s  # counts for a run that does not recover
+        values["recovery_s"] = [left if run.recovery_s is None else run.recovery_s for run in runs]
+    return values
 
 
 def summary(scenario: Scenario, runs: Sequence[Run]) -> dict[str, Estimate]:
-    """Return each figure with its interval and its spread over the seeds."""
-    return {name: estimate(values) for name, values in _values(runs, _longest(scenario)).items()}
+    """Return each figure with its interval and its spread over the seeds, in the order of the report."""
+    return {name: estimate(values) for name, values in _values(scenario, runs).items()}
 
 
 def compare(scenario: Scenario, first: Sequence[Run], second: Sequence[Run]) -> dict[str, Difference]:
     """Return how the second policy differs from the first one, figure by figure; runs in the order of their seeds."""
-    before, after = (_values(runs, _longest(scenario)) for runs in (first, second))
+    before, after = (_values(scenario, runs) for runs in (first, second))
     return compared({name: (before[name], after[name]) for name in before})
 
 
@@ -133,8 +128,8 @@ def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> st
     heads = ["mean of the seeds (least to most)", *(f"{name}" for name in names)]
     differences = compare(scenario, runs[names[0]], runs[names[1]]) if len(names) > 1 else {}
     rows = [[*heads, *(["difference (95 % interval)", ""] if differences else [])]]
-    for figure, label in _NAMES.items():
-        row = [label, *(figure_text(figure, figures[name][figure]) for name in names)]
+    for figure in figures[names[0]]:
+        row = [label_of(figure), *(figure_text(figure, figures[name][figure]) for name in names)]
         if differences:
             found = differences[figure]
             row += [difference_text(figure, found), verdict_text(found)]
@@ -146,6 +141,8 @@ def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> st
         opened = [run.opened_at_s for run in runs[name] if run.opened_at_s is not None]
         opens = f"the first circuit opens at {_span((min(opened), max(opened)), 1)}" if opened else "no circuit opens"
         recovers = f"does not recover in {never} of {seeds} runs" if never else "recovers in each run"
+        if not scenario.shows_recovery:
+            recovers = "no time left to recover"
         lines.append(f"{name}: {opens}; {recovers}; errors of the callers: {_errors(runs[name])}")
     if seeds == 1:
         lines.append("one seed says nothing about chance: use --seeds 10")

@@ -106,6 +106,11 @@ class Scenario:
         ends = self.duration_s * 2 / 3 if self.ill_until_s is None else self.ill_until_s
         return Setting(self.rps * self.processes, self.latency_s, begins, ends, self.spread)
 
+    @property
+    def shows_recovery(self) -> bool:
+        """Whether the calls go on for long enough after the illness to see a recovery."""
+        return int(self.setting.ill_until_s) + _HEALTHY_FOR_S <= int(self.duration_s)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

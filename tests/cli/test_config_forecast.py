@@ -42,6 +42,12 @@ def test_explain_says_what_the_traffic_does(capsys):
     assert re.search(r"9\d% CIRCUIT_OPEN", shown)
 
 
+def test_explain_says_how_long_a_refused_circuit_stays_open(capsys):
+    """R33: shorter after refused connections alone."""
+    assert main(["explain", "hosting", "--fault", "refused", "--rps", "5"]) == 0
+    assert "each time for 800 ms to 950 ms" in capsys.readouterr().out
+
+
 def test_explain_writes_a_picture(tmp_path, capsys):
     """A document of its own, with a text for each bar."""
     assert main(["explain", "hosting", "--svg", "schedule.svg"]) == 0
@@ -68,6 +74,14 @@ def test_simulate_compares_two_files(tmp_path, capsys):
     assert page.count("<svg") == 2
 
 
+def test_simulate_says_nothing_of_a_recovery_that_it_cannot_see(capsys):
+    """Five seconds in a row are needed after the illness; here it lasts to the end."""
+    assert main(["simulate", "hosting", "--fault", "errors:30%", *SIMULATE, "--ill", "0-6", "--page", "page.html"]) == 0
+    shown = capsys.readouterr().out
+    assert "no time left to recover" in shown
+    assert "time to recover" not in shown
+
+
 def test_simulate_prints_json(capsys):
     """Every figure with its interval, and every run."""
     assert main(["simulate", "hosting", "--fault", "hang", *SIMULATE, "--json"]) == 0
@@ -86,6 +100,8 @@ def test_simulate_prints_json(capsys):
         (["simulate", "hosting", "--fault", "x", "--rps", "1"], "no such model"),
         (["simulate", "hosting", "--fault", "hang", "--rps", "0"], "the rate must be at least 0.001"),
         (["simulate", "hosting", "--fault", "hang", "--rps", "1", "--ill", "9-3"], "must end after it begins"),
+        (["simulate", "hosting", "--fault", "hang", "--rps", "1", "--ill", "60-70"], "must begin before the end"),
+        (["simulate", "hosting", "--fault", "hang", "--rps", "1", "--seeds", "1.5"], "seeds must be a whole number"),
         (["simulate", "hosting", "--fault", "hang", "--rps", "1", "--vs", "no.toml"], "no such file: no.toml"),
     ],
 )
@@ -97,13 +113,22 @@ def test_wrong_usage_is_named(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_without_a_subcommand_all_are_listed(capsys):
+    """On stderr, with exit code 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "simulate  run the stack in virtual time" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["explain", "simulate"])
 def test_help_has_examples_and_settings_that_are_wrong_are_listed(command, tmp_path, capsys):
     """Exit code 3 for the settings."""
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0
-    assert f"python3 -m runtime config {command} hosting" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"python3 -m runtime config {command} hosting" in shown
+    assert "%%" not in shown
     (tmp_path / "bad.toml").write_text("[retry]\nmax_attempts = 99\n")
     assert main([command, "hosting", "--fault", "hang", "--rps", "1", "--file", "bad.toml"]) == 3
     assert "max_attempts: must be <= 10" in capsys.readouterr().err

@@ -27,15 +27,17 @@ def test_a_hanging_service_opens_the_circuit():
 
 
 @pytest.mark.parametrize(
-    ("policy", "method"), [({"retry": {"max_attempts": 1}}, "GET"), ({}, "POST")], ids=["one attempt", "write"]
+    ("policy", "method", "cause"),
+    [({"retry": {"max_attempts": 1}}, "GET", "retry.max_attempts 1"), ({}, "POST", "none is repeated")],
+    ids=["one attempt", "write"],
 )
-def test_a_policy_whose_breaker_is_inert_fails_with_the_reason(policy, method):
+def test_a_policy_whose_breaker_is_inert_fails_with_the_reason(policy, method, cause):
     """R32: ten attempts in ten seconds never come together, so each call waits and fails."""
     opening = forecast(policy, fault="hang", rps=0.5, method=method, runs=3).opens_within(30)
     with pytest.raises(AssertionError) as failed:
         assert opening
     assert INERT in str(failed.value)
-    assert "set min_calls to 3 or window_s to 30" in str(failed.value)
+    assert f"5 attempts ({cause}); set min_calls to 3 or window_s to 30" in str(failed.value)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,8 @@ def test_a_policy_is_a_mapping_settings_or_a_source(policy):
     [
         ({"fault": "nothing"}, ValueError, "nothing"),
         ({"rps": 0}, ValueError, "forecast.rps"),
+        ({"rps": float("inf")}, ValueError, "forecast.rps"),
+        ({"latency_s": -1}, ValueError, "forecast.latency_s"),
         ({"runs": 0}, ValueError, "forecast.runs"),
         ({"policy": {"retry": {"max_atempts": 1}}}, ConfigError, "max_atempts"),
     ],
