@@ -66,10 +66,11 @@ class _File:
         self.edits.append(_Edit(self.at(line), self.at(line), text))
 
     def text(self) -> str:
-        """Return the changed file."""
+        """Return the changed file, with the ends of lines that it has."""
         found = self.module.text.encode()
+        newline = match[0] if (match := re.search(r"\r\n|\r|\n", self.module.text)) else "\n"
         for edit in sorted(self.edits, key=lambda one: (one.start, one.end), reverse=True):
-            found = found[: edit.start] + edit.text.encode() + found[edit.end :]
+            found = found[: edit.start] + newline.join(re.split(r"\r\n|\r|\n", edit.text)).encode() + found[edit.end :]
         return found.decode()
 
 
@@ -280,7 +281,7 @@ def _conditional(statements: list[ast.stmt], body: str) -> Iterator[tuple[str, s
 
 def _insert_constants(file: _File, managed: Class) -> None:
     """Above the class, and above the comment that introduces it."""
-    rows = file.module.text.splitlines()
+    rows = file.module.lines
     line = min([managed.node.lineno, *(one.lineno for one in managed.node.decorator_list)])
     while line > 1 and rows[line - 2].startswith("#"):
         line -= 1
@@ -292,7 +293,7 @@ def _insert_constants(file: _File, managed: Class) -> None:
 def _list_endpoints(file: _File) -> None:
     """Write the list of endpoints in the module docstring anew."""
     document = file.module.tree.body[0]
-    rows = file.module.text.splitlines(keepends=True)
+    rows = file.module.lines
     first = next((row for row in _range(document) if rows[row - 1].strip() == "Endpoints:"), None)
     if first is None:
         return

@@ -387,6 +387,9 @@ class Flow:
             case ast.Delete():
                 for target in node.targets:
                     self._assign(target, UNKNOWN, module, names)
+                    if isinstance(target, ast.Subscript):
+                        owner, key = (self._of(one, module, names) for one in (target.value, target.slice))
+                        self._looked_up(target, owner, key, module)
             case ast.Global():
                 for name in node.names:
                     names[f"global {name}"] = UNKNOWN
@@ -475,6 +478,11 @@ class Flow:
                 elif isinstance(target.value, ast.Name) and owner.what is None:
                     names[target.value.id] = mixed([owner, value])
 
+    def _looked_up(self, node: ast.Subscript, owner: Value, key: Value, module: Module) -> None:
+        """Note a look-up, or a deletion, of a key that the caller gives."""
+        if isinstance(owner.what, State) and key.maybe:
+            self._event("lookup", node, module, f"{ast.unparse(node)} raises where the key is missing")
+
     # --- expressions --------------------------------------------------------------------------------------------------
 
     def _item(self, value: Value) -> Value:
@@ -522,8 +530,8 @@ class Flow:
                     and key.what.template in owner.what.items
                 ):
                     return owner.what.items[key.what.template]
-                if isinstance(owner.what, State) and key.maybe and isinstance(node.ctx, ast.Load):
-                    self._event("lookup", node, module, f"{ast.unparse(node)} raises where the key is missing")
+                if isinstance(node.ctx, ast.Load):
+                    self._looked_up(node, owner, key, module)
                 return self._item(mixed([owner, key], owner.what))
             case ast.Tuple():
                 values = [self._of(one, module, names) for one in node.elts]
@@ -676,10 +684,10 @@ class Flow:
 
     def _call(self, node: ast.Call, module: Module, names: Names) -> Value:
         match node.func, node.args:
-            case ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]:
-                return self._attribute(self._of(owner, module, names), name, node)
-            case ast.Name("getattr"), [owner, *_]:
-                found = self._of(owner, module, names)
+            case ast.Name("getattr"), [owner, name, *_]:
+                found, named = self._of(owner, module, names), self._of(name, module, names).what
+                if isinstance(named, Text) and not named.is_filled:
+                    return self._attribute(found, named.template, node)
                 if found.what in {CLIENT, SELF}:
                     self._event("unknown", node, module, f"which attribute {ast.unparse(node)} is")
                 return UNKNOWN

@@ -44,6 +44,9 @@ def forwarding(dropped, kept):
         "constant": Case(managed(call(f"{dropped}={none}, {other}"))),
         "alias": Case(managed(f"http = self._http\nsend = http.call\n{call(other, 'send')}")),
         "getattr": Case(managed(call(other, 'getattr(self._http, "call")'))),
+        "getattr of an argument": Case(
+            top(f"async def send(http, verb, item_id, user_jwt, correlation_id):\n    {call(other, 'getattr(http, verb)')}", managed("return await send(self._http, 'call', item_id, user_jwt, correlation_id)"))
+        ),
         "helper": Case(
             managed(f"return await self._send(item_id, {both})", (MOCK, f"# mock\n{MOCK}"))
             .replace(
@@ -193,6 +196,7 @@ VIOLATIONS = {
     },
     "CC201": {
         "raise": Case(mock("raise KeyError(item_id)")),
+        "deleted key": Case(mock("del self._items[item_id]\nreturn Item(id='x')")),
         "not implemented": Case(mock("raise NotImplementedError")),
         "on a path": Case(mock("if not item_id:\n    raise ValueError\nreturn Item(id='x')")),
         "helper": Case(top("def _fail(text: str) -> None:\n    raise ValueError(text)", mock("_fail(item_id)\nreturn Item(id='x')"))),
@@ -467,6 +471,7 @@ LOOKALIKES = {
     "CC107": {"private": CONNECTOR + "\n    def _x(self) -> None:\n        pass\n", "one line": changed((GET, GET.replace('"""Get an item."""', "'Get an item.'")))},
     "CC201": {
         "caught": mock("try:\n    raise KeyError\nexcept Exception:\n    return Item(id='x')"),
+        "tested and deleted key": mock("if item_id in self._items:\n    del self._items[item_id]\nreturn Item(id='x')"),
         "tested key": mock("if item_id in self._items:\n    return self._items[item_id]\nreturn Item(id='x')"),
         "default": mock("return self._items.pop(item_id, None) or Item(id='x')"),
         "unused helper": top("def _fail() -> None:\n    raise ValueError"),

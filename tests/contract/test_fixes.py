@@ -147,6 +147,40 @@ def test_times_and_imports_are_written_as_the_file_has_them(template):
     assert "from .base import Endpoint, PlatformHttpClient, body_of, decode_page, decoder, succeeded\n" in fixed
 
 
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        (lambda text: text.replace("\n", "\r\n"), lambda text: text.replace("\r\n", "\n")),
+        (lambda text: text.replace("\n", "\r"), lambda text: text.replace("\r", "\n")),
+        (lambda text: "\ufeff" + text, lambda text: text.removeprefix("\ufeff")),
+        (lambda text: "\x0c" + text, lambda text: text.removeprefix("\x0c")),
+    ],
+    ids=["crlf", "cr", "byte order mark", "form feed"],
+)
+def test_the_files_form_is_kept(template, change, back):
+    """Ends of lines, a byte order mark and form feeds are as they were, and the fix is the same."""
+    fix_paths([template])
+    expected = template.read_text()
+    template.write_bytes(change(TEMPLATE).encode())
+    assert fix_paths([template]) == [template]
+    text = template.read_bytes().decode()
+    assert text == change(expected)
+    assert back(text) == expected
+
+
+def test_a_file_that_cannot_be_written_is_wrong_usage(template, monkeypatch, capsys):
+    """The path is named, without a traceback."""
+
+    def denied(path, data):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", denied)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(template), "--fix"])
+    assert stopped.value.code == 2
+    assert "service.py: cannot be written: Permission denied" in capsys.readouterr().err
+
+
 def test_nothing_of_ours_is_rewritten(tmp_path):
     """Nor a file that is no connector."""
     for path in (*CONNECTORS.glob("*.py"), ROOT / "examples" / "acme_orders" / "acme_orders" / "__init__.py"):
