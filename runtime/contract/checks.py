@@ -539,7 +539,7 @@ def _call(flow: Flow, call: HttpCall) -> Findings:
         )
     if endpoint and endpoint.decode is None:
         yield _at("CC104", endpoint.module, endpoint.node, "the Endpoint has no decoder, so the document is raw")
-    checked = set(_FORWARDED) | ({"skip"} if call.name == "page" else set())
+    checked = set(_FORWARDED) | ({"skip", "limit"} if call.name == "page" else set())
     problem = call.keywords.get("problem")
     checked |= problem.checked | problem.maybe if problem else set()
     sent = [call.keywords[name] for name in ("params", "json_body", "headers", "limit") if name in call.keywords]
@@ -720,7 +720,10 @@ def _urls(sources: Sources, triple: Triple, module: Module) -> Findings:
             if not one.level
         ),
     ]
+    unrun = {id(one) for node in module.all(ast.If) if _is_for_types(node.test) for one in node.body}
     for statement, names in imported:
+        if id(statement) in unrun:
+            continue
         found = [name for name in names if any(f"{name}.".startswith(f"{one}.") for one in _HTTP_LIBRARIES)]
         if found:
             yield _at("CC202", module, statement, f"imports {found[0]}: calls go through self._http")
@@ -733,6 +736,11 @@ def _urls(sources: Sources, triple: Triple, module: Module) -> Findings:
             if value in _HTTP_LIBRARIES:
                 yield _at("CC202", module, call, f"imports {value}: calls go through self._http")
     yield from _url_texts(triple, module)
+
+
+def _is_for_types(test: ast.expr) -> bool:
+    """Whether *test* is `TYPE_CHECKING`: what follows is read by type checkers alone."""
+    return isinstance(test, ast.Name | ast.Attribute) and last_name(ast.unparse(test)) == "TYPE_CHECKING"
 
 
 def _url_texts(triple: Triple, module: Module) -> Findings:

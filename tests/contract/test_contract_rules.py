@@ -196,6 +196,9 @@ VIOLATIONS = {
     },
     "CC201": {
         "raise": Case(mock("raise KeyError(item_id)")),
+        "another error caught": Case(mock("try:\n    return self._items[item_id]\nexcept TypeError:\n    return Item(id='x')")),
+        "raised again": Case(mock("try:\n    return self._items[item_id]\nexcept KeyError:\n    raise")),
+        "half of what a conversion raises": Case(mock("try:\n    number = int(item_id)\nexcept ValueError:\n    number = 0\nreturn Item(id=str(number))")),
         "deleted key": Case(mock("del self._items[item_id]\nreturn Item(id='x')")),
         "not implemented": Case(mock("raise NotImplementedError")),
         "on a path": Case(mock("if not item_id:\n    raise ValueError\nreturn Item(id='x')")),
@@ -471,6 +474,10 @@ LOOKALIKES = {
     "CC107": {"private": CONNECTOR + "\n    def _x(self) -> None:\n        pass\n", "one line": changed((GET, GET.replace('"""Get an item."""', "'Get an item.'")))},
     "CC201": {
         "caught": mock("try:\n    raise KeyError\nexcept Exception:\n    return Item(id='x')"),
+        "missing key caught": mock("try:\n    return self._items[item_id]\nexcept (KeyError, TypeError):\n    return Item(id='x')"),
+        "lookup caught": mock("try:\n    return self._items.pop(item_id)\nexcept LookupError:\n    return Item(id='x')"),
+        "own error caught": mock("try:\n    raise KeyError(item_id)\nexcept KeyError:\n    return Item(id='x')"),
+        "missing key suppressed": mock("with contextlib.suppress(KeyError):\n    del self._items[item_id]\nreturn Item(id='x')", ("import uuid", "import contextlib\nimport uuid")),
         "tested and deleted key": mock("if item_id in self._items:\n    del self._items[item_id]\nreturn Item(id='x')"),
         "tested key": mock("if item_id in self._items:\n    return self._items[item_id]\nreturn Item(id='x')"),
         "default": mock("return self._items.pop(item_id, None) or Item(id='x')"),
@@ -481,6 +488,7 @@ LOOKALIKES = {
     },
     "CC202": {
         "docstring": changed((GET, GET.replace("Get an item.", "https://orders.example.com/docs: get an item."))),
+        "for annotations": changed(("import uuid", "import typing\nimport uuid\n\nif typing.TYPE_CHECKING:\n    import httpx")),
         "comment": changed(("import uuid", "import uuid  # https://orders.example.com")),
         "data of a mock": mock('return Item(id="https://orders.example.com/items/1")'),
         "comparison": managed(f'if item_id.startswith("https://orders.example.com"):\n    item_id = "x"\nreturn await {CALL}'),
