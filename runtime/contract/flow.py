@@ -284,9 +284,10 @@ class Flow:
         """Note an event; one that raises, perhaps one of *raised*, is none where all of them are caught."""
         if kind == "state" and self._is_init:
             return
-        caught = set().union(*self._caught)
-        if kind in {"raise", "lookup"} and (caught & _BROAD or (raised and caught.issuperset(raised))):
-            return
+        if kind in {"raise", "lookup"} and self._caught:
+            caught = set().union(*self._caught)
+            if caught & _BROAD or (raised and caught.issuperset(raised)):
+                return
         if (kind, id(node)) not in self._seen:
             self._seen.add((kind, id(node)))
             self.events.append(Event(kind, node, module, text))
