@@ -51,7 +51,11 @@ def main(argv: Sequence[str]) -> int:
     paths = options.paths or [_DEFAULT if _DEFAULT.is_dir() else Path()]
     if missing := [str(path) for path in paths if not path.exists()]:
         parser.error(f"no such file or folder: {', '.join(missing)}")
-    for path in fix_paths(paths) if options.fix else ():
+    try:
+        fixed = fix_paths(paths) if options.fix else []
+    except OSError as error:
+        parser.error(f"argument --fix: {error.filename}: cannot be written: {error.strerror}")
+    for path in fixed:
         sys.stderr.write(f"fixed {path}\n")
     with _without_collections():
         found = check_paths(paths, strict=options.strict, contract=options.contract)

@@ -43,7 +43,7 @@ class Conformance:
         arguments: Valid arguments by operation, where a value of the annotated type is not enough.
         documents: What the platform responds with, by operation, where the fields of the result do not say it.
         steps: A scenario that the reference gateway can play; mock and managed connector must have equivalent results.
-        recorded: A file of responses that `Recorder` wrote; each must be read.
+        recorded: A file of responses that `recording` wrote; each must be read.
     """
 
     connector: Any

@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+from .values import unnamed
+
 __all__ = [
     "UNKNOWN",
     "changes",
@@ -35,9 +37,10 @@ _PLAIN |= {UUID: "00000000-0000-0000-0000-000000000001"}
 
 def _optional(kind: Any) -> tuple[Any, bool]:
     """Return a type without None, and whether it had it."""
+    kind = unnamed(kind)
     if get_origin(kind) in {Union, types.UnionType}:
         options = [one for one in get_args(kind) if one is not types.NoneType]
-        return options[0], len(options) < len(get_args(kind))
+        return unnamed(options[0]), len(options) < len(get_args(kind))
     return kind, False
 
 

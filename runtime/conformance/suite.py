@@ -102,7 +102,10 @@ class _Tests:
             for response in (reply(document), 204, 404, 500):
                 wire.respond = response
                 await wire.outcome(operation, **_CREDENTIALS)
-            assert len(wire.requests) >= 4, f"{operation} makes no request"  # noqa: PLR2004 - the responses above
+            assert len(wire.requests) >= 4, (  # noqa: PLR2004 - the responses above
+                f"{operation} makes no request; where other arguments make one, "
+                f"give Conformance(arguments={{{operation!r}: …}})"
+            )
             for request in wire.requests:
                 sent = {name: request.headers.get(name) for name in ("authorization", "x-correlation-id")}
                 assert sent == {"authorization": f"Bearer {TOKEN}", "x-correlation-id": _ID}, operation

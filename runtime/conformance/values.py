@@ -12,7 +12,15 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-__all__ = ["HOSTILE", "anything", "hostile_arguments", "hostile_requests", "problem_of", "required_arguments"]
+__all__ = [
+    "HOSTILE",
+    "anything",
+    "hostile_arguments",
+    "hostile_requests",
+    "problem_of",
+    "required_arguments",
+    "unnamed",
+]
 
 _UNIONS = (Union, types.UnionType)
 _PLAIN: Mapping[Any, Any] = {
@@ -37,11 +45,21 @@ _PLAIN: Mapping[Any, Any] = {
 }
 
 
+def unnamed(kind: Any) -> Any:
+    """Return the type that a `NewType`, or an alias made by `type`, is a name of; any other type as it is."""
+    while (other := getattr(kind, "__supertype__", getattr(kind, "__value__", None))) is not None and not isinstance(
+        kind, type
+    ):
+        kind = other
+    return kind
+
+
 # --- valid ------------------------------------------------------------------------------------------------------------
 
 
 def anything(kind: Any) -> Any:
     """Return a value that an argument of type *kind* accepts; where a word is expected, a valid one."""
+    kind = unnamed(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints, missing = get_type_hints(kind), dataclasses.MISSING
         needed = [field.name for field in dataclasses.fields(kind) if field.default is missing is field.default_factory]
@@ -168,8 +186,9 @@ def _request_of(method: Callable[..., Any], name: str, value: Any) -> Any:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def problem_of(value: Any, kind: Any, place: str = "result") -> str:  # noqa: C901, PLR0911 - a table
+def problem_of(value: Any, kind: Any, place: str = "result") -> str:  # noqa: C901, PLR0911, PLR0912 - a table
     """Return in what *value* is not of the declared type *kind*, with its place; empty where it is."""
+    kind = unnamed(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any or isinstance(kind, typing.TypeVar):
         return ""
@@ -192,6 +211,10 @@ def problem_of(value: Any, kind: Any, place: str = "result") -> str:  # noqa: C9
         parts = ((f"{place}.{name}", getattr(value, name), hint) for name, hint in hints.items())
     elif isinstance(value, Mapping):
         parts = ((f"{place}[{key!r}]", one, (arguments or (Any, Any))[-1]) for key, one in value.items())
+    elif isinstance(value, tuple) and arguments and arguments[-1] is not Ellipsis:
+        if len(value) != len(arguments):
+            return f"{place}: {_shown(value)} is no {_named(kind)}"
+        parts = ((f"{place}[{index}]", one, arguments[index]) for index, one in enumerate(value))
     elif isinstance(value, list | tuple | set | frozenset):
         parts = ((f"{place}[{index}]", one, (arguments or (Any,))[0]) for index, one in enumerate(value))
     else:

@@ -5,6 +5,7 @@ Files are parsed and never imported, and this package imports nothing of ours bu
 written: a check needs no connector to run.
 """
 
+import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -51,10 +52,11 @@ def fix_paths(paths: Iterable[Path]) -> list[Path]:
     wanted = {path.resolve() for path in _files(paths)}
     for name, found in by_path.items():
         path = Path(name)
-        if path.resolve() in wanted and any(one.rule != "CC900" for one in found):
+        if path.resolve() in wanted and all(one.rule != "CC900" for one in found):
             module = sources.read(path)
             if (text := fixed(sources, module, found)) != module.text:
-                path.write_text(text, encoding="utf-8")
+                mark = codecs.BOM_UTF8 if path.read_bytes().startswith(codecs.BOM_UTF8) else b""
+                path.write_bytes(mark + text.encode())
                 changed.append(path)
     return changed
 
@@ -71,14 +73,14 @@ def _checked(sources: Sources, paths: Iterable[Path], *, strict: bool, contract:
             modules[module.path] = module
     checked: list[Triple] = []
     for module in list(modules.values()):
-        for triple in triples(sources, module):
-            if any(triple.first.node is other.first.node for other in checked):
-                continue
-            checked.append(triple)
-            try:
+        try:
+            for triple in triples(sources, module):
+                if any(triple.first.node is other.first.node for other in checked):
+                    continue
+                checked.append(triple)
                 found |= set(findings(sources, triple))
-            except RecursionError as error:  # an expression of a thousand terms
-                found.add(_unreadable(module.path, error))
+        except RecursionError as error:  # an expression of a thousand terms
+            found.add(_unreadable(module.path, error))
     # Suppressions are read in each file that has a finding, helpers of connectors included.
     touched = modules | {Path(one.path): sources.read(Path(one.path)) for one in found if one.rule != "CC900"}
     result = [one for one in found if one.rule == "CC900"]

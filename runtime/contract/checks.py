@@ -9,7 +9,18 @@ from runtime._internal.findings import Finding, Severity
 
 from .flow import HTTP_METHODS, RAW, Endpoint, Fields, Flow, HttpCall, Text, Value
 from .rules import RULES
-from .source import UNREADABLE, Class, Function, FunctionNode, Module, Sources, last_name, nodes_of, text_of
+from .source import (
+    UNREADABLE,
+    Class,
+    Function,
+    FunctionNode,
+    Module,
+    Sources,
+    expression_of,
+    last_name,
+    nodes_of,
+    text_of,
+)
 from .triples import Triple
 
 __all__ = ["findings"]
@@ -244,12 +255,15 @@ def _drops(node: ast.AST, parameter: str) -> bool:
 # --- results, docstrings, models --------------------------------------------------------------------------------------
 
 
-def _untyped(sources: Sources, module: Module, node: ast.expr | None) -> str:  # noqa: PLR0911 - a table
+def _untyped(sources: Sources, module: Module, node: ast.expr | None) -> str:  # noqa: C901, PLR0911 - a table
     """Return what makes the annotation *node* a raw one; empty for a typed result."""
     if node is None:
         return "has no annotation"
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        node = ast.parse(node.value, mode="eval").body
+        quoted = expression_of(node.value)
+        if quoted is None:
+            return f"is {node.value!r}, which is no type"
+        node = quoted
     if isinstance(node, ast.BinOp):
         return _untyped(sources, module, node.left) or _untyped(sources, module, node.right)
     if isinstance(node, ast.Constant):
@@ -304,10 +318,7 @@ def _docstrings(sources: Sources, triple: Triple) -> Findings:
 def _named_classes(sources: Sources, module: Module, node: ast.AST | None) -> Iterator[tuple[ast.AST, object]]:
     for one in nodes_of(node) if node else ():
         if isinstance(one, ast.Constant) and isinstance(one.value, str):
-            try:
-                yield from _named_classes(sources, module, ast.parse(one.value, mode="eval").body)
-            except SyntaxError:
-                continue
+            yield from _named_classes(sources, module, expression_of(one.value))
         elif isinstance(one, ast.Name | ast.Attribute):
             yield one, sources.resolve(module, one)
 
@@ -355,9 +366,8 @@ def _is_dataclass(sources: Sources, kind: Class) -> bool:
         made = node.func if isinstance(node, ast.Call) else node
         found = sources.resolve(kind.module, made)
         if isinstance(found, ast.Call):  # model = dataclass(frozen=True), or a partial of it
-            found = sources.dotted(
-                kind.module, found.func if last_name(ast.unparse(found.func)) != "partial" else found.args[0]
-            )
+            is_partial = last_name(ast.unparse(found.func)) == "partial" and found.args
+            found = sources.dotted(kind.module, found.args[0] if is_partial else found.func)
         if found == "dataclasses.dataclass":
             return True
         if isinstance(found, Function) and "dataclass_transform" in ast.unparse(found.node):
@@ -410,6 +420,7 @@ def _managed(sources: Sources, triple: Triple) -> Findings:
                 is_complete &= bool(found)
                 made += [found] if found else []
                 yield from _call(flow, call)
+            is_complete &= all(event.kind != "unknown" for event in flow.events)
         else:
             flow.run(name)
         for event in flow.events:
@@ -528,7 +539,7 @@ def _call(flow: Flow, call: HttpCall) -> Findings:
         )
     if endpoint and endpoint.decode is None:
         yield _at("CC104", endpoint.module, endpoint.node, "the Endpoint has no decoder, so the document is raw")
-    checked = set(_FORWARDED) | ({"skip"} if call.name == "page" else set())
+    checked = set(_FORWARDED) | ({"skip", "limit"} if call.name == "page" else set())
     problem = call.keywords.get("problem")
     checked |= problem.checked | problem.maybe if problem else set()
     sent = [call.keywords[name] for name in ("params", "json_body", "headers", "limit") if name in call.keywords]
@@ -598,7 +609,7 @@ def _continued(previous: str, text: str) -> str:
         return previous + text.lstrip(".…")
     segments = previous.split("/")
     first = text.lstrip("/").partition("/")[0]
-    if not previous or not text.startswith("/") or first == segments[1]:
+    if not previous or not text.startswith("/") or [first] == segments[1:2]:
         return text
     if first in segments:
         at = len(segments) - 1 - segments[::-1].index(first)
@@ -709,7 +720,10 @@ def _urls(sources: Sources, triple: Triple, module: Module) -> Findings:
             if not one.level
         ),
     ]
+    unrun = {id(one) for node in module.all(ast.If) if _is_for_types(node.test) for one in node.body}
     for statement, names in imported:
+        if id(statement) in unrun:
+            continue
         found = [name for name in names if any(f"{name}.".startswith(f"{one}.") for one in _HTTP_LIBRARIES)]
         if found:
             yield _at("CC202", module, statement, f"imports {found[0]}: calls go through self._http")
@@ -722,6 +736,11 @@ def _urls(sources: Sources, triple: Triple, module: Module) -> Findings:
             if value in _HTTP_LIBRARIES:
                 yield _at("CC202", module, call, f"imports {value}: calls go through self._http")
     yield from _url_texts(triple, module)
+
+
+def _is_for_types(test: ast.expr) -> bool:
+    """Whether *test* is `TYPE_CHECKING`: what follows is read by type checkers alone."""
+    return isinstance(test, ast.Name | ast.Attribute) and last_name(ast.unparse(test)) == "TYPE_CHECKING"
 
 
 def _url_texts(triple: Triple, module: Module) -> Findings:

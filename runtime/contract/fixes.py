@@ -22,6 +22,10 @@ __all__ = ["fixed"]
 _REQUESTS = {"CC401", "CC402", "CC404", "CC405"}
 _BASE = re.compile(r"(?:.*\.)?base")
 _WIDTH = 120
+_KEPT = {"params", "headers", "json_body", "problem", "user_jwt", "correlation_id"}
+"""Arguments of a request that `call` and `page` take too."""
+_PLAIN_TEXT = re.compile(r'[^"\\\n]*')
+_PLAIN_PATH = re.compile(r'[^"\\\n{}?#]*')
 
 
 class _Edit(NamedTuple):
@@ -55,6 +59,17 @@ class _File:
         """Return the text of an expression."""
         return ast.get_source_segment(self.module.text, node) or ast.unparse(node)
 
+    def value_of(self, name: str) -> str:
+        """Return what a name of the file is bound to, as text; empty for a name that is free."""
+        found = self.module.names.get(name)
+        return "" if found is None else ast.unparse(found) if isinstance(found, ast.expr) else name
+
+    def between(self, first: ast.stmt, last: ast.stmt) -> str:
+        """Return the text from one statement to another, comments included."""
+        lines = slice(first.lineno - 1, (last.end_lineno or last.lineno) - 1)
+        end = self.module.lines[lines.stop].encode()[: last.end_col_offset].decode()
+        return "\n".join([*self.module.lines[lines], end])
+
     def replace(self, node: ast.expr | ast.stmt, text: str, last: ast.stmt | None = None) -> None:
         """Replace *node*, or all from it to *last*."""
         end = last or node
@@ -66,10 +81,11 @@ class _File:
         self.edits.append(_Edit(self.at(line), self.at(line), text))
 
     def text(self) -> str:
-        """Return the changed file."""
+        """Return the changed file, with the ends of lines that it has."""
         found = self.module.text.encode()
+        newline = match[0] if (match := re.search(r"\r\n|\r|\n", self.module.text)) else "\n"
         for edit in sorted(self.edits, key=lambda one: (one.start, one.end), reverse=True):
-            found = found[: edit.start] + edit.text.encode() + found[edit.end :]
+            found = found[: edit.start] + newline.join(re.split(r"\r\n|\r|\n", edit.text)).encode() + found[edit.end :]
         return found.decode()
 
 
@@ -84,7 +100,8 @@ def fixed(sources: Sources, module: Module, findings: Iterable[Finding]) -> str:
             continue
         methods = [node for node in managed.node.body if isinstance(node, ast.AsyncFunctionDef)]
         wanted = [one for one in methods if any((rule, line) in lines for rule in _REQUESTS for line in _range(one))]
-        made = [one.name for one in wanted if _rewritten(sources, file, one)]
+        can_import = _import_of(file, _BASE, "PlatformHttpClient") is not None
+        made = [one.name for one in wanted if can_import and _rewritten(sources, file, one)]
         if file.constants:
             _insert_constants(file, managed)
         operations = [one.name for one in methods if not one.name.startswith("_")]
@@ -123,10 +140,12 @@ def _request(method: ast.AsyncFunctionDef) -> _Request | None:
         case [
             ast.Assign(
                 targets=[ast.Name(response)],
-                value=ast.Await(ast.Call(func=ast.Attribute(ast.Attribute(ast.Name("self")), verb), args=[_]) as call),
+                value=ast.Await(
+                    ast.Call(func=ast.Attribute(ast.Attribute(ast.Name("self"), "_http"), verb), args=[_]) as call
+                ),
             ) as first,
             ast.Return(ast.expr() as result) as last,
-        ] if verb in HTTP_METHODS and all(one.arg for one in call.keywords):
+        ] if verb in HTTP_METHODS and {one.arg for one in call.keywords} <= _KEPT:
             return _Request(body[:-2], first, last, call, verb.upper(), result, response)
     return None
 
@@ -141,7 +160,14 @@ def _rewritten(sources: Sources, file: _File, method: ast.AsyncFunctionDef) -> b
     template, values = path
     decoder, model, kind = decode
     keywords = {one.arg or "": file.source(one.value) for one in found.call.keywords}
+    constant = f"_{method.name.upper()}"
     before, body = "", _body(sources, file.module, method, found)
+    start = found.before[0] if body and found.before else found.first
+    taken = {constant: "", **({_variable(model): f"decoder({model})"} if model else {})}
+    if any(file.value_of(name) not in {"", value} for name, value in taken.items()):
+        return False
+    if "#" in file.between(start, found.last):  # a comment would be lost
+        return False
     if body:
         parameter, request = body
         keywords["json_body"] = "body"
@@ -151,16 +177,16 @@ def _rewritten(sources: Sources, file: _File, method: ast.AsyncFunctionDef) -> b
     if values:
         given = ", ".join(f'"{name}": {name}' for name in values)
         keywords = {"path_params": f"{{{given}}}", **keywords}
-    constant = f"_{method.name.upper()}"
     client = file.source(found.call.func).rpartition(".")[0]
     arguments = [constant, *(f"{name}={value}" for name, value in keywords.items())]
     text = f"{before}return await {client}.{kind}({', '.join(arguments)})"
     if max(map(len, text.splitlines())) + 8 > _WIDTH:
         inner = "".join(f"            {argument},\n" for argument in arguments)
         text = f"{before}return await {client}.{kind}(\n{inner}        )"
-    file.replace(found.before[0] if body and found.before else found.first, text, found.last)
+    file.replace(start, text, found.last)
     file.imported |= {"Endpoint", *re.findall(r"decode_page|succeeded", decoder), *(["decoder"] if model else [])}
-    if model and (made := f"{_variable(model)} = decoder({model})") not in file.constants:
+    made = f"{_variable(model)} = decoder({model})"
+    if model and made not in file.constants and not file.value_of(_variable(model)):
         file.constants.insert(0, made)
     parts = [f'"{found.verb}", "{template}", "{method.name}"', decoder]
     line = f"{constant} = Endpoint({', '.join(parts)})"
@@ -174,11 +200,11 @@ def _rewritten(sources: Sources, file: _File, method: ast.AsyncFunctionDef) -> b
 def _template(node: ast.expr) -> tuple[str, list[str]] | None:
     """Return the path as a template, and the names of its values; None where a part is no plain name."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return (node.value, []) if "{" not in node.value else None
+        return (node.value, []) if _PLAIN_PATH.fullmatch(node.value) else None
     names, parts = [], []
     for one in node.values if isinstance(node, ast.JoinedStr) else [node]:
         match one:
-            case ast.Constant(str(text)) if not {"{", "}"} & set(text):
+            case ast.Constant(str(text)) if _PLAIN_PATH.fullmatch(text):
                 parts.append(text)
             case ast.FormattedValue(ast.Name(name), -1, None):
                 parts.append(f"{{{name}}}")
@@ -211,7 +237,12 @@ def _decoder(sources: Sources, module: Module, request: _Request) -> tuple[str, 
                     0,
                 )
             ],
-        ) if name == request.response and item == target and isinstance(sources.lookup(module, model), Class):
+        ) if (
+            name == request.response
+            and item == target
+            and _PLAIN_TEXT.fullmatch(key)
+            and isinstance(sources.lookup(module, model), Class)
+        ):
             return f'lambda document: decode_page(document, {_variable(model)}, "{key}")', model, "page"
     return None
 
@@ -280,7 +311,7 @@ def _conditional(statements: list[ast.stmt], body: str) -> Iterator[tuple[str, s
 
 def _insert_constants(file: _File, managed: Class) -> None:
     """Above the class, and above the comment that introduces it."""
-    rows = file.module.text.splitlines()
+    rows = file.module.lines
     line = min([managed.node.lineno, *(one.lineno for one in managed.node.decorator_list)])
     while line > 1 and rows[line - 2].startswith("#"):
         line -= 1
@@ -292,7 +323,7 @@ def _insert_constants(file: _File, managed: Class) -> None:
 def _list_endpoints(file: _File) -> None:
     """Write the list of endpoints in the module docstring anew."""
     document = file.module.tree.body[0]
-    rows = file.module.text.splitlines(keepends=True)
+    rows = file.module.lines
     first = next((row for row in _range(document) if rows[row - 1].strip() == "Endpoints:"), None)
     if first is None:
         return
@@ -307,11 +338,13 @@ def _copy_docstrings(file: _File, kind: Class, protocol: Class, lines: set[tuple
     texts = {
         node.name: text
         for node in protocol.node.body
-        if isinstance(node, ast.AsyncFunctionDef) and (text := ast.get_docstring(node)) and "\n" not in text
+        if isinstance(node, ast.AsyncFunctionDef) and (text := ast.get_docstring(node)) and _PLAIN_TEXT.fullmatch(text)
     }
     for node in kind.node.body:
         if isinstance(node, ast.AsyncFunctionDef) and node.name in texts and ("CC107", node.lineno) in lines:
-            indent = " " * node.body[0].col_offset
+            indent = file.module.lines[node.body[0].lineno - 1].encode()[: node.body[0].col_offset].decode()
+            if indent.strip():  # the body is on the line of the signature
+                continue
             file.insert(node.body[0].lineno, f'{indent}"""{texts[node.name]}"""\n')
 
 
@@ -321,20 +354,34 @@ def _zone_times(sources: Sources, file: _File, lines: set[tuple[str, int]]) -> N
         if is_naive and not call.args and not call.keywords and ("CC403", call.lineno) in lines:
             made = file.source(call.func).rpartition(".")[0]
             zone = "UTC" if "." not in made else f"{made.rpartition('.')[0]}.UTC"
+            if zone == "UTC" and _import_of(file, re.compile("datetime"), "datetime") is None:
+                continue
             file.replace(call, f"{made}.now({zone})")
             if zone == "UTC":
                 file.imported.add("UTC")
 
 
+def _import_of(file: _File, module: re.Pattern[str], name: str) -> ast.ImportFrom | None:
+    """Return the import of *name* that further names can be added to: at the top level, and without aliases."""
+    for node in file.module.tree.body:
+        if (
+            isinstance(node, ast.ImportFrom)
+            and module.fullmatch(node.module or "")
+            and any(one.name == name for one in node.names)
+            and all(one.asname is None for one in node.names)
+        ):
+            return node
+    return None
+
+
 def _import_names(file: _File) -> None:
-    for node in file.module.all(ast.ImportFrom):
-        names = {one.name for one in node.names}
-        wanted: set[str] = set()
-        if _BASE.fullmatch(node.module or "") and "PlatformHttpClient" in names:
-            wanted = file.imported - {"UTC"}
-        elif node.module == "datetime":
-            wanted = file.imported & {"UTC"}
-        if wanted - names and all(one.asname is None for one in node.names):
+    for module, name, wanted in (
+        (_BASE, "PlatformHttpClient", file.imported - {"UTC"}),
+        (re.compile("datetime"), "datetime", file.imported & {"UTC"}),
+    ):
+        node = _import_of(file, module, name) if wanted else None
+        names = {one.name for one in node.names} if node else set()
+        if node and wanted - names:
             every = sorted(names | wanted, key=lambda one: (not one.isupper(), not one[0].isupper(), one))
             head = f"from {'.' * node.level}{node.module or ''} import "
             text = head + ", ".join(every)

@@ -42,6 +42,7 @@ MUTATORS |= {
     "__setattr__",
     "put_nowait",
 }
+_BROAD = {"Exception", "BaseException"}
 _READERS = {"body_of", "texts_of", "mapping_of"}
 _DEEPEST = 8
 _MOST_BODIES = 100  # of functions that one method runs; the connectors of this project run fewer than ten
@@ -228,7 +229,7 @@ class Flow:
         self.returned: list[Value] = []
         self._running: list[Function] = []
         self._names: list[str] = []
-        self._caught = 0
+        self._caught: list[set[str]] = []
         self._entered = 0
         self._seen: set[tuple[str, int]] = set()
         self._is_init = False
@@ -279,11 +280,14 @@ class Flow:
         decoder = self._of(endpoint.decode, endpoint.module, {})
         return self._called(decoder, None, endpoint.module, (Value(what=RAW),), ())
 
-    def _event(self, kind: str, node: ast.AST, module: Module, text: str) -> None:
+    def _event(self, kind: str, node: ast.AST, module: Module, text: str, *raised: str) -> None:
+        """Note an event; one that raises, perhaps one of *raised*, is none where all of them are caught."""
         if kind == "state" and self._is_init:
             return
-        if kind == "raise" and self._caught:
-            return
+        if kind in {"raise", "lookup"} and self._caught:
+            caught = set().union(*self._caught)
+            if caught & _BROAD or (raised and caught.issuperset(raised)):
+                return
         if (kind, id(node)) not in self._seen:
             self._seen.add((kind, id(node)))
             self.events.append(Event(kind, node, module, text))
@@ -365,7 +369,11 @@ class Flow:
             case ast.Raise():
                 if node.exc:
                     self._of(node.exc, module, names)
-                self._event("raise", node, module, "raises " + (ast.unparse(node.exc) if node.exc else "again"))
+                made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                names_ = [last_name(ast.unparse(made))] if made else []
+                self._event(
+                    "raise", node, module, "raises " + (ast.unparse(node.exc) if node.exc else "again"), *names_
+                )
                 return False
             case ast.Assert():
                 self._of(node.test, module, names)
@@ -387,6 +395,9 @@ class Flow:
             case ast.Delete():
                 for target in node.targets:
                     self._assign(target, UNKNOWN, module, names)
+                    if isinstance(target, ast.Subscript):
+                        owner, key = (self._of(one, module, names) for one in (target.value, target.slice))
+                        self._looked_up(target, owner, key, module)
             case ast.Global():
                 for name in node.names:
                     names[f"global {name}"] = UNKNOWN
@@ -410,21 +421,20 @@ class Flow:
                     names.update(before)
                 return self._run(node.orelse, module, names, returned)
             case ast.With() | ast.AsyncWith():
-                suppresses = False
+                suppressed: set[str] = set()
                 for item in node.items:
                     value = self._of(item.context_expr, module, names)
                     call = item.context_expr
-                    suppresses |= isinstance(call, ast.Call) and _is_broad(
-                        call.args if self._sources.dotted(module, call.func) == "contextlib.suppress" else []
-                    )
+                    if isinstance(call, ast.Call) and self._sources.dotted(module, call.func) == "contextlib.suppress":
+                        suppressed |= _caught_by(call.args)
                     if item.optional_vars:
                         self._assign(item.optional_vars, value, module, names)
-                with self._catching(suppresses):
-                    return self._run(node.body, module, names, returned) or suppresses
+                with self._catching(suppressed):
+                    return self._run(node.body, module, names, returned) or bool(suppressed)
             case ast.Try() | ast.TryStar():
-                broad = any(one.type is None or _is_broad([one.type]) for one in node.handlers)
+                caught = set().union(*(_caught_by([one.type]) for one in node.handlers))
                 before = dict(names)
-                with self._catching(broad):
+                with self._catching(caught):
                     ended = self._run([*node.body, *node.orelse], module, names, returned)
                 after = [names.copy()] if ended else []
                 for handler in node.handlers:
@@ -437,12 +447,12 @@ class Flow:
         return True
 
     @contextmanager
-    def _catching(self, broad: bool) -> Iterator[None]:
-        self._caught += broad
+    def _catching(self, names: set[str]) -> Iterator[None]:
+        self._caught.append(names)
         try:
             yield
         finally:
-            self._caught -= broad
+            self._caught.pop()
 
     def _assign(self, target: ast.expr, value: Value, module: Module, names: Names) -> None:  # noqa: C901 - a table
         match target:
@@ -474,6 +484,11 @@ class Flow:
                     names[target.value.id] = mixed([owner, value], Fields(items, owner.what.rest or not known))
                 elif isinstance(target.value, ast.Name) and owner.what is None:
                     names[target.value.id] = mixed([owner, value])
+
+    def _looked_up(self, node: ast.Subscript, owner: Value, key: Value, module: Module) -> None:
+        """Note a look-up, or a deletion, of a key that the caller gives."""
+        if isinstance(owner.what, State) and key.maybe:
+            self._event("lookup", node, module, f"{ast.unparse(node)} raises where the key is missing", "KeyError")
 
     # --- expressions --------------------------------------------------------------------------------------------------
 
@@ -522,8 +537,8 @@ class Flow:
                     and key.what.template in owner.what.items
                 ):
                     return owner.what.items[key.what.template]
-                if isinstance(owner.what, State) and key.maybe and isinstance(node.ctx, ast.Load):
-                    self._event("lookup", node, module, f"{ast.unparse(node)} raises where the key is missing")
+                if isinstance(node.ctx, ast.Load):
+                    self._looked_up(node, owner, key, module)
                 return self._item(mixed([owner, key], owner.what))
             case ast.Tuple():
                 values = [self._of(one, module, names) for one in node.elts]
@@ -676,10 +691,10 @@ class Flow:
 
     def _call(self, node: ast.Call, module: Module, names: Names) -> Value:
         match node.func, node.args:
-            case ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]:
-                return self._attribute(self._of(owner, module, names), name, node)
-            case ast.Name("getattr"), [owner, *_]:
-                found = self._of(owner, module, names)
+            case ast.Name("getattr"), [owner, name, *_]:
+                found, named = self._of(owner, module, names), self._of(name, module, names).what
+                if isinstance(named, Text) and not named.is_filled:
+                    return self._attribute(found, named.template, node)
                 if found.what in {CLIENT, SELF}:
                     self._event("unknown", node, module, f"which attribute {ast.unparse(node)} is")
                 return UNKNOWN
@@ -758,9 +773,12 @@ class Flow:
             self._event("raise", node, module, f"calls {what}, which ends the process")
         converts = {"builtins.int", "builtins.float", "datetime.datetime.fromisoformat", "uuid.UUID", "json.loads"}
         if what in {*converts, "decimal.Decimal", "datetime.date.fromisoformat"} and node and everything.maybe:
-            self._event("raise", node, module, f"{ast.unparse(node)} raises for other values")
+            text = f"{ast.unparse(node)} raises for other values"
+            self._event(
+                "raise", node, module, text, "TypeError", "ArithmeticError" if name == "Decimal" else "ValueError"
+            )
         if what == "builtins.next" and node and len(arguments) == 1:
-            self._event("raise", node, module, "next(…) without a default raises StopIteration")
+            self._event("raise", node, module, "next(…) without a default raises StopIteration", "StopIteration")
         if name in {"list", "dict", "tuple", "cast", "Page", "deepcopy", "copy", "sorted", "any_copy", "reversed"}:
             last = arguments[-1] if name == "cast" else (arguments[0] if arguments else UNKNOWN)
             return replace(everything, what=RAW if last.what == RAW else None)
@@ -799,7 +817,8 @@ class Flow:
         if isinstance(owner.what, State) and node and everything.maybe:
             risky = (name == "pop" and len(arguments) == 1) or name in {"remove", "index", "__getitem__"}
             if risky:
-                self._event("lookup", node, module, f"{ast.unparse(node)} raises where the key is missing")
+                error = "ValueError" if name in {"remove", "index"} else "KeyError"
+                self._event("lookup", node, module, f"{ast.unparse(node)} raises where the key is missing", error)
         if name == "throw" and node:
             self._event("raise", node, module, "raises by throw")
         if isinstance(owner.what, Fields):
@@ -882,12 +901,11 @@ class Flow:
         return Value(what=self.decoded(endpoint).what) if isinstance(endpoint, Endpoint) else UNKNOWN
 
 
-def _is_broad(types: Sequence[ast.expr]) -> bool:
-    return any(
-        last_name(ast.unparse(one)) in {"Exception", "BaseException"}
-        for node in types
-        for one in (node.elts if isinstance(node, ast.Tuple) else [node])
-    )
+def _caught_by(types: Sequence[ast.expr | None]) -> set[str]:
+    """Return the names of the errors that *types* catch; None, a bare `except`, is for all."""
+    every = [one for node in types for one in (node.elts if isinstance(node, ast.Tuple) else [node])]
+    found = {last_name(ast.unparse(one)) if one else "BaseException" for one in every}
+    return found | ({"KeyError", "IndexError"} if "LookupError" in found else set())
 
 
 def _short(node: ast.expr) -> str:

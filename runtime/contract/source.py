@@ -6,6 +6,7 @@ Nothing is imported or executed.
 
 import ast
 import builtins
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -20,6 +21,7 @@ __all__ = [
     "Module",
     "Reference",
     "Sources",
+    "expression_of",
     "is_base",
     "last_name",
     "nodes_of",
@@ -100,6 +102,7 @@ class Imported:
 UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, MemoryError)
 """What `Sources.read` raises: no such file, no UTF-8, no Python, an expression that is nested too deeply."""
 
+_NEWLINE = re.compile(r"\r\n|\r|\n")
 _Node = TypeVar("_Node", bound=ast.AST)
 Reference: TypeAlias = "Class | Function | Module | ast.expr | str | None"
 """What a name refers to: a definition, a file, an expression, a dotted name from elsewhere, or unknown."""
@@ -156,6 +159,11 @@ class Module:
     def resolved(self) -> Path:
         """Where it is, without links and relative parts."""
         return self.path.resolve()
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Its lines, as Python counts them: `str.splitlines` also ends one at a form feed."""
+        return _NEWLINE.split(self.text)
 
     @cached_property
     def classes(self) -> list[Class]:
@@ -410,8 +418,16 @@ def is_base(dotted: Reference, *names: str) -> bool:
     return isinstance(dotted, str) and "connectors." in dotted and (not names or last_name(dotted) in names)
 
 
+def expression_of(text: str) -> ast.expr | None:
+    """Return a quoted annotation as an expression; None where it is none."""
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 @lru_cache(maxsize=8192)
-def text_of(node: ast.AST | None) -> str:  # noqa: PLR0911 - a table
+def text_of(node: ast.AST | None) -> str:
     """Return an annotation or a default as text, `Optional[X]` and quoted annotations in one spelling."""
     if node is None:
         return ""
@@ -419,11 +435,9 @@ def text_of(node: ast.AST | None) -> str:  # noqa: PLR0911 - a table
         return node.id
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return f"{text_of(node.left)} | {text_of(node.right)}"
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.strip():
-        try:
-            return text_of(ast.parse(node.value, mode="eval").body)
-        except SyntaxError:
-            return ast.unparse(node)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        quoted = expression_of(node.value)
+        return text_of(quoted) if quoted else ast.unparse(node)
     if isinstance(node, ast.Subscript) and last_name(ast.unparse(node.value)) in {"Optional", "Union"}:
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         parts = [text_of(one) for one in inner]

@@ -47,7 +47,7 @@ def applied(module: Module, findings: Iterable[Finding]) -> Iterator[Finding]:
 
 def _comments(module: Module) -> Iterator[tuple[int, int, tuple[str, ...], str, bool]]:
     """Line, column, suppressed ids, error in the comment, and whether it is alone on its line, for each comment."""
-    for row, line in enumerate(module.text.splitlines(), 1):
+    for row, line in enumerate(module.lines, 1):
         found = _COMMENT.search(line) if "contract:" in line else None
         if found is None or _is_in_text(module, row, len(line[: found.start()].encode())):
             continue

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import NewType
 
 import pytest
 from acme_orders import (
@@ -17,8 +18,9 @@ from acme_orders import (
     OrderCreate,
 )
 
-from runtime.conformance import Conformance, Step
+from runtime.conformance import Conformance, Step, documents
 from runtime.conformance.suite import suite_of
+from runtime.conformance.values import anything, problem_of
 from runtime.connectors.base import Endpoint
 from runtime.connectors.registry import Connector
 
@@ -241,6 +243,29 @@ def test_what_the_platform_no_longer_lists_no_mock_lists():
 
     with pytest.raises(AssertionError, match=r"step 1, list_orders: result: .*\n.*managed raised NotFoundError"):
         run(EQUIVALENT, mock=Full, steps=found)
+
+
+ParcelId = NewType("ParcelId", str)
+ParcelNumber = NewType("ParcelNumber", int)
+
+
+@dataclass
+class Parcel:
+    id: ParcelId
+    numbers: list[ParcelNumber]
+    place: tuple[str, int]
+    other: ParcelId | None = None
+
+
+def test_types_with_a_name_of_their_own_are_those_that_they_name():
+    """In a model's field, in a list, and as an option; a tuple has a type for each of its places."""
+    assert problem_of(Parcel(ParcelId("p"), [ParcelNumber(1)], ("a", 1)), Parcel) == ""
+    assert "result.id" in problem_of(Parcel(1, [], ("a", 1)), Parcel)
+    assert "result.numbers[0]" in problem_of(Parcel(ParcelId("p"), ["x"], ("a", 1)), Parcel)
+    assert "result.place[1]" in problem_of(Parcel(ParcelId("p"), [], ("a", "b")), Parcel)
+    assert "result.place" in problem_of(Parcel(ParcelId("p"), [], ("a",)), Parcel)
+    assert anything(ParcelNumber) == 1
+    assert documents.filled(Parcel)["numbers"] == [1]
 
 
 def test_a_document_that_cannot_be_derived_is_asked_for():

@@ -44,6 +44,9 @@ def forwarding(dropped, kept):
         "constant": Case(managed(call(f"{dropped}={none}, {other}"))),
         "alias": Case(managed(f"http = self._http\nsend = http.call\n{call(other, 'send')}")),
         "getattr": Case(managed(call(other, 'getattr(self._http, "call")'))),
+        "getattr of an argument": Case(
+            top(f"async def send(http, verb, item_id, user_jwt, correlation_id):\n    {call(other, 'getattr(http, verb)')}", managed("return await send(self._http, 'call', item_id, user_jwt, correlation_id)"))
+        ),
         "helper": Case(
             managed(f"return await self._send(item_id, {both})", (MOCK, f"# mock\n{MOCK}"))
             .replace(
@@ -193,6 +196,10 @@ VIOLATIONS = {
     },
     "CC201": {
         "raise": Case(mock("raise KeyError(item_id)")),
+        "another error caught": Case(mock("try:\n    return self._items[item_id]\nexcept TypeError:\n    return Item(id='x')")),
+        "raised again": Case(mock("try:\n    return self._items[item_id]\nexcept KeyError:\n    raise")),
+        "half of what a conversion raises": Case(mock("try:\n    number = int(item_id)\nexcept ValueError:\n    number = 0\nreturn Item(id=str(number))")),
+        "deleted key": Case(mock("del self._items[item_id]\nreturn Item(id='x')")),
         "not implemented": Case(mock("raise NotImplementedError")),
         "on a path": Case(mock("if not item_id:\n    raise ValueError\nreturn Item(id='x')")),
         "helper": Case(top("def _fail(text: str) -> None:\n    raise ValueError(text)", mock("_fail(item_id)\nreturn Item(id='x')"))),
@@ -467,6 +474,11 @@ LOOKALIKES = {
     "CC107": {"private": CONNECTOR + "\n    def _x(self) -> None:\n        pass\n", "one line": changed((GET, GET.replace('"""Get an item."""', "'Get an item.'")))},
     "CC201": {
         "caught": mock("try:\n    raise KeyError\nexcept Exception:\n    return Item(id='x')"),
+        "missing key caught": mock("try:\n    return self._items[item_id]\nexcept (KeyError, TypeError):\n    return Item(id='x')"),
+        "lookup caught": mock("try:\n    return self._items.pop(item_id)\nexcept LookupError:\n    return Item(id='x')"),
+        "own error caught": mock("try:\n    raise KeyError(item_id)\nexcept KeyError:\n    return Item(id='x')"),
+        "missing key suppressed": mock("with contextlib.suppress(KeyError):\n    del self._items[item_id]\nreturn Item(id='x')", ("import uuid", "import contextlib\nimport uuid")),
+        "tested and deleted key": mock("if item_id in self._items:\n    del self._items[item_id]\nreturn Item(id='x')"),
         "tested key": mock("if item_id in self._items:\n    return self._items[item_id]\nreturn Item(id='x')"),
         "default": mock("return self._items.pop(item_id, None) or Item(id='x')"),
         "unused helper": top("def _fail() -> None:\n    raise ValueError"),
@@ -476,6 +488,7 @@ LOOKALIKES = {
     },
     "CC202": {
         "docstring": changed((GET, GET.replace("Get an item.", "https://orders.example.com/docs: get an item."))),
+        "for annotations": changed(("import uuid", "import typing\nimport uuid\n\nif typing.TYPE_CHECKING:\n    import httpx")),
         "comment": changed(("import uuid", "import uuid  # https://orders.example.com")),
         "data of a mock": mock('return Item(id="https://orders.example.com/items/1")'),
         "comparison": managed(f'if item_id.startswith("https://orders.example.com"):\n    item_id = "x"\nreturn await {CALL}'),

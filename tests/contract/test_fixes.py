@@ -101,6 +101,16 @@ OTHER_SHAPES = {
     "two models": (GET, GET.replace("ServiceItem(**response)", "ServiceItem(id=item_id, **response)")),
     "a default of its own": ('response.get("success", False)', 'response.get("success", True)'),
     "unpacked arguments": (GET, GET.replace("user_jwt=user_jwt", "**{'user_jwt': user_jwt}")),
+    "a declared request": (GET, GET.replace("user_jwt=user_jwt", "idempotent=True, user_jwt=user_jwt")),
+    "a decoder of its own": (GET, GET.replace("user_jwt=user_jwt", "decode=dict, user_jwt=user_jwt")),
+    "path_params": (GET, GET.replace("user_jwt=user_jwt", "path_params={}, user_jwt=user_jwt")),
+    "another client": (GET, GET.replace("self._http", "self._other")),
+    "a comment": (GET, GET.replace("        return", "        # the platform's own keys\n        return")),
+    "a query": (GET, GET.replace("{item_id}", "{item_id}?full=1")),
+    "quotes in the path": (GET, GET.replace('f"/api/service/items/{item_id}"', "f'/api/\"service\"/{item_id}'")),
+    "quotes in the key": ('response.get("items", [])', "response.get('it\"ems', [])"),
+    "docstrings with quotes": ('"""Create a new item."""', "'''Create a \"new\" item\"'''"),
+    "a body on the line of its signature": (":\n        return list(self._items.values())", ": return list(self._items.values())"),
     "a suppressed finding": (GET, GET.replace('{item_id}",', '{item_id}",  # contract: ignore[CC401] ids are plain here').replace("(**response)", "(**response)  # contract: ignore[CC402] keys are fixed here")),
 }  # fmt: skip
 
@@ -134,6 +144,57 @@ def test_a_body_that_body_of_would_send_otherwise_is_left(template, body):
     assert [one.rule for one in check_paths([template], contract=2) if one.severity is Severity.ERROR] == ["CC405"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from .base import PlatformHttpClient as Http",
+        "from . import base",
+        "if True:\n    from .base import PlatformHttpClient",
+    ],
+    ids=["alias", "module", "in a block"],
+)
+def test_no_name_is_used_that_cannot_be_imported(template, line):
+    """Where the import of the client cannot be added to, requests are left; docstrings and times are not."""
+    template.write_text(TEMPLATE.replace("from .base import PlatformHttpClient", line))
+    fix_paths([template])
+    text = template.read_text()
+    assert "Endpoint(" not in text
+    assert "body_of" not in text
+    assert "datetime.now(UTC)" in text
+
+
+def test_a_time_by_an_alias_is_left(template):
+    """UTC is not imported there."""
+    text = TEMPLATE.replace("import datetime\n", "import datetime as Time\n").replace("datetime.utcnow", "Time.utcnow")
+    template.write_text(text.replace("datetime | None", "Time | None"))
+    fix_paths([template])
+    assert "Time.utcnow()" in template.read_text()
+
+
+def test_a_name_that_is_taken_is_not_bound_again(template):
+    """The request that would bind it is left; the others are not."""
+    template.write_text(TEMPLATE.replace("class Mock", '_GET_ITEM = "mine"\n\n\nclass Mock', 1))
+    fix_paths([template])
+    text = template.read_text()
+    assert text.count("_GET_ITEM =") == 1
+    assert GET in text
+    assert "_DELETE_ITEM = Endpoint(" in text
+
+
+def test_a_decoder_that_is_there_is_used(template):
+    """A file that is half converted is converted."""
+    names = "import PlatformHttpClient, decoder"
+    text = TEMPLATE.replace("import PlatformHttpClient", names)
+    template.write_text(
+        text.replace(
+            "class ManagedServiceConnector", "_service_item = decoder(ServiceItem)\n\n\nclass ManagedServiceConnector"
+        )
+    )
+    fix_paths([template])
+    assert template.read_text().count("decoder(ServiceItem)") == 1
+    assert "_GET_ITEM = Endpoint(" in template.read_text()
+
+
 def test_times_and_imports_are_written_as_the_file_has_them(template):
     """By the module's name too, and in an import that has the name already."""
     text = TEMPLATE.replace("from datetime import datetime", "import datetime")
@@ -145,6 +206,40 @@ def test_times_and_imports_are_written_as_the_file_has_them(template):
     fixed = template.read_text()
     assert "created_at=datetime.datetime.now(datetime.UTC)" in fixed
     assert "from .base import Endpoint, PlatformHttpClient, body_of, decode_page, decoder, succeeded\n" in fixed
+
+
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        (lambda text: text.replace("\n", "\r\n"), lambda text: text.replace("\r\n", "\n")),
+        (lambda text: text.replace("\n", "\r"), lambda text: text.replace("\r", "\n")),
+        (lambda text: "\ufeff" + text, lambda text: text.removeprefix("\ufeff")),
+        (lambda text: "\x0c" + text, lambda text: text.removeprefix("\x0c")),
+    ],
+    ids=["crlf", "cr", "byte order mark", "form feed"],
+)
+def test_the_files_form_is_kept(template, change, back):
+    """Ends of lines, a byte order mark and form feeds are as they were, and the fix is the same."""
+    fix_paths([template])
+    expected = template.read_text()
+    template.write_bytes(change(TEMPLATE).encode())
+    assert fix_paths([template]) == [template]
+    text = template.read_bytes().decode()
+    assert text == change(expected)
+    assert back(text) == expected
+
+
+def test_a_file_that_cannot_be_written_is_wrong_usage(template, monkeypatch, capsys):
+    """The path is named, without a traceback."""
+
+    def denied(path, data):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", denied)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(template), "--fix"])
+    assert stopped.value.code == 2
+    assert "service.py: cannot be written: Permission denied" in capsys.readouterr().err
 
 
 def test_nothing_of_ours_is_rewritten(tmp_path):
