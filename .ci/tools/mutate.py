@@ -76,6 +76,8 @@ LEFT_OUT = {
     "runtime/connectors/": "connectors of services, written after one template; the loader",
     "runtime/contract/": "each rule is tested by planted violations in many disguises",
     "runtime/exporting.py": "an old path",
+    "runtime/openapi/": "its tests are real documents, read whole",
+    "runtime/generate/": "its tests are the connectors that it writes: `.ci/run generated` proves them",
     "runtime/forecast/": "checked against the real stack by random policies, and presentation",
     "runtime/gateway/": "a test double, with processes of its own",
     "runtime/settings/rules.py": "texts",

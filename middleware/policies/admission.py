@@ -90,7 +90,7 @@ class CallCapMiddleware(Step):
             BulkheadFullError: No slot is free.
         """
         limit = request.call.settings(CallCapSettings).max_in_flight
-        with self._lock:  # equivalent: as `_acquire`, without a function for each call
+        with self._lock:  # as `_acquire`, without a function for each call
             if len(self._slots) < limit:
                 self._slots[request.call] = weakref.ref(asyncio.get_running_loop())
                 return

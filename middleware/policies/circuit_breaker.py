@@ -393,7 +393,7 @@ class CircuitBreaker:
         bucket = window[-1]
         bucket[1] += weight
         if self._is_clean and verdict == "success" and not slow:
-            return  # equivalent: neither share is above zero
+            return  # neither share is above zero
         self._is_clean = False
         bucket[2] += weight * (verdict == "failure")
         bucket[3] += weight * slow

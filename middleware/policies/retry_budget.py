@@ -60,9 +60,7 @@ class RetryBudget:
         if config.enabled:
             window = self._calls
             with self._lock:
-                if (
-                    window and now - window[-1][0] < _GRAIN_S
-                ):  # equivalent: as `_count`, without a function for each call
+                if window and now - window[-1][0] < _GRAIN_S:  # as `_count`, without a function for each call
                     window[-1] = (window[-1][0], window[-1][1] + 1)
                 else:
                     _count(window, now)
