@@ -81,20 +81,23 @@ class Alarm:
     def _look(self, looks_at: float) -> None:
         if looks_at != self._looks_at:
             return  # one for an earlier time was set since
-        loop, limits, over = asyncio.get_running_loop(), self._limits, []
+        loop, limits = asyncio.get_running_loop(), self._limits
+        over: list[tuple[int, TimeLimit]] = []
         now = loop.time()
         while limits:
-            ends_at, _, found = limits[0]
+            ends_at, number, found = limits[0]
             limit = found()
             if limit is not None and limit.is_running:
                 if now < ends_at:  # it may fire early: uvloop's timers are rounded to milliseconds
                     break
-                over.append(limit)
+                over.append((number, limit))
             heappop(limits)
         self._looks_at = float("inf")
         if limits:
             self._set(limits[0][0], loop)
-        for limit in over:
+        # A limit within another one began later. Where both are over, the outer one ends the block, with its own error:
+        # that of the inner one would say that there is time left.
+        for _, limit in sorted(over):
             limit.end()
 
 

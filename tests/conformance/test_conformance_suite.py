@@ -19,6 +19,7 @@ from acme_orders import (
 )
 
 from runtime.conformance import Conformance, Step, documents
+from runtime.conformance.subject import Subject
 from runtime.conformance.suite import suite_of
 from runtime.conformance.values import anything, problem_of
 from runtime.connectors.base import Endpoint
@@ -279,6 +280,26 @@ def test_a_document_that_cannot_be_derived_is_asked_for():
     with pytest.raises(AssertionError, match=r"order\.key null"):  # Order(None, "x"), which is none
         run(DOCUMENTS, theirs, documents={"get_order": {"order": {"key": "k"}}})
     run(ON_THE_WIRE, theirs, documents={"get_order": {"order": {"key": "k"}}})
+
+
+@pytest.mark.parametrize(
+    ("decode", "document"),
+    [
+        (lambda found: found, {"key": True}),
+        (lambda found: {"asked": found["results"]["key"]}, {"results": {"key": True}}),
+    ],
+    ids=["any_mapping", "asked_keys_of_an_envelope"],
+)
+def test_the_document_of_a_mapping(decode, document):
+    """What reads any mapping reads an envelope as a mapping too; what has the keys that were asked for reads no other."""
+
+    async def get_order(
+        self, order_id: str, *, user_jwt: str | None = None, correlation_id: str = ""
+    ) -> dict[str, bool]:
+        return await call(self, order_id, user_jwt, correlation_id, replace(_GET_ORDER, decode=decode))
+
+    orders = Connector("orders", managed(get_order=get_order), MockOrdersConnector)
+    assert Subject(Conformance(orders)).document("get_order")[0] == document
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,18 @@ async def test_a_late_timer_waits_no_longer_than_it_was_late(monkeypatch):
 
 
 @virtual_time
+@pytest.mark.parametrize("inner_s", [1.0, 2.0], ids=["earlier", "same"])
+async def test_of_limits_that_are_over_together_the_outer_one_ends_the_block(monkeypatch, inner_s):
+    """R45: after the loop was blocked past both, as by the attempt timeout and the deadline of a call."""
+    with TimeLimit(2.0, Pieces()) as outer:
+        with TimeLimit(inner_s, Pieces()) as inner:
+            late(monkeypatch, 60.0)
+            await asyncio.sleep(100)
+        pytest.fail("the block of the outer limit went on")
+    assert (outer.is_exceeded, inner.is_exceeded, asyncio.current_task().cancelling()) == (True, False, 0)
+
+
+@virtual_time
 async def test_a_timer_that_fires_early_is_set_again(monkeypatch):
     """The loop may round to milliseconds, as uvloop does: nothing ends before its time."""
     loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from middleware import InvalidArgumentError
 from middleware.telemetry import semconv
 from middleware.telemetry.semconv import Metric, server_attributes
 from runtime.testing import ScriptedUpstream, run_virtual
@@ -11,7 +12,8 @@ from runtime.testing import ScriptedUpstream, run_virtual
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "observability.md").read_text()
 NAMES = {name: value for name, value in vars(semconv).items() if name.isupper() and not name.startswith("_")}
 METRICS = [value for value in NAMES.values() if isinstance(value, Metric)]
-METHODS = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
+METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY"]
+NEVER_SENT = ["CONNECT", "TRACE"]
 
 
 @pytest.mark.parametrize("name", [name for name, value in NAMES.items() if isinstance(value, str)])
@@ -59,14 +61,19 @@ def test_durations_have_the_buckets_of_the_conventions(recorder):
 
 
 def test_the_methods_of_http_are_labels_and_no_others(recorder):
-    """A label that anybody could choose would have no bound."""
+    """A label that anybody could choose would have no bound; what is never sent has no duration of a request."""
+    upstream = ScriptedUpstream([], then=200)
 
     async def scenario():
-        client = ScriptedUpstream([], then=200).client(telemetry=recorder.telemetry)
+        client = upstream.client(telemetry=recorder.telemetry)
         for method in (*METHODS, "PURGE", "LINK"):
             await client.request(method, "/r", path_params={})
+        for method in NEVER_SENT:
+            with pytest.raises(InvalidArgumentError, match="other than CONNECT and TRACE"):
+                await client.request(method, "/r", path_params={})
 
     run_virtual(scenario())
+    upstream.assert_count(len(METHODS) + 2)
     points = recorder.points("http.client.request.duration")
     assert {point.attributes["http.request.method"]: point.count for point in points} == {
         **dict.fromkeys(METHODS, 1),
