@@ -738,9 +738,7 @@ async def restart(gap_s, *, random, before_s=10, after_s=6):
 
 
 @pytest.mark.parametrize("gap_s", [0.1, 0.3, 0.6, 1.0])
-@pytest.mark.parametrize(
-    "random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=["longest", "shortest", "1", "2", "3"]
-)
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1)], ids=["longest", "shortest", "between"])
 @pytest.mark.torture
 def test_a_gateway_that_is_away_for_a_second_fails_no_call(gap_s, random):
     """R18, R20: whatever the jitter; with fewer retries than the 130 that the budget has after 10 s of such traffic."""
@@ -751,9 +749,7 @@ def test_a_gateway_that_is_away_for_a_second_fails_no_call(gap_s, random):
 
 
 @pytest.mark.parametrize("before_s", [0, 1, 10])
-@pytest.mark.parametrize(
-    "random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=["longest", "shortest", "1", "2", "3"]
-)
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1)], ids=["longest", "shortest", "between"])
 @pytest.mark.torture
 def test_a_gateway_that_was_away_for_three_seconds_is_found_within_one(before_s, random):
     """R20, R33: after a quiet time the circuit opens, but for less than a second at a time."""
@@ -763,9 +759,7 @@ def test_a_gateway_that_was_away_for_three_seconds_is_found_within_one(before_s,
     assert not any(isinstance(result, Exception) for result in results[-4 * RESTART_RATE :])
 
 
-@pytest.mark.parametrize(
-    "random", [UpperBound(), LowerBound(), Random(1), Random(2), Random(3)], ids=["longest", "shortest", "1", "2", "3"]
-)
+@pytest.mark.parametrize("random", [UpperBound(), LowerBound(), Random(1)], ids=["longest", "shortest", "between"])
 @pytest.mark.torture
 def test_a_port_that_is_closed_from_the_first_call_on_is_tried_seldom(random):
     """R20, R33: 10 open the circuit, then one probe for each open time of at least 0.8 s."""

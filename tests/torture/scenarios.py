@@ -67,7 +67,6 @@ SCENARIOS = [
         script=(SLOW, SLOW),
         before=_occupy,
         method="POST",
-        calls=85,
         waits=3,
     ),
     Scenario(name="rate-limited", settings={"rate_limit": {"per_second": 1, "burst": 1}}, before=_one_before, waits=1),

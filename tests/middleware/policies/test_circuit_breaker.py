@@ -1078,7 +1078,7 @@ async def test_a_late_end_counts_as_if_its_call_had_waited(error, state):
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize(("per_second", "seconds"), [(1, 3600), (5, 360), (20, 90)])
+@pytest.mark.parametrize(("per_second", "seconds"), [(1, 1200), (5, 240), (20, 60)])
 @pytest.mark.parametrize("share", [0.0, 0.05])
 @virtual_time
 async def test_the_circuit_of_a_slow_service_stays_closed(per_second, seconds, share):
