@@ -39,10 +39,12 @@ _DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite
 _EXACT = json.JSONDecoder(parse_constant=_reject_constant, parse_float=Decimal)
 
 _quick: Callable[[bytes], Any] | None = None
+_rejections: tuple[type[Exception], ...] = (ValueError, RecursionError)
 with suppress(ImportError):
-    from msgspec.json import Decoder
+    import msgspec
 
-    _quick = Decoder().decode
+    _quick = msgspec.json.Decoder().decode
+    _rejections += (msgspec.DecodeError,)  # a ValueError only in later releases
 
 # What a decoder has not read of a document that ends too early: nothing, or the beginning of a literal, a number or an
 # escape.
@@ -66,7 +68,7 @@ def parse_json(response: PlatformResponse, *, decimals: bool = False) -> Any:
         # more: a byte order mark, half a surrogate pair; there, and for what is no JSON, the standard library decides.
         try:
             return _quick(response.body)
-        except (ValueError, RecursionError):
+        except _rejections:
             pass
     if not response.body.strip():
         return {}
