@@ -53,6 +53,8 @@ def failed(path):
 
 
 @pytest.mark.usefixtures("_forget")
+# The contract's template calls `utcnow`, which is deprecated since Python 3.12.
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 def test_the_template_becomes_a_connector_of_the_second_contract(template, capsys):
     """No finding is left but where it is registered; a second run changes nothing; and it runs."""
     assert main([str(template), "--contract", "2"]) == 1
