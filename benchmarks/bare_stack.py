@@ -27,7 +27,7 @@ class _NoTracer(SafeTracer):
     def headers(self) -> Mapping[str, str]:
         return {}
 
-    def suppress_instrumentation(self) -> None:
+    def suppress_instrumentation(self, _headers: Any) -> None:
         return None
 
     def detach(self, _token: Any) -> None:
