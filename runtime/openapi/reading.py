@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -541,13 +542,7 @@ class _Reader:
 
     def _overlaid(self, inner: Schema, common: Mapping[str, Any]) -> Schema:
         """Return *inner* with what is said around it, such as a description and null."""
-        fields = {name: getattr(inner, name) for name in inner.__slots__}
-        for name, value in common.items():
-            if name == "nullable":
-                fields[name] = inner.nullable or value
-            elif value and name != "place":
-                fields[name] = value
-        return Schema(**{**fields, "has_default": inner.has_default or common["has_default"]})
+        return replace(inner, **{name: value for name, value in common.items() if value and name != "place"})
 
     def _complete_discriminators(self) -> None:
         """Where a discriminator has no mapping, its values are the names of the components that derive from it."""
@@ -559,8 +554,7 @@ class _Reader:
                 mapping = {one.ref: one.ref for one in schema.variants if one.ref}
             else:
                 mapping = {other: other for other in self._schemas if other != name and self._derives(other, name)}
-            fields = {key: getattr(schema, key) for key in schema.__slots__}
-            self._schemas[name] = Schema(**{**fields, "discriminator": Discriminator(found.name, mapping)})
+            self._schemas[name] = replace(schema, discriminator=Discriminator(found.name, mapping))
             properties = {one.name.lower() for one in schema.properties}
             if properties and found.name.lower() not in properties:
                 self._note(schema.place, f"the discriminator {found.name} is no property")
