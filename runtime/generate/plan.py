@@ -285,7 +285,7 @@ class _Planner:
         title = class_name("".join(part.capitalize() for part in name.split("_")))
         self._sending = True
         body = None if content is None else self._type(content, f"{title}Request")
-        arguments, path = self._arguments(operation, title, has_body=body is not None)
+        arguments, path = self._arguments(operation, title)
         self._sending = False
         result = self._result(operation, title)
         keys = {one.name.lower() for one in operation.parameters if one.location == "header"}
@@ -332,8 +332,8 @@ class _Planner:
         self._models[chosen] = Model(chosen, [rest], schema.description, place=schema.place, received=True)
         return Type(chosen, names=frozenset({chosen}))
 
-    def _arguments(self, operation: Operation, title: str, *, has_body: bool) -> tuple[list[Argument], str]:
-        taken = {"self", "request", "user_jwt", "correlation_id", *(("request",) if has_body else ())}
+    def _arguments(self, operation: Operation, title: str) -> tuple[list[Argument], str]:
+        taken = {"self", "request", "user_jwt", "correlation_id"}
         found: list[Argument] = []
         path = operation.path
         order = _PLACEHOLDER.findall(operation.path)
@@ -479,14 +479,11 @@ class _Planner:
         found: dict[str, list[str]] = {}
         for name, schema in self._api.schemas.items():
             for variant in self._variants(schema).values():
-                if variant != name and name not in self._all_bases(variant, found):
-                    found.setdefault(variant, [])
-                    if name not in found[variant] and variant not in self._ancestors(name, found):
-                        found[variant].append(name)
+                if variant != name:
+                    bases = found.setdefault(variant, [])
+                    if name not in bases and variant not in self._ancestors(name, found):
+                        bases.append(name)
         return found
-
-    def _all_bases(self, name: str, known: Mapping[str, Sequence[str]]) -> Sequence[str]:
-        return known.get(name, ())
 
     def _ancestors(self, name: str, known: Mapping[str, Sequence[str]]) -> set[str]:
         found, waiting = set[str](), list(known.get(name, ()))
