@@ -21,7 +21,7 @@ from .plan import Argument, Enumeration, Method, Model, Plan, Type, wire_names
 __all__ = ["connector_files", "formatted"]
 
 _WIDTH = 120
-_IMPORTED = {"datetime": ("date", "datetime", "time", "timedelta"), "decimal": ("Decimal",), "uuid": ("UUID",)}
+_IMPORTED = {"datetime": ("date", "datetime", "time", "timedelta", "UTC"), "decimal": ("Decimal",), "uuid": ("UUID",)}
 _SECRET = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)  # ruff's S105
 _PLAIN = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "×": "x", "\u00a0": " "}  # noqa: RUF001 - what is replaced
 # Sorted imports, then layout, then a `noqa` where the document's own names make a finding.
@@ -131,18 +131,14 @@ class _Writer:
         return "\n".join([*lines, '"""', "", "from __future__ import annotations", ""])
 
     def _imports(self, text: str) -> str:
-        def used(*names: str) -> list[str]:
-            return [one for one in names if re.search(rf"\b{one}\b", text)]
-
-        lines = ["from dataclasses import dataclass, field"]
-        for module, names in _IMPORTED.items():
-            extra = ("UTC",) if module == "datetime" else ()
-            if found := used(*names, *extra):
-                lines.append(f"from {module} import {', '.join(found)}")
-        lines.append("from typing import Any, Protocol")
+        lines = [
+            "from dataclasses import dataclass, field",
+            *_imports_of_types(text),
+            "from typing import Any, Protocol",
+        ]
         base = ["Endpoint", "OpenIntEnum", "OpenStrEnum", "PlatformHttpClient", "Spellings", "UnknownKeys", "Variants"]
         base += ["body_of", "completed", "decoder", "joined", "wrong_type"]
-        lines.append(f"from runtime.connectors.base import {', '.join(used(*base))}")
+        lines.append(f"from runtime.connectors.base import {', '.join(_used(base, text))}")
         lines.append("from runtime.connectors.registry import Connector")
         return "\n".join(lines)
 
@@ -380,14 +376,10 @@ class _Writer:
         for method in self._plan.methods:
             arguments, target, body = self._sample(method)
             rows.append(f"    ({json_text(method.name)}, {arguments}, {json_text(target)}, {body!r}),")
-        text, found = "\n".join(rows), []
-        for module, names in _IMPORTED.items():
-            given = (*names, "UTC") if module == "datetime" else names
-            if used := [one for one in given if re.search(rf"\b{one}\b", text)]:
-                found.append(f"from {module} import {', '.join(used)}")
+        text = "\n".join(rows)
         # Which of them are first party depends on the folder, so that each part is sorted for itself.
         imports = [
-            *sorted([*found, "from typing import Any"]),
+            *sorted([*_imports_of_types(text), "from typing import Any"]),
             "",
             "import pytest",
             "",
@@ -398,7 +390,7 @@ class _Writer:
         if any("models." in row for row in rows):
             imports.append(f"import {package} as models")  # a class named `Test…` would be collected
         imports.append(f"from {package} import {self._constant()}")
-        secrets = ", S106" if re.search(r"(?i)\b\w*(pass|pwd|secret|token)\w*=\"", "\n".join(rows)) else ""
+        secrets = ", S106" if re.search(r"(?i)\b\w*(pass|pwd|secret|token)\w*=\"", text) else ""
         head = f"Tests of the {name} connector: what every connector must do, and what each operation sends."
         return "\n".join(
             [
@@ -429,7 +421,7 @@ class _Writer:
             inner = Type(kind[5:-1] if is_list else kind)
             expression, wire = self._sample_value(inner)
             given.append(f'"{one.name}": {f"[{expression}]" if is_list else expression}')
-            text = {True: "true", False: "false"}.get(wire, str(wire)) if isinstance(wire, bool) else str(wire)
+            text = str(wire).lower() if isinstance(wire, bool) else str(wire)
             if one.location == "path":
                 path = path.replace(f"{{{one.name}}}", quote(text, safe=":"))
             elif one.location == "query":
@@ -505,6 +497,16 @@ _VALUES: Mapping[str, tuple[str, str, Any]] = {
     "time": ("time(0, 0)", "time(8, 30)", "08:30:00"),
     "timedelta": ("timedelta(0)", "timedelta(hours=1)", "01:00:00"),
 }
+
+
+def _used(names: Iterable[str], text: str) -> list[str]:
+    return [one for one in names if re.search(rf"\b{one}\b", text)]
+
+
+def _imports_of_types(text: str) -> list[str]:
+    """Return the imports of the standard library's types that are in *text*."""
+    found = {module: _used(names, text) for module, names in _IMPORTED.items()}
+    return [f"from {module} import {', '.join(names)}" for module, names in found.items() if names]
 
 
 def _accepted(one: Argument) -> str:
