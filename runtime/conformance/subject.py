@@ -10,7 +10,7 @@ from middleware.errors import PlatformError
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import managed_connector
 from runtime.settings import ResolvedSettings
-from runtime.testing import LoopClock, ScriptedUpstream, SeenRequest, Step, UpperBound, run_virtual
+from runtime.testing import LoopClock, Reply, ScriptedUpstream, SeenRequest, Step, UpperBound, run_virtual
 
 from . import Conformance, documents
 from .values import required_arguments
@@ -135,6 +135,4 @@ class Subject:
 
 def reply(document: Any) -> Step:
     """Return the step that responds with 200 and *document*, which may be any JSON."""
-    from runtime.testing import Reply
-
     return document if isinstance(document, Mapping | list) else Reply(json=document)

@@ -25,7 +25,7 @@ from runtime.testing import VirtualTimeLoop, run_virtual
 from . import Conformance, documents
 from .scenario import DIALECTS, differences, on_gateway, on_mock
 from .subject import KEY, TOKEN, Subject, Wire, reply
-from .values import HOSTILE, hostile_arguments, hostile_requests, problem_of
+from .values import HOSTILE, hostile_arguments, hostile_requests, problem_of, shown
 
 __all__ = ["suite_of"]
 
@@ -317,7 +317,4 @@ async def _marked(wire: Wire, operation: str, document: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    try:
-        return f"{type(value).__name__}: {value}" if isinstance(value, PlatformError) else repr(value)[:80]
-    except Exception:  # noqa: BLE001 - a hostile value raises for its own repr
-        return f"a {type(value).__name__}"
+    return f"{type(value).__name__}: {value}" if isinstance(value, PlatformError) else shown(value)

@@ -19,6 +19,7 @@ __all__ = [
     "hostile_requests",
     "problem_of",
     "required_arguments",
+    "shown",
     "unnamed",
 ]
 
@@ -194,16 +195,16 @@ def problem_of(value: Any, kind: Any, place: str = "result") -> str:  # noqa: C9
         return ""
     if origin in _UNIONS:
         problems = [problem_of(value, one, place) for one in arguments]
-        return "" if "" in problems else f"{place}: {_shown(value)} is no {_named(kind)}"
+        return "" if "" in problems else f"{place}: {shown(value)} is no {_named(kind)}"
     if origin is Literal:
-        return "" if value in arguments else f"{place}: {_shown(value)} is none of {arguments}"
+        return "" if value in arguments else f"{place}: {shown(value)} is none of {arguments}"
     if kind is None or kind is types.NoneType:
-        return "" if value is None else f"{place}: {_shown(value)} is not None"
+        return "" if value is None else f"{place}: {shown(value)} is not None"
     wanted = origin or kind
     if not isinstance(value, wanted) and not (wanted is float and type(value) is int):
-        return f"{place}: {_shown(value)} is no {_named(kind)}"
+        return f"{place}: {shown(value)} is no {_named(kind)}"
     if isinstance(value, bool) and wanted in {int, float}:
-        return f"{place}: {_shown(value)} is no {_named(kind)}"
+        return f"{place}: {shown(value)} is no {_named(kind)}"
     if isinstance(value, datetime) and value.tzinfo is None:
         return f"{place}: {value} has no time zone"
     if dataclasses.is_dataclass(wanted):
@@ -213,7 +214,7 @@ def problem_of(value: Any, kind: Any, place: str = "result") -> str:  # noqa: C9
         parts = ((f"{place}[{key!r}]", one, (arguments or (Any, Any))[-1]) for key, one in value.items())
     elif isinstance(value, tuple) and arguments and arguments[-1] is not Ellipsis:
         if len(value) != len(arguments):
-            return f"{place}: {_shown(value)} is no {_named(kind)}"
+            return f"{place}: {shown(value)} is no {_named(kind)}"
         parts = ((f"{place}[{index}]", one, arguments[index]) for index, one in enumerate(value))
     elif isinstance(value, list | tuple | set | frozenset):
         parts = ((f"{place}[{index}]", one, (arguments or (Any,))[0]) for index, one in enumerate(value))
@@ -229,7 +230,8 @@ def _hints(model: Any) -> dict[str, Any]:
     return {one.name: hints[one.name] for one in dataclasses.fields(model)}
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return the beginning of the repr of any value, hostile ones included."""
     try:
         return repr(value)[:80]
     except Exception:  # noqa: BLE001 - a hostile value raises for its own repr
