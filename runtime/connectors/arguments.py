@@ -83,16 +83,20 @@ def texts_of(name: str, values: Any) -> tuple[list[str], str]:
     Returns:
         The strings, and the error in the argument, for `EndpointArguments.problem`; one of the two is empty.
     """
-    if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
-        return [], f"{name}: must be a list of str, got {type(values).__name__}"
-    try:
-        found = list(values)
-    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may contain anything
-        return [], f"{name}: cannot be read ({type(error).__name__})"
+    found, problem = _items_of(name, values, "a list of str")
     for index, value in enumerate(found):
         if not isinstance(value, str):
             return [], f"{name}[{index}]: must be str, got {type(value).__name__}"
-    return found, ""
+    return found, problem
+
+
+def _items_of(name: str, values: Any, wanted: str) -> tuple[list[Any], str]:
+    if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
+        return [], f"{name}: must be {wanted}, got {type(values).__name__}"
+    try:
+        return list(values), ""
+    except Exception as error:  # noqa: BLE001 - the caller's own iterator; its text may contain anything
+        return [], f"{name}: cannot be read ({type(error).__name__})"
 
 
 def headers_of(headers: Any) -> tuple[dict[str, str], str]:
@@ -120,7 +124,7 @@ def mapping_of(name: str, value: Any) -> tuple[dict[str, Any], str]:
         return {}, f"{name}: must be a mapping, got {type(value).__name__}"
     try:
         return dict(value), ""
-    except Exception as error:  # noqa: BLE001 - as in texts_of
+    except Exception as error:  # noqa: BLE001 - as in _items_of
         return {}, f"{name}: cannot be read ({type(error).__name__})"
 
 
@@ -208,19 +212,12 @@ def _wrong_value(value: Any, hint: Any, place: str) -> str:
 
 
 def _list_written(value: Any, hint: Any, place: str, names: Spellings) -> tuple[Any, str]:
-    if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or not isinstance(value, Iterable):
-        return [], f"{place}: must be a list, got {type(value).__name__}"
-    found = []
-    try:
-        items = list(value)
-    except Exception as error:  # noqa: BLE001 - as in texts_of
-        return [], f"{place}: cannot be read ({type(error).__name__})"
-    for index, item in enumerate(items):
-        one, problem = _written(item, hint, f"{place}[{index}]", names)
-        if problem:
-            return [], problem
-        found.append(one)
-    return found, ""
+    found, problem = _items_of(place, value, "a list")
+    for index, item in enumerate(found):
+        found[index], wrong = _written(item, hint, f"{place}[{index}]", names)
+        if wrong:
+            return [], wrong
+    return found, problem
 
 
 def _fields_written(value: Any, hint: Any, place: str, names: Spellings) -> tuple[Any, str]:
