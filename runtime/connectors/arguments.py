@@ -21,7 +21,7 @@ from uuid import UUID
 from middleware.errors import ConfigError
 from middleware.redaction import redact
 
-from .decoding import Spellings, UnknownKeys
+from .decoding import Spellings, UnknownKeys, camel
 from .page import Page
 
 __all__ = [
@@ -233,7 +233,7 @@ def _fields_written(value: Any, hint: Any, place: str, names: Spellings) -> tupl
             body.update(found)
         elif found is not None:
             known = names.get(kind, {}).get(name)
-            body[known[0] if known else _camel(name)] = found
+            body[known[0] if known else camel(name)] = found
     return body, ""
 
 
@@ -243,11 +243,6 @@ def _written_fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
     hints, annotated = get_type_hints(kind), get_type_hints(kind, include_extras=True)
     names = [field.name for field in dataclasses.fields(kind)]
     return tuple((name, hints[name], annotated[name] == UnknownKeys) for name in names)
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.rstrip("_").split("_")
-    return head + "".join(word[:1].upper() + word[1:] for word in tail)
 
 
 def joined(values: Any, separator: str) -> Any:

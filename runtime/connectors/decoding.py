@@ -288,9 +288,14 @@ def _plan(
 @cache
 def _spellings(name: str) -> tuple[str, ...]:
     """Return *name* in snake, camel and Pascal case, without duplicates."""
+    in_camel = camel(name)
+    return tuple(dict.fromkeys((name, in_camel, in_camel[:1].upper() + in_camel[1:])))
+
+
+def camel(name: str) -> str:
+    """Return *name*, in snake case, in camel case."""
     head, *tail = name.split("_")
-    camel = head + "".join(word[:1].upper() + word[1:] for word in tail)
-    return tuple(dict.fromkeys((name, camel, camel[:1].upper() + camel[1:])))
+    return head + "".join(word[:1].upper() + word[1:] for word in tail)
 
 
 def _time(value: Any, path: str) -> datetime | None:
