@@ -14,7 +14,7 @@ from typing import NamedTuple
 from runtime._internal.findings import Finding
 
 from .flow import HTTP_METHODS
-from .source import Class, Module, Sources, text_of
+from .source import NEWLINE, Class, Module, Sources, text_of
 from .triples import triples
 
 __all__ = ["fixed"]
@@ -83,9 +83,9 @@ class _File:
     def text(self) -> str:
         """Return the changed file, with the ends of lines that it has."""
         found = self.module.text.encode()
-        newline = match[0] if (match := re.search(r"\r\n|\r|\n", self.module.text)) else "\n"
+        newline = match[0] if (match := NEWLINE.search(self.module.text)) else "\n"
         for edit in sorted(self.edits, key=lambda one: (one.start, one.end), reverse=True):
-            found = found[: edit.start] + newline.join(re.split(r"\r\n|\r|\n", edit.text)).encode() + found[edit.end :]
+            found = found[: edit.start] + newline.join(NEWLINE.split(edit.text)).encode() + found[edit.end :]
         return found.decode()
 
 

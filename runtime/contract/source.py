@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 __all__ = [
+    "NEWLINE",
     "UNREADABLE",
     "Class",
     "Function",
@@ -102,7 +103,9 @@ class Imported:
 UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, MemoryError)
 """What `Sources.read` raises: no such file, no UTF-8, no Python, an expression that is nested too deeply."""
 
-_NEWLINE = re.compile(r"\r\n|\r|\n")
+NEWLINE = re.compile(r"\r\n|\r|\n")
+"""Ends of lines, as Python counts them."""
+
 _Node = TypeVar("_Node", bound=ast.AST)
 Reference: TypeAlias = "Class | Function | Module | ast.expr | str | None"
 """What a name refers to: a definition, a file, an expression, a dotted name from elsewhere, or unknown."""
@@ -163,7 +166,7 @@ class Module:
     @cached_property
     def lines(self) -> list[str]:
         """Its lines, as Python counts them: `str.splitlines` also ends one at a form feed."""
-        return _NEWLINE.split(self.text)
+        return NEWLINE.split(self.text)
 
     @cached_property
     def classes(self) -> list[Class]:
