@@ -7,7 +7,6 @@ null and unknown fields is a habit of its generator more than a promise, so that
 
 import builtins
 import keyword
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,7 +23,7 @@ from runtime.openapi import (
     operation_names,
     snake,
 )
-from runtime.openapi.names import singular, unique
+from runtime.openapi.names import PLACEHOLDER, singular, unique
 
 __all__ = ["Argument", "Enumeration", "Field", "LeftOut", "Method", "Model", "Options", "Plan", "Type", "make_plan"]
 
@@ -43,7 +42,6 @@ _TRANSPORT |= {"content-disposition", "content-encoding", "content-length", "con
 _TRANSPORT |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
 _TRANSPORT |= {"user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
 _CALLED = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"})
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LONGEST_ENUM_NAME = 60
 
 
@@ -336,7 +334,7 @@ class _Planner:
         taken = {"self", "request", "user_jwt", "correlation_id"}
         found: list[Argument] = []
         path = operation.path
-        order = _PLACEHOLDER.findall(operation.path)
+        order = PLACEHOLDER.findall(operation.path)
         sent = [one for one in operation.parameters if self._is_sent(operation, one)]
         for one in sorted(sent, key=lambda row: order.index(row.name) if row.location == "path" else len(order)):
             name = self._argument_name(operation, one, taken)

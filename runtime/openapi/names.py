@@ -10,9 +10,11 @@ from .model import Operation
 
 __all__ = ["attribute_name", "class_name", "operation_names", "snake", "unique"]
 
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+"""A placeholder of a path, and its name."""
+
 # A number belongs to the word in front of it: `Int32`, `oAuth2`.
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*|[0-9]+")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "change", "DELETE": "delete", "QUERY": "query"}
 _VERSION = re.compile(r"v\d+")
 
@@ -94,15 +96,15 @@ def _from_id(name: str, *, short: bool) -> str:
 def _from_path(operation: Operation) -> str:
     parts = [part for part in operation.path.split("/") if part]
     parts = [part for part in parts if part.lower() != "api" and not _VERSION.fullmatch(part.lower())] or parts
-    fixed = [snake(_PLACEHOLDER.sub("", part)) for part in parts]
-    ends_in_value = bool(parts) and bool(_PLACEHOLDER.search(parts[-1]))
+    fixed = [snake(PLACEHOLDER.sub("", part)) for part in parts]
+    ends_in_value = bool(parts) and bool(PLACEHOLDER.search(parts[-1]))
     named = [one for one in fixed if one]
     verb = _VERBS.get(operation.method, operation.method.lower())
     if operation.method == "GET" and not ends_in_value and named and named[-1].endswith("s"):
         verb = "list"
     elif (named and ends_in_value) or (named and operation.method == "POST"):
         named[-1] = singular(named[-1])
-    by = [snake(name) for part in parts[:-1] for name in _PLACEHOLDER.findall(part)] if len(named) > 1 else []
+    by = [snake(name) for part in parts[:-1] for name in PLACEHOLDER.findall(part)] if len(named) > 1 else []
     suffix = f"_by_{by[-1]}" if by and operation.method == "GET" else ""
     return "_".join([verb, *named]) + suffix if named else f"{verb}_root"
 

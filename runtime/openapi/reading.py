@@ -1,6 +1,5 @@
 """Makes the model of a document: versions and generators differ in notation, and the model does not."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -8,11 +7,11 @@ from urllib.parse import urlsplit
 
 from .documents import Document, DocumentError
 from .model import Api, Body, Discriminator, Note, Operation, Parameter, Property, Response, Schema
+from .names import PLACEHOLDER
 
 __all__ = ["read"]
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LIMITS: tuple[str, ...] = (
     "pattern",
     "minimum",
@@ -183,7 +182,7 @@ class _Reader:
             found = self._parameter(one, where, full)
             if found is not None:
                 parameters[found.location, found.name] = found
-        for name in _PLACEHOLDER.findall(full):
+        for name in PLACEHOLDER.findall(full):
             if ("path", name) not in parameters:
                 self._note(place, f"the path has {{{name}}}, and no parameter is declared for it")
                 parameters["path", name] = Parameter(name, "path", True, Schema("string", place=place), place=place)
@@ -221,7 +220,7 @@ class _Reader:
             return None
         where: Literal["path", "query", "header", "cookie"] = location
         if where == "path":
-            braces = _PLACEHOLDER.findall(path)
+            braces = PLACEHOLDER.findall(path)
             spelled = next((one for one in braces if one.lower() == name.lower()), None)
             if spelled is None:
                 self._note(place, f"the path has no {{{name}}}; the parameter is left out")
