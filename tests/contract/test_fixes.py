@@ -25,12 +25,8 @@ def loaded(path):
     """Import a file as a connector next to ours, and declare it."""
     spec = spec_from_file_location("runtime.connectors.template_of_the_contract", path)
     module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
-    sys.modules[spec.name] = module
+    sys.modules[spec.name] = module  # dataclasses look their module up; `_forget` removes it
+    spec.loader.exec_module(module)
     return Connector("template", module.ManagedServiceConnector, module.MockServiceConnector)
 
 
