@@ -356,7 +356,7 @@ def _models(sources: Sources, triple: Triple) -> Findings:
 
 def _home(sources: Sources, module: Module, node: ast.AST) -> Module:
     for one in sources.helpers(module):
-        if any(node is each for each in nodes_of(one.tree)):
+        if any(node is each for each in one.nodes):
             return one
     return module
 
