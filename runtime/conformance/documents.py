@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -149,8 +149,7 @@ def extended(document: Any, kind: Any) -> Any:
 
 def changes(document: Any, place: str = "") -> Iterator[tuple[str, str, Any]]:
     """Yield *document* with each key and value missing, and null: place, what was done, and the changed document."""
-    pairs = document.items() if isinstance(document, Mapping) else enumerate(document if _is_array(document) else ())
-    for key, value in pairs:
+    for key, value in _pairs(document):
         where = f"{place}.{key}".lstrip(".")
         yield where, "null", _replaced(document, key, None)
         if isinstance(document, Mapping):
@@ -159,8 +158,11 @@ def changes(document: Any, place: str = "") -> Iterator[tuple[str, str, Any]]:
             yield inner, done, _replaced(document, key, changed)
 
 
-def _is_array(document: Any) -> bool:
-    return isinstance(document, list)
+def _pairs(document: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the keys of an object, or the indexes of a list, with their values; none of any other value."""
+    if isinstance(document, Mapping):
+        return document.items()
+    return enumerate(document) if isinstance(document, list) else ()
 
 
 def _replaced(document: Any, key: Any, value: Any) -> Any:
@@ -173,8 +175,7 @@ def marked(document: Any, mark: str) -> Iterator[Any]:
     """Yield *document* with each of its texts replaced by *mark*, one at a time."""
     if isinstance(document, str):
         yield mark
-    pairs = document.items() if isinstance(document, Mapping) else enumerate(document if _is_array(document) else ())
-    for key, value in pairs:
+    for key, value in _pairs(document):
         for changed in marked(value, mark):
             yield _replaced(document, key, changed)
 
