@@ -10,7 +10,7 @@ from runtime.connectors.loader import ConnectorConfig
 from runtime.connectors.registry import Connector, connectors
 from runtime.settings import FILE_VARIABLE, LiveSettings, ResolvedSettings
 
-__all__ = ["MAX_ATTEMPTS", "config_of", "declared_attempts", "services", "write_problems"]
+__all__ = ["MAX_ATTEMPTS", "config_of", "declared_attempts", "environ_of", "services", "write_problems"]
 
 MAX_ATTEMPTS = "retry.max_attempts"
 """The setting that an endpoint may declare."""
@@ -28,6 +28,11 @@ def services() -> dict[str, Connector[Any]]:
     return {one.name: one for one in connectors()}
 
 
+def environ_of(file: Path | None) -> dict[str, str]:
+    """Return the environment, with *file* instead of the one that it names."""
+    return {**os.environ, **({} if file is None else {FILE_VARIABLE: str(file)})}
+
+
 def config_of(file: Path | None) -> ConnectorConfig:
     """
     Read the environment, and *file* instead of the one that it names.
@@ -35,10 +40,7 @@ def config_of(file: Path | None) -> ConnectorConfig:
     Raises:
         ConfigError: A setting is wrong.
     """
-    environ = dict(os.environ)
-    if file is not None:
-        environ[FILE_VARIABLE] = str(file)
-    return ConnectorConfig.from_env(environ)
+    return ConnectorConfig.from_env(environ_of(file))
 
 
 def declared_attempts(
