@@ -9,7 +9,6 @@ import argparse
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TypeVar
 
 from middleware import ConfigError
 from middleware.redaction import printable
-from runtime._internal.findings import FORMATS, Finding, Severity, Tool, explanation
+from runtime._internal.findings import Finding, Severity, Tool
 from runtime._version import __version__
 from runtime.connectors.base import check_base_url
 from runtime.connectors.endpoint import is_idempotent
@@ -30,6 +29,7 @@ from runtime.settings.rules import RULES
 from runtime.settings.sources import EffectiveSetting, Problem, read_file
 
 from .config_show import in_force
+from .findings_options import add_findings_options, explain_rules, write_findings
 
 __all__ = ["check", "main"]
 
@@ -78,22 +78,11 @@ def main(argv: Sequence[str]) -> int:
         help="attempts that a service takes at a time, from all processes",
     )
     parser.add_argument("--strict", action="store_true", help="count warnings as errors")
-    parser.add_argument(
-        "--format", choices=sorted(FORMATS), default="text", help="output format (default: %(default)s)"
-    )
-    for name in ("json", "sarif", "github"):
-        parser.add_argument(
-            f"--{name}", action="store_const", const=name, dest="format", help=f"the same as --format {name}"
-        )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of standard output")
-    parser.add_argument("--explain", metavar="RULE", help="print what a rule asks for, and exit; `all` for every rule")
+    add_findings_options(parser)
     options = parser.parse_args(argv)
+    tool = Tool("connector-config-check", __version__, RULES)
     if options.explain:
-        name = options.explain.upper()
-        if name != "ALL" and name not in RULES:
-            parser.error(f"argument --explain: no such rule: {options.explain}; there are {', '.join(RULES)}")
-        chosen = RULES.values() if name == "ALL" else [RULES[name]]
-        sys.stdout.write("\n".join(explanation(rule) for rule in chosen))
+        explain_rules(parser, options.explain, tool)
         return 0
     if options.file is not None and not options.file.exists():
         parser.error(f"no such file: {options.file}")
@@ -109,15 +98,7 @@ def main(argv: Sequence[str]) -> int:
     found = check(environ, facts)
     if options.strict:
         found = [replace(one, severity=Severity.ERROR) if one.severity is Severity.WARNING else one for one in found]
-    text = FORMATS[options.format](found, Tool("connector-config-check", __version__, RULES))
-    if options.output:
-        try:
-            options.output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            parser.error(f"argument --output: cannot be written: {error.strerror}")
-    else:
-        sys.stdout.write(text)
-    return 1 if any(one.severity is Severity.ERROR for one in found) else 0
+    return write_findings(parser, options, found, tool)
 
 
 def _positive(kind: Callable[[str], _T]) -> Callable[[str], _T]:
