@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .routes import Request, Response
 
-__all__ = ["CONTROL", "Access"]
+__all__ = ["CONTROL", "Access", "is_loopback"]
 
 CONTROL = "/__gateway__/"
 _HOST = re.compile(r"(?:\[([^][]*+)\]|([^][:]*+))(?::[0-9]*+)?")
@@ -50,10 +50,15 @@ class Access:
     def _is_ours(self, name: str) -> bool:
         if name in self._names or name == "localhost" or name.endswith(".localhost"):  # RFC 6761 section 6.3
             return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(name)
+
+
+def is_loopback(address: str) -> bool:
+    """Is *address* an IP address of loopback?"""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _name(host: str) -> str:
