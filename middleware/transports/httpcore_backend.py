@@ -56,8 +56,8 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, Stream):
 
     # Called by `HttpcoreTransport`.
 
-    def begin(self, attempt: Attempt, max_header_bytes: int, method: str = "GET") -> None:
-        """Start an exchange for *attempt*; the head of its response may have *max_header_bytes*."""
+    def begin(self, attempt: Attempt, method: str, max_header_bytes: int) -> None:
+        """Start an exchange by *method* for *attempt*; the head of its response may have *max_header_bytes*."""
         self._attempt = attempt
         self._head_left = self._max_header_bytes = max_header_bytes
         self._watch.begin(method, max_header_bytes)
