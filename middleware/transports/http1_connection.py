@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from middleware.errors import ResponseTooLargeError
 from middleware.types import PlatformRequest
 
 from .framing import BodyFraming, RemoteProtocolError, check_head, find_head, framing_fields
 from .parser import Parser
+from .response_reader import head_too_large
 from .stream import ConnectError, Stream
 
 __all__ = ["Http1Connection", "ReadError"]
@@ -97,7 +97,7 @@ class Http1Connection(Stream):
             data = self._received
             end = find_head(data, searched) if data else 0
             if (end or len(data)) > left:
-                raise ResponseTooLargeError(f"response head larger than {max_header_bytes} bytes", request_sent="yes")
+                raise head_too_large(max_header_bytes)
             if end:
                 self._received = data[end:]
                 return data[:end]

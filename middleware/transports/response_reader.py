@@ -85,13 +85,13 @@ def check_headers(
     if request.check_head is not None:
         request.check_head(request, headers)  # R53: first, since nothing of another call's response may be used
     if size > config.max_header_bytes:
-        raise head_too_large(config)
+        raise head_too_large(config.max_header_bytes)
     return headers
 
 
-def head_too_large(config: TransportSettings) -> ResponseTooLargeError:
+def head_too_large(max_header_bytes: int) -> ResponseTooLargeError:
     """Make the error for a head that exceeds the limit."""
-    return ResponseTooLargeError(f"response head larger than {config.max_header_bytes} bytes", request_sent="yes")
+    return ResponseTooLargeError(f"response head larger than {max_header_bytes} bytes", request_sent="yes")
 
 
 class Received(NamedTuple):
