@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from runtime.cli.behind import free_port
 from runtime.gateway import DEFAULT_API_KEY, Fault, GatewayProcess
 
 DEPLOY = ROOT / "examples" / "host" / "deploy"
@@ -82,8 +82,7 @@ def main() -> None:
     pod = documents["Deployment"]["spec"]["template"]["spec"]
     (container,), files = pod["containers"], documents["ConfigMap"]["data"]
     command = json.loads(re.search(r"^CMD (.*)", dockerfile, re.MULTILINE).group(1))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command[command.index("--bind") + 1] = f"127.0.0.1:{port}"
     url = f"http://127.0.0.1:{port}"
     probes = {name: url + container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}

@@ -19,7 +19,6 @@ from middleware._internal.moved import announce_renames
 from middleware.call_options import IncomingDeadline, IncomingRequest, incoming_deadline, incoming_request
 from middleware.clock import Clock
 from middleware.request.correlation import CORRELATION_HEADER, choose_correlation_id
-from middleware.stack import Telemetry
 from middleware.types import TIME_LEFT_HEADER
 from runtime.connectors.loader import ConnectorBundle, ConnectorConfig, config_of_environment, load_connectors
 
@@ -103,10 +102,10 @@ def _reported(config: ConnectorConfig, handle: TelemetryHandle | None) -> Connec
     if handle is None:
         return config
     given = config.telemetry
-    telemetry = Telemetry(
+    telemetry = replace(
+        given,
         tracer_provider=given.tracer_provider or handle.tracer_provider,
         meter_provider=given.meter_provider or handle.meter_provider,
-        listener=given.listener,
     )
     return replace(config, telemetry=telemetry)
 

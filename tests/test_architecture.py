@@ -45,7 +45,7 @@ MAY_IMPORT = {
         "runtime",
         "runtime/settings",
     },
-    "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings"},
+    "runtime/forecast": {*VOCABULARY, "runtime/connectors", "runtime/settings", "runtime/_internal"},
     "runtime/adapters": {
         *VOCABULARY,
         "middleware/request",

@@ -392,6 +392,22 @@ async def test_what_the_config_sends_elsewhere_stays_there(gateway, recorder, no
     assert recorder.events
 
 
+async def test_what_the_config_silences_stays_silent(gateway, no_otel, tmp_path):
+    """With a handle too; the listener alone receives events."""
+    events = []
+    config = ConnectorConfig(
+        managed_mode=True,
+        gateway_base_url=gateway.url,
+        api_key=gateway.api_key,
+        telemetry=Telemetry(silent=True, listener=events.append),
+    )
+    handle = configure_telemetry(trace_file=tmp_path / "t.jsonl")
+    async with connectors_lifespan(config, telemetry=handle)(None) as state:
+        await state["connectors"].service.list_items()
+    assert names_in(tmp_path / "t.jsonl") == {}
+    assert events
+
+
 APPLICATION = """
 import os
 from fastapi import FastAPI, Request

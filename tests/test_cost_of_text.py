@@ -255,7 +255,7 @@ def test_twice_the_text_costs_at_most_two_and_a_half_times_as_much(reader, end):
 
 @pytest.mark.parametrize("atom", ["a", "[", "[[a", "[a]\n", "a = 1\n", " ", "\n", "a."])
 def test_the_places_of_settings_in_a_file_are_found_in_proportion_to_its_length(atom):
-    """Up to its limit of 1 MB a file is read line by line, with a pattern of ours for the tables' headers."""
+    """Up to its limit of 64 KiB a file is read line by line, with a pattern of ours for the tables' headers."""
     read = _given(_lines_of)
     assert is_linear(read(_text(atom, 10_000, "x")), read(_text(atom, 20_000, "x")))
 

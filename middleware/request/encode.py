@@ -156,7 +156,7 @@ def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     if name not in values:
         raise InvalidArgumentError(f"path_params.{name}: missing")
     value = values[name]
-    if isinstance(value, _VALUES):
+    if type(value) is not str and isinstance(value, _VALUES):  # most values are texts
         value = _written(value, f"path_params.{name}")
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidArgumentError(f"path_params.{name}: must be str or int, got {type(value).__name__}")

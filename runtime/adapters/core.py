@@ -16,7 +16,7 @@ import types
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from typing import Any
 
 from middleware._internal.forks import renew_in_child
@@ -205,10 +205,7 @@ def install(*, telemetry: Telemetry | None = None, middleware: HostLayers | None
         layers, given = as_host_layers(middleware), telemetry or Telemetry()
         _check_mode()
         made = _found_in_core()
-        listener = _listener(given.listener)
-        reported = Telemetry(
-            tracer_provider=given.tracer_provider, meter_provider=given.meter_provider, listener=listener
-        )
+        reported = replace(given, listener=_listener(given.listener))
 
         def config(environ: Mapping[str, str], require_managed: bool) -> ConnectorConfig:
             return ConnectorConfig.from_env(

@@ -7,7 +7,6 @@ operation with each other, and with what the options say about callers, traffic 
 
 import argparse
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from runtime.settings.mode import CORE_URL, GATEWAY_URL, mode_of
 from runtime.settings.rules import RULES
 from runtime.settings.sources import EffectiveSetting, Problem, read_file
 
+from .config_settings import environ_of
 from .config_show import in_force
 from .findings_options import add_findings_options, explain_rules, write_findings
 
@@ -86,16 +86,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if options.file is not None and not options.file.exists():
         parser.error(f"no such file: {options.file}")
-    environ = dict(os.environ)
-    if options.file is not None:
-        environ[FILE_VARIABLE] = str(options.file)
     facts = Facts(
         budget_s=options.budget,
         calls_per_s=options.rps,
         concurrency=options.concurrency,
         processes=options.processes,
     )
-    found = check(environ, facts)
+    found = check(environ_of(options.file), facts)
     if options.strict:
         found = [replace(one, severity=Severity.ERROR) if one.severity is Severity.WARNING else one for one in found]
     return write_findings(parser, options, found, tool)

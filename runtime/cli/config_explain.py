@@ -17,7 +17,8 @@ from runtime.forecast.charts import schedule_svg
 from runtime.forecast.explain import explain
 from runtime.forecast.report import explanation_text
 
-from .config_target import add_target, number, operation_of, services, settings_of, write_problems
+from .config_settings import services, write_problems
+from .config_target import add_target, number, operation_of, settings_of
 
 __all__ = ["main"]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 __all__ = ["main"]
 
-_WRONG_SETTINGS = 3
 _EPILOG = """\
 examples:
   python3 -m runtime config schema
@@ -27,6 +26,8 @@ def main(argv: Sequence[str]) -> int:
     from runtime.connectors.loader import services_and_operations
     from runtime.settings.schema import schema
 
+    from .config_settings import write_problems
+
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config schema",
         description=__doc__,
@@ -38,8 +39,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         document = schema(services_and_operations())
     except ConfigError as error:  # of a connector that another package adds
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-        return _WRONG_SETTINGS
+        return write_problems(error)
     text = json.dumps(document, indent=2) + "\n"
     if not options.output:
         sys.stdout.write(text)

@@ -14,16 +14,16 @@ from typing import Any
 
 from middleware import ConfigError
 from runtime.connectors.loader import ConnectorConfig, open_transport
-from runtime.connectors.registry import Connector, connectors
+from runtime.connectors.registry import Connector
 from runtime.settings import FILE_VARIABLE, LiveSettings, ResolvedSettings
 from runtime.settings.contradictions import contradictions
 from runtime.settings.sources import EffectiveSetting
 from runtime.settings.typos import closest
 
+from .config_settings import MAX_ATTEMPTS, config_of, declared_attempts, services, write_problems
+
 __all__ = ["in_force", "main", "settings_of_service"]
 
-_WRONG_SETTINGS = 3
-_ATTEMPTS = "retry.max_attempts"
 _FILES = ("transport.ca_file", "transport.client_certificate_file", "transport.client_key_file")
 
 _EPILOG = """\
@@ -39,30 +39,30 @@ exit codes: 0 fine, 2 wrong usage, 3 the settings cannot be used
 def main(argv: Sequence[str]) -> int:
     """Print mode, settings and certificates, or a comparison; 0, 2 for wrong usage, or 3 when settings are wrong."""
     try:
-        services = {one.name: one for one in connectors()}
+        known = services()
     except ConfigError as error:  # of a connector that another package adds
-        return _report(error.problems)
+        return write_problems(error)
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config show",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_names(parser, services, required=False)
+    _add_names(parser, known, required=False)
     parser.add_argument("--file", type=Path, metavar="FILE", help=f"TOML file; default ${FILE_VARIABLE}")
     parser.add_argument("--diff", type=Path, metavar="OTHER", help="print what another TOML file would change instead")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    options = _parsed(parser, services, argv)
+    options = _parsed(parser, known, argv)
     if missing := next((file for file in (options.file, options.diff) if file is not None and not file.exists()), None):
         parser.error(f"no such file: {missing}")
     try:
-        config = _config(options.file)
-        chosen = [services[options.service]] if options.service else list(services.values())
+        config = config_of(options.file)
+        chosen = [known[options.service]] if options.service else list(known.values())
         for connector in chosen:
             open_transport(config, connector.name)
-        other = None if options.diff is None else _config(options.diff)
+        other = None if options.diff is None else config_of(options.diff)
     except ConfigError as error:
-        return _report(error.problems)
+        return write_problems(error)
     if other is not None:
         return _show_changes(config.policies, other.policies, options)
     scopes = dict(_scopes(config.policies, chosen, options.operation, alone=bool(options.service)))
@@ -74,21 +74,21 @@ def main(argv: Sequence[str]) -> int:
 def settings_of_service(argv: Sequence[str], subcommands: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, 2 for wrong usage, or 3 when settings are wrong."""
     try:
-        services = {one.name: one for one in connectors()}
+        known = services()
     except ConfigError as error:  # of a connector that another package adds
-        return _report(error.problems)
+        return write_problems(error)
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config", description="Print the settings in force, and where each comes from."
     )
-    _add_names(parser, services, required=True)
+    _add_names(parser, known, required=True)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    options = _parsed(parser, services, argv, subcommands)
+    options = _parsed(parser, known, argv, subcommands)
     try:
         config = ConnectorConfig.from_env()
         open_transport(config, options.service)
     except ConfigError as error:
-        return _report(error.problems)
-    rows = in_force(config.policies, services[options.service], options.operation)
+        return write_problems(error)
+    rows = in_force(config.policies, known[options.service], options.operation)
     for contradiction in contradictions(rows):
         sys.stderr.write(f"{contradiction}\n")
     if options.json:
@@ -103,51 +103,44 @@ def in_force(
 ) -> list[EffectiveSetting]:
     """Return every setting in force for a service or an operation, with what its endpoint declares (R11)."""
     rows = policies.effective(connector.name, operation)
-    most = connector.declared_attempts(operation)
-    if most is None or policies.is_set(connector.name, operation, _ATTEMPTS):
+    most = declared_attempts(policies, connector, operation)
+    if most is None:
         return rows
     return [
         row._replace(value=most, origin=f"declared by {connector.name}.{operation}")
-        if row.name == _ATTEMPTS and row.value > most
+        if row.name == MAX_ATTEMPTS and row.value > most
         else row
         for row in rows
     ]
 
 
-def _add_names(parser: argparse.ArgumentParser, services: dict[str, Connector[Any]], *, required: bool) -> None:
+def _add_names(parser: argparse.ArgumentParser, known: dict[str, Connector[Any]], *, required: bool) -> None:
     parser.add_argument(
         "service",
         nargs=None if required else "?",
         default="",
         metavar="SERVICE",
-        help=f"name of the connector: {', '.join(sorted(services))}",
+        help=f"name of the connector: {', '.join(sorted(known))}",
     )
     parser.add_argument("operation", nargs="?", default="", metavar="OPERATION", help="name of its method")
 
 
 def _parsed(
     parser: argparse.ArgumentParser,
-    services: dict[str, Connector[Any]],
+    known: dict[str, Connector[Any]],
     argv: Sequence[str],
     subcommands: Sequence[str] = (),
 ) -> argparse.Namespace:
     options = parser.parse_args(argv)
-    if options.service not in {"", *services}:
-        meant = closest(options.service, [*services, *subcommands])
-        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(services))}"
+    if options.service not in {"", *known}:
+        meant = closest(options.service, [*known, *subcommands])
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(known))}"
         what = "service or subcommand" if subcommands else "service"
         parser.error(f"argument SERVICE: no such {what}: {options.service}; {hint}")
-    if options.operation and options.operation not in services[options.service].operations:
-        known = ", ".join(services[options.service].operations)
-        parser.error(f"argument operation: {options.service} has {known}")
+    if options.operation and options.operation not in known[options.service].operations:
+        operations = ", ".join(known[options.service].operations)
+        parser.error(f"argument operation: {options.service} has {operations}")
     return options
-
-
-def _config(file: Path | None) -> ConnectorConfig:
-    environ = dict(os.environ)
-    if file is not None:
-        environ[FILE_VARIABLE] = str(file)
-    return ConnectorConfig.from_env(environ)
 
 
 def _scopes(
@@ -227,8 +220,3 @@ def _show_changes(
     if not changes:
         sys.stdout.write("No setting differs.\n")
     return 0
-
-
-def _report(problems: Sequence[str]) -> int:
-    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
-    return _WRONG_SETTINGS

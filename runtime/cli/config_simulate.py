@@ -20,7 +20,8 @@ from runtime.forecast.page import render_simulation
 from runtime.forecast.report import compare, simulation_text, summary
 from runtime.forecast.simulate import Run, Scenario, Sections, run_all, sections_of
 
-from .config_target import add_target, number, operation_of, services, settings_of, write_problems
+from .config_settings import services, write_problems
+from .config_target import add_target, number, operation_of, settings_of
 
 __all__ = ["main"]
 

@@ -1,32 +1,19 @@
 """What `config explain` and `config simulate` are about: a service or an operation of it, and its settings."""
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from middleware import ConfigError
 from middleware.stack import StackSettings
-from runtime.connectors.loader import ConnectorConfig
-from runtime.connectors.registry import Connector, connectors
+from runtime.connectors.registry import Connector
 from runtime.forecast.simulate import Operation
 from runtime.settings import FILE_VARIABLE
 
-__all__ = ["WRONG_SETTINGS", "add_target", "number", "operation_of", "services", "settings_of", "write_problems"]
+from .config_settings import config_of, declared_attempts
 
-WRONG_SETTINGS = 3
-
-
-def services() -> dict[str, Connector[Any]]:
-    """
-    Return the connectors by name.
-
-    Raises:
-        ConfigError: One that another package adds is unusable.
-    """
-    return {one.name: one for one in connectors()}
+__all__ = ["add_target", "number", "operation_of", "settings_of"]
 
 
 def add_target(parser: argparse.ArgumentParser, known: Sequence[str]) -> None:
@@ -80,26 +67,8 @@ def settings_of(
     Raises:
         ConfigError: A setting is wrong.
     """
-    environ = dict(os.environ)
-    if file is not None:
-        if not file.exists():
-            parser.error(f"no such file: {file}")
-        environ[FILE_VARIABLE] = str(file)
-    policies = ConnectorConfig.from_env(environ).policies
-    declared = connector.declared_attempts(operation.name)
-    if declared is not None and policies.is_set(connector.name, operation.name, "retry.max_attempts"):
-        declared = None  # R11
-    called = Operation(
-        service=operation.service,
-        name=operation.name,
-        method=operation.method,
-        idempotent=operation.idempotent,
-        max_attempts=declared,
-    )
+    if file is not None and not file.exists():
+        parser.error(f"no such file: {file}")
+    policies = config_of(file).policies
+    called = replace(operation, max_attempts=declared_attempts(policies, connector, operation.name))
     return policies.of(connector.name, operation.name), called
-
-
-def write_problems(error: ConfigError) -> int:
-    """Write what is wrong with the settings to stderr; returns the exit code."""
-    sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-    return WRONG_SETTINGS

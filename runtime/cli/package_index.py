@@ -70,9 +70,9 @@ def mask_credentials(text: str) -> str:
 
 def uv_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables by which uv asks the same index as pip, unless one of its own names another."""
-    if any(environ.get(name) for name in _UV_INDEX) or index_url(environ) == _DEFAULT:
+    if any(environ.get(name) for name in _UV_INDEX) or (url := index_url(environ)) == _DEFAULT:
         return {}
-    return {"UV_DEFAULT_INDEX": index_url(environ)}
+    return {"UV_DEFAULT_INDEX": url}
 
 
 def fetch(url: str, index: str, *, timeout_s: float) -> bytes:

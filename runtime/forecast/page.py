@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from runtime._internal.page_style import PAGE_STYLE
+
 from .charts import Line, lines_svg, seconds
 from .report import (
     compare,
@@ -19,15 +21,10 @@ from .simulate import Run, Scenario
 __all__ = ["render_simulation"]
 
 _STYLE = """
-:root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1c1d1f; --soft: #5a5f66; --line: #d9dbde;
-  --a: #2f66c4; --b: #b3560b; --good: #1a7f4b; --ill: #f3e3e1; }
-@media (prefers-color-scheme: dark) { :root { --page: #16181b; --card: #1e2125; --ink: #e8eaed; --soft: #a3a9b1;
-  --line: #363b42; --a: #84aef5; --b: #f0a35e; --good: #58c48a; --ill: #3a2826; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 1rem; }
-h1 { margin: 0 0 .25rem; font-size: 1.35rem; } h2 { margin: 1.5rem 0 .5rem; font-size: 1.05rem; }
-p { margin: .25rem 0; } .soft { color: var(--soft); }
+:root { --a: #2f66c4; --b: #b3560b; --ill: #f3e3e1; }
+@media (prefers-color-scheme: dark) { :root { --a: #84aef5; --b: #f0a35e; --ill: #3a2826; } }
+main { max-width: 62rem; }
+h2 { margin: 1.5rem 0 .5rem; font-size: 1.05rem; }
 figure { margin: 0; padding: .75rem; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
@@ -85,7 +82,7 @@ def render_simulation(scenario: Scenario, runs: Mapping[str, Sequence[Run]], *, 
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'">
 <title>{escape(title)}</title>
-<style>{_STYLE}</style>
+<style>{PAGE_STYLE}{_STYLE}</style>
 </head>
 <body>
 <main>

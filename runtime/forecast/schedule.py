@@ -18,6 +18,7 @@ from typing import NamedTuple
 from middleware.stack import StackSettings
 from middleware.status import StatusRule, status_rule
 from middleware.types import KEYED_METHODS
+from runtime.connectors.endpoint import is_idempotent
 
 from .models import Model
 from .simulate import READ, Operation
@@ -30,7 +31,6 @@ _GRAIN_S = 0.1  # R18: of the budget's window
 _SAMPLES = 201
 _INSIDE_S = 1e-4  # how far from an open bound the adversary stays
 _NEAR = 1e-9
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})  # R11
 
 
 class _Span(NamedTuple):
@@ -209,7 +209,7 @@ class _Rounds:
         self._outcome = outcome
         self._deadline_s = settings.deadline.total_s
         self._timeout_s = settings.attempt.timeout_s
-        idempotent = operation.method in _IDEMPOTENT if operation.idempotent is None else operation.idempotent
+        idempotent = is_idempotent(operation.method, operation.idempotent)
         self._repeatable = idempotent or (settings.idempotency.honors_key and operation.method in KEYED_METHODS)
         most = settings.retry.max_attempts
         self._most = most if operation.max_attempts is None else min(most, operation.max_attempts)

@@ -3,13 +3,13 @@
 import argparse
 import asyncio
 import contextlib
-import ipaddress
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
+from .access import is_loopback
 from .app import DEFAULT_API_KEY, DEFAULT_TOKENS, Gateway
 from .dialects import DIALECTS
 from .faults import KINDS, Fault
@@ -49,11 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     options = parser.parse_args(argv)
     host = "127.0.0.1" if options.host == "localhost" else options.host
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not is_loopback(host):
         return _refuse(f"--host: {options.host} is not a loopback address; this stand-in is not for the network")
     if not 0 <= options.port <= 65535:  # noqa: PLR2004
         return _refuse(f"--port: must be between 0 and 65535, got {options.port}")

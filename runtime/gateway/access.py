@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .routes import Request, Response
 
-__all__ = ["CONTROL", "Access"]
+__all__ = ["CONTROL", "Access", "is_loopback"]
 
 CONTROL = "/__gateway__/"
 _HOST = re.compile(r"(?:\[([^][]*+)\]|([^][:]*+))(?::[0-9]*+)?")
@@ -36,10 +36,10 @@ class Access:
     def refusal(self, request: Request) -> Response | None:
         """Return the response to a request that is not taken; None for one that is."""
         if not self._is_ours(_name(request.headers.get("host", ""))):
-            message = "This stand-in responds to a Host of loopback alone, and to those of --allow-host."
+            message = "The reference gateway accepts a Host of loopback, and those of --allow-host, alone."
             return Response(status=421, document={"error": "HostNotAllowed", "message": message})
         if "origin" in request.headers:
-            message = "This stand-in responds to no request of a web page, which has an Origin."
+            message = "The reference gateway accepts no request of a web page, which has an Origin."
             return Response(status=403, document={"error": "OriginNotAllowed", "message": message})
         if request.path.startswith(CONTROL) and request.method == "POST":
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -50,10 +50,15 @@ class Access:
     def _is_ours(self, name: str) -> bool:
         if name in self._names or name == "localhost" or name.endswith(".localhost"):  # RFC 6761 section 6.3
             return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(name)
+
+
+def is_loopback(address: str) -> bool:
+    """Is *address* an IP address of loopback?"""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _name(host: str) -> str:

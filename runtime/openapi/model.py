@@ -161,6 +161,10 @@ class Parameter:
     place: str = field(default="", compare=False)
 
 
+def _json_of(contents: Mapping[str, Schema]) -> Schema | None:
+    return next((schema for media, schema in contents.items() if is_json(media)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """The body of a request: its type by media type, in the document's order."""
@@ -174,7 +178,7 @@ class Body:
     @property
     def json(self) -> Schema | None:
         """Its type as JSON; None where it is not sent as JSON."""
-        return next((schema for media, schema in self.contents.items() if is_json(media)), None)
+        return _json_of(self.contents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +205,7 @@ class Response:
     @property
     def json(self) -> Schema | None:
         """Its type as JSON; None where it is not JSON."""
-        return next((schema for media, schema in self.contents.items() if is_json(media)), None)
+        return _json_of(self.contents)
 
 
 @dataclass(frozen=True, slots=True)

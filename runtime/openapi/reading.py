@@ -479,8 +479,8 @@ class _Reader:
                 name, number = f"{wanted}{number}", number + 1
             self._names[pointer.removeprefix("#")] = name
             self._pending.append((pointer.removeprefix("#"), name))
-        beside = {key: value for key, value in raw.items() if key != "$ref"}
-        return Schema("ref", ref=name, **self._common(beside, place, nullable=False))
+        siblings = {key: value for key, value in raw.items() if key != "$ref"}
+        return Schema("ref", ref=name, **self._common(siblings, place, nullable=False))
 
     def _union(self, raw: Mapping[str, Any], key: str, place: str, depth: int) -> Schema:
         options = self._list(raw[key], f"{place}/{key}")

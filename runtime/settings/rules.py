@@ -24,7 +24,7 @@ RULES = {
             "ST101",
             "file-can-be-read",
             "No setting of the file is in force.",
-            "Make the file readable, in UTF-8, and smaller than 1 MB.",
+            "Make the file readable, in UTF-8, and no larger than 64 KiB.",
         ),
         ("ST102", "file-is-toml", "No setting of the file is in force.", "Correct the syntax at that line."),
         (

@@ -12,7 +12,7 @@ from typing import Any
 
 from middleware.telemetry import semconv
 
-from .calls import Call, is_call, state_of, what_happened
+from .calls import Call, is_attempt, is_call, state_of, what_happened
 from .trace_file import Span, SpanEvent
 
 __all__ = [
@@ -290,7 +290,7 @@ def _look(trace: Trace, span: Span) -> tuple[str, str, str, str]:
         state = state_of(Call(span), trace.medians.get(span.name))
         usual = f", usually {time_text(trace.medians[span.name])}" if state == "slow" else ""
         return "call", span.name, f"{state}: {error}" if error else state + usual, tone_of(state)
-    if semconv.ATTEMPT_OUTCOME in attributes:
+    if is_attempt(span):
         number = int(_number(attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT))) + 1
         hedge = " (hedge)" if attributes.get(semconv.IS_HEDGE) else ""
         outcome = str(attributes[semconv.ATTEMPT_OUTCOME])

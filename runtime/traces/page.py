@@ -147,13 +147,13 @@ def _trace(trace: Trace, number: int, *, unfolded: bool) -> str:
     text = " ".join([trace.trace_id, *trace.correlation_ids, trace.outcome, *(f"{r.label} {r.text}" for r in rows)])
     counts = (trace.calls, trace.attempts, trace.retries)
     counted = [_counted(trace.calls, "call"), _counted(trace.attempts, "attempt")]
-    told = ", ".join([started, *(counted if counts != (1, 1, 0) else ()), *_retries(trace)])
+    facts = ", ".join([started, *(counted if counts != (1, 1, 0) else ()), *_retries(trace)])
     ids = "".join(f"<p>correlation id <code>{escape(found)}</code></p>" for found in trace.correlation_ids)
     return f"""<li class="trace" data-start="{number}" data-duration="{trace.duration_s:.9f}" \
 data-retries="{trace.retries}" data-failed="{trace.failed:d}" data-text="{escape(text.lower())}">
 <details{" open" if unfolded else ""}><summary><span class="name">{escape(trace.name)}</span>\
 <span class="outcome {trace.tone}">{escape(trace.outcome)}</span>\
-<span class="time">{time_text(trace.duration_s)}</span><span class="meta soft">{told}</span></summary>
+<span class="time">{time_text(trace.duration_s)}</span><span class="meta soft">{facts}</span></summary>
 <div class="body"><p>trace <code>{trace.trace_id}</code></p>{ids}
 {"".join(_row(row, trace.duration_s) for row in rows)}</div></details></li>"""
 

@@ -223,24 +223,22 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
         summary: The figures.
         width: Columns that there are.
     """
-    onsets = summary.onsets()
+    onsets, operations, settings_changes = summary.onsets(), summary.operations, summary.settings_changes
     for number, sentence in enumerate(headlines(summary, onsets) or [_NOTHING]):
         yield Text(sentence, "bold red" if sentence is not _NOTHING else "bold")
-        for line in advice(onsets[number], summary.settings_changes) if number < len(onsets) else ():
+        for line in advice(onsets[number], settings_changes) if number < len(onsets) else ():
             yield Padding(Text(f"→ {line}"), (0, 0, 0, 2))
-    changes = sorted([*summary.changes, *summary.settings_changes], key=lambda change: change.at_ns)
+    changes = sorted([*summary.changes, *settings_changes], key=lambda change: change.at_ns)
     for change in changes[:_MOST_CHANGES]:
         yield Text(f"◆ {clock_text(change.at_ns)} {change.text}", _STYLES["note"])
     if len(changes) > _MOST_CHANGES:
         yield Text(f"◆ {len(changes) - _MOST_CHANGES} more state changes", _STYLES["note"])
     found = {onset.operation: onset for onset in onsets}
     rank = {name: number for number, name in enumerate(found)}
-    totals = {operation.name: operation.total() for operation in summary.operations}
-    ordered = sorted(
-        summary.operations, key=lambda one: (rank.get(one.name, len(rank)), -totals[one.name].failed, one.name)
-    )
+    totals = {operation.name: operation.total() for operation in operations}
+    ordered = sorted(operations, key=lambda one: (rank.get(one.name, len(rank)), -totals[one.name].failed, one.name))
     yield ""
-    rows = [(name.name, totals[name.name], "bold red" if name.name in found else "", "") for name in ordered]
+    rows = [(one.name, totals[one.name], "bold red" if one.name in found else "", "") for one in ordered]
     yield from _figures("operation", rows, width)
     step_ns = _step(summary)
     for operation in ordered[:_MOST_TABLES]:

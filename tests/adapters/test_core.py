@@ -376,6 +376,20 @@ async def test_the_hosts_listener_and_layers_are_in_the_bundle(core, caplog):
     assert [line["event"] for _, _, line in core_lines(caplog)] == ["gateway.request", "gateway.response"]
 
 
+@pytest.mark.sockets
+async def test_a_host_that_wants_silence_gets_the_cores_lines_alone(core, caplog):
+    """No log lines of ours; spans and metrics are off by the same switch."""
+    async with RawServer(lambda _: ACTIVE) as server:
+        managed(core, server.url)
+        adapter.install(telemetry=Telemetry(silent=True))
+        caplog.set_level(logging.DEBUG)
+        assert (await loaded().payment.subscription_status(**STATUS)).active
+        await close()
+    names = [one.name for one in caplog.records]
+    assert [name for name in names if name.startswith("mozaiks.connectors")] == []
+    assert len(core_lines(caplog)) == 2
+
+
 # --- through the core's routes
 
 

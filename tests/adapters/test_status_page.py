@@ -3,13 +3,11 @@
 import base64
 import hashlib
 import html
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import fields
 
 import pytest
+from browser import BROWSER, title_of
 from starlette.applications import Starlette
 from test_starlette import served
 
@@ -111,9 +109,6 @@ async def test_the_route_serves_it_under_a_policy_that_allows_its_style_alone(no
     assert STATUS_HEADERS.items() <= dict(response.headers).items()
 
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 @pytest.mark.sockets
 def test_nothing_overflows_a_phone_or_a_desk(tmp_path, capsys):
     """In a real browser, with every `details` open, at 390 and 1440 pixels."""
@@ -130,16 +125,7 @@ def test_nothing_overflows_a_phone_or_a_desk(tmp_path, capsys):
         "return {room: d.documentElement.clientWidth, wide: d.documentElement.scrollWidth,"
         "rows: new Set(tops).size}; })); }</script>"
     )
-    command = [
-        BROWSER,
-        *["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-        *["--disable-component-update", "--disable-sync", "--allow-file-access-from-files", "--dump-dom"],
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=2000",
-        (tmp_path / "frames.html").as_uri(),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    phone, desk = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", result.stdout).group(1)))
+    phone, desk = title_of(tmp_path / "frames.html", tmp_path / "profile")
     assert phone["wide"] <= phone["room"]
     assert desk["wide"] <= desk["room"]
     assert (phone["rows"], desk["rows"]) == (4, 2)

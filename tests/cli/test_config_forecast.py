@@ -11,11 +11,9 @@ SIMULATE = ["--rps", "5", "--duration", "6", "--seeds", "2", "--workers", "1"]
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch, tmp_path):
-    """No settings from outside."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("MOZAIKS_CONNECTORS_CONFIG", "MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS"):
-        monkeypatch.delenv(name, raising=False)
+def in_folder(no_settings, tmp_path):
+    """No settings from outside, and a folder for files."""
+    no_settings.chdir(tmp_path)
 
 
 def test_explain_prints_the_schedule_as_bars(capsys):

@@ -5,13 +5,13 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from browser import BROWSER, title_of
 from rich.console import Console
 
 from runtime.cli import trace
@@ -403,9 +403,6 @@ def test_the_page_is_bounded_and_says_so():
     assert "3 of 30 traces: those that failed" in render_page(chosen, of=30, source="x")
 
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
     """The script runs under the page's own policy, the keyboard reaches it, and nothing overflows a phone."""
     if BROWSER is None:
@@ -423,16 +420,7 @@ def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
         "document.title = JSON.stringify({keyed: d.activeElement === fold, said: d.querySelector('#count').textContent,"
         "wide: d.documentElement.scrollWidth, dark: w.matchMedia('(prefers-color-scheme: dark)').matches}); }</script>"
     )
-    command = [
-        BROWSER,
-        *["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-        *["--disable-component-update", "--disable-sync", "--allow-file-access-from-files", "--dump-dom"],
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=2000",
-        (tmp_path / "frame.html").as_uri(),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", result.stdout).group(1)))
+    found = title_of(tmp_path / "frame.html", tmp_path / "profile")
     calls = [call for step in demo[1]["steps"] for call in step["traces"]]
     failed = sum(call["outcome"] in {"failure", "unknown"} for call in calls)
     assert found["said"] == f"{failed} of {len(calls)} shown"
