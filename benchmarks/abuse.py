@@ -37,6 +37,7 @@ from middleware.redaction import printable, redact, redact_target
 from middleware.request.correlation import choose_correlation_id
 from middleware.request.encode import encode_target
 from middleware.retry_after import parse_retry_after
+from middleware.transports.transport_settings import LIBRARIES
 from runtime.connectors.base import PlatformHttpClient, check_base_url
 from runtime.gateway.access import Access
 from runtime.gateway.faults import Fault
@@ -282,7 +283,7 @@ class Wire:
         server = await asyncio.start_server(self.respond, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         own = {"retry": {"max_attempts": 1}, "deadline": {"total_s": 2.0}, "circuit_breaker": {"mode": "disabled"}}
-        for library in ("httpcore", "aiohttp"):
+        for library in LIBRARIES:
             settings = ResolvedSettings({**own, "transport": {"library": library}})
             self.clients.append(PlatformHttpClient(url, policies=settings))
         transport = httpx.AsyncHTTPTransport(trust_env=False)

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ._internal.moved import renamed_member
 from .errors import CallError
-from .records import RANK, AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason
+from .records import AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason, most
 from .settings import Settings, SettingsLookup, lookup_in
 
 __all__ = [
@@ -201,7 +201,7 @@ class Call:
     @property
     def most_sent(self) -> RequestSent:
         """The most that any ended attempt of this call reached."""
-        return max((record.request_sent for record in self.timeline), key=RANK.__getitem__, default="no")
+        return most(record.request_sent for record in self.timeline)
 
     def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
         """Return the record of this call at clock reading *now*; *answered_by*: who sent its error response."""

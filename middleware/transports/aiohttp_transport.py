@@ -559,7 +559,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, (LineTooLong, _HeadTooLargeError)):
-                return head_too_large(self._config)
+                return head_too_large(self._config.max_header_bytes)
             cause = cause.__cause__
         if isinstance(error, _LostError) and error.__cause__ is not None:
             error = error.__cause__

@@ -7,9 +7,11 @@ response of another, so whatever parsers are known to differ about is refused.
 """
 
 import re
-from collections.abc import Mapping
 
-__all__ = ["BodyFraming", "FramingWatch", "RemoteProtocolError", "check_head", "find_head", "framing_fields"]
+__all__ = ["FINAL", "BodyFraming", "FramingWatch", "RemoteProtocolError", "check_head", "find_head"]
+
+FINAL = 200
+"""The first status that is no interim one (RFC 9110 section 15.2)."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"
@@ -71,7 +73,7 @@ def check_head(head: bytes) -> int:
     return status
 
 
-def framing_fields(head: bytes) -> dict[str, str]:
+def _framing_fields(head: bytes) -> dict[str, str]:
     """
     Return the fields of a checked head that `BodyFraming` needs, by lower-case name, repeated ones joined by a comma.
 
@@ -90,9 +92,8 @@ class BodyFraming:
 
     Args:
         method: Of the request.
-        status: Of the response.
-        minor: Minor version of HTTP/1 of the response.
-        fields: Of the response, as `framing_fields` returns them.
+        status: Of the response, as `check_head` returns it.
+        head: Of the response, checked.
         max_trailer_bytes: Bound of the trailer.
 
     Attributes:
@@ -108,7 +109,8 @@ class BodyFraming:
 
     __slots__ = ("_in_trailer", "_left", "_trailer_left", "data_left", "is_chunked", "is_over", "length", "may_keep")
 
-    def __init__(self, method: str, status: int, minor: int, fields: Mapping[str, str], max_trailer_bytes: int) -> None:
+    def __init__(self, method: str, status: int, head: bytes, max_trailer_bytes: int) -> None:
+        minor, fields = head[7] - ord("0"), _framing_fields(head)
         length, coding, connection = (
             fields.get("content-length"),
             fields.get("transfer-encoding"),
@@ -244,9 +246,8 @@ class FramingWatch:
                 head, data = data[:end], data[end:]
                 status = check_head(head)
                 self._searched = 0
-                if status >= 200:  # noqa: PLR2004 - RFC 9110 section 15.2
-                    minor = head[7] - ord("0")
-                    self._body = BodyFraming(self._method, status, minor, framing_fields(head), self._max_header_bytes)
+                if status >= FINAL:
+                    self._body = BodyFraming(self._method, status, head, self._max_header_bytes)
             end = body.take(data)
             self._rest = self._look_further(body, data, end) if end < len(data) else b""
             self.is_clean = body.is_over and body.may_keep

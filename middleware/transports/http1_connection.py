@@ -9,16 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from middleware.errors import ResponseTooLargeError
 from middleware.types import PlatformRequest
 
-from .framing import BodyFraming, RemoteProtocolError, check_head, find_head, framing_fields
+from .framing import FINAL, BodyFraming, RemoteProtocolError, check_head, find_head
 from .parser import Parser
+from .response_reader import head_too_large
 from .stream import ConnectError, Stream
 
 __all__ = ["Http1Connection", "ReadError"]
-
-_FINAL = 200  # the first status that is no interim one (RFC 9110 section 15.2)
 
 
 class ReadError(OSError):
@@ -84,9 +82,8 @@ class Http1Connection(Stream):
             fields = parser.head(head)
             if len(fields) != head.count(b"\n") - 2:
                 raise RemoteProtocolError("fields and lines differ in number")
-            if status >= _FINAL:
-                minor = head[7] - ord("0")
-                body = BodyFraming(request.method, status, minor, framing_fields(head), max_header_bytes)
+            if status >= FINAL:
+                body = BodyFraming(request.method, status, head, max_header_bytes)
                 self._body, self._parser = body, parser if body.is_chunked else None
                 return status, fields
 
@@ -97,7 +94,7 @@ class Http1Connection(Stream):
             data = self._received
             end = find_head(data, searched) if data else 0
             if (end or len(data)) > left:
-                raise ResponseTooLargeError(f"response head larger than {max_header_bytes} bytes", request_sent="yes")
+                raise head_too_large(max_header_bytes)
             if end:
                 self._received = data[end:]
                 return data[:end]

@@ -14,11 +14,11 @@ from typing import Any
 import httpcore
 
 from middleware.clock import SystemClock
-from middleware.errors import ResponseTooLargeError
 from middleware.types import Attempt
 
 from .framing import FramingWatch
 from .resolver import Resolver
+from .response_reader import head_too_large
 from .stream import ConnectError, ConnectTimeout, Stream
 
 __all__ = ["Socket"]
@@ -56,8 +56,8 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, Stream):
 
     # Called by `HttpcoreTransport`.
 
-    def begin(self, attempt: Attempt, max_header_bytes: int, method: str = "GET") -> None:
-        """Start an exchange for *attempt*; the head of its response may have *max_header_bytes*."""
+    def begin(self, attempt: Attempt, method: str, max_header_bytes: int) -> None:
+        """Start an exchange by *method* for *attempt*; the head of its response may have *max_header_bytes*."""
         self._attempt = attempt
         self._head_left = self._max_header_bytes = max_header_bytes
         self._watch.begin(method, max_header_bytes)
@@ -128,7 +128,7 @@ class Socket(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream, Stream):
                 return b""
             await self._wait()
         if self._head_left <= 0:
-            raise ResponseTooLargeError(f"response head larger than {self._max_header_bytes} bytes", request_sent="yes")
+            raise head_too_large(self._max_header_bytes)
         size = min(max_bytes, self._head_left, len(self._received) - 1 or 1)
         piece, self._received = self._received[:size], self._received[size:]
         self._head_left -= size

@@ -163,7 +163,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
         self, connection: _Connection, wire_request: httpcore.Request, request: PlatformRequest
     ) -> Received:
         wire_request.extensions = self._extensions
-        connection.socket.begin(request.attempt, self._config.max_header_bytes)
+        connection.socket.begin(request.attempt, request.method, self._config.max_header_bytes)
         response = await connection.http.handle_async_request(wire_request)
         connection.socket.head_ended()
         assert isinstance(response.stream, AsyncIterable)  # noqa: S101 - httpcore's contract

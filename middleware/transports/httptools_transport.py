@@ -6,12 +6,10 @@ All of llhttp's leniencies are off, as they are unless `set_dangerous_leniencies
 
 import httptools
 
-from .framing import RemoteProtocolError
+from .framing import FINAL, RemoteProtocolError
 from .http1_transport import Http1Transport
 
 __all__ = ["HttptoolsParser", "HttptoolsTransport"]
-
-_FINAL = 200  # the first status that is no interim one (RFC 9110 section 15.2)
 
 
 class _Sink:
@@ -54,7 +52,7 @@ class HttptoolsParser:
             reason = str(error)
         else:
             sink.fields = []  # those of a trailer do not belong to the others
-            if self._parser.get_status_code() < _FINAL:
+            if self._parser.get_status_code() < FINAL:
                 # Else an interim response with `Connection: close` would let llhttp refuse the final one.
                 self._parser = httptools.HttpResponseParser(sink)
             if b" \r\n" in data or b"\t\r\n" in data:  # llhttp keeps what follows a value

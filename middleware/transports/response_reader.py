@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from middleware._internal.cancellation import pass_on_cancel, pending_cancels
 from middleware._internal.time_limit import Progress, TimeLimit
 from middleware.errors import CallError, DecodeError, ResponseLostError, ResponseTooLargeError
 from middleware.redaction import redact
@@ -86,13 +85,13 @@ def check_headers(
     if request.check_head is not None:
         request.check_head(request, headers)  # R53: first, since nothing of another call's response may be used
     if size > config.max_header_bytes:
-        raise head_too_large(config)
+        raise head_too_large(config.max_header_bytes)
     return headers
 
 
-def head_too_large(config: TransportSettings) -> ResponseTooLargeError:
+def head_too_large(max_header_bytes: int) -> ResponseTooLargeError:
     """Make the error for a head that exceeds the limit."""
-    return ResponseTooLargeError(f"response head larger than {config.max_header_bytes} bytes", request_sent="yes")
+    return ResponseTooLargeError(f"response head larger than {max_header_bytes} bytes", request_sent="yes")
 
 
 class Received(NamedTuple):
@@ -213,12 +212,9 @@ async def receive_body(
     # Ends with a margin before the timeouts of attempt and call, which would replace the status by a timeout.
     wait_s = max(0.0, min(ERROR_BODY_WAIT_S, left_s * (1 - _MARGIN_SHARE), left_s - _MARGIN_S))
     found: list[bytes] = []
-    before = pending_cancels()
-    with TimeLimit(wait_s, request.call, _BODY_ITERATIONS) as limit, suppress(CallError, *lost):
+    with TimeLimit(wait_s, request.call, _BODY_ITERATIONS), suppress(CallError, *lost):  # R42
         body = await read_body(pieces, headers, config, found, request.call)
         return Received(status, headers, body, is_complete=True)
-    if limit.is_exceeded:
-        pass_on_cancel(before)  # R42
     return Received(status, headers, b"".join(found)[:_PARTIAL], is_complete=False)
 
 

@@ -30,20 +30,13 @@ async def test_outside_of_a_task_nobody_can_be_cancelled():
     assert await found == 0
 
 
-@pytest.mark.parametrize(
-    ("module", "step", "sections"),
-    [
-        ("policies.hedging", 200, {"hedging": {"max_hedges": 1}}),
-        ("transports.response_reader", Reply(status=400, body_after_s=30), {}),
-    ],
-    ids=["hedging", "body of an error"],
-)
-def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
+def test_each_scope_passes_it_on(monkeypatch):
     """R42: a call that was cancelled while its scope was open ends in the cancellation, whatever its other outcome."""
-    monkeypatch.setattr(f"middleware.{module}.pending_cancels", lambda: -1)
+    monkeypatch.setattr("middleware.policies.hedging.pending_cancels", lambda: -1)
+    sections = {"hedging": {"max_hedges": 1}}
 
     async def scenario():
-        task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))
+        task = asyncio.create_task(ScriptedUpstream([], then=200).client(**sections).get("/r", path_params={}))
         await asyncio.wait([task])
         return task.cancelled()
 
@@ -52,10 +45,16 @@ def test_each_scope_passes_it_on(monkeypatch, module, step, sections):
 
 @pytest.mark.parametrize("caller_first", [True, False])
 @pytest.mark.parametrize(
-    "sections", [{"deadline": {"total_s": 1.0}}, {"attempt": {"timeout_s": 1.0}}], ids=["deadline", "attempt timeout"]
+    ("step", "sections"),
+    [
+        ("hang", {"deadline": {"total_s": 1.0}}),
+        ("hang", {"attempt": {"timeout_s": 1.0}}),
+        (Reply(status=400, body_after_s=30), {}),
+    ],
+    ids=["deadline", "attempt timeout", "body of an error"],
 )
-def test_each_time_limit_passes_it_on(monkeypatch, caller_first, sections):
-    """R42: a call that is cancelled in the same step as by its deadline or attempt timeout ends in the cancellation."""
+def test_each_time_limit_passes_it_on(monkeypatch, caller_first, step, sections):
+    """R42: a call that is cancelled in the same step as by a time limit of its own ends in the cancellation."""
     cancel = TimeLimit._cancel
 
     def cancel_twice(limit):
@@ -65,7 +64,7 @@ def test_each_time_limit_passes_it_on(monkeypatch, caller_first, sections):
     monkeypatch.setattr(TimeLimit, "_cancel", cancel_twice)
 
     async def scenario():
-        task = asyncio.create_task(ScriptedUpstream([], then="hang").client(**sections).get("/r", path_params={}))
+        task = asyncio.create_task(ScriptedUpstream([], then=step).client(**sections).get("/r", path_params={}))
         await asyncio.wait([task])
         return task.cancelled()
 

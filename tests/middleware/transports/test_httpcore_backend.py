@@ -129,7 +129,7 @@ async def test_the_peer_is_held_back_above_128_kilobytes(connected, transport):
 @pytest.mark.parametrize("piece", [1, 4, 100])
 async def test_a_head_may_be_as_long_as_its_bound(connected, piece):
     """Not one byte more is handed out, in however many pieces it comes; a body is not bounded here."""
-    connected.begin(Attempt(), 10)
+    connected.begin(Attempt(), "GET", 10)
     read = b""
     with pytest.raises(ResponseTooLargeError) as caught:
         while True:
@@ -169,7 +169,7 @@ async def test_the_first_byte_after_all_handshakes_is_the_requests(transport):
     ]:
         made, attempt = Socket(tls_layers=layers), Attempt(request_sent=before)
         made.connection_made(transport)
-        made.begin(attempt, 100)
+        made.begin(attempt, "GET", 100)
         await made.write(buffer)
         assert attempt.request_sent == after
 
@@ -177,7 +177,7 @@ async def test_the_first_byte_after_all_handshakes_is_the_requests(transport):
 async def test_a_closed_connection_takes_nothing(connected, transport):
     """And says so, before a byte is lost."""
     attempt = Attempt()
-    connected.begin(attempt, 100)
+    connected.begin(attempt, "GET", 100)
     await connected.aclose()
     assert transport.aborted
     with pytest.raises(httpcore.WriteError, match=r"^connection closed$"):
@@ -403,7 +403,7 @@ async def test_each_handshake_is_one_layer(monkeypatch, transport):
     monkeypatch.setattr(asyncio.get_running_loop(), "start_tls", start_tls)
     made = Socket(tls_layers=2)
     made.connection_made(transport)
-    made.begin(attempt, 100)
+    made.begin(attempt, "GET", 100)
     for sent in ("no", "maybe"):
         assert await made.start_tls(context, server_hostname="platform.test") is made
         await made.write(b"x")

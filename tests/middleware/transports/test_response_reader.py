@@ -34,7 +34,7 @@ def test_a_head_is_counted_with_its_separators():
     assert check_headers(a_request(), exact, config)
     with pytest.raises(ResponseTooLargeError) as caught:
         check_headers(a_request(), [(b"set-cookie", b"z" * 1011)], config)
-    told = head_too_large(config)
+    told = head_too_large(config.max_header_bytes)
     assert caught.value.reason == told.reason == "response head larger than 1024 bytes"
     assert (caught.value.request_sent, told.request_sent) == ("yes", "yes")
 

@@ -278,13 +278,17 @@ async def test_every_form_of_a_body_is_read(library, answer):
         assert (await wire.send(server)).body == b"[1]"
 
 
-@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-async def test_an_answer_without_a_body_keeps_the_connection(library, status):
-    """None is waited for."""
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("GET", b"204 No Content"), ("GET", b"304 Not Modified"), ("HEAD", b"200 OK\r\ncontent-length: 5")],
+    ids=["204", "304", "HEAD"],
+)
+async def test_an_answer_without_a_body_keeps_the_connection(library, method, status):
+    """None is waited for, whatever length a response to HEAD has."""
     answers = iter([b"HTTP/1.1 " + status + b"\r\n\r\n", ok()])
     async with RawServer(lambda _seen: next(answers)) as server, Wire(library) as wire:
         try:
-            assert (await wire.send(server)).body == b""
+            assert (await wire.send(server, method=method, idempotent=True)).body == b""
         except RedirectError:
             assert status.startswith(b"304")
         await wire.send(server)
