@@ -64,7 +64,8 @@ MAY_IMPORT = {
         "runtime/telemetry",
         "runtime/traces",
     },
-    "runtime/conformance": {"middleware", "runtime", "runtime/connectors", "runtime/gateway"} | {"runtime/settings"},
+    "runtime/conformance": {"middleware", "middleware/request", "runtime", "runtime/connectors", "runtime/gateway"}
+    | {"runtime/settings"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
     | {
         "runtime/contract",

@@ -24,7 +24,7 @@ from middleware.types import KEYED_METHODS, PlatformRequest
 from .header_values import MAX_TOKEN, is_token
 from .idempotency import add_key
 
-__all__ = ["EncodeMiddleware", "PathSettings", "check_endpoint", "encode_body", "encode_target"]
+__all__ = ["EncodeMiddleware", "PathSettings", "check_endpoint", "encode_body", "encode_target", "time_span"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _METHOD = re.compile(r"(?!(?:CONNECT|TRACE)\Z)[A-Z]{1,20}")  # those two address a proxy, or return credentials
@@ -222,13 +222,13 @@ def _written(value: Any, place: str) -> str:
     if isinstance(value, datetime) and value.tzinfo is None:
         raise InvalidArgumentError(f"{place}: must have a time zone")
     if isinstance(value, timedelta):
-        return _time_span(value)
+        return time_span(value)
     if isinstance(value, Decimal):
         return format(value, "f")
     return str(value) if isinstance(value, UUID) else value.isoformat()
 
 
-def _time_span(value: timedelta) -> str:
+def time_span(value: timedelta) -> str:
     """Write *value* as .NET's TimeSpan, `[-][d.]hh:mm:ss[.fffffff]`, which is no ISO 8601 duration."""
     days, rest = divmod(abs(value), timedelta(days=1))
     minutes, seconds = divmod(rest.seconds, 60)

@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+from middleware.request.encode import time_span
+
 from .values import unnamed
 
 __all__ = [
@@ -105,7 +107,9 @@ def encoded(value: Any, *, without: Collection[str] = ()) -> Any:  # noqa: PLR09
         return [encoded(one) for one in value]
     if isinstance(value, date | time):
         return value.isoformat()
-    if isinstance(value, timedelta | UUID):
+    if isinstance(value, timedelta):
+        return time_span(value)
+    if isinstance(value, UUID):
         return str(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

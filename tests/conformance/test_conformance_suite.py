@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NewType
 
@@ -23,6 +23,7 @@ from runtime.conformance.subject import Subject
 from runtime.conformance.suite import suite_of
 from runtime.conformance.values import anything, problem_of
 from runtime.connectors.base import Endpoint
+from runtime.connectors.decoding import decoder
 from runtime.connectors.registry import Connector
 
 STEPS = [
@@ -322,3 +323,16 @@ def test_a_wrong_declaration_is_an_error(declared, error):
 def test_the_endpoints_of_the_example_are_what_the_plants_change():
     """A renamed endpoint would let each plant above fail for another reason."""
     assert [one.operation for one in (_LIST_ORDERS, _GET_ORDER, _CREATE_ORDER)] == list(ORDERS.operations)
+
+
+@dataclass(frozen=True)
+class Lease:
+    lasts: timedelta
+
+
+@pytest.mark.parametrize(
+    "lasts", [timedelta(days=2, seconds=1), timedelta(hours=-3), timedelta(microseconds=5)], ids=str
+)
+def test_a_duration_of_a_mock_is_written_as_the_platform_writes_it(lasts):
+    """`str` of it is read by nothing where it is a day or more, or negative."""
+    assert decoder(Lease)(documents.encoded(Lease(lasts))) == Lease(lasts)
