@@ -238,7 +238,7 @@ def test_a_trace_is_found_by_its_id_and_by_the_correlation_id(demo):
             2,
             "--compare: two files without FILE, or two settings' hashes; got 'a b'",
         ),
-        (["http://127.0.0.1:9"], 2, "http://127.0.0.1:9: does not respond"),
+        pytest.param(["http://127.0.0.1:9"], 2, "http://127.0.0.1:9: does not respond", marks=pytest.mark.sockets),
     ],
 )
 def test_wrong_usage_is_told(arguments, code, said, capsys):

@@ -22,6 +22,9 @@ from runtime.generate.template import template
 from runtime.openapi import Document, load, read
 from runtime.testing import Reply, ScriptedUpstream, run_virtual
 
+# What is written is formatted by a process of ruff.
+pytestmark = pytest.mark.sockets
+
 DOCUMENTS = Path(__file__).parent.parent / "openapi"
 
 ODD = {

@@ -168,6 +168,7 @@ def test_what_a_jaeger_responds_is_in_the_error(jaeger, path, said):
     assert caught.value.filename == url
 
 
+@pytest.mark.sockets
 def test_a_jaeger_that_is_not_there_is_an_error():
     """No traceback."""
     with Source(["http://127.0.0.1:9"]) as source, pytest.raises(OSError, match="does not respond: "):

@@ -105,6 +105,7 @@ print("mocked")
 """
 
 
+@pytest.mark.sockets
 def test_respx_that_was_entered_before_any_import_of_ours_intercepts_the_default():
     """Whenever we look first, what is not httpcore's own function is recognised."""
     command = [sys.executable, "-c", MOCKED % str(ROOT)]
