@@ -777,12 +777,13 @@ class Connector:
         exec(compile(text, "old_connector", "exec"), vars(self.module))
         self.server = DocumentServer(self.root)
         self.methods = {one.name: one for one in self.plan.methods}
-        self.calls = {name: list(self._calls(one)) for name, one in self.methods.items()}
-        self.before = {name: run_virtual(self.observe(name, self.server)) for name in self.methods}
+        self.before, self.decoders = {}, {}
 
     def _decoded(self, kind, value):
-        module = vars(self.module)
-        return decoder(kind, module.get("_NAMES"), module.get("_VARIANTS"))(copy.deepcopy(value))
+        if str(kind) not in self.decoders:
+            module = vars(self.module)
+            self.decoders[str(kind)] = decoder(kind, module.get("_NAMES"), module.get("_VARIANTS"))
+        return self.decoders[str(kind)](copy.deepcopy(value))
 
     def _calls(self, method):
         """Arguments of calls: the least that is required, and everything in each kind of value."""
@@ -812,17 +813,17 @@ class Connector:
         Make the calls of one method on *server*.
 
         Returns:
-            Whether each call is accepted, what of each is not read, and the result of each response: the value, or the
-            error.
+            Whether each call is accepted; what of each is not read, and how its parameters are read; and the result of
+            each response: the value, or the error.
         """
         method = self.methods[name]
         operation = self.server.find(method.operation.method, method.operation.path)
-        accepted, ignored, results, seen = [], [], {}, []
+        accepted, effects, results, seen = [], [], {}, []
         replies, chosen = {}, None
 
         def respond(request):
-            status, _, found, lost = server.check(request, given)
-            seen.append((status, lost, found))
+            status, found, *rest = server.check(request, given)
+            seen.append((status, *rest))
             if status != 200:
                 return status
             replies.update(server.replies(found))
@@ -832,7 +833,7 @@ class Connector:
         client = upstream.client(service="old", retry={"max_attempts": 1}, circuit_breaker={"mode": "disabled"})
         call = getattr(managed_connector(self.module.OLD, client), name)
         working = None
-        for index, arguments in enumerate(self.calls[name]):
+        for index, arguments in enumerate(self._calls(method)):
             ways = self.server.credentials(operation)
             for way in ways if index == 0 else ways[:1]:
                 given = way
@@ -842,9 +843,9 @@ class Connector:
                     await call(**arguments, user_jwt=token)
                 except (CallError, InvalidArgumentError):
                     pass
-                status, lost, _ = seen[-1] if seen else (0, set(), None)
+                status, *found = seen[-1] if seen else (0, set(), set())
                 accepted.append(status == 200)
-                ignored.append(lost if status == 200 else set())
+                effects.append(found if status == 200 else [set(), set()])
                 if status == 200:
                     working = arguments, token
         for chosen in list(replies):
@@ -853,18 +854,26 @@ class Connector:
                 results[chosen] = await call(**arguments, user_jwt=token)
             except CallError as error:
                 results[chosen] = error
-        return accepted, ignored, results
+        return accepted, effects, results
 
     def broken(self, name, server):
         """Why a method breaks on *server*; empty where it does not."""
-        accepted, ignored, results = self.before[name]
-        now_accepted, now_ignored, now_results = run_virtual(self.observe(name, server))
+        operation = self.methods[name].operation
+        old, new = (one.find(operation.method, operation.path) for one in (self.server, server))
+        if not isinstance(new, int) and self.server.meaning(old) == server.meaning(new):
+            return ""  # nothing of it has changed
+        if name not in self.before:
+            self.before[name] = run_virtual(self.observe(name, self.server))
+        accepted, effects, results = self.before[name]
+        now_accepted, now_effects, now_results = run_virtual(self.observe(name, server))
         for was, now in zip(accepted, now_accepted, strict=True):
             if was and not now:
                 return "rejected"
-        for was, now in zip(ignored, now_ignored, strict=True):
-            if now - was:
-                return f"not read: {', '.join(sorted(now - was))}"
+        for was, now, is_accepted in zip(effects, now_effects, now_accepted, strict=True):
+            if lost := now[0] - was[0]:
+                return f"not read: {', '.join(sorted(lost))}"
+            if is_accepted and (changed := now[1] - was[1]):
+                return f"read as another value: {sorted(changed)}"
         if any(isinstance(one, CallError) for one in results.values()):
             return ""  # it cannot be known what is new
         for name_, one in now_results.items():
@@ -872,13 +881,14 @@ class Connector:
                 return f"response {name_}: {one}"
         for index in range(3):
             was, now = (_whole(one, index) for one in (results, now_results))
-            if gone := _filled(was) - _filled(now):
+            if was is not None and now is not None and (gone := _filled(was) - _filled(now)):
                 return f"lost: {', '.join(sorted(gone)[:3])}"
         return ""
 
 
 def _whole(results, index):
-    return next((one for name, one in results.items() if name.endswith(f"whole {index}")), None)
+    """The result of the response with everything in it, or with nothing where there is no document."""
+    return next((one for name, one in results.items() if name.endswith((f"whole {index}", "empty"))), None)
 
 
 def _filled(value, path=""):

@@ -5,10 +5,10 @@ It routes as ASP.NET does, checks what it is sent against the document, and resp
 recorded: such a value is lost in silence.
 """
 
+import dataclasses
 import json
 import math
 import re
-from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
@@ -20,6 +20,8 @@ BOUNDS = {
     **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
 }
+OF_THE_CLIENT = {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
+OF_THE_CLIENT |= {"traceparent", "tracestate", "user-agent", "x-correlation-id"}
 SPAN = re.compile(r"-?(\d+\.)?\d{2}:\d{2}:\d{2}(\.\d{1,7})?")
 DEEPEST = 6
 TEXTS = {
@@ -35,10 +37,10 @@ TEXTS = {
     "email": "ada@example.org",
     "uri": "https://example.org/a",
 }
-CANDIDATES = ("text", "ABC-123", "AB12", "12345", "a", "00:00:01")
+CANDIDATES = ("a text", "ABC-123", "AB12", "12345", "a", "00:00:01")
 
 
-@dataclass
+@dataclasses.dataclass
 class Operation:
     """One operation as the document has it, references to parameters and so on followed."""
 
@@ -49,7 +51,7 @@ class Operation:
     body_required: bool
     responses: dict
     security: list
-    route: re.Pattern = field(init=False)
+    route: re.Pattern = dataclasses.field(init=False)
 
     def __post_init__(self):
         names = re.findall(r"\{([^}]*)\}", self.path)
@@ -65,6 +67,7 @@ class DocumentServer:
         self.root = root
         self.is_2 = "swagger" in root
         self.operations = list(self._operations())
+        self._replies = {}
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -136,21 +139,39 @@ class DocumentServer:
             found.append(one)
         return found or [{}]
 
+    def meaning(self, operation):
+        """What a request to *operation* and its responses depend on: two that are equal behave alike."""
+        found, waiting = {}, [dataclasses.asdict(operation)]
+        for one in waiting:
+            values = one.values() if isinstance(one, dict) else one
+            for value in values:
+                if isinstance(value, str) and value.startswith("#/") and value not in found:
+                    found[value] = self.follow({"$ref": value})
+                    waiting.append(found[value])
+                elif isinstance(value, dict | list):
+                    waiting.append(value)
+        return json.dumps([dataclasses.asdict(operation), found, self.credentials(operation)], default=str, sort_keys=True)
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def check(self, request, given):
         """
         Read one request.
 
+        Args:
+            request: As a `SeenRequest`.
+            given: Credentials that the caller has: scopes by the header or parameter that has them.
+
         Returns:
-            Status of the response: 200 where all is well; why; the operation; and what was not read.
+            Status of the response, 200 where all is well; the operation; what was not read; each parameter as it was
+            read.
         """
         operation = self.find(request.method, request.path)
         if isinstance(operation, int):
-            return operation, "no such operation", None, set()
+            return operation, None, set(), set()
         if not any(_allows(one, request.headers, given) for one in self.credentials(operation)):
-            return 401, "credentials", operation, set()
-        problems, ignored = [], set()
+            return 401, operation, set(), set()
+        problems, ignored, read = [], set(), set()
         values = self._values(operation, request, ignored)
         for parameter in operation.parameters:
             name, where = parameter["name"], parameter["in"]
@@ -159,6 +180,9 @@ class DocumentServer:
                 if parameter.get("required") or where == "path":
                     problems.append(f"{where} {name}: is required")
                 continue
+            texts = self._texts(parameter, texts)
+            if name.lower() not in OF_THE_CLIENT:
+                read.add((where, "" if where == "path" else name.lower(), *texts))
             problems += [f"{where} {name}: {one}" for one in self._parameter(parameter, texts)]
         if operation.body is None:
             if request.body:
@@ -169,9 +193,9 @@ class DocumentServer:
             media = request.headers.get("content-type", "").split(";")[0]
             accepted = [one for one in operation.body if _accepts(one.split(";")[0].strip(), media)]
             if not accepted:
-                return 415, f"content type {media}", operation, ignored
+                return 415, operation, ignored, read
             self._validate(operation.body[accepted[0]], json.loads(request.body), "body", problems, ignored)
-        return (400, "; ".join(problems), operation, ignored) if problems else (200, "", operation, ignored)
+        return 400 if problems else 200, operation, ignored, read
 
     def _values(self, operation, request, ignored):
         match = operation.route.fullmatch(request.path)
@@ -185,20 +209,24 @@ class DocumentServer:
         named = {one["name"].lower() for one in operation.parameters if one["in"] == "header"}
         for name, text in request.headers.items():
             values["header", name.lower()] = [text]
-            if name.lower().startswith("x-") and name.lower() not in named | {"x-correlation-id", "x-mozaiks-app-key"}:
+            if name.lower() not in named | OF_THE_CLIENT:
                 ignored.add(f"header {name}")
         return values
+
+    def _texts(self, parameter, texts):
+        """The items of a list in the notation of the document, or the values of anything else."""
+        if self._kind(self.follow(self.schema_of(parameter))) != "array":
+            return texts
+        style = parameter.get("collectionFormat", "csv") if self.is_2 else parameter.get("style", "form")
+        joined = style != "multi" if self.is_2 else parameter.get("explode", style == "form") is False
+        if not joined and parameter["in"] == "query":
+            return texts
+        mark = {"ssv": " ", "spaceDelimited": " ", "pipes": "|", "pipeDelimited": "|"}.get(style, ",")
+        return [one for text in texts[:1] for one in text.split(mark)]  # a key that is repeated is read once
 
     def _parameter(self, parameter, texts):
         schema, problems = self.follow(self.schema_of(parameter)), []
         if self._kind(schema) == "array":
-            style = parameter.get("collectionFormat", "csv") if self.is_2 else parameter.get("style", "form")
-            joined = style != "multi" if self.is_2 else parameter.get("explode", style == "form") is False
-            joined = joined or parameter["in"] != "query"
-            if joined and len(texts) > 1:
-                return ["is given twice"]
-            mark = {"ssv": " ", "spaceDelimited": " ", "pipes": "|", "pipeDelimited": "|"}.get(style, ",")
-            texts = texts[0].split(mark) if joined else texts
             values = [_parsed(self._kind(self.follow(schema.get("items", {}))), text) for text in texts]
             self._validate(schema, values, "items", problems, set())
         elif len(texts) > 1:
@@ -316,7 +344,9 @@ class DocumentServer:
 
     def replies(self, operation):
         """Every response that the document allows, by name: each 2xx, whole, bare, with null, with each enum value."""
-        found = {}
+        found = self._replies.setdefault((operation.method, operation.path), {})
+        if found:
+            return found
         successes = [one for one in operation.responses if one.startswith("2")]
         for status in successes or [one for one in operation.responses if one == "default"] or [None]:
             contents = operation.responses.get(status, {})
@@ -395,14 +425,10 @@ class DocumentServer:
 
 
 def _allows(wanted, headers, given):
-    for name, scopes in wanted.items():
-        if name == "authorization":
-            token = headers.get("authorization", "").removeprefix("Bearer ")
-            if not token or not scopes <= set(token.split(".")):
-                return False
-        elif name not in given:
-            return False
-    return True
+    """Whether what was given is enough; a token must have been sent, other schemes are the host's to send."""
+    if "authorization" in wanted and "authorization" not in headers:
+        return False
+    return all(name in given and scopes <= given[name] for name, scopes in wanted.items())
 
 
 def _accepts(documented, media):

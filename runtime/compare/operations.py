@@ -222,8 +222,8 @@ class _Comparison:
         before, after = _credentials(self._old, old), _credentials(self._new, new)
         for given in before:
             if not any(wanted <= given for wanted in after):
-                names = sorted({f"{kind}{f' with {scope}' if scope else ''}" for one in after for kind, scope in one})
-                yield _operation("OD105", f"needs {' or '.join(names)}", f"{new.place}/security")
+                needed = " or ".join(sorted({_needed(one) for one in after}))
+                yield _operation("OD105", f"needs {needed}", f"{new.place}/security")
                 return
 
 
@@ -280,6 +280,12 @@ def _credentials(api: Api, operation: Operation) -> list[set[tuple[str, str]]]:
             one |= {(kind, scope) for scope in ("", *scopes)}
         found.append(one)
     return found or [set()]
+
+
+def _needed(alternative: set[tuple[str, str]]) -> str:
+    kinds = " and ".join(sorted({kind for kind, _ in alternative}))
+    scopes = ", ".join(sorted({scope for _, scope in alternative if scope}))
+    return f"{kinds} with {scopes}" if scopes else kinds
 
 
 def _kind(scheme: Mapping[str, object], name: str) -> str:
