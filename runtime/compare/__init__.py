@@ -5,7 +5,8 @@ Breaking is what makes a call fail that worked, or loses a value in silence, jud
 run time. Documents are parsed, connectors too: nothing is imported or executed.
 """
 
-from .operations import MethodChanges, compare
-from .rules import RULES, Change, Verdict, verdict_of
+from .connectors import Call, calls_in, for_connectors
+from .operations import MethodChanges, compare, places
+from .rules import RULES, Change, Verdict
 
-__all__ = ["RULES", "Change", "MethodChanges", "Verdict", "compare", "verdict_of"]
+__all__ = ["RULES", "Call", "Change", "MethodChanges", "Verdict", "calls_in", "compare", "for_connectors", "places"]

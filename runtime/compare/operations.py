@@ -7,20 +7,21 @@ What a connector has is what the generator plans from the old document; so is wh
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runtime.generate.plan import Method, Options, Plan, make_plan
+from runtime.generate.plan import TRANSPORT_HEADERS, Method, Options, Plan, make_plan
 from runtime.openapi import Api, Operation, Parameter, Response
 from runtime.openapi.names import PLACEHOLDER
 
 from .rules import Change, Verdict, verdict_of
 from .schemas import Requests, Responses, shape_of
 
-__all__ = ["MethodChanges", "Route", "compare", "places", "route_of"]
+__all__ = ["SENT_ANYHOW", "MethodChanges", "Route", "compare", "is_of_the_transport", "places", "route_of"]
 
 Route = tuple[str, str]
 """Method, and path with its placeholders blank: what a service routes by."""
 
-# Headers that each request of the client has, or that it adds where there is something to send.
-_SENT_ANYHOW = {"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent", "x-correlation-id"}
+SENT_ANYHOW = {"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent", "x-correlation-id"}
+"""Headers that each request of the client has, or that it adds where there is something to send."""
+
 _BEARER = {"oauth2", "openidconnect"}
 
 
@@ -33,11 +34,15 @@ class MethodChanges:
         name: The connector's method.
         operation: HTTP method and path, as in the old document; as in the new one for a new operation.
         changes: What has changed; empty for nothing.
+        file: File of the connector that has its endpoint; empty for none.
+        line: Line in it, from 1.
     """
 
     name: str
     operation: str
     changes: tuple[Change, ...] = ()
+    file: str = ""
+    line: int = 0
 
     @property
     def verdict(self) -> Verdict | None:
@@ -62,6 +67,11 @@ def places(api: Api) -> dict[Route, Operation]:
     for one in api.operations:
         found.setdefault(route_of(one.method, one.path), one)
     return found
+
+
+def is_of_the_transport(one: Parameter) -> bool:
+    """Whether it is a header that is no argument of a method."""
+    return one.location == "header" and one.name.lower() in TRANSPORT_HEADERS
 
 
 def _planned(api: Api) -> tuple[Plan, dict[str, Method]]:
@@ -140,12 +150,12 @@ class _Comparison:
                 if one.required and not before.required and before.name.lower() not in defaults:
                     yield Change("OD102", f"{title} is required, and may be left out", f"#{one.place}")
                 yield from self._parameter(before, one, title)
-            elif one.location == "header" and one.name.lower() in _SENT_ANYHOW:
+            elif one.location == "header" and one.name.lower() in SENT_ANYHOW:
                 continue
             elif one.required and not _is_required(old, key):
-                yield Change("OD102", f"{title} is required, and not sent", f"#{one.place}")
-            elif key not in known:
-                yield Change("OD201", f"{title} is new", f"#{one.place}")
+                yield Change("OD102", f"{title} is required, and not sent", f"#{one.place}", is_added=key not in known)
+            elif key not in known and not is_of_the_transport(one):
+                yield Change("OD201", f"{title} is new", f"#{one.place}", is_added=True)
         for key, one in sent.items():
             if key not in wanted:
                 title = f"{one.location} `{one.name}`"

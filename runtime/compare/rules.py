@@ -29,8 +29,8 @@ class Change:
         in_old: Whether the place is in the old document, since the new one has nothing there.
         read: Path of a field in the response, one name for each level, `[]` for the items of a list and `{}` for the
             values of a dictionary; empty for anything else.
-        file: File of the connector, where the change is seen there; empty for none.
-        line: Line in it, from 1.
+        is_added: Whether it is a parameter or field that the old document does not have.
+        line: Line of the class in the connector's file that lacks it, from 1; 0 for none.
     """
 
     rule: str
@@ -38,7 +38,7 @@ class Change:
     place: str
     in_old: bool = False
     read: tuple[str, ...] = ()
-    file: str = ""
+    is_added: bool = False
     line: int = 0
 
 

@@ -88,21 +88,16 @@ def named(api: Api, schema: Schema) -> str:
     return f"{kind} enum" if schema.enum else f"{kind} ({schema.format})" if schema.format else kind
 
 
-def readable_names(name: str, *, is_time: bool, others: set[str]) -> set[str]:
+def readable_names(*names: str, is_time: bool) -> set[str]:
     """
-    Return the names on the wire under which the field for the property *name* is read.
+    Return the names on the wire under which a field is read.
 
     Args:
-        name: The property's name.
-        is_time: Whether the field is a time, which is also read with the endings that .NET adds.
-        others: Names of the model's other properties; none of them is read as this one.
+        names: Its own name, and those that are declared for it.
+        is_time: Whether it is a time, which is also read with the endings that .NET adds.
     """
-    attribute = attribute_name(name)
-    names = {attribute, name}
-    if is_time:
-        names |= {f"{one}{end}" for one in names for end in ("_at", "_utc", "_at_utc")}
-    found = set().union(*(read_as(one, sent=False) for one in names))
-    return {one for one in found if one == name or one not in others}
+    ends = ("", "_at", "_utc", "_at_utc") if is_time else ("",)
+    return set().union(*(read_as(f"{name}{end}", sent=False) for name in names for end in ends))
 
 
 class _Comparison:
@@ -115,11 +110,20 @@ class _Comparison:
         self._subject = subject
         self._seen: set[tuple[str, str]] = set()
 
-    def _add(self, rule: str, at: tuple[str, ...], what: str, place: str, *, in_old: bool = False) -> None:
+    def _add(
+        self,
+        rule: str,
+        at: tuple[str, ...],
+        what: str,
+        place: str,
+        *,
+        in_old: bool = False,
+        is_added: bool = False,
+    ) -> None:
         path = "".join(part if part in {"[]", "{}"} else f".{part}" for part in at).removeprefix(".")
         named_ = f"{self._subject} `{path}`" if path else self._subject
         read = at if isinstance(self, Responses) else ()
-        self.found[Change(rule, f"{named_} {what}", f"#{place}", in_old=in_old, read=read)] = None
+        self.found[Change(rule, f"{named_} {what}", f"#{place}", in_old=in_old, read=read, is_added=is_added)] = None
 
     def _is_seen(self, old: Schema, new: Schema) -> bool:
         """Whether these two components were compared, or are being compared: types refer to themselves."""
@@ -194,7 +198,7 @@ class Responses(_Comparison):
                 continue
             target = self.old.resolved(one.schema)
             is_time = shape_of(self.old, target) == "value" and plain_type(target) == "datetime"
-            names = readable_names(name, is_time=is_time, others=wanted.keys() - {name})
+            names = readable_names(attribute_name(name), name, is_time=is_time) - (wanted.keys() - {name})
             found = known.get(name) or next((known[other] for other in known if other in names), None)
             needed = self._is_needed(one, target)
             if found is None:
@@ -210,7 +214,7 @@ class Responses(_Comparison):
         tag = {new.discriminator.name.lower()} if new.discriminator else set()
         for name, one in known.items():
             if name not in read and name.lower() not in tag | tags:
-                self._add("OD202", (*at, name), "is new", one.schema.place)
+                self._add("OD202", (*at, name), "is new", one.schema.place, is_added=True)
 
     def _is_needed(self, one: Property, target: Schema) -> bool:
         """Whether the field has no default: a value type that is required (`_set_defaults` of the generator)."""
@@ -314,9 +318,9 @@ class Requests(_Comparison):
                 self._add("OD104", (*at, name), "is gone, and ignored", one.schema.place, in_old=True)
         for one in accepted.values():
             if one.required:
-                self._add("OD102", (*at, one.name), "is new and required", one.schema.place)
+                self._add("OD102", (*at, one.name), "is new and required", one.schema.place, is_added=True)
             else:
-                self._add("OD201", (*at, one.name), "is new", one.schema.place)
+                self._add("OD201", (*at, one.name), "is new", one.schema.place, is_added=True)
 
     def _tagged(self, old: Schema, new: Schema, at: tuple[str, ...], place: str) -> None:
         tag = new.discriminator.name if new.discriminator else ""

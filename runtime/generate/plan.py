@@ -26,6 +26,7 @@ from runtime.openapi import (
 from runtime.openapi.names import PLACEHOLDER, singular, unique
 
 __all__ = [
+    "TRANSPORT_HEADERS",
     "VALUE_TYPES",
     "Argument",
     "Enumeration",
@@ -52,11 +53,12 @@ VALUE_TYPES = frozenset({"Decimal", "UUID", "bool", "date", "datetime", "float",
 _FORMATS = {"date-time": "datetime", "date": "date", "time": "time", "duration": "timedelta", "time-span": "timedelta"}
 _FORMATS |= {"date-span": "timedelta", "timespan": "timedelta", "uuid": "UUID", "guid": "UUID", "byte": "bytes"}
 _SPAN = r"\d{2}:\d{2}:\d{2}"  # in the pattern that ASP.NET Core writes for a TimeSpan
-# Headers that the client or the stack below it sends, or that describe the transport.
-_TRANSPORT = {"accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "connection"}
-_TRANSPORT |= {"content-disposition", "content-encoding", "content-length", "content-type", "cookie", "host", "origin"}
-_TRANSPORT |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
-_TRANSPORT |= {"user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
+TRANSPORT_HEADERS = {"accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "connection"}
+TRANSPORT_HEADERS |= {"content-disposition", "content-encoding", "content-length", "content-type", "cookie", "host", "origin"}
+TRANSPORT_HEADERS |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
+TRANSPORT_HEADERS |= {"user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
+"""Headers that the client or the stack below it sends, or that describe the transport: no arguments of methods."""
+
 _CALLED = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"})
 _LONGEST_ENUM_NAME = 60
 
@@ -372,7 +374,7 @@ class _Planner:
             return False
         if one.location == "header":
             lower = one.name.lower()
-            why = "the client and its settings send it" if lower in _TRANSPORT else ""
+            why = "the client and its settings send it" if lower in TRANSPORT_HEADERS else ""
             if lower == "idempotency-key":
                 why = "the client makes it, one for each call"
             if why:
