@@ -126,7 +126,11 @@ class DocumentServer:
 
     def credentials(self, operation):
         """The alternatives that are enough: how each is sent, with the scopes it needs."""
-        where = self.root.get("securityDefinitions") if self.is_2 else self.root.get("components", {}).get("securitySchemes")
+        where = (
+            self.root.get("securityDefinitions")
+            if self.is_2
+            else self.root.get("components", {}).get("securitySchemes")
+        )
         found = []
         for requirement in operation.security:
             one = {}
@@ -150,11 +154,13 @@ class DocumentServer:
                     waiting.append(found[value])
                 elif isinstance(value, dict | list):
                     waiting.append(value)
-        return json.dumps([dataclasses.asdict(operation), found, self.credentials(operation)], default=str, sort_keys=True)
+        return json.dumps(
+            [dataclasses.asdict(operation), found, self.credentials(operation)], default=str, sort_keys=True
+        )
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def check(self, request, given):
+    def check(self, request, given):  # noqa: C901 - in the order of ASP.NET
         """
         Read one request.
 
@@ -199,7 +205,9 @@ class DocumentServer:
 
     def _values(self, operation, request, ignored):
         match = operation.route.fullmatch(request.path)
-        values = {("path", name.lower()): [unquote(text)] for name, text in zip(operation.names, match.groups(), strict=True)}
+        values = {
+            ("path", name.lower()): [unquote(text)] for name, text in zip(operation.names, match.groups(), strict=True)
+        }
         known = {one["name"].lower() for one in operation.parameters if one["in"] == "query"}
         for name, text in parse_qsl(request.query, keep_blank_values=True):
             if name.lower() in known:
@@ -288,7 +296,7 @@ class DocumentServer:
         kinds = {self._kind(self.follow(one)) for one in parts} - {"", "null"}
         return "string" in kinds and bool(kinds & {"integer", "number"})
 
-    def _validate_one_of(self, schema, parts, value, place, problems, ignored):
+    def _validate_one_of(self, schema, parts, value, place, problems, ignored):  # noqa: PLR0917 - as _validate
         found = []
         tag = schema.get("discriminator", {}).get("propertyName")
         mapping = schema.get("discriminator", {}).get("mapping", {})
@@ -367,12 +375,13 @@ class DocumentServer:
         found = {}
         for mode in ("whole", "bare", "null", "least", "most"):
             for pick in range(4):
-                value = self._sample(schema, mode, pick, side, 0)
+                value = self.sample(schema, mode, pick, side, 0)
                 if value not in found.values():
                     found[f"{mode} {pick}"] = value
         return found
 
-    def _sample(self, schema, mode, pick, side, depth):
+    def sample(self, schema, mode, pick, side, depth):  # noqa: PLR0911 - one for each kind
+        """One value of *schema*: as `samples` has them."""
         schema = self.follow(schema)
         if mode == "null" and depth and self.allows_null(schema):
             return None
@@ -387,27 +396,27 @@ class DocumentServer:
             if (mode == "bare" and not schema.get("minItems")) or depth > DEEPEST:
                 return []
             count = {"most": schema.get("maxItems", 2), "least": schema.get("minItems", 0)}.get(mode, 1)
-            one = self._sample(schema.get("items", {}), mode, pick, side, depth + 1)
+            one = self.sample(schema.get("items", {}), mode, pick, side, depth + 1)
             return [one] * min(max(count, schema.get("minItems", 0)), 20)
         if kind == "object" or "additionalProperties" in schema:
             return self._sample_object(schema, mode, pick, side, depth)
         return _sample_value(schema, kind, mode)
 
-    def _sample_one_of(self, schema, parts, mode, pick, side, depth):
+    def _sample_one_of(self, schema, parts, mode, pick, side, depth):  # noqa: PLR0917 - as sample
         tag = schema.get("discriminator", {}).get("propertyName")
         mapping = schema.get("discriminator", {}).get("mapping", {})
         if tag and mapping:
             name, where = list(mapping.items())[pick % len(mapping)]
-            made = self._sample({"$ref": where}, mode, pick, side, depth + 1)
+            made = self.sample({"$ref": where}, mode, pick, side, depth + 1)
             return {**self._sample_members(schema, mode, pick, side, depth), **made, tag: name}
         options = [one for one in parts if self.follow(one).get("type") != "null"]
-        return self._sample(options[pick % len(options)], mode, pick, side, depth)
+        return self.sample(options[pick % len(options)], mode, pick, side, depth)
 
     def _sample_object(self, schema, mode, pick, side, depth):
         made = self._sample_members(schema, mode, pick, side, depth)
         more = schema.get("additionalProperties")
         if isinstance(more, dict) and mode != "bare" and depth <= DEEPEST:
-            made["key"] = self._sample(more, mode, pick, side, depth + 1)
+            made["key"] = self.sample(more, mode, pick, side, depth + 1)
         return made
 
     def _sample_members(self, schema, mode, pick, side, depth):
@@ -420,7 +429,7 @@ class DocumentServer:
             deep = depth >= DEEPEST and self._kind(followed) in {"object", "array", ""}
             if followed.get(hidden) or (not wanted and (mode == "bare" or deep)):
                 continue
-            made[name] = self._sample(one, mode, pick, side, depth + 1)
+            made[name] = self.sample(one, mode, pick, side, depth + 1)
         return made
 
 
@@ -433,7 +442,9 @@ def _allows(wanted, headers, given):
 
 def _accepts(documented, media):
     documented = documented.lower()
-    return documented in {media, "*/*", "application/*"} or (documented.startswith("application/*+") and "json" in media)
+    return documented in {media, "*/*", "application/*"} or (
+        documented.startswith("application/*+") and "json" in media
+    )
 
 
 def _parsed(kind, text):
@@ -443,7 +454,7 @@ def _parsed(kind, text):
         return text
 
 
-def _wrong_value(schema, kind, value):  # noqa: C901 - a table
+def _wrong_value(schema, kind, value):
     fits = {
         "string": isinstance(value, str),
         "integer": isinstance(value, int) and not isinstance(value, bool),

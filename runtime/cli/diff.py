@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     from .findings_options import add_findings_options, explain_rules, write_findings, write_text
 
     parser = argparse.ArgumentParser(prog="python3 -m runtime diff", description=__doc__)
-    parser.add_argument("old", nargs="?", metavar="OLD", help="file or URL of the document that connectors are made from")
+    parser.add_argument("old", nargs="?", metavar="OLD", help="file or URL of the document that is in use")
     parser.add_argument("new", nargs="?", metavar="NEW", help="file or URL of the changed document")
     parser.add_argument(
         "paths", nargs="*", type=Path, metavar="CONNECTOR", help="connectors, files or folders: what it means for these"

@@ -110,9 +110,10 @@ def _calls(sources: Sources, module: Module) -> Iterator[Call]:
     for node in module.all(ast.Call):
         if not is_base(sources.dotted(module, node.func), "Endpoint"):
             continue
-        given: dict[str | None, ast.expr] = dict(zip(("method", "path", "operation", "decode"), node.args, strict=False))
+        names = ("method", "path", "operation", "decode")
+        given: dict[str | None, ast.expr] = dict(zip(names, node.args, strict=False))
         given.update((one.arg, one.value) for one in node.keywords)
-        method, path, operation = (_text(sources, module, given.get(name)) for name in ("method", "path", "operation"))
+        method, path, operation = (_text(sources, module, given.get(name)) for name in names[:3])
         if not method or not path:
             continue
         users = [(one, user) for user in functions for one in _uses(module, user, node)]
@@ -164,7 +165,9 @@ def _decoded(sources: Sources, module: Module, node: ast.expr | None) -> _Type |
     found = sources.resolve(module, node)
     if not (isinstance(found, ast.Call) and is_base(sources.dotted(module, found.func), "decoder") and found.args):
         return None
-    also = found.args[1] if len(found.args) > 1 else next((one.value for one in found.keywords if one.arg == "also"), None)
+    also = (
+        found.args[1] if len(found.args) > 1 else next((one.value for one in found.keywords if one.arg == "also"), None)
+    )
     return _Type(module, found.args[0], also)
 
 
@@ -245,9 +248,9 @@ class _Reader:
             yield Change(rule, f"{one.location} `{one.name}` {what}", f"#{one.place}")
         schema = operation.body.json if operation.body else None
         if self._call.body is not None and schema is not None:
-            for path, one, is_required, line in self._lacking(self._call.body, schema, (), "read_only", set()):
+            for path, lacking, is_required, line in self._lacking(self._call.body, schema, (), "read_only", set()):
                 rule, what = ("OD102", "is required, and not sent") if is_required else ("OD201", "is not sent")
-                yield Change(rule, f"body `{_joined(path)}` {what}", f"#{one.place}", line=line)
+                yield Change(rule, f"body `{_joined(path)}` {what}", f"#{lacking.place}", line=line)
 
     def _unread(self, operation: Operation) -> Iterator[Change]:
         success = operation.success

@@ -108,16 +108,15 @@ class _Comparison:
                 changes = [Change("OD205", changes[0].reason, changes[0].place, in_old=changes[0].in_old)]
             name = method.name if method else _unplanned(operation)
             found.append(MethodChanges(name, operation.key, tuple(dict.fromkeys(changes))))
-        for one in self._added:
-            if one.key not in moved:
-                found.append(self._new_operation(one))
-        return found
+        return found + [self._new_operation(one) for one in self._added if one.key not in moved]
 
     def _new_operation(self, one: Operation) -> MethodChanges:
         method = self._new_methods.get(one.key)
         why = next((row.why for row in self._new_plan.left_out if row.place == one.place), "")
         reason = "is new" if method else f"is new, and cannot be expressed: {why}"
-        return MethodChanges(method.name if method else _unplanned(one), one.key, (_operation("OD301", reason, one.place),))
+        return MethodChanges(
+            method.name if method else _unplanned(one), one.key, (_operation("OD301", reason, one.place),)
+        )
 
     def _moved_to(self, operation: Operation) -> Operation | None:
         """Return the new operation that most likely replaces *operation*: of the same id, else of the same path."""
@@ -168,7 +167,9 @@ class _Comparison:
         before, after = self._old.resolved(old.schema), self._new.resolved(new.schema)
         notations = ["" if one.explode else one.separator for one in (old, new)]
         if shape_of(self._old, before) == shape_of(self._new, after) == "list" and notations[0] != notations[1]:
-            what = [f"its items are {'repeated' if one.explode else f'joined by {one.separator!r}'}" for one in (new, old)]
+            what = [
+                f"its items are {'repeated' if one.explode else f'joined by {one.separator!r}'}" for one in (new, old)
+            ]
             yield Change("OD103", f"{title}: {what[0]}, was: {what[1]}", f"#{new.place}")
         values = [_default(one) for one in (old, new)]
         if not requests.found and values[0] != values[1]:
@@ -252,7 +253,7 @@ def _unplanned(operation: Operation) -> str:
 
 
 def _key(one: Parameter, operation: Operation) -> tuple[str, str]:
-    """Return what makes two parameters the same: in a path its position, else the name, which .NET reads without case."""
+    """Return what makes two parameters the same: in a path the position, else the name without case, as .NET reads."""
     if one.location == "path":
         return "path", str(PLACEHOLDER.findall(operation.path).index(one.name))
     return one.location, one.name.lower()

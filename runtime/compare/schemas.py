@@ -50,7 +50,7 @@ _SENT: Mapping[str, set[str]] = {
     "UUID": {"UUID", "str"},
     "bytes": {"bytes", "str"},
 }
-_WHOLE = {
+_WHOLE: Mapping[str, tuple[int, int]] = {
     **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
     "byte": (0, 255),
@@ -270,7 +270,9 @@ class Requests(_Comparison):
         super().__init__(old, new, subject)
         self._is_text = is_text
 
-    def compare(self, old: Schema, new: Schema, at: tuple[str, ...] = (), *, null_sent: bool = False) -> None:
+    def compare(  # noqa: C901 - a table of two shapes
+        self, old: Schema, new: Schema, at: tuple[str, ...] = (), *, null_sent: bool = False
+    ) -> None:
         """Compare two types; *null_sent* where the connector sends null: as an item, and as a dictionary's value."""
         before, after = self.old.resolved(old), self.new.resolved(new)
         shape, other = shape_of(self.old, before), shape_of(self.new, after)
@@ -352,9 +354,7 @@ class Requests(_Comparison):
             self._add("OD103", at, f"is one of {_shown(new.enum)}, was any {was}", place)
         elif new.enum and (gone := [one for one in old.enum if one not in new.enum]):
             self._add("OD103", at, f"must not be {_shown(gone)} any more", place)
-        elif kind == other == "str" and new.format not in {*_ANY_TEXT, old.format} and not new.enum:
-            self._add("OD103", at, f"is {now}, was {was}", place)
-        elif kind == "int" and _is_narrower(old, new):
+        elif _is_narrower(old, new):
             self._add("OD103", at, f"is {now}, was {was}", place)
         elif added := [one for one in new.enum if one not in old.enum]:
             self._add("OD203", at, f"may be {_shown(added)} too", place)
@@ -384,10 +384,12 @@ def _limit(schema: Schema, key: str) -> Any:
 
 
 def _is_narrower(old: Schema, new: Schema) -> bool:
+    """Whether a text has a format that it did not have, or a whole number a smaller one."""
+    if plain_type(old) == plain_type(new) == "str" and not new.enum:
+        return new.format not in {*_ANY_TEXT, old.format}
     if old.format not in _WHOLE or new.format not in _WHOLE:
         return False
-    smallest, largest = _WHOLE[old.format]
-    least, most = _WHOLE[new.format]
+    (smallest, largest), (least, most) = _WHOLE[old.format], _WHOLE[new.format]
     return least > smallest or most < largest
 
 
@@ -401,7 +403,8 @@ def _reader(schema: Schema) -> str:
 def _are_names(old: Schema, new: Schema) -> bool:
     """Whether each text of *new* is the name of a member of the number enum *old*, which is read too."""
     names = {snake(one).replace("_", "") for one in old.enum_names}
-    return bool(new.enum) and all(isinstance(one, str) and snake(one).replace("_", "") in names for one in new.enum)
+    texts = [snake(one).replace("_", "") for one in new.enum if isinstance(one, str)]
+    return new.kind == "string" and bool(texts) and names.issuperset(texts)
 
 
 def _without(properties: Mapping[str, Property], flag: str) -> dict[str, Property]:

@@ -54,9 +54,17 @@ _FORMATS = {"date-time": "datetime", "date": "date", "time": "time", "duration":
 _FORMATS |= {"date-span": "timedelta", "timespan": "timedelta", "uuid": "UUID", "guid": "UUID", "byte": "bytes"}
 _SPAN = r"\d{2}:\d{2}:\d{2}"  # in the pattern that ASP.NET Core writes for a TimeSpan
 TRANSPORT_HEADERS = {"accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "connection"}
-TRANSPORT_HEADERS |= {"content-disposition", "content-encoding", "content-length", "content-type", "cookie", "host", "origin"}
+TRANSPORT_HEADERS |= {
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "origin",
+}
 TRANSPORT_HEADERS |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
-TRANSPORT_HEADERS |= {"user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
+TRANSPORT_HEADERS |= {"origin", "user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
 """Headers that the client or the stack below it sends, or that describe the transport: no arguments of methods."""
 
 _CALLED = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"})
