@@ -4,6 +4,7 @@ Changes that are planted in real documents: what `diff` says of each, and what r
     python3 benchmarks/document_changes.py             # every change, a line each, then recall and precision
     python3 benchmarks/document_changes.py --quick     # the same without the lines, as CI runs it
     python3 benchmarks/document_changes.py --only NAME
+    python3 benchmarks/document_changes.py --random 500     # changes that chance makes instead
 
 The connector is generated from the old document. It calls a service that implements the new one
 (`document_server.py`), with every kind of value that the old document allows, and reads every kind of response that
@@ -19,14 +20,15 @@ import json
 import sys
 import types
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from random import Random
 from typing import get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.document_server import DocumentServer
+from benchmarks.document_server import MODES, PICKS, DocumentServer
 from middleware.errors import CallError, InvalidArgumentError
 from runtime.compare import Verdict, compare
 from runtime.connectors.decoding import decoder
@@ -755,6 +757,131 @@ def one_payment_alone(root):
     found["content"]["application/json"]["schema"] = _ref("Card")
 
 
+# --- changes by chance ------------------------------------------------------------------------------------------------
+
+TYPES = [TEXT, INT, LONG, DOUBLE, TIME, DATE, UUID, {"type": "boolean"}, {"type": "array", "items": TEXT}]
+TYPES += [{"type": "string", "enum": ["One", "Two"]}, {"type": "string", "format": "byte"}, _object(a=TEXT)]
+
+
+def _named(root, chance):
+    """An object with properties: its schema, and one of their names."""
+    where = root["definitions"] if "swagger" in root else root["components"]["schemas"]
+    found = [one for one in where.values() if one.get("properties")]
+    schema = chance.choice(found)
+    return schema, chance.choice(list(schema["properties"]))
+
+
+def _required(schema):
+    return schema.setdefault("required", [])
+
+
+def drop_field(root, chance):
+    schema, name = _named(root, chance)
+    del schema["properties"][name]
+    schema["required"] = [one for one in _required(schema) if one != name]
+
+
+def add_field(root, chance):
+    schema, _ = _named(root, chance)
+    schema["properties"]["planted"] = chance.choice(TYPES)
+    if chance.random() < 0.5:
+        _required(schema).append("planted")
+
+
+def retype_field(root, chance):
+    schema, name = _named(root, chance)
+    schema["properties"][name] = chance.choice(TYPES)
+
+
+def require_field(root, chance):
+    schema, name = _named(root, chance)
+    wanted = _required(schema)
+    wanted.remove(name) if name in wanted else wanted.append(name)
+
+
+def null_field(root, chance):
+    schema, name = _named(root, chance)
+    found = schema["properties"][name]
+    if isinstance(found.get("type"), list):
+        found["type"] = [one for one in found["type"] if one != "null"] + ["null"] * ("null" not in found["type"])
+    elif "type" in found:
+        mark = "x-nullable" if "swagger" in root else "nullable"
+        found[mark] = not found.get(mark, False)
+
+
+def change_enum(root, chance):
+    where = root["definitions"] if "swagger" in root else root["components"]["schemas"]
+    inner = [prop for one in where.values() for prop in one.get("properties", {}).values()]
+    found = [one for one in [*where.values(), *inner] if len(one.get("enum", ())) > 1]
+    if found:
+        schema = chance.choice(found)
+        schema.pop("x-enumNames", None)
+        if chance.random() < 0.5:
+            del schema["enum"][chance.randrange(len(schema["enum"]))]
+        else:
+            schema["enum"].append("Planted" if isinstance(schema["enum"][0], str) else 99)
+
+
+def _operations(root, chance):
+    paths = [one for one in root["paths"] if not PATHS.get("fast") or "inventory" not in one]
+    path = chance.choice(paths)
+    return path, chance.choice([one for one in root["paths"][path] if one in {"get", "put", "post", "patch", "delete"}])
+
+
+def change_parameter(root, chance):
+    path, method = _operations(root, chance)
+    operation = root["paths"][path][method]
+    found = [one for one in operation.get("parameters", []) if one.get("in") in {"query", "header"}]
+    kind = chance.choice(["add", "add required", "drop", "require", "retype", "move"])
+    typed = (lambda schema: schema) if "swagger" in root else (lambda schema: {"schema": schema})
+    if kind.startswith("add"):
+        planted = {"name": "planted", "in": "query", "required": kind == "add required", **typed(INT)}
+        operation.setdefault("parameters", []).append(planted)
+    elif found:
+        one = chance.choice(found)
+        if kind == "drop":
+            operation["parameters"].remove(one)
+        elif kind == "require":
+            one["required"] = not one.get("required", False)
+        elif kind == "move":
+            one["in"] = "header" if one["in"] == "query" else "query"
+        else:
+            one.update(typed(chance.choice(TYPES[:8])))
+
+
+def change_operation(root, chance):
+    path, method = _operations(root, chance)
+    item = root["paths"][path]
+    kind = chance.choice(["drop", "method", "status", "empty"])
+    if kind == "drop":
+        del item[method]
+    elif kind == "method" and "options" not in item:
+        item["patch" if "patch" not in item else "options"] = item.pop(method)
+    else:
+        responses = item[method]["responses"]
+        for status in [one for one in responses if one.startswith("2")][:1]:
+            found = responses.pop(status)
+            responses["204" if kind == "empty" else "203"] = {"description": ""} if kind == "empty" else found
+
+
+BY_CHANCE = (drop_field, add_field, retype_field, require_field, null_field, change_enum, change_parameter)
+BY_CHANCE += (change_operation,)
+
+
+def plant(count):
+    """Register changes that chance makes: of each document in turn, the same ones in each run."""
+    CHANGES.clear()
+    for number in range(count):
+        document = [*DOCUMENTS, "orders"][number % (len(DOCUMENTS) + 1)]
+        chance = Random(number)
+        function = chance.choice(BY_CHANCE)
+        CHANGES[f"{function.__name__}_{number}"] = (document, partial(_by_chance, function, number))
+
+
+def _by_chance(function, number, root):
+    function(root, Random(-number - 1))
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -781,7 +908,7 @@ class Connector:
         self.root = source(document)
         self.api = read(Document(document, self.root))
         self.plan = make_plan(self.api, Options("old", paths=PATHS.get(document, ())))
-        self.module = types.ModuleType("old_connector")
+        self.module = types.ModuleType(f"old_connector_{document}")
         sys.modules[self.module.__name__] = self.module
         text = connector_files(self.plan)["old_connector/__init__.py"]
         exec(compile(text, "old_connector", "exec"), vars(self.module))  # noqa: S102 - what we have generated
@@ -801,8 +928,8 @@ class Connector:
         hints = get_type_hints(getattr(self.module.ManagedOldConnector, method.name), vars(self.module))
         schemas = {(one["in"], one["name"].lower()): self.server.schema_of(one) for one in operation.parameters}
         seen = set()
-        for mode in ("bare", "whole", "null", "least", "most"):
-            for pick in range(4):
+        for mode in MODES:
+            for pick in range(PICKS):
                 given = {}
                 for one in method.arguments:
                     if one.default and (mode == "bare" or one.default != "None"):
@@ -891,14 +1018,13 @@ def _unread(before, now):
 
 
 def _unreadable(before, now):
-    if any(isinstance(one, CallError) for one in before[2].values()):
-        return ""  # it cannot be known what is new
-    wrong = {name: one for name, one in now[2].items() if isinstance(one, CallError)}
+    known = {name for name, one in before[2].items() if isinstance(one, CallError)}
+    wrong = {name: one for name, one in now[2].items() if isinstance(one, CallError) and name not in known}
     return "".join(f"response {name}: {one}" for name, one in list(wrong.items())[:1])
 
 
 def _lost(before, now):
-    for index in range(3):
+    for index in range(PICKS):
         was, one = _whole(before[2], index), _whole(now[2], index)
         if was is not None and one is not None and (gone := _filled(was) - _filled(one)):
             return f"lost: {', '.join(sorted(gone)[:3])}"
@@ -954,8 +1080,11 @@ def main():
     """Print what is said of each change, and what fails; 1 where recall or precision is too low."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the figures alone")
-    parser.add_argument("--only", choices=list(CHANGES), metavar="NAME")
+    parser.add_argument("--only", metavar="NAME", help="one change")
+    parser.add_argument("--random", type=int, default=0, metavar="COUNT", help="changes that chance makes instead")
     options = parser.parse_args()
+    if options.random:
+        plant(options.random)
     by_change, by_method = [], []
     for name in [options.only] if options.only else CHANGES:
         said, wrong = judge(name)

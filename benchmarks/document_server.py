@@ -5,6 +5,7 @@ It routes as ASP.NET does, checks what it is sent against the document, and resp
 recorded: such a value is lost in silence.
 """
 
+import base64
 import dataclasses
 import json
 import math
@@ -24,6 +25,11 @@ OF_THE_CLIENT = {"accept", "accept-encoding", "authorization", "connection", "co
 OF_THE_CLIENT |= {"traceparent", "tracestate", "user-agent", "x-correlation-id"}
 SPAN = re.compile(r"-?(\d+\.)?\d{2}:\d{2}:\d{2}(\.\d{1,7})?")
 DEEPEST = 6
+MODES = ("whole", "bare", "inner", "null", "least", "most")
+"""What is in a sample: everything, what is required, everything with what is required of each; and extreme values."""
+
+PICKS = 8
+"""How many values of an enum, and variants, are tried."""
 TEXTS = {
     "date-time": "2026-03-04T05:06:07.1234567+00:00",
     "date": "2026-03-04",
@@ -373,8 +379,8 @@ class DocumentServer:
     def samples(self, schema, side):
         """Values that the document allows, by name; *side* is `readable` or `sendable`."""
         found = {}
-        for mode in ("whole", "bare", "null", "least", "most"):
-            for pick in range(4):
+        for mode in MODES:
+            for pick in range(PICKS):
                 value = self.sample(schema, mode, pick, side, 0)
                 if value not in found.values():
                     found[f"{mode} {pick}"] = value
@@ -427,7 +433,8 @@ class DocumentServer:
             followed = self.follow(one)
             wanted = name.lower() in required
             deep = depth >= DEEPEST and self._kind(followed) in {"object", "array", ""}
-            if followed.get(hidden) or (not wanted and (mode == "bare" or deep)):
+            bare = mode == "bare" or (mode == "inner" and depth)
+            if followed.get(hidden) or (not wanted and (bare or deep)):
                 continue
             made[name] = self.sample(one, mode, pick, side, depth + 1)
         return made
@@ -489,6 +496,7 @@ def _is_format(name, text):
         "guid": lambda: UUID(text),
         "email": lambda: "@" in text,
         "uri": lambda: "://" in text,
+        "byte": lambda: base64.b64decode(text, validate=True) is not None,
         **dict.fromkeys(("duration", "time-span", "date-span"), lambda: SPAN.fullmatch(text)),
     }.get(name, lambda: True)
     try:

@@ -52,8 +52,9 @@ def text(found: Compared) -> str:
             where = f"{shown_path(one.file)}:{one.line}: " if one.file else ""
             lines.append(f"{where}{one.verdict}: {_plain(one.name)} ({_plain(one.operation)})")
         for change in changes:
-            where = f" ({shown_path(methods[0].file)}:{change.line})" if change.line else ""
-            lines += [f"  {change.rule} {_plain(change.reason)}{where}", f"    {_plain(found.place(change))}"]
+            lines.append(f"  {change.rule} {_plain(change.reason)}")
+            lines += [f"    {shown_path(methods[0].file)}:{change.line}"] if change.line else []
+            lines.append(f"    {_plain(found.place(change))}")
     counts = Counter(one.verdict for one in found.methods)
     parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
     return "\n".join([*lines, f"Found {', '.join(parts)}; {counts[None]} unchanged."]) + "\n"
