@@ -26,9 +26,10 @@ from seen import ask, check, until
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ROOT / "dashboards"
 PROGRAMS = Path(sys.argv[1]).resolve()
-AGENTS = ("127.0.0.1", "127.0.0.2")
-TIERS = ("127.0.0.3", "127.0.0.4")
-JAEGER = "127.0.0.5"
+# Of loopback, and not where another program's spans go by default.
+AGENTS = ("127.0.27.1", "127.0.27.2")
+TIERS = ("127.0.27.3", "127.0.27.4")
+JAEGER = "127.0.27.5"
 DECISION_WAIT_S = 4
 KEPT_PERCENT = 25
 SLOW_S = 2.0
@@ -167,10 +168,14 @@ def metric(host: str, port: int, name: str, having: str = "") -> float:
 def check_files() -> None:
     """By the program's own check."""
     environment = {**os.environ, "STATE_DIRECTORY": tempfile.gettempdir()}
-    for files in (("otel-collector.yml", "scale/agent.yml"), ("scale/tier.yml",)):
-        command = [str(PROGRAMS / "otelcol-scale"), "validate", *(f"--config={FILES}/{file}" for file in files)]
+    for program, *files in (
+        ("otelcol-scale", "otel-collector.yml", "scale/agent.yml"),
+        ("otelcol-scale", "scale/tier.yml"),
+        ("jaeger", "jaeger.yml", "scale/jaeger.yml"),
+    ):
+        command = [str(PROGRAMS / program), "validate", *(f"--config={FILES}/{file}" for file in files)]
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        check(f"the Collector accepts {' + '.join(files)}", result.returncode == 0, result.stderr)
+        check(f"{program} accepts {' + '.join(files)}", result.returncode == 0, result.stderr)
 
 
 def check_sampling(known: dict[str, Trace], chance: random.Random) -> None:
