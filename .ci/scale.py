@@ -2,7 +2,7 @@
 Run the telemetry tier for real: two agents, two members of the tier, one Jaeger, on five addresses of this machine.
 
 Takes the directory of the programs (`.ci/stack_binaries.py --scale` prints it). The spans are those of
-docs/traces/stories.jsonl under new trace ids, each in a request of its own, by turns to either agent, in mixed order.
+docs/traces/stories.jsonl under new trace ids, each in a request of its own, to either agent alternately, in mixed order.
 Every check is printed when it passed; the first that fails ends the run.
 """
 
@@ -127,7 +127,7 @@ def copies(trace: Trace, count: int, chance: random.Random, seconds: float | Non
 
 
 def send(traces: dict[str, Trace], chance: random.Random) -> None:
-    """Each span in a request of its own, to either agent by turns, in mixed order."""
+    """Each span in a request of its own, to either agent alternately, in mixed order."""
     envelopes = [one for trace in traces.values() for one in trace]
     chance.shuffle(envelopes)
     for number, envelope in enumerate(envelopes):

@@ -102,7 +102,7 @@ def test_every_file_is_mounted_and_every_mount_is_a_file():
 
 
 def test_containers_wait_for_those_that_they_need():
-    """The Collector for Jaeger, Grafana for Prometheus, the tier for its own, each until it is healthy if it can tell."""
+    """The Collector for Jaeger, Grafana for Prometheus, the tier for its own, each until it is healthy where its image can check that."""
     needs = {name: container.get("depends_on", {}) for name, container in CONTAINERS.items()}
     assert needs["otel-collector"] == {"jaeger": {"condition": "service_healthy"}}
     assert needs["grafana"] == {"prometheus": {"condition": "service_healthy"}}
