@@ -2,8 +2,8 @@
 Run the telemetry tier for real: two agents, two members of the tier, one Jaeger, on five addresses of this machine.
 
 Takes the directory of the programs (`.ci/stack_binaries.py --scale` prints it). The spans are those of
-docs/traces/stories.jsonl under new trace ids, each in a request of its own, to either agent alternately, in mixed order.
-Every check is printed when it passed; the first that fails ends the run.
+docs/traces/stories.jsonl under new trace ids, each in a request of its own, alternately to both agents, in mixed
+order. Every check is printed when it passed; the first that fails ends the run.
 """
 
 import copy
