@@ -869,7 +869,7 @@ BY_CHANCE += (change_operation,)
 
 
 def plant(count):
-    """Register changes that chance makes: of each document in turn, the same ones in each run."""
+    """Register changes that chance makes, as many of each document, and the same ones in each run."""
     CHANGES.clear()
     for number in range(count):
         document = [*DOCUMENTS, "orders"][number % (len(DOCUMENTS) + 1)]

@@ -1,13 +1,13 @@
 """
 Compares two documents by operation: what a connector that was made from the old one does on a service of the new one.
 
-What a connector has is what the generator plans from the old document; so is what it leaves out.
+A connector has what the generator plans from the old document.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runtime.generate.plan import TRANSPORT_HEADERS, Method, Options, Plan, make_plan
+from runtime.generate.plan import TRANSPORT_HEADERS, Method, Options, make_plan
 from runtime.openapi import Api, Operation, Parameter, Response
 from runtime.openapi.names import PLACEHOLDER
 
@@ -22,6 +22,7 @@ Route = tuple[str, str]
 SENT_ANYHOW = {"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent", "x-correlation-id"}
 """Headers that each request of the client has, or that it adds where there is something to send."""
 
+_OPTIONS = Options("compared")
 _BEARER = {"oauth2", "openidconnect"}
 
 
@@ -74,17 +75,13 @@ def is_of_the_transport(one: Parameter) -> bool:
     return one.location == "header" and one.name.lower() in TRANSPORT_HEADERS
 
 
-def _planned(api: Api) -> tuple[Plan, dict[str, Method]]:
-    plan = make_plan(api, Options("compared"))
-    return plan, {one.operation.key: one for one in plan.methods}
-
-
 class _Comparison:
     def __init__(self, old: Api, new: Api) -> None:
         self._old = old
         self._new = new
-        self._old_plan, self._methods = _planned(old)
-        self._new_plan, self._new_methods = _planned(new)
+        self._new_plan = make_plan(new, _OPTIONS)
+        self._methods = {one.operation.key: one for one in make_plan(old, _OPTIONS).methods}
+        self._new_methods = {one.operation.key: one for one in self._new_plan.methods}
         self._routes = places(new)
         known = {route_of(one.method, one.path) for one in old.operations}
         self._added = [one for one in new.operations if route_of(one.method, one.path) not in known]
@@ -96,19 +93,23 @@ class _Comparison:
             other = self._routes.get(route_of(operation.method, operation.path))
             if other is None:
                 target = self._moved_to(operation)
-                moved.add(target.key if target else "")
-                changes = [_gone(operation, target)]
+                if target is not None:
+                    moved.add(target.key)
+                changes = [_gone(operation, target, is_called=method is not None)]
             elif method is None:
-                changes = [] if operation == other else [_operation("OD205", "has changed", other.place)]
-                if other.key in self._new_methods:
-                    changes = [_operation("OD301", "can be called: it is JSON now", other.place)]
+                changes = list(self._uncalled(operation, other))
             else:
                 changes = list(self._changes(method, other))
-            if method is None and other is None:
-                changes = [Change("OD205", changes[0].reason, changes[0].place, in_old=changes[0].in_old)]
             name = method.name if method else _unplanned(operation)
             found.append(MethodChanges(name, operation.key, tuple(dict.fromkeys(changes))))
         return found + [self._new_operation(one) for one in self._added if one.key not in moved]
+
+    def _uncalled(self, old: Operation, new: Operation) -> Iterator[Change]:
+        """Yield what has changed of an operation that the client cannot call."""
+        if new.key in self._new_methods:
+            yield _operation("OD301", "can be called: it is JSON now", new.place)
+        elif old != new:
+            yield _operation("OD205", "has changed", new.place)
 
     def _new_operation(self, one: Operation) -> MethodChanges:
         method = self._new_methods.get(one.key)
@@ -167,10 +168,8 @@ class _Comparison:
         before, after = self._old.resolved(old.schema), self._new.resolved(new.schema)
         notations = ["" if one.explode else one.separator for one in (old, new)]
         if shape_of(self._old, before) == shape_of(self._new, after) == "list" and notations[0] != notations[1]:
-            what = [
-                f"its items are {'repeated' if one.explode else f'joined by {one.separator!r}'}" for one in (new, old)
-            ]
-            yield Change("OD103", f"{title}: {what[0]}, was: {what[1]}", f"#{new.place}")
+            was, now = ("repeated" if not one else f"joined by {one!r}" for one in notations)
+            yield Change("OD103", f"{title} has its items {now}, was {was}", f"#{new.place}")
         values = [_default(one) for one in (old, new)]
         if not requests.found and values[0] != values[1]:
             yield Change("OD203", f"{title} has the default {values[1]}, was {values[0]}", f"#{new.place}")
@@ -234,7 +233,7 @@ class _Comparison:
         for given in before:
             if not any(wanted <= given for wanted in after):
                 needed = " or ".join(sorted({_needed(one) for one in after}))
-                yield _operation("OD105", f"needs {needed}", f"{new.place}/security")
+                yield _operation("OD105", f"needs {needed}", new.place)
                 return
 
 
@@ -242,10 +241,11 @@ def _operation(rule: str, what: str, place: str, *, in_old: bool = False) -> Cha
     return Change(rule, f"the operation {what}", f"#{place}", in_old=in_old)
 
 
-def _gone(operation: Operation, target: Operation | None) -> Change:
+def _gone(operation: Operation, target: Operation | None, *, is_called: bool) -> Change:
+    rule = "OD101" if is_called else "OD205"
     if target is None:
-        return _operation("OD101", "is gone", operation.place, in_old=True)
-    return _operation("OD101", f"is {target.key} now", target.place)
+        return _operation(rule, "is gone", operation.place, in_old=True)
+    return _operation(rule, f"is {target.key} now", target.place)
 
 
 def _unplanned(operation: Operation) -> str:

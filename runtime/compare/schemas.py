@@ -2,7 +2,7 @@
 Compares types: whether a connector of the old one reads the responses of the new one, and sends what it accepts.
 
 What counts is what connectors do (`runtime/connectors/decoding.py`, `arguments.py`): an unknown field is ignored, an
-unknown value of an enum is kept, null is None where the field has a default, and a body leaves out what is None.
+unknown value of an enum is kept, null is None where the field has a default, and a body has no field that is None.
 """
 
 from collections.abc import Iterator, Mapping

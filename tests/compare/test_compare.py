@@ -369,7 +369,7 @@ def test_other_formats_have_each_rule(files, capsys):
     [[], ["old.json"], ["old.json", "none.json"], ["old.json", "old.json", "none"], ["old.json", "broken.json"]],
 )
 def test_wrong_usage_is_2(tmp_path, monkeypatch, arguments):
-    """So that CI tells a broken document from a breaking one."""
+    """So that CI can distinguish a broken document from a breaking one."""
     monkeypatch.chdir(tmp_path)
     Path("old.json").write_text(json.dumps(OLD))
     Path("broken.json").write_text("{")
