@@ -22,7 +22,7 @@ BOUNDS = {
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
 }
 OF_THE_CLIENT = {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
-OF_THE_CLIENT |= {"traceparent", "tracestate", "user-agent", "x-correlation-id"}
+OF_THE_CLIENT |= {"traceparent", "tracestate", "user-agent", "x-attempt", "x-correlation-id"}
 SPAN = re.compile(r"-?(\d+\.)?\d{2}:\d{2}:\d{2}(\.\d{1,7})?")
 DEEPEST = 6
 MODES = ("whole", "bare", "inner", "null", "least", "most")
