@@ -29,17 +29,11 @@ find("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 // --- what is inside of a trace: two lines of JSON, its texts and its figures
 
-const items = [...list.children].map((element, number) => ({
-  element,
-  number,
-  operation: element.dataset.operation.split(" "),
-  service: element.dataset.service.split(" "),
-  start: Number(element.dataset.start),
-  duration: Number(element.dataset.duration),
-  retries: Number(element.dataset.retries),
-  failed: element.dataset.failed === "1",
-}));
-const numbers = new Map(items.map((item) => [item.element, item.number]));
+const items = JSON.parse(find("rows").textContent).map(
+  ([start, duration, retries, failed, operation, service, name, bar, lasted, outcome, tone, often], number) => {
+    return { number, start, duration, retries, failed, operation, service, name, bar, lasted, outcome, tone, often };
+  },
+);
 let lines = null;
 let searched = null;
 
@@ -85,17 +79,22 @@ function identifier(label, text) {
   return line;
 }
 
+function track(tone, from, width, kind) {
+  const element = make("span", `track ${TONES[tone]}`);
+  element.setAttribute("aria-hidden", "true");
+  if (kind === "stop") return element;
+  const bar = element.appendChild(make("span", "bar"));
+  bar.style.setProperty("--from", `${from}%`);
+  bar.style.setProperty("--width", `${width}%`);
+  return element;
+}
+
 function row([label, text, ...details], [depth, kind, tone, from, width, lasted, at]) {
   const element = make("details", `row ${KINDS[kind]}`);
   element.style.setProperty("--depth", Math.min(depth, 12));
-  element.style.setProperty("--from", `${from}%`);
-  element.style.setProperty("--width", `${width}%`);
-  const track = make("span", `track ${TONES[tone]}`);
-  track.setAttribute("aria-hidden", "true");
-  if (KINDS[kind] !== "stop") track.append(make("span", "bar"));
-  const summary = make("summary");
-  summary.append(make("span", "what", label), track, make("span", "time", lasted), make("span", `text ${TONES[tone]}`, text));
-  element.append(summary);
+  const summary = element.appendChild(make("summary"));
+  summary.append(make("span", "what", label), track(tone, from, width, KINDS[kind]));
+  summary.append(make("span", "time", lasted), make("span", `text ${TONES[tone]}`, text));
   element.unfold = () => {
     const pairs = [["at", `${at} after the start`]];
     for (let index = 0; index < details.length; index += 2) pairs.push(details.slice(index, index + 2));
@@ -107,25 +106,110 @@ function row([label, text, ...details], [depth, kind, tone, from, width, lasted,
   return element;
 }
 
-function unfold(trace) {
-  const [texts, figures] = inside(numbers.get(trace.parentElement)).map((part) => JSON.parse(part));
-  const [traceId, correlationIds, ...rows] = texts;
-  const body = make("div", "body");
-  body.append(identifier("trace", traceId), ...correlationIds.map((id) => identifier("correlation id", id)));
-  body.append(...rows.map((one, index) => row(one, figures[index])));
-  trace.append(body);
+function trace(item) {
+  const line = make("li", "trace");
+  const element = line.appendChild(make("details"));
+  const summary = element.appendChild(make("summary"));
+  const name = make("span", "name", item.name);
+  const outcome = make("span", `outcome ${TONES[item.tone]}`, item.outcome);
+  [name.title, outcome.title] = [item.name, item.outcome];
+  summary.append(make("span", "started", clock(item.start, true)), name, track(item.tone, 0, item.bar));
+  summary.append(make("span", "time", item.lasted), outcome, make("span", "soft often", item.often));
+  element.unfold = () => {
+    const [[traceId, correlationIds, ...texts], figures] = inside(item.number).map((part) => JSON.parse(part));
+    const body = element.appendChild(make("div", "body"));
+    body.append(identifier("trace", traceId), ...correlationIds.map((id) => identifier("correlation id", id)));
+    body.append(...texts.map((one, index) => row(one, figures[index])));
+  };
+  line.number = item.number;
+  sizes.observe(line);
+  return line;
 }
 
-list.addEventListener(
-  "toggle",
-  ({ target }) => {
-    if (!target.open || target.children.length > 1) return;
-    if (target.unfold) target.unfold();
-    else unfold(target);
-  },
-  true, // toggle does not bubble
-);
-for (const trace of list.querySelectorAll(":scope > li > details[open]")) if (trace.children.length === 1) unfold(trace);
+list.addEventListener("toggle", ({ target }) => target.open && target.children.length === 1 && target.unfold(), true);
+
+// --- the lines near the screen are elements, all others are space above and below them
+
+const MARGIN_PX = 400;
+const made = new Map(); // line of a trace's number: those that are drawn, or unfolded
+const unfolded = new Map(); // their heights
+let shown = []; // traces that are meant, in their order
+let tops = [0]; // where the line of each begins, and where the last one ends
+let lineHeight = 32;
+let whole = false;
+
+const sizes = new ResizeObserver((entries) => {
+  let changed = false;
+  for (const { target, borderBoxSize } of entries) {
+    const height = borderBoxSize[0].blockSize;
+    if (!height) continue; // it was removed
+    const before = unfolded.get(target.number) ?? lineHeight;
+    if (target.firstChild.open) unfolded.set(target.number, height);
+    else {
+      unfolded.delete(target.number);
+      lineHeight = height;
+    }
+    changed ||= height !== before;
+  }
+  if (changed) layOut();
+});
+
+function layOut() {
+  tops = new Float64Array(shown.length + 1);
+  shown.forEach((item, index) => (tops[index + 1] = tops[index] + (unfolded.get(item.number) ?? lineHeight)));
+  draw();
+}
+
+function indexAt(y) {
+  let [low, high] = [0, shown.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (tops[middle + 1] <= y) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function draw() {
+  const top = -list.getBoundingClientRect().top;
+  const first = whole ? 0 : indexAt(top - MARGIN_PX);
+  const end = whole ? shown.length : Math.min(indexAt(top + innerHeight + MARGIN_PX) + 1, shown.length);
+  const wanted = new Map(shown.slice(first, end).map((item, index) => [item.number, first + index]));
+  for (const [number, line] of made) {
+    if (wanted.has(number)) continue;
+    line.remove();
+    if (!line.firstChild.open) made.delete(number);
+  }
+  let next = list.firstChild;
+  for (const [number, index] of wanted) {
+    let line = made.get(number);
+    if (!line) made.set(number, (line = trace(items[number])));
+    line.setAttribute("aria-setsize", shown.length);
+    line.setAttribute("aria-posinset", index + 1);
+    if (line === next) next = next.nextSibling;
+    else list.insertBefore(line, next);
+  }
+  list.style.paddingTop = `${tops[first]}px`;
+  list.style.paddingBottom = `${tops[shown.length] - tops[end]}px`;
+}
+
+let due = false;
+function drawSoon() {
+  if (due) return;
+  due = true;
+  requestAnimationFrame(() => {
+    due = false;
+    draw();
+  });
+}
+addEventListener("scroll", drawSoon, { passive: true });
+addEventListener("resize", drawSoon);
+for (const [name, value] of [["beforeprint", true], ["afterprint", false]]) {
+  addEventListener(name, () => {
+    whole = value;
+    draw();
+  });
+}
 
 // --- which traces, in which order
 
@@ -136,6 +220,7 @@ const ORDERS = {
   retries: (a, b) => b.retries - a.retries,
 };
 let order = "worst";
+let sorted = items;
 
 // A clock time is of the first day, or of the next one where the traces reach so far.
 function moment(input) {
@@ -153,27 +238,25 @@ function show() {
   const wanted = JSON.stringify(find("search").value.trim()).slice(1, -1).replaceAll("<", "\\u003c").toLowerCase();
   if (wanted) searched ??= items.map((item) => inside(item.number)[0].toLowerCase());
   const [from, until, service] = [moment(find("from")), moment(find("until")), find("service").value];
-  const pressed = operations.filter((one) => one.ariaPressed === "true").map((one) => one.dataset.operation);
+  const pressed = operations.filter((one) => one.ariaPressed === "true").map((one) => Number(one.dataset.operation));
   const [failed, retried, slow] = ["failed", "retried", "slow"].map((id) => find(id).checked);
-  let seen = 0;
-  for (const item of items) {
-    const hidden =
-      (failed && !item.failed) ||
-      (retried && !item.retries) ||
-      (slow && item.duration <= 1) ||
-      (from !== null && item.start < from) ||
-      (until !== null && item.start >= until) ||
-      (service && !item.service.includes(service)) ||
-      (pressed.length > 0 && !pressed.some((one) => item.operation.includes(one))) ||
-      (wanted && !searched[item.number].includes(wanted));
-    if (item.element.hidden !== Boolean(hidden)) item.element.hidden = Boolean(hidden);
-    seen += !hidden;
-  }
   if (order !== find("sort").value) {
     order = find("sort").value;
-    list.append(...[...items].sort(ORDERS[order]).map((item) => item.element));
+    sorted = [...items].sort(ORDERS[order]);
   }
-  find("count").textContent = `${seen} of ${items.length} shown`;
+  shown = sorted.filter(
+    (item) =>
+      (!failed || item.failed) &&
+      (!retried || item.retries) &&
+      (!slow || item.duration > 1) &&
+      (from === null || item.start >= from) &&
+      (until === null || item.start < until) &&
+      (!service || item.service.includes(Number(service))) &&
+      (!pressed.length || pressed.some((one) => item.operation.includes(one))) &&
+      (!wanted || searched[item.number].includes(wanted)),
+  );
+  layOut();
+  find("count").textContent = `${shown.length} of ${items.length} shown`;
 }
 
 for (const button of operations) {
@@ -185,7 +268,7 @@ for (const button of operations) {
 }
 for (const control of form.elements) control.addEventListener("input", show);
 form.addEventListener("submit", (event) => event.preventDefault());
-find("reset").addEventListener("click", () => {
+find("all").addEventListener("click", () => {
   form.reset();
   for (const button of operations) button.ariaPressed = "false";
   show();
@@ -235,10 +318,9 @@ document.addEventListener("keydown", (event) => {
   const current = event.target.closest("#list > li");
   if (!way || !current || event.target.parentElement.parentElement !== current) return;
   event.preventDefault();
-  let next = current[way];
-  while (next?.hidden) next = next[way];
-  next?.querySelector("summary").focus();
+  current[way]?.querySelector("summary").focus(); // which scrolls, and so draws the next ones
 });
 
 form.hidden = false;
 show();
+if (items.length === 1) list.querySelector("details").open = true;

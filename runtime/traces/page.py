@@ -1,10 +1,9 @@
 """
 Traces as one self-contained HTML page: no other file, no network, no framework.
 
-The overview and a line per trace are markup, so they read, search and print without scripts; the browser draws only the
-lines that are near the screen (`content-visibility`), however many there are. What is inside of a trace is JSON, and
-`page.js` makes elements of it when the trace is opened. The page's policy permits that script and `page.css` by their
-hashes and nothing else.
+The overview is markup, and reads without scripts. The traces are JSON: `page.js` makes elements of the lines that are
+near the screen, however many there are, and of what is inside of a trace when it is opened. The page's policy permits
+that script and `page.css` by their hashes and nothing else.
 """
 
 import base64
@@ -84,18 +83,17 @@ def render_page(
 <p class="soft">{_counted(of, len(traces), summary)}
 Times are of the time zone <span id="zone">{_zone(summary)}</span>.</p>
 {warning}
-<noscript><p>Without scripts this page neither filters nor shows what is inside of a trace.</p></noscript>
+<noscript><p>Without scripts this page shows the overview alone.</p></noscript>
 </header>
 <main>
 {render_overview(summary, states, onsets, operations)}
 <section aria-labelledby="traces"><h2 id="traces">Traces</h2>
 {body.form()}
 {body.head()}
-<ol id="list" role="list">
-{body.items()}
-</ol></section>
+<ol id="list" role="list"></ol></section>
 </main>
 <p id="said" class="quiet" role="status"></p>
+<script type="application/json" id="rows">{_json(body.rows())}</script>
 <script type="application/json" id="inside">
 {body.inside()}</script>
 <script>{script}</script>
@@ -128,7 +126,7 @@ def _counted(of: int, listed: int, summary: Summary) -> str:
 
 class _Lines:
     """
-    The list of traces: its filters, its head, a line per trace, and what is inside of each.
+    The list of traces: its filters, its head, and what its lines are made of.
 
     Args:
         traces: The traces, in their order.
@@ -165,7 +163,7 @@ class _Lines:
 <label class="check"><input id="failed" type="checkbox">failed</label>
 <label class="check"><input id="retried" type="checkbox">retried</label>
 <label class="check"><input id="slow" type="checkbox">&gt; 1 s</label>
-<button id="reset" type="button">Show all</button>
+<button id="all" type="button">Show all</button>
 <p id="count" class="soft" role="status"></p>
 </form>"""
 
@@ -187,22 +185,25 @@ class _Lines:
         share = (math.log10(max(seconds, _SHORTEST_S)) - self._low) / (self._high - self._low)
         return 1 + 99 * min(max(share, 0.0), 1.0)
 
-    def items(self) -> str:
-        """Return a line per trace."""
-        return "\n".join(map(self._item, self._traces, self._calls))
+    def rows(self) -> list[tuple[object, ...]]:
+        """Return what the line of each trace shows, and what the filters and orders look at."""
+        return list(map(self._row, self._traces, self._calls))
 
-    def _item(self, trace: Trace, calls: Sequence[Call]) -> str:
-        operations = _numbers(self._operations, (call.operation for call in calls))
-        services = _numbers(self._services, (call.service for call in calls))
-        data = f'data-operation="{operations}" data-service="{services}" data-start="{trace.start_ns // 1_000_000}"'
-        data += f' data-duration="{trace.duration_s:.6f}" data-retries="{trace.retries}" data-failed="{trace.failed:d}"'
-        started = time_element(trace.start_ns, parts=3)
-        name, outcome = escape(trace.name), escape(trace.outcome)
-        bar = f'<svg class="{trace.tone}" aria-hidden="true"><rect width="{self._at(trace.duration_s):.1f}%"/></svg>'
-        return f"""<li class="trace" {data}><details{" open" * (len(self._traces) == 1)}><summary>{started}\
-<span class="name">{name}</span>{bar}<span class="time">{time_text(trace.duration_s)}</span>\
-<span class="outcome {trace.tone}">{outcome}</span><span class="soft often">{", ".join(how_often(trace))}</span>\
-</summary></details></li>"""
+    def _row(self, trace: Trace, calls: Sequence[Call]) -> tuple[object, ...]:
+        return (
+            trace.start_ns // 1_000_000,
+            round(trace.duration_s, 6),
+            trace.retries,
+            int(trace.failed),
+            _numbers(self._operations, (call.operation for call in calls)),
+            _numbers(self._services, (call.service for call in calls)),
+            trace.name,
+            round(self._at(trace.duration_s), 1),
+            time_text(trace.duration_s),
+            trace.outcome,
+            _TONES.index(trace.tone),
+            ", ".join(how_often(trace)),
+        )
 
     def inside(self) -> str:
         """
@@ -224,8 +225,8 @@ def _calls(trace: Trace) -> list[Call]:
     return [Call(span) for span in trace.spans if is_call(span)] or [Call(span) for span in trace.roots]
 
 
-def _numbers(known: Mapping[str, int], names: Iterable[str]) -> str:
-    return " ".join(str(known[name]) for name in dict.fromkeys(names) if name in known)
+def _numbers(known: Mapping[str, int], names: Iterable[str]) -> list[int]:
+    return [known[name] for name in dict.fromkeys(names) if name in known]
 
 
 def _tick(power: int) -> str:
