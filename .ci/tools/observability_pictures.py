@@ -98,19 +98,20 @@ def page():
 
     from examples.incident import write_incident
 
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder:
         spans, file = Path(folder) / "incident.jsonl", Path(folder) / "page.html"
         write_incident(spans)
         with contextlib.redirect_stdout(io.StringIO()):
             trace.main([str(spans), "--html", str(file)])
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        window = browser.new_page(viewport={"width": 1200, "height": 1100}, timezone_id="UTC")
-        window.goto(file.as_uri())
-        window.click("#list summary")
-        window.wait_for_selector("#list .row")
-        window.evaluate("scrollTo(0, 0)")
-        window.screenshot(path=FOLDER / "page.png")
-        browser.close()
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            window = browser.new_page(viewport={"width": 1200, "height": 1100}, timezone_id="UTC")
+            window.goto(file.as_uri())
+            window.click("#list summary")
+            window.wait_for_selector("#list .row")
+            window.evaluate("scrollTo(0, 0)")
+            window.screenshot(path=FOLDER / "page.png")
+            browser.close()
 
 
 if __name__ == "__main__":

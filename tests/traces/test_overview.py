@@ -2,7 +2,9 @@
 
 import re
 from datetime import datetime
+from pathlib import Path
 
+from runtime.cli import trace as command
 from runtime.traces.calls import Call, calls_of
 from runtime.traces.model import clock_text, traces_of
 from runtime.traces.page import render_page
@@ -166,3 +168,13 @@ def test_a_page_without_calls_is_one_too():
     text = render_page([], of=0, source="x")
     assert "0 traces." in text
     assert "Overview" not in text
+
+
+def test_the_command_gives_the_page_all_calls(tmp_path, capsys):
+    """With one trace on the list, the overview still has the calls and the breakers of all nine."""
+    stories = Path(__file__).parents[2] / "docs/traces/stories.jsonl"
+    assert command.main([str(stories), "--limit", "1", "--html", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "1 of 9 traces" in text
+    assert 'aria-label="billing, circuit breaker: open"' in text
+    assert len(re.findall(r"data-operation=", text)) == 8
