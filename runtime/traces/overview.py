@@ -28,7 +28,6 @@ _MOST_CHANGES = 200
 _WIDE = 9.0
 """Percent of the width from which on there is space for the digits of a hash."""
 _OFTEN = 0.05
-_DAY_NS = 86_400_000_000_000
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TIME = re.compile("\ue000([0-9]+)\ue000")
 _TONES = {"closed": "good", "half_open": "unsure", "open": "bad", "forced_open": "bad"}

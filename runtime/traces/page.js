@@ -1,6 +1,7 @@
 "use strict";
 // Filters, sorts and unfolds the traces of the page. Texts go into the page as text alone.
 
+// As in page.py, whose rows have their positions.
 const KINDS = ["call", "attempt", "span", "wait", "event", "stop"];
 const TONES = ["good", "recovered", "slow", "bad", "unsure", "wait-tone", "note", "plain"];
 const DAY_MS = 86_400_000;

@@ -172,7 +172,7 @@ class _Lines:
         ticks = "".join(
             f'<text x="{self._at(10.0**power):.1f}%" y="12" text-anchor="'
             f'{"start" if power == self._low else "end" if power == self._high else "middle"}">{_tick(power)}</text>'
-            for power in range(self._low, self._high + 1)
+            for power in range(self._high, self._low - 1, -max(1, (self._high - self._low) // 2))
         )
         return (
             '<div class="columns soft" aria-hidden="true"><span>Started</span><span>Trace</span>'
