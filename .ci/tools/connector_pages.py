@@ -225,6 +225,27 @@ async def headers(service, operations):
     return table(("header", "value", "sent by"), rows)
 
 
+async def _headers_sent():
+    seen, every, tracing = {}, 0, Telemetry(tracer_provider=TracerProvider(shutdown_on_exit=False))
+    for one in registry._OWN:
+        for operation in one.operations:
+            upstream = ScriptedUpstream([], then=404)
+            await call(one.name, operation, upstream, KEYED, tracing)
+            every += 1
+            for name in upstream.requests[0].headers:
+                seen.setdefault(name, []).append(upstream.requests[0].method)
+    rows = [
+        (f"`{name}`", HEADERS[name], "every request" if len(methods) == every else ", ".join(sorted(set(methods))))
+        for name, methods in sorted(seen.items())
+    ]
+    return table(("header", "value", "sent with"), rows)
+
+
+def headers_sent():
+    """Every header that goes out, of all connectors of ours, as docs/reference/headers.md lists them."""
+    return quietly(_headers_sent())
+
+
 async def page(service, operations):
     """The page of one connector."""
     module, _ = connector(service)
@@ -243,7 +264,7 @@ async def page(service, operations):
                 "## Errors",
                 BEFORE,
                 await failures(service, operations),
-                "What to do after each: [errors](../resilience.md#what-to-do).",
+                "What to do after each: [errors](../reference/errors.md#what-to-do).",
                 "## Headers",
                 await headers(service, operations),
             ]
@@ -252,13 +273,18 @@ async def page(service, operations):
     )
 
 
-def pages():
-    """Every page by its file, of our own connectors."""
-    logging.disable(logging.CRITICAL)  # the failures are on purpose
+def quietly(observation):
+    """Result of the coroutine *observation* in virtual time, without the log lines of failures that are on purpose."""
+    logging.disable(logging.CRITICAL)
     try:
-        return {PAGES / f"{one.name}.md": run_virtual(page(one.name, one.operations)) for one in registry._OWN}
+        return run_virtual(observation)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def pages():
+    """Every page by its file, of our own connectors."""
+    return {PAGES / f"{one.name}.md": quietly(page(one.name, one.operations)) for one in registry._OWN}
 
 
 if __name__ == "__main__":
