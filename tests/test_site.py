@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import diagrams
 import pytest
 import reference_pages
 import yaml
@@ -68,6 +69,12 @@ def test_the_site_loads_nothing_from_elsewhere():
     assert config["theme"]["font"] is False
     assert "offline" in config["plugins"]
     assert not {"site_url", "repo_url"} & config.keys()
+
+
+def test_every_diagram_is_drawn():
+    """After a change of one: `.ci/tools/diagrams.py`, which says what it needs."""
+    wanted = {diagrams.name_of(text, theme) for text in diagrams.diagrams() for theme in diagrams.THEMES}
+    assert {path.name for path in diagrams.FOLDER.iterdir()} == wanted
 
 
 def test_ten_tasks_for_coding_tools():

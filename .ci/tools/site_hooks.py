@@ -13,6 +13,7 @@ import json
 import posixpath
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / ".ci" / "tools"))
+
+import diagrams
+
 DOCS = ROOT / "docs"
 API = "reference/api"
 PROJECT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
@@ -111,6 +116,18 @@ def linked_sources(markdown: str, base: str) -> Iterator[str]:
             yield path
 
 
+def with_drawings(markdown: str, place: str) -> str:
+    """*markdown* with each diagram as a picture, of which the theme shows one."""
+    folder = posixpath.relpath("diagrams", posixpath.dirname(place) or ".")
+
+    def one(match: re.Match[str]) -> str:
+        return "\n".join(
+            f"![Diagram]({folder}/{diagrams.name_of(match[1], theme)}#only-{theme})" for theme in diagrams.THEMES
+        )
+
+    return diagrams.FENCE.sub(one, markdown)
+
+
 def source_page(path: str) -> str:
     """A file of the repository as a page, or the list of a folder's files."""
     place = ROOT / path
@@ -160,9 +177,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links of docs/ to their places in the site."""
+    """Lead links of docs/ to their places in the site, and show its diagrams."""
     if page.file.generated_by:
         return markdown
+    markdown = with_drawings(markdown, page.file.src_uri)
     base = posixpath.dirname(f"docs/{page.file.src_uri}")
     if page.file.src_uri == GIVEN:
         markdown = re.sub(
