@@ -69,6 +69,8 @@ def test_the_site_loads_nothing_from_elsewhere():
     assert config["theme"]["font"] is False
     assert "offline" in config["plugins"]
     assert not {"site_url", "repo_url"} & config.keys()
+    (shim,) = config["extra"]["polyfills"]  # without it the plugin `offline` names one of another server
+    assert (DOCS / shim).is_file()
 
 
 def test_every_diagram_is_drawn():

@@ -31,6 +31,9 @@ PROJECT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelo
 # Where a name that several modules export is described: the module that users import it from comes first.
 FIRST = ("middleware", "runtime.connectors.loader", "runtime.connectors.base", "runtime.testing", "runtime.openapi")
 TOOLS = re.compile(r"runtime\.(contract|forecast|generate|openapi|traces)\b")
+# What a page's search results are worth: a guide comes before a list of names, and source is not searched.
+_API_HEAD = "---\nsearch: {boost: 0.5}\n---\n\n"
+_SOURCE_HEAD = "---\nsearch: {exclude: true}\n---\n\n"
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 # Given as it is: its links to pages of another repository lead nowhere, and become text.
@@ -69,7 +72,7 @@ def api_pages() -> Iterator[tuple[str, str]]:
             text.append(f"Described on the page of another module: {links}.")
         text += [f"::: {module}.{name}" for name in own]
         rows.append(f"| [`{module}`]({module}.md) | {', '.join(f'`{name}`' for name in names)} |")
-        yield f"{API}/{module}.md", "\n\n".join(text) + "\n"
+        yield f"{API}/{module}.md", _API_HEAD + "\n\n".join(text) + "\n"
     yield f"{API}/index.md", "\n".join([_API_INTRODUCTION, "| import from | names |", "| --- | --- |", *rows, ""])
 
 
@@ -170,7 +173,7 @@ def on_files(files: Files, config: Any) -> Files:
     for folder in [path for path in sources if (ROOT / path).is_dir()]:
         sources |= {one.relative_to(ROOT).as_posix() for one in files_of(ROOT / folder)}
     for path in sorted(sources):
-        page = File.generated(config, f"source/{path}.md", content=source_page(path))
+        page = File.generated(config, f"source/{path}.md", content=_SOURCE_HEAD + source_page(path))
         page.inclusion = page.inclusion.NOT_IN_NAV
         files.append(page)
     return files
