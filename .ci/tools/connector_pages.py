@@ -54,7 +54,7 @@ REPEATED = {
     "503": 503,
     "a lost response": "lost",
 }
-ALL = "all of these"
+ALL = ", ".join(REPEATED)
 RESPONSES = {
     "no connection": httpx.ConnectError,
     "none, the connection is reset": "lost",
@@ -72,7 +72,9 @@ RESPONSES = {
     "200 with a document of another shape": [[]],
     "204": 204,
 }
-ELSEWHERE = "Without a platform: [what the mocks return](../mocks.md)."
+USE = """\
+In a plugin: `load_connectors().{service}`; its models are in `runtime.connectors.{service}`. Without a platform:
+[what the mocks return](../mocks.md)."""
 BEFORE = """\
 A value that cannot be sent is an `InvalidArgumentError` (`VALIDATION_ERROR`), and a call that a guard rejects a
 `LocalRejectionError` with the guard's own code; nothing is sent then. After the last attempt:"""
@@ -142,7 +144,7 @@ async def repeats(service, operation, policies):
         await call(service, operation, upstream, policies)
         if len(upstream.requests) + upstream.refused > 1:
             seen.append(what)
-    return ALL if seen == list(REPEATED) else ", ".join(seen) or "none of these"
+    return ", ".join(seen) or "no failure"
 
 
 def signature(method):
@@ -256,7 +258,7 @@ async def page(service, operations):
             [
                 f"# {title}",
                 "<!-- made by .ci/tools/connector_pages.py -->",
-                f"{purpose} In a plugin: `load_connectors().{service}`. {ELSEWHERE}",
+                f"{purpose}\n{USE.format(service=service)}",
                 "## Methods",
                 await methods(service, operations),
                 "## Models",

@@ -34,6 +34,8 @@ TOOLS = re.compile(r"runtime\.(contract|forecast|generate|openapi|traces)\b")
 # What a page's search results are worth: a guide comes before a list of names, and source is not searched.
 _API_HEAD = "---\nsearch: {boost: 0.5}\n---\n\n"
 _SOURCE_HEAD = "---\nsearch: {exclude: true}\n---\n\n"
+_ROW = re.compile(r"^\|.*$", re.MULTILINE)
+_CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 # Given as it is: its links to pages of another repository lead nowhere, and become text.
@@ -131,6 +133,11 @@ def with_drawings(markdown: str, place: str) -> str:
     return diagrams.FENCE.sub(one, markdown)
 
 
+def with_plain_pipes(markdown: str) -> str:
+    """*markdown* with `|` as it is in the code of tables, where GitHub wants a backslash and MkDocs would show it."""
+    return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
+
+
 def source_page(path: str) -> str:
     """A file of the repository as a page, or the list of a folder's files."""
     place = ROOT / path
@@ -189,7 +196,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = re.sub(
             r"\[([^]]+)\]\((\.[^)]+)\)", lambda one: one[0] if resolved(one[2], base) else one[1], markdown
         )
-    return rewritten(markdown, base, page.file.src_uri)
+    return rewritten(with_plain_pipes(markdown), base, page.file.src_uri)
 
 
 def on_post_build(config: Any) -> None:
