@@ -9,7 +9,6 @@ Needs the test extra. Pages of connectors are made by connector_pages.py, those 
 
 import importlib
 import inspect
-import json
 import posixpath
 import re
 import sys
@@ -26,6 +25,7 @@ LLMS = DOCS / "llms.txt"
 sys.path[:0] = [str(ROOT), str(ROOT / ".ci" / "tools")]
 
 import connector_pages
+import public_names
 
 from middleware import errors
 from runtime.cli.main import COMMANDS
@@ -46,6 +46,9 @@ SECTIONS = {
     "path": "Which values a path may contain (R54).",
     "transport": "Connections, TLS, names and limits (R2 to R7); a change needs a restart.",
 }
+IMPORT_THESE = (
+    "Import nothing else: other names may change in any release. The models of a connector are in its own module."
+)
 WORDS = {bool: ("Switch on when", "Switch off when"), str: ("Set it when", "")}
 
 
@@ -157,14 +160,9 @@ def described(module: str, name: str) -> str:
     return f": {documented.partition(chr(10))[0]}" if documented else ""
 
 
-PUBLIC = ("middleware", "runtime.connectors.loader", "runtime.connectors.base", "runtime.connectors.registry")
-PUBLIC += ("runtime.testing", "runtime.conformance", "runtime.plugins", "runtime.asgi", "runtime.adapters.starlette")
-PUBLIC += ("runtime.adapters.core", "runtime.telemetry", "runtime.gateway")
-
-
 def llms() -> str:
     """What coding tools read first: what this is, which page says what, and the names that may be imported."""
-    exports = json.loads((ROOT / "tests" / "public_names.json").read_text())["exports"]
+    exports = public_names.exports()
     introduction = (DOCS / "index.md").read_text().split("\n\n")[1]
     found = [
         "# Connector runtime",
@@ -179,10 +177,12 @@ def llms() -> str:
             lines.append(f"\n## {name}\n")
         lines.append(f"- [{title}]({place}): {about(place)}")
     found.append("\n".join(lines).strip())
-    found.append("## Public names\n\nImport nothing else: other names may change in any release.")
+    tools = ", ".join(f"`{module}`" for module in exports if public_names.TOOLS.match(module))
+    found.append(f"## Public names\n\n{IMPORT_THESE}\n\nFor tools there are in addition {tools}.")
     found += [
         "\n".join([f"### {module}\n", *(f"- `{name}`{described(module, name)}" for name in exports[module])])
-        for module in PUBLIC
+        for module in exports
+        if not public_names.TOOLS.match(module)
     ]
     return "\n\n".join(found) + "\n"
 

@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".ci" / "tools"))
 
 import diagrams
+from public_names import TOOLS
 
 DOCS = ROOT / "docs"
 API = "reference/api"
 PROJECT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
 # Where a name that several modules export is described: the module that users import it from comes first.
 FIRST = ("middleware", "runtime.connectors.loader", "runtime.connectors.base", "runtime.testing", "runtime.openapi")
-TOOLS = re.compile(r"runtime\.(contract|forecast|generate|openapi|traces)\b")
 # What a page's search results are worth: a guide comes before a list of names, and source is not searched.
 _API_HEAD = "---\nsearch: {boost: 0.5}\n---\n\n"
 _SOURCE_HEAD = "---\nsearch: {exclude: true}\n---\n\n"
