@@ -154,10 +154,11 @@ def about(place: str) -> str:
 
 
 def described(module: str, name: str) -> str:
-    """First sentence of what *name* is for."""
+    """First paragraph of the docstring of *name*, in one line."""
     value = getattr(importlib.import_module(module), name)
-    documented = inspect.getdoc(value) if callable(value) else None
-    return f": {documented.partition(chr(10))[0]}" if documented else ""
+    documented = (inspect.getdoc(value) or "") if callable(value) else ""
+    paragraph = " ".join(documented.partition("\n\n")[0].split())
+    return f": {paragraph}" if paragraph else ""
 
 
 def llms() -> str:
