@@ -4,6 +4,7 @@ What MkDocs cannot do by itself for the site of docs/: hooks that mkdocs.yml nam
 - A page of the Python API for each public module, from tests/public_names.json: public names alone, each on one page.
 - CONTRIBUTING.md, CHANGELOG.md and SECURITY.md as pages.
 - A page for each file of the repository that a page links to, so that the site needs no other address.
+- The ids of rules as links to docs/resilience.md.
 - Diagrams as pictures, as .ci/tools/diagrams.py has drawn them.
 - Each page as Markdown too, next to its HTML, for llms.txt.
 """
@@ -36,6 +37,10 @@ _API_HEAD = "---\nsearch: {boost: 0.5}\n---\n\n"
 _SOURCE_HEAD = "---\nsearch: {exclude: true}\n---\n\n"
 _ROW = re.compile(r"^\|.*$", re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]*`")
+RULES = "resilience.md"
+_STATED = re.compile(r"^\*\*(R\d+)\*\*", re.MULTILINE)
+# Blocks of code, headings, code and links come first, so that no id in them is taken.
+_CITED = re.compile(r"^```.*?^```|^#.*?$|`[^`\n]*`|\[[^]]*\]\([^)]*\)|\b(?P<rule>R\d+)\b", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 # Given as it is: its links to pages of another repository lead nowhere, and become text.
@@ -138,6 +143,21 @@ def with_plain_pipes(markdown: str) -> str:
     return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
 
 
+def with_linked_rules(markdown: str, place: str) -> str:
+    """*markdown* with each id of a rule as a link to the rule; on the page of the rules, with a place to link to."""
+    rules = (DOCS / RULES).read_text("utf-8")
+    if place == RULES:
+        return _STATED.sub(r'<a id="\1"></a>**\1**', markdown)
+    known = set(_STATED.findall(rules))
+    to = posixpath.relpath(RULES, posixpath.dirname(place) or ".")
+
+    def one(match: re.Match[str]) -> str:
+        rule = match["rule"]
+        return f"[{rule}]({to}#{rule})" if rule in known else match[0]
+
+    return _CITED.sub(one, markdown)
+
+
 def source_page(path: str) -> str:
     """A file of the repository as a page, or the list of a folder's files."""
     place = ROOT / path
@@ -196,7 +216,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = re.sub(
             r"\[([^]]+)\]\((\.[^)]+)\)", lambda one: one[0] if resolved(one[2], base) else one[1], markdown
         )
-    return rewritten(with_plain_pipes(markdown), base, page.file.src_uri)
+    markdown = with_linked_rules(with_plain_pipes(markdown), page.file.src_uri)
+    return rewritten(markdown, base, page.file.src_uri)
 
 
 def on_post_build(config: Any) -> None:
