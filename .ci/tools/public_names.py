@@ -27,7 +27,7 @@ INTERNAL = re.compile(
     r"|.*\.__main__$"
 )
 # Public too, and used by the commands more than by hosts and plugins: the documentation lists them last.
-TOOLS = re.compile(r"runtime\.(contract|forecast|generate|openapi|traces)\b")
+TOOLS = re.compile(r"runtime\.(compare|contract|forecast|generate|openapi|traces)\b")
 PUBLIC = {"middleware.errors", "middleware.events", "middleware.transports.registry", "runtime.conformance.recording"}
 
 sys.path.insert(0, str(ROOT))
