@@ -326,6 +326,16 @@ class Wire:
             await client.aclose()
 
 
+def in_time(place: Callable[[Random], None], seed: str) -> None:
+    """Run one case; what was slow is run again by the clock of this thread, which costs more to read than a case."""
+    before = time.perf_counter()
+    place(Random(seed))
+    if time.perf_counter() - before >= SLOWEST_S:
+        used = time.thread_time()
+        place(Random(seed))
+        assert time.thread_time() - used < SLOWEST_S, "too slow"
+
+
 async def run(cases: int, seed: int, only: str) -> int:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore", FutureWarning)  # of patterns that a later Python may read in another way
@@ -336,13 +346,11 @@ async def run(cases: int, seed: int, only: str) -> int:
         if only and name != only:
             continue
         counted[name] += 1
-        before = time.thread_time()
         try:
             if name == "wire":
                 await wire.call(f"{seed}:{case}")
             else:
-                ORDER[case % len(ORDER)](Random(f"{seed}:{case}"))
-                assert time.thread_time() - before < SLOWEST_S, "too slow"
+                in_time(ORDER[case % len(ORDER)], f"{seed}:{case}")
         except Exception as error:
             kind = "" if isinstance(error, PlatformError | AssertionError) else "an error that is none of ours: "
             print(
