@@ -36,9 +36,10 @@ METRICS = [value for value in vars(semconv).values() if isinstance(value, semcon
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
-    """An exact version, ports on loopback alone, a memory limit, started again when it ends."""
+    """An exact version with its digest, ports on loopback alone, a memory limit, started again when it ends."""
     container = CONTAINERS[name]
-    assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", container["image"])
+    digest = "" if name == "jaeger" else "@sha256:[0-9a-f]{64}"  # of whose image SECURITY.md says it
+    assert re.fullmatch(rf"\S+:v?\d+\.\d+\.\d+{digest}", container["image"])
     assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in container["ports"])
     assert re.fullmatch(r"\d+M", container["deploy"]["resources"]["limits"]["memory"])
     assert container["restart"] == "unless-stopped"
@@ -80,7 +81,7 @@ def test_what_the_collector_does_not_redact_is_documented():
 def test_the_readme_names_the_versions():
     """Those that CI runs."""
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    version = {name: container["image"].rpartition(":")[2] for name, container in CONTAINERS.items()}
+    version = {name: container["image"].partition("@")[0].rpartition(":")[2] for name, container in CONTAINERS.items()}
     assert f"in the Collector {version['otel-collector']} and Jaeger {version['jaeger']} that they name" in readme
 
 
