@@ -11,8 +11,8 @@ every minute. Rounds of load alternate with rests, in which connections expire, 
 
 It fails on counts:
 
-- a call that ends with neither a result nor an error of ours; fewer than a tenth of all calls that succeed, or a third of
-  the settings files that were taken;
+- a call that ends with neither a result nor an error of ours; fewer than a tenth of all calls that succeed, or a third
+  of the settings files that were taken;
 - at any rest, and once the client is closed, more tasks, descriptors, threads or timers than before the first call;
   left out are the threads of asyncio's own executor, which keeps them, and the connections of the last job's event
   loop, which the next one closes;
