@@ -8,6 +8,10 @@ Hostile input through each place where input enters, generated; a violation of a
 One case in 500 is a response on a real socket, by each transport in turn; the others are functions of this process.
 Each case is made from its seed alone, so that a violation can be repeated. Nothing is written: what is generated is for
 our own readers, and a violation becomes a test.
+
+Not guided by coverage: what is generated consists of the pieces that our readers decide on. A fuzzer that is (Atheris,
+on the readers of heads, problems, trace files, targets and texts) has found nothing more, and has wheels for few
+interpreters.
 """
 
 import argparse
