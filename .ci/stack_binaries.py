@@ -33,7 +33,8 @@ ENVIRONMENT = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs
 def main() -> None:
     """Make what is missing."""
     compose = yaml.safe_load((ROOT / "docker-compose.otel.yml").read_text("utf-8"))
-    version = {name: service["image"].rpartition(":")[2] for name, service in compose["services"].items()}
+    images = {name: service["image"].partition("@")[0] for name, service in compose["services"].items()}
+    version = {name: image.rpartition(":")[2] for name, image in images.items()}
     modules = compose["x-go-modules"]
     recipe = (ROOT / ".ci" / "otelcol-builder.yml").read_text("utf-8") + json.dumps([modules, COMPOSE_GO])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:8]

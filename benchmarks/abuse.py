@@ -8,6 +8,10 @@ Hostile input through each place where input enters, generated; a violation of a
 One case in 500 is a response on a real socket, by each transport in turn; the others are functions of this process.
 Each case is made from its seed alone, so that a violation can be repeated. Nothing is written: what is generated is for
 our own readers, and a violation becomes a test.
+
+Not guided by coverage: what is generated consists of the pieces that our readers decide on. A fuzzer that is (Atheris,
+on the readers of heads, problems, trace files, targets and texts) has found nothing more, and has wheels for few
+interpreters.
 """
 
 import argparse
@@ -326,6 +330,16 @@ class Wire:
             await client.aclose()
 
 
+def in_time(place: Callable[[Random], None], seed: str) -> None:
+    """Run one case; what was slow is run again by the clock of this thread, which costs more to read than a case."""
+    before = time.perf_counter()
+    place(Random(seed))
+    if time.perf_counter() - before >= SLOWEST_S:
+        used = time.thread_time()
+        place(Random(seed))
+        assert time.thread_time() - used < SLOWEST_S, "too slow"
+
+
 async def run(cases: int, seed: int, only: str) -> int:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore", FutureWarning)  # of patterns that a later Python may read in another way
@@ -336,13 +350,11 @@ async def run(cases: int, seed: int, only: str) -> int:
         if only and name != only:
             continue
         counted[name] += 1
-        before = time.thread_time()
         try:
             if name == "wire":
                 await wire.call(f"{seed}:{case}")
             else:
-                ORDER[case % len(ORDER)](Random(f"{seed}:{case}"))
-                assert time.thread_time() - before < SLOWEST_S, "too slow"
+                in_time(ORDER[case % len(ORDER)], f"{seed}:{case}")
         except Exception as error:
             kind = "" if isinstance(error, PlatformError | AssertionError) else "an error that is none of ours: "
             print(

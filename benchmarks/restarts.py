@@ -21,7 +21,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from runtime.cli.behind import free_port
 from runtime.gateway import DEFAULT_API_KEY, Fault, GatewayProcess
 from runtime.traces.trace_file import SpanReader
 
@@ -99,8 +99,7 @@ class Server:
     """The application in a server: a process that can be stopped and started again."""
 
     def __init__(self, name: str, folder: Path, gateway: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._command = [sys.executable, "-m"]
         self._command += [word.format(port=port, address=f"127.0.0.1:{port}") for word in SERVERS[name]]

@@ -1,11 +1,12 @@
 """Per-call options in a context variable, so that connectors need no parameters for them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ._internal.context_variables import reset
 from .clock import Clock, SystemClock
 from .errors import ConfigError
 
@@ -160,7 +161,7 @@ def call_options(*, deadline_s: float | None = None, max_attempts: int | None = 
     try:
         yield
     finally:
-        _reset(_options, token)
+        reset(_options, token)
 
 
 @contextmanager
@@ -183,7 +184,7 @@ def incoming_deadline(seconds: float, *, clock: Clock | None = None) -> Iterator
     try:
         yield deadline
     finally:
-        _reset(_incoming, token)
+        reset(_incoming, token)
 
 
 @contextmanager
@@ -206,18 +207,7 @@ def incoming_request(correlation_id: str) -> Iterator[IncomingRequest]:
         yield request
     finally:
         request.end()
-        _reset(_request, token)
-
-
-def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
-    """
-    Undo a change of *variable*, if it is this context that was changed.
-
-    It is not where a block ends in another thread, or in the task in which an event loop finalizes an asynchronous
-    generator that was not exhausted: there the change was never visible.
-    """
-    with suppress(ValueError):
-        variable.reset(token)
+        reset(_request, token)
 
 
 def _smaller(outer: _N | None, inner: _N | None) -> _N | None:

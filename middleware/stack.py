@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 from random import Random
 from types import MappingProxyType
 from typing import Any, Protocol, Self
@@ -208,7 +209,7 @@ class Stack:
 
 def compose(layers: Sequence[Middleware], terminal: Handler) -> Handler:
     """
-    Fold *layers* around *terminal*; `layers[0]` is outermost. Runs once per snapshot of the settings.
+    Fold *layers* around *terminal*; `layers[0]` is outermost.
 
     Neighbours that are a `Step` run in one coroutine.
     """
@@ -224,21 +225,25 @@ def compose(layers: Sequence[Middleware], terminal: Handler) -> Handler:
 
 def _per_snapshot(layers: Sequence[Middleware], terminal: Handler) -> Handler:
     """
-    Compose the layers that a call's settings need, once for each snapshot of the settings.
+    Find the layers that a call's settings need, once for each snapshot of the settings, and compose them.
 
-    What is off by those settings is no part of the result.
+    What is off by those settings is no part of the result. Snapshots that need the same layers share what is composed:
+    else each reload would leave hundreds of objects behind, until `_MOST_SNAPSHOTS`.
     """
     known: dict[int, tuple[Mapping[type[Settings], Settings], Handler]] = {}
+    composed: dict[tuple[bool, ...], Handler] = {}
 
     def handle(request: PlatformRequest) -> Awaitable[PlatformResponse]:
         snapshot = request.call.snapshot
         found = known.get(id(snapshot))
         if found is None:
             settings = request.call.settings
-            needed = [layer for layer in layers if not isinstance(layer, OptInLayer) or layer.is_needed(settings)]
+            needs = tuple(not isinstance(layer, OptInLayer) or layer.is_needed(settings) for layer in layers)
+            if needs not in composed:
+                composed[needs] = compose(list(compress(layers, needs)), terminal)
             if len(known) >= _MOST_SNAPSHOTS:
                 known.clear()  # of settings that were reloaded
-            found = known[id(snapshot)] = snapshot, compose(needed, terminal)  # refers to it, so that the id stays its
+            found = known[id(snapshot)] = snapshot, composed[needs]  # refers to it, so that the id stays its
         return found[1](request)
 
     return handle

@@ -4,7 +4,7 @@ What is shipped, and what it brings along: `supply_chain.py DIRECTORY`.
 
 Builds wheel and sdist twice and compares them, byte by byte. Resolves the wheel with the extras that are installed in
 production, and writes the software bill of materials (CycloneDX 1.6) and the list of licences to DIRECTORY. A release
-that its index has yanked is an error.
+that its index has yanked is an error, there and in requirements.lock.
 """
 
 import hashlib
@@ -36,13 +36,19 @@ def main() -> int:
         different = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
         (wheel,) = (work / "first").glob("*.whl")
         report = resolved(installed, f"{wheel}[{EXTRAS}]")
+        locked = resolved(
+            tools, "--dry-run", "--ignore-installed", "--require-hashes", "-r", ROOT / "requirements.lock"
+        )
         sbom = directory / "sbom.cdx.json"
         run(tools.parent / "cyclonedx-py", "environment", "--output-reproducible", "-o", sbom, installed)
         licences = run(tools.parent / "pip-licenses", "--python", installed, "--format", "markdown", "--order", "name")
         (directory / "licences.md").write_text(licences, "utf-8")
-    yanked = yanked_in(report)
+    yanked = sorted({*yanked_in(report), *yanked_in(locked)})
     components = len(json.loads(sbom.read_text("utf-8"))["components"])
-    print(f"{components} components in {sbom}; {len(report['install'])} releases resolved, {len(yanked)} yanked")
+    print(
+        f"{components} components in {sbom}; {len(report['install'])} releases resolved, "
+        f"{len(locked['install'])} in the lock, {len(yanked)} yanked"
+    )
     for problem in (*(f"{name}: two builds differ" for name in different), *(f"{name}: yanked" for name in yanked)):
         print(problem, file=sys.stderr)
     return 1 if different or yanked else 0
@@ -63,10 +69,10 @@ def build(python: Path, target: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in target.iterdir()}
 
 
-def resolved(python: Path, requirement: str) -> dict[str, Any]:
-    """Install *requirement*; returns pip's report of what that took."""
+def resolved(python: Path, *arguments: object) -> dict[str, Any]:
+    """Let pip install by *arguments*; returns its report of what that took."""
     report = python.parent.parent / "report.json"
-    run(python, "-m", "pip", "install", "--quiet", "--report", report, requirement)
+    run(python, "-m", "pip", "install", "--quiet", "--report", report, *arguments)
     found: dict[str, Any] = json.loads(report.read_text("utf-8"))
     return found
 

@@ -21,10 +21,12 @@ class PerLoop(Generic[_T]):
 
     Args:
         make: Makes the value of the running event loop, on its first use.
+        end: Called with the value of an event loop that was closed, when that is noticed; from any thread.
     """
 
-    def __init__(self, make: Callable[[], _T]) -> None:
+    def __init__(self, make: Callable[[], _T], end: Callable[[_T], None] = lambda _value: None) -> None:
         self._make = make
+        self._end = end
         self._renew()
         renew_in_child(self._renew_in_child)
 
@@ -47,13 +49,15 @@ class PerLoop(Generic[_T]):
             recent = last[1]()
             if recent is not None:  # equivalent: it lives as long as its loop
                 return recent
+        ended: list[_T] = []
         with self._lock:  # else `drain` in another thread could be followed by a result that it has removed
             found = self._known.get(loop)
             if found is None:
-                for gone in [known for known in self._known if known.is_closed()]:
-                    del self._known[gone]
+                ended = [self._known.pop(known) for known in list(self._known) if known.is_closed()]
                 found = self._known[loop] = self._make()
             self._last = weakref.ref(loop), weakref.ref(found)  # equivalent: it is found again in the dictionary
+        for value in ended:
+            self._end(value)
         return found
 
     def all(self) -> list[_T]:
@@ -64,7 +68,10 @@ class PerLoop(Generic[_T]):
     def drain(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
         """Remove all values, and return those whose loop is open, with their loops."""
         with self._lock:
-            taken = [(loop, found) for loop, found in self._known.items() if not loop.is_closed()]
+            taken = list(self._known.items())
             self._known.clear()
             self._last = None
-        return taken
+        for loop, found in taken:
+            if loop.is_closed():
+                self._end(found)
+        return [(loop, found) for loop, found in taken if not loop.is_closed()]

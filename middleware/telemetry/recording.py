@@ -85,7 +85,7 @@ class CallRecordingMiddleware(Step):
         try:
             self._emit(CallFinished(call=call.info, outcome=outcome, error=failure, cancelled=failure is None))
         finally:
-            self._end_span(opened)
+            self._end_span(opened and _to_end(opened, error))
         return error
 
     def _end_span(self, opened: OpenSpan | None) -> None:
@@ -168,7 +168,7 @@ class AttemptRecordingMiddleware(Step):
         cancelled: Applied = "no" if attempt.request_sent == "no" else "maybe"
         self._end(
             request,
-            entered,
+            (_to_end(entered[0], error), *entered[1:]),
             outcome="cancelled" if recorded is None else type(recorded).__name__,
             status=attempt.status if recorded is None else recorded.status,
             applied=cancelled if failure is None else failure.attempt_applied,
@@ -217,6 +217,11 @@ class AttemptRecordingMiddleware(Step):
             self._tracer.detach(opened[1])
         else:
             self._tracer.end(*opened)
+
+
+def _to_end(opened: OpenSpan, error: BaseException) -> OpenSpan:
+    """Return *opened*, without its token where the call is collected: that happens in another context."""
+    return (opened[0], None) if isinstance(error, GeneratorExit) else opened
 
 
 def _need(emit: Listener) -> Callable[[type[Event]], bool]:

@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 
+from middleware._internal.context_variables import reset
 from middleware._internal.detached import detached
 from middleware.clock import Clock, SystemClock
 from middleware.errors import CallError
@@ -72,7 +73,8 @@ class _Exchange:
     def abort(self) -> None:
         """Close the connection without waiting for the peer or for unsent data."""
         if self.transport is not None:
-            self.transport.abort()
+            with suppress(RuntimeError):  # its event loop is closed; `_abandon` closes the socket
+                self.transport.abort()
 
 
 _current: ContextVar[_Exchange] = ContextVar("_current")  # equivalent: a display name, for debugging
@@ -265,11 +267,13 @@ class _Connector(aiohttp.TCPConnector):
     Attributes:
         lifetime: Of each connection.
         used: Until when each connection may be used, by protocol: uvloop's TLS transports take no weak references.
+        sockets: Those that it has opened.
         is_abandoned: Its event loop ended, or its client was dropped, without closing it.
     """
 
     lifetime: Lifetime
     used: "weakref.WeakKeyDictionary[ResponseHandler, float]"
+    sockets: "weakref.WeakSet[socket.socket]"
     now: Callable[[], float]
     max_header_bytes: int
     is_abandoned = False
@@ -315,6 +319,8 @@ class _Connector(aiohttp.TCPConnector):
 
     def _release(self, *args: Any, **options: Any) -> None:
         """Release a connection; the timer for idle ones, which aiohttp sets here, must not keep the call's context."""
+        if self._loop.is_closed():  # the attempt is collected; `_abandon` closes the socket
+            return
         Context().run(super()._release, *args, **options)
 
 
@@ -345,11 +351,15 @@ async def _spoke_first(transport: asyncio.Transport, protocol: ResponseHandler) 
 
 
 def _abandon(connectors: Iterable[_Connector], loop: asyncio.AbstractEventLoop) -> None:
-    """Close what was dropped unclosed, from any thread; an event loop that was closed needs nothing."""
+    """Close what was dropped unclosed, from any thread."""
     for connector in connectors:
         connector.is_abandoned = True
-    with suppress(RuntimeError):
+    try:
         loop.call_soon_threadsafe(_abort_all, connectors)
+    except RuntimeError:  # the event loop is closed, and closes no socket
+        for connector in connectors:
+            for opened in list(connector.sockets):
+                opened.close()
 
 
 def _abort_all(connectors: Iterable[_Connector], except_for: Collection[asyncio.BaseTransport | None] = ()) -> None:
@@ -379,14 +389,28 @@ class _Sessions:
         self._connectors: list[_Connector] = []
         self._busy: set[_Exchange] = set()
         self._closing = False
+        self._loop = asyncio.get_running_loop()
         self._closer: asyncio.Task[None]  # kept, since the event loop refers to tasks weakly
         self._repeatable = self._session(config, config.keepalive_expiry_s)
         self._once = self._session(config, min(MAX_IDLE_FOR_UNSAFE_S, config.keepalive_expiry_s))
         # Before the sessions, whichever way this object goes: a finalizer runs before those of what it refers to.
-        weakref.finalize(self, _abandon, tuple(self._connectors), asyncio.get_running_loop())
+        self._abandon = weakref.finalize(self, _abandon, tuple(self._connectors), self._loop)
 
     def _session(self, config: TransportSettings, expiry_s: float) -> aiohttp.ClientSession:
-        connector = _Connector(limit=0, keepalive_timeout=expiry_s, resolver=self._resolver, use_dns_cache=False)
+        opened = weakref.WeakSet[socket.socket]()
+
+        def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+            opened.add(made := socket.socket(*address[:3]))
+            return made
+
+        connector = _Connector(
+            limit=0,
+            keepalive_timeout=expiry_s,
+            resolver=self._resolver,
+            use_dns_cache=False,
+            socket_factory=open_socket,
+        )
+        connector.sockets = opened
         connector.used, connector.lifetime = weakref.WeakKeyDictionary(), self._lifetime
         connector.now = self._now
         connector.max_header_bytes = config.max_header_bytes
@@ -410,8 +434,22 @@ class _Sessions:
     def end(self, exchange: _Exchange) -> None:
         """Note the end of an attempt; after `close`, the last one closes the connections."""
         self._busy.discard(exchange)
-        if self._closing and not self._busy:
-            self._closer = asyncio.get_running_loop().create_task(self._close())
+        if self._closing and not self._busy and not self._loop.is_closed():
+            self._closer = self._loop.create_task(self._close())
+
+    def abandoned(self) -> None:
+        """Close what the event loop, which is closed, has not closed."""
+        self._abandon()
+
+    def request_close(self) -> None:
+        """Close as `close` does, without waiting, from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._begin_close)
+        except RuntimeError:  # the loop has just been closed, by its thread
+            self._abandon()
+
+    def _begin_close(self) -> None:
+        self._closer = self._loop.create_task(self.close())
 
     async def close(self) -> None:
         """Close idle connections now, and the others when the last attempt ends."""
@@ -462,7 +500,9 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
     """
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        super().__init__(config, clock, lambda: _Sessions(config, self._resolver, self._lifetime, clock.now))
+        super().__init__(
+            config, clock, lambda: _Sessions(config, self._resolver, self._lifetime, clock.now), _Sessions.abandoned
+        )
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
         """Send *request* to *url* once and read the whole response; errors as for the default transport."""
@@ -481,7 +521,7 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
         else:
             return to_response(request, received.status, received.headers, received.body, self._clock.wall)
         finally:
-            _current.reset(token)
+            reset(_current, token)
             sessions.end(exchange)
         raise lost  # outside the handler, so unchained: a third-party exception may refer to the credentials
 
@@ -492,21 +532,17 @@ class AiohttpTransport(LoopBoundTransport[_Sessions]):
             if loop is here:
                 await sessions.close()
             else:
-                asyncio.run_coroutine_threadsafe(sessions.close(), loop)
+                sessions.request_close()
 
     def request_close(self) -> None:
         """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
-        for loop, sessions in self._drain():
-            asyncio.run_coroutine_threadsafe(sessions.close(), loop)
+        for _, sessions in self._drain():
+            sessions.request_close()
 
     def drop_connections(self) -> None:
         """Close as `request_close` does, and stay open: later attempts open new connections."""
-        for loop, sessions in self._per_loop.drain():
-            closing = sessions.close()
-            try:
-                asyncio.run_coroutine_threadsafe(closing, loop)
-            except RuntimeError:  # the loop has just been closed, by its thread
-                closing.close()
+        for _, sessions in self._per_loop.drain():
+            sessions.request_close()
 
     def describe(self) -> str:
         """Return the name of the library."""

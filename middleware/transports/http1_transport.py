@@ -7,7 +7,6 @@ was cancelled is aborted and dropped, without waiting. The bulkhead bounds how m
 Two things are left to httpcore: proxies, and what a test double such as respx intercepts, which it does there.
 """
 
-import asyncio
 import re
 from collections.abc import Iterable
 from types import FunctionType
@@ -24,8 +23,8 @@ from .http1_connection import Http1Connection
 from .httpcore_transport import HttpcoreTransport
 from .idle_connections import IdleConnections
 from .keep_alive import may_be_reused
-from .loop_bound import LoopBoundTransport
-from .origin import Origin, Origins
+from .loop_bound import KeepingTransport
+from .origin import Origin
 from .parser import Parser
 from .response_reader import Received, receive_body, receive_head
 from .translation import BODY_METHODS, to_response, translate_error
@@ -47,7 +46,7 @@ class LocalProtocolError(ValueError):
     """The request cannot be written as HTTP/1.1, as a layer of the host has made it."""
 
 
-class Http1Transport(LoopBoundTransport[_Idle]):
+class Http1Transport(KeepingTransport[Http1Connection]):
     """
     Sends attempts over connections of ours; errors of construction as for `LoopBoundTransport`.
 
@@ -64,8 +63,7 @@ class Http1Transport(LoopBoundTransport[_Idle]):
     parser: ClassVar[type[Parser]]
 
     def __init__(self, config: TransportSettings, clock: Clock) -> None:
-        super().__init__(config, clock, lambda: IdleConnections(config.keepalive_expiry_s, clock.now))
-        self._origins = Origins(self._proxies)
+        super().__init__(config, clock)
         self._by_httpcore = HttpcoreTransport(config, clock, sharing=self)
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
@@ -93,23 +91,15 @@ class Http1Transport(LoopBoundTransport[_Idle]):
                 pass
         return await self._attempt(self._new(origin), idle, origin, target, request)
 
-    async def aclose(self) -> None:
-        """Close idle connections now and busy ones when their attempt ends; idempotent."""
-        self.request_close()
-        # equivalent: `-1`: asyncio reads it as 0
-        await asyncio.sleep(0)  # the running loop closes its sockets in its next iteration
-
     def request_close(self) -> None:
-        """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
+        """As `KeepingTransport`, and what httpcore has connected."""
         self._by_httpcore.request_close()
-        for loop, idle in self._drain():
-            loop.call_soon_threadsafe(idle.close)
+        super().request_close()
 
     def drop_connections(self) -> None:
-        """Close as `request_close` does, and stay open: later attempts open new connections."""
+        """As `KeepingTransport`, and what httpcore has connected."""
         self._by_httpcore.drop_connections()
-        for loop, idle in self._per_loop.drain():
-            loop.call_soon_threadsafe(idle.close)
+        super().drop_connections()
 
     def describe(self) -> str:
         """Return the name of the library that parses, and which one connects through proxies."""

@@ -7,7 +7,6 @@ with other attempts; a connection whose attempt failed or was cancelled is abort
 bulkhead bounds how many are open at once.
 """
 
-import asyncio
 from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -23,8 +22,8 @@ from middleware.types import PlatformRequest, PlatformResponse
 from .httpcore_backend import Socket
 from .idle_connections import IdleConnections
 from .keep_alive import may_be_reused
-from .loop_bound import LoopBoundTransport
-from .origin import DEFAULT_PORTS, Origin, Origins
+from .loop_bound import KeepingTransport, LoopBoundTransport
+from .origin import DEFAULT_PORTS, Origin
 from .response_reader import Received, receive
 from .translation import BODY_METHODS, to_response, translate_error, wire_headers
 from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
@@ -79,7 +78,7 @@ class _Connection:
 _Idle: TypeAlias = IdleConnections[Origin, _Connection]
 
 
-class HttpcoreTransport(LoopBoundTransport[_Idle]):
+class HttpcoreTransport(KeepingTransport[_Connection]):
     """
     Sends attempts over httpcore connections; errors of construction as for `LoopBoundTransport`.
 
@@ -90,8 +89,7 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
     """
 
     def __init__(self, config: TransportSettings, clock: Clock, sharing: LoopBoundTransport[Any] | None = None) -> None:
-        super().__init__(config, clock, lambda: IdleConnections(config.keepalive_expiry_s, clock.now), sharing)
-        self._origins = Origins(self._proxies)
+        super().__init__(config, clock, sharing)
         self._extensions = {"timeout": {"connect": config.connect_timeout_s}}
 
     async def send(self, request: PlatformRequest, url: str) -> PlatformResponse:
@@ -114,22 +112,6 @@ class HttpcoreTransport(LoopBoundTransport[_Idle]):
             with suppress(RequestNotSentError):  # it was closed after the check, and before the first byte
                 return await self._attempt(connection, idle, origin, target, request)
         return await self._attempt(await self._open(origin), idle, origin, target, request)
-
-    async def aclose(self) -> None:
-        """Close idle connections now and busy ones when their attempt ends; idempotent."""
-        self.request_close()
-        # equivalent: `-1`: asyncio reads it as 0
-        await asyncio.sleep(0)  # the running loop closes its sockets in its next iteration
-
-    def request_close(self) -> None:
-        """Close as `aclose` does, without waiting, from any thread: each event loop closes its own connections."""
-        for loop, idle in self._drain():
-            loop.call_soon_threadsafe(idle.close)
-
-    def drop_connections(self) -> None:
-        """Close as `request_close` does, and stay open: later attempts open new connections."""
-        for loop, idle in self._per_loop.drain():
-            loop.call_soon_threadsafe(idle.close)
 
     def describe(self) -> str:
         """Return the name of the library."""

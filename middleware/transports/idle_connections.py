@@ -108,7 +108,11 @@ class IdleConnections(Generic[_Origin, _C]):
     def discard(self, connection: _C) -> None:
         """Abort *connection*, which an attempt gives up: now, or after others in one of the loop's next iterations."""
         if not self._aborted:
-            self._schedule()
+            try:
+                self._schedule()
+            except RuntimeError:  # the attempt is collected, after its event loop was closed
+                connection.abort()
+                return
         elif self._aborted >= _ABORTS_PER_ITERATION:
             self._aborting.append(connection)
             return

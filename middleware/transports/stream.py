@@ -7,6 +7,7 @@ a stale one.
 
 import asyncio
 import select
+import socket
 import ssl
 from contextvars import Context
 
@@ -44,6 +45,7 @@ class Stream(asyncio.Protocol):
         self._by_tls = by_tls
         self._connect_by = float("inf")
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._poll = select.poll()
         self._received = b""
         self._ended = False
@@ -62,10 +64,19 @@ class Stream(asyncio.Protocol):
         return bool(self._received) or self._is_gone or bool(self._poll.poll(0))
 
     def abort(self) -> None:
-        """Close now, without waiting for the peer or for unsent data; idempotent."""
+        """
+        Close now, without waiting for the peer or for unsent data; idempotent.
+
+        Also once the event loop is closed, which closes no socket by itself.
+        """
         self._aborted = True
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        try:
             self._transport.abort()
+        except RuntimeError:  # the event loop is closed
+            assert self._socket is not None  # noqa: S101 - it has a transport
+            self._socket.close()
 
     async def connect(self, resolver: Resolver, host: str, port: int, seconds: float) -> None:
         """
@@ -83,7 +94,8 @@ class Stream(asyncio.Protocol):
         self._connect_by = loop.time() + seconds
         try:
             with anyio.fail_after(seconds):
-                await loop.create_connection(lambda: self, sock=await open_socket(await resolver.resolve(host, port)))
+                self._socket = await open_socket(await resolver.resolve(host, port))
+                await loop.create_connection(lambda: self, sock=self._socket)
         except TimeoutError:
             raise ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError, OverflowError) as error:  # a port or host that no socket accepts

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, Unpack, cast
 
+from middleware._internal.context_variables import reset
 from middleware.errors import CallError, DecodeError, InvalidArgumentError, PlatformError, clear_traceback_locals
 from runtime.connectors import payment
 from runtime.connectors.base import (
@@ -154,7 +155,7 @@ class ManagedPayment:
         try:
             return await getattr(connector, operation)(**arguments), http.document
         finally:
-            calling.reset(before)
+            reset(calling, before)
             arguments.clear()  # R52
 
 

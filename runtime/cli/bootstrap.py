@@ -2,7 +2,8 @@
 From a bare Python to an environment with all that a command needs; standard library alone.
 
 Makes `.venv` next to pyproject.toml (or where `MOZAIKS_VENV` says) and installs the dependencies and the command's
-extras into it, without building the project. Tried in this order: uv, venv with ensurepip, venv without pip but the
+extras into it, without building the project. Which releases is said by requirements.lock, by version and digest; of
+another file an installer makes an error. Tried in this order: uv, venv with ensurepip, venv without pip but the
 system's pip, venv without pip and pip's own wheel from the package index. Then the process becomes the environment's
 Python. `MOZAIKS_VENV=none` switches all of this off, for those who bring their own environment.
 
@@ -24,7 +25,7 @@ import tempfile
 import time
 import tomllib
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +33,9 @@ from runtime._internal.files import refuse_link, write_text
 
 from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
 
-__all__ = ["BootstrapError", "claim", "enter_environment", "project_directory", "requirements"]
+__all__ = ["LOCK", "BootstrapError", "claim", "enter_environment", "locked", "project_directory", "requirements"]
+
+LOCK = "requirements.lock"
 
 _NAME = "mozaiks-connector-runtime"
 _STAMP = "mozaiks-stamp.json"
@@ -40,6 +43,10 @@ _STAMP = "mozaiks-stamp.json"
 _PIP = ("-I", "-m", "pip")
 # A pip.conf of the user may say `user = true`, which no environment permits.
 _OPTIONS = ("--quiet", "--no-user")
+
+_LOCKED = re.compile(r"^# (.+)\n((?:.+\\\n)+.+)$", re.MULTILINE)
+_DIGEST = " --hash="
+_RELEASE = re.compile(r"([\w.-]+)[^;]*(;.*?|)(?: --hash=.*)?\Z")
 
 Run = Callable[[Sequence[str]], None]
 
@@ -79,6 +86,21 @@ def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def locked(lock: Path, extras: Collection[str]) -> list[str]:
+    """
+    Return what *lock* has for *extras* and for every command: a line of pip's each, with version and digests.
+
+    Returns:
+        Nothing where there is no such file.
+    """
+    try:
+        text = lock.read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    wanted = {"all", *extras}
+    return [re.sub(r" \\\n +", " ", entry) for needed, entry in _LOCKED.findall(text) if wanted & set(needed.split())]
+
+
 def enter_environment(extras: Sequence[str], arguments: Sequence[str]) -> None:
     """
     Return if this process already runs where *extras* are installed; else set that up and become it.
@@ -92,7 +114,7 @@ def enter_environment(extras: Sequence[str], arguments: Sequence[str]) -> None:
         return
     given = Path(place).absolute() if place else project / ".venv"
     venv = Path(os.path.realpath(given))
-    wanted = requirements(project / "pyproject.toml", extras)
+    wanted = locked(project / LOCK, extras) or requirements(project / "pyproject.toml", extras)
     if not _is_ready(venv, wanted):
         with claim(given, project / ".venv", setting="MOZAIKS_VENV"):
             if not _is_ready(venv, wanted):
@@ -220,7 +242,7 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
     if fresh:
         installed = set()
     _write_stamp(venv, "", [])
-    _say(f"setting up {venv} (once; {len(wanted)} direct dependencies)")
+    _say(f"setting up {venv} (once; {len(wanted)} dependencies)")
     failures = []
     for name, way in _WAYS.items():
         if name == "uv" and shutil.which("uv") is None:
@@ -229,20 +251,37 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
             _say(f"installing with {name} …")
             if fresh:
                 _clear(venv)
-            way(venv, wanted, fresh, run)
+            with _arguments(wanted) as arguments:
+                way(venv, arguments, fresh, run)
         except (OSError, subprocess.SubprocessError, BootstrapError, ValueError) as error:
             failures.append(f"{name}: {_reason(error)}")
             # Half an installation is none: the next way starts from nothing.
-            wanted, fresh, installed = sorted({*installed, *wanted}), True, set()
+            wanted, fresh, installed = _merged(installed, wanted), True, set()
             continue
-        everything = sorted(installed | set(wanted))
-        _write_stamp(venv, _interpreter(), everything)
+        _write_stamp(venv, _interpreter(), _merged(installed, wanted))
         _say(f"ready after {time.monotonic() - started:.1f} s")
         return
     raise BootstrapError(
         f"cannot set up {venv}: is the package index reachable? On Debian, `apt install python3-venv ca-certificates` "
         f"helps. Tried {'; '.join(failures)}"
     )
+
+
+def _merged(installed: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return both; of two that are releases of the same, the one that is wanted."""
+    return sorted({_RELEASE.sub(r"\1\2", line): line for line in (*installed, *wanted)}.values())
+
+
+@contextmanager
+def _arguments(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Give what an installer is to be called with; it takes digests from a file alone."""
+    if not any(_DIGEST in line for line in wanted):
+        yield wanted
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "requirements.txt"
+        file.write_text("\n".join(wanted), "utf-8")
+        yield ["--require-hashes", "-r", str(file)]
 
 
 def _reason(error: Exception) -> str:
@@ -282,13 +321,16 @@ def _with_pip_wheel(venv: Path, wanted: Sequence[str], fresh: bool, run: Run) ->
 
 
 def _fetch_pip(directory: Path) -> Path:
-    """Download the newest pip wheel that the index lists, and check it against the index's own digest."""
+    """Download the newest pip wheel that the index lists, of those in the lock, and check it against its digest."""
     index = index_url(os.environ)
     page_url = f"{index}/pip/"
     page = fetch(page_url, index, timeout_s=60).decode()
     links = re.findall(r'href="([^"]+/pip-(\d+(?:\.\d+)*)-py3-none-any\.whl)#sha256=([0-9a-f]{64})"', page)
+    project = project_directory()
+    if project is not None and (known := "".join(locked(project / LOCK, ["pip"]))):
+        links = [found for found in links if found[2] in known]
     if not links:
-        raise BootstrapError("the package index lists no pip wheel with a digest")
+        raise BootstrapError("the package index lists no pip wheel with a digest that is known")
     link, version, digest = max(links, key=lambda found: tuple(int(part) for part in found[1].split(".")))
     url = urllib.parse.urljoin(page_url, html.unescape(link))
     content = fetch(url, index, timeout_s=120)

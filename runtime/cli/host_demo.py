@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .behind import free_port
 from .bootstrap import project_directory
 from .story import Step, make_console, save_picture, show_step, verdict
 
@@ -91,8 +91,7 @@ class _Host:
     def __init__(self, project: Path, gateway: str, spans: Path, output: Path) -> None:
         from runtime.gateway import DEFAULT_API_KEY
 
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._project, self._spans, self._output = project, spans, output
         self._begins_at = spans.stat().st_size if spans.exists() else 0

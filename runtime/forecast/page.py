@@ -20,6 +20,7 @@ from .simulate import Run, Scenario
 
 __all__ = ["render_simulation"]
 
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
 :root { --a: #2f66c4; --b: #b3560b; --ill: #f3e3e1; }
 @media (prefers-color-scheme: dark) { :root { --a: #84aef5; --b: #f0a35e; --ill: #3a2826; } }
@@ -80,7 +81,7 @@ def render_simulation(scenario: Scenario, runs: Mapping[str, Sequence[Run]], *, 
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <title>{escape(title)}</title>
 <style>{PAGE_STYLE}{_STYLE}</style>
 </head>

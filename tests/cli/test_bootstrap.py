@@ -1,17 +1,21 @@
 """The way from a bare Python into an environment; no test here reaches a network."""
 
 import ast
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 from runtime.cli import bootstrap
 from runtime.cli.bootstrap import BootstrapError, requirements
@@ -106,6 +110,7 @@ def test_one_line_tells_what_to_do_when_nothing_works(venv, capsys):
 
 def test_a_downloaded_pip_must_match_its_digest(monkeypatch, tmp_path):
     """The index says what the file must be."""
+    monkeypatch.setattr(bootstrap, "project_directory", lambda: None)
     pages = iter([b'<a href="../files/pip-24.0-py3-none-any.whl#sha256=' + b"0" * 64 + b'">', b"not it"])
 
     class Response:
@@ -122,7 +127,66 @@ def test_a_downloaded_pip_must_match_its_digest(monkeypatch, tmp_path):
             return "https://index.test/"
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *_args, **_options: Response())
-    with pytest.raises(BootstrapError, match="digest"):
+    with pytest.raises(BootstrapError, match="does not match its digest"):
+        bootstrap._fetch_pip(tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.extras is not None])
+def test_the_lock_has_a_release_with_digests_for_each_requirement(name):
+    """Of each command; `.ci/tools/lock.py` writes it anew after a change of pyproject.toml."""
+    extras = [*COMMANDS[name].extras, *chain(*COMMANDS[name].extras_of.values())]
+    releases = {}
+    for line in bootstrap.locked(ROOT / bootstrap.LOCK, extras):
+        assert re.fullmatch(r"\S+==\S+( ; .+?)?( --hash=sha256:[0-9a-f]{64})+", line)
+        pinned = Requirement(line.partition(" --hash")[0])
+        releases[pinned.name] = str(pinned.specifier).removeprefix("==")
+    for line in requirements(ROOT / "pyproject.toml", extras):
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(releases[wanted.name], prereleases=True)
+    assert "pip" not in releases
+
+
+def test_releases_of_the_lock_are_installed_by_digest(checkout, monkeypatch, tmp_path):
+    """An installer takes them from a file; one that was raised is installed again, and the others stay."""
+    one, two = "0" * 64, "1" * 64
+    lock = checkout / bootstrap.LOCK
+    lock.write_text(
+        f"# head\n# all\na==1 ; python_version < '4' \\\n    --hash=sha256:{one} \\\n    --hash=sha256:{two}\n"
+        f"# cli test\nb==2 \\\n    --hash=sha256:{one}\n# test\nc==3 \\\n    --hash=sha256:{one}\n"
+    )
+    files = []
+
+    class Reading(Runner):
+        def __call__(self, command):
+            super().__call__(command)
+            if "--require-hashes" in command:
+                files.append(Path(command[-1]).read_text().splitlines())
+
+    monkeypatch.setitem(globals(), "Runner", Reading)
+    a = f"a==1 ; python_version < '4' --hash=sha256:{one} --hash=sha256:{two}"
+    *_, installed = enter(monkeypatch, tmp_path / "dir")
+    assert " --require-hashes -r " in installed
+    assert files == [[a, f"b==2 --hash=sha256:{one}"]]
+    assert enter(monkeypatch, tmp_path / "dir") == []
+    lock.write_text(lock.read_text().replace("b==2", "b==2.1"))
+    assert len(enter(monkeypatch, tmp_path / "dir")) == 1
+    assert bootstrap._stamp(tmp_path / "dir")[1] == {a, f"b==2.1 --hash=sha256:{one}"}
+
+
+def test_the_downloaded_pip_is_one_of_the_lock(checkout, monkeypatch, tmp_path):
+    """Whatever the index lists, and calls newer."""
+    content, known = b"pip itself", hashlib.sha256(b"pip itself").hexdigest()
+    page = "".join(
+        f'<a href="/files/pip-{version}-py3-none-any.whl#sha256={digest}">'
+        for version, digest in (("26.1", known), ("99.0", "f" * 64))
+    )
+    monkeypatch.setattr(
+        bootstrap, "fetch", lambda url, *_args, **_options: page.encode() if url.endswith("/pip/") else content
+    )
+    (checkout / bootstrap.LOCK).write_text(f"# pip\npip==26.1 \\\n    --hash=sha256:{known}\n")
+    assert bootstrap._fetch_pip(tmp_path).name == "pip-26.1-py3-none-any.whl"
+    (checkout / bootstrap.LOCK).write_text("# pip\npip==26.1 \\\n    --hash=sha256:0\n")
+    with pytest.raises(BootstrapError, match="digest that is known"):
         bootstrap._fetch_pip(tmp_path)
 
 

@@ -68,6 +68,7 @@ def test_simulate_compares_two_files(tmp_path, capsys):
     )
     assert "too few seeds" in shown
     page = (tmp_path / "page.html").read_text()
+    assert "form-action 'none'" in page
     assert "<script" not in page
     assert page.count("<svg") == 2
 

@@ -40,9 +40,10 @@ METRICS = [value for value in vars(semconv).values() if isinstance(value, semcon
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
-    """An exact version, ports on loopback alone, a memory limit, started again when it ends."""
+    """An exact version with its digest, ports on loopback alone, a memory limit, started again when it ends."""
     container = CONTAINERS[name]
-    assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", container["image"])
+    digest = "" if re.search("jaeger|opensearch", container["image"]) else "@sha256:[0-9a-f]{64}"  # see SECURITY.md
+    assert re.fullmatch(rf"\S+:v?\d+\.\d+\.\d+{digest}", container["image"])
     assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in container.get("ports", ()))
     assert re.fullmatch(r"\d+M", container["deploy"]["resources"]["limits"]["memory"])
     assert container["restart"] == "unless-stopped"
@@ -86,7 +87,7 @@ def test_what_the_collector_does_not_redact_is_documented():
 def test_the_guide_names_the_versions():
     """Those that CI runs."""
     guide = " ".join((ROOT / "docs" / "local-stack.md").read_text("utf-8").split())
-    version = {name: container["image"].rpartition(":")[2] for name, container in CONTAINERS.items()}
+    version = {name: container["image"].partition("@")[0].rpartition(":")[2] for name, container in CONTAINERS.items()}
     assert f"in the Collector {version['otel-collector']} and Jaeger {version['jaeger']} that they name" in guide
 
 

@@ -72,6 +72,32 @@ def test_an_opt_in_layer_is_run_where_its_settings_have_it_on(monkeypatch, layer
     assert len(runs) == 1
 
 
+def test_snapshots_that_need_the_same_layers_share_what_is_composed(monkeypatch):
+    """A file that is reloaded every few seconds must not leave a stack behind each time."""
+    made = []
+    compose = stack.compose
+    monkeypatch.setattr(stack, "compose", lambda layers, terminal: made.append(layers) or compose(layers, terminal))
+
+    class Optional:
+        def is_needed(self, settings):
+            return bool(settings(HedgingSettings).max_hedges)
+
+        async def __call__(self, request, call_next):
+            return await call_next(request)
+
+    async def terminal(_request):
+        return PlatformResponse(status=200)
+
+    async def scenario():
+        for n in range(100):
+            await handle(a_request(settings=[HedgingSettings(max_hedges=n % 2, delay_s=1 + n)]))
+
+    optional = Optional()
+    handle = stack._per_snapshot([optional], terminal)
+    asyncio.run(scenario())
+    assert made == [[], [optional]]
+
+
 def test_each_snapshot_has_a_stack_of_its_own():
     """A reload applies to the calls that begin after it, and only so many snapshots are kept."""
     composed, made = [], []

@@ -57,6 +57,27 @@ def test_what_belonged_to_a_closed_loop_is_forgotten():
         assert kept.drain() == [(runner.get_loop(), here)]
 
 
+def test_what_belonged_to_a_closed_loop_is_ended_once():
+    """By the next loop, or by a drain; what belongs to an open one is not."""
+    ended, loops = [], []
+    kept = PerLoop(Thing, ended.append)
+
+    def job():
+        with a_runner() as runner:
+            loops.append(runner.get_loop())  # as each value refers to its own
+            return runner.run(both(kept))[0]
+
+    first, second = job(), job()
+    assert ended == [first]
+    with a_runner() as runner:
+        third, _ = runner.run(both(kept))
+        assert ended == [first, second]
+        assert kept.drain() == [(runner.get_loop(), third)]
+    fourth = job()
+    assert kept.drain() == []
+    assert ended == [first, second, fourth]
+
+
 def test_turning_from_loop_to_loop_finds_each_ones_own():
     """The last result is remembered, for its loop only."""
     kept = PerLoop(Thing)

@@ -1746,6 +1746,36 @@ def test_nothing_is_logged_of_an_event_loop_that_ended(library, tls, caplog, end
     assert {str(warning.message).split(" <")[0] for warning in warned} <= {"unclosed transport", "unclosed"}
 
 
+def test_an_event_loop_closes_the_sockets_of_those_that_have_ended(library, tls):
+    """R3: nothing else does, since a closed loop closes none; the collector need not run for it."""
+
+    async def job(wire, server):
+        await asyncio.gather(*(wire.send(server, target="/warm") for _ in range(3)))
+
+    wire = Wire(library, **tls[1])
+    gc.disable()
+    try:
+        with ThreadServer(b"", 1, tls[0]) as server, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            for _ in range(5):
+                asyncio.run(job(wire, server))
+                for _ in range(200):
+                    if server.open <= 3:
+                        break
+                    time.sleep(0.01)
+                assert server.open <= 3
+            wire.transport.request_close()
+            for _ in range(200):
+                if not server.open:
+                    break
+                time.sleep(0.01)
+            assert server.open == 0
+            del wire
+            gc.collect()
+    finally:
+        gc.enable()
+
+
 class Threadsafe:
     """An event that another thread's loop can wait for."""
 

@@ -23,6 +23,7 @@ import trustme
 import uvloop
 from layer_support import FakeClock
 from raw_server import RawServer, ok
+from thread_server import ThreadServer
 
 from middleware import CircuitOpenError, OutOfResourcesError, RequestNotSentError, ResponseLostError
 from middleware.clock import SystemClock
@@ -679,6 +680,34 @@ def test_a_loop_that_is_closed_with_calls_pending_gives_their_slots_back(library
     loop.close()
     abandoned.clear()
     gc.collect()  # the garbage contains sockets
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("library", ["httptools", "h11", "aiohttp"])  # httpcore's own clean-up asks for a running loop
+@pytest.mark.parametrize("closing", [False, True], ids=["open", "closing"])
+def test_a_call_is_collected_in_silence_after_its_loop_was_closed(library, monkeypatch, caplog, closing):
+    """R3: neither a loop nor the context of the call is there then; asyncio's own line on the task stays."""
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: said.append(found.exc_value))
+
+    async def begin():
+        tasks = [asyncio.create_task(client.get("/slow", path_params={})) for _ in range(20)]
+        for task in tasks:
+            task._log_destroy_pending = False
+        while len(server.requests) < 20:
+            await asyncio.sleep(0.01)
+        if closing:
+            client._transport.request_close()
+            await asyncio.sleep(0.02)  # the loop lives to see it
+
+    with ThreadServer(b"", 1) as server:
+        client, loop = make_client(library, server.url), asyncio.new_event_loop()
+        loop.run_until_complete(begin())
+        loop.close()
+        del loop
+        gc.collect()
+    assert said == []
+    assert caplog.records == []
 
 
 user = ContextVar("user")
