@@ -167,16 +167,19 @@ class Checker:
     def parameter_problems(self, one: Parameter, texts: Sequence[str]) -> Iterator[Problem]:
         """Yield what is wrong with the texts that a parameter has in a request; none for a parameter without any."""
         target = self._api.resolved(one.schema)
-        given = [text for text in texts if text or target.kind == "string"]
+        items = self._api.resolved(target.items or Schema())
+        is_text = "string" in {target.kind, items.kind}
+        given = [text for text in texts if text or is_text]
         if not given:
             if one.required:
                 yield one.name, "is required"
+        elif {target.kind, items.kind} & {"object", "union"}:
+            return  # these have no notation that services agree on
         elif target.kind == "array":
             if not one.explode:
                 given = [part for text in given for part in text.split(one.separator)]
-            items = self._api.resolved(target.items or Schema())
             yield from self.problems(target, [_read(items, text) for text in given], one.name)
-        elif target.kind not in {"object", "union", "any"}:  # these have no notation that services agree on
+        else:
             yield from self.problems(one.schema, _read(target, given[-1]), one.name)
 
 
