@@ -440,10 +440,19 @@ def test_the_command_shows_and_then_writes(odd_file, tmp_path, capsys):
     assert "operation POST /upload: its body is multipart/form-data" in shown.err
     assert not (tmp_path / "odd_connector").exists()
     assert new.main(["odd", "--from", odd_file]) == 0
-    assert "wrote odd_connector/odd_connector/__init__.py" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "wrote odd_connector/odd_connector/__init__.py" in shown.out
+    assert "next: python3 -m runtime test odd_connector\n" in shown.err  # no index has the runtime of a checkout
     assert check_paths([tmp_path / "odd_connector"], strict=True) == []
     assert new.main(["odd", "--from", odd_file]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_next_to_an_installed_runtime_the_connector_is_installed(odd_file, capsys, monkeypatch):
+    """As a package of its own, so that it is in every bundle."""
+    monkeypatch.setattr(new, "project_directory", lambda: None)
+    assert new.main(["odd", "--from", odd_file]) == 0
+    assert "next: pip install -e odd_connector && python3 -m pytest odd_connector\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
