@@ -254,6 +254,24 @@ def measure(generators):
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+def committed(found):
+    """Return the results as JSON, with a line for each fact: its kind, its place, and each generator's verdict."""
+    lines = []
+    for name, one in found.items():
+        rows = one["generators"]
+        about = {generator: [row["operations"], row["seconds"], row["problem"]] for generator, row in rows.items()}
+        lines.append(f"{json.dumps(name)}: {{")
+        lines.append(f'"operations, seconds, problem": {json.dumps(about, ensure_ascii=False)},')
+        lines.append(f'"verdicts of": {json.dumps(list(rows))},\n"facts": [')
+        verdicts = zip(*(row["verdicts"] for row in rows.values()), strict=True)
+        facts = [
+            json.dumps([fact["kind"], f"{fact['component']}.{fact['property']}".rstrip("."), *each])
+            for fact, each in zip(one["facts"], verdicts, strict=True)
+        ]
+        lines.append(",\n".join(facts) + "\n]},")
+    return "{\n" + "\n".join(lines).removesuffix(",") + "\n}\n"
+
+
 def shown(count):
     """Return the verdicts as a cell."""
     return f"{count['right']} / {count['wrong']} / {count['failed']}"
@@ -294,7 +312,7 @@ def main():
     options = parser.parse_args()
     found = measure(options.only or ["ours", *PEERS])
     if not options.only:
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        RESULTS.write_text(committed(found))
     print(tables(found))
 
 

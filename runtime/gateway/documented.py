@@ -117,7 +117,7 @@ def _route(operation: Operation) -> _Route:
     """Return the operation, the shape of each segment, and their ranks: fixed before partly fixed before others."""
     shapes, ranks = [], []
     for segment in _segments(operation.path, decoded=False):
-        pieces = PLACEHOLDER.split(segment)  # fixed text and names take turns
+        pieces = PLACEHOLDER.split(segment)  # fixed text and names alternate
         shape = "(.+)".join(re.escape(unquote(piece)) for piece in pieces[::2])
         shapes.append(re.compile(shape, re.IGNORECASE | re.DOTALL))
         ranks.append(0 if len(pieces) == 1 else 1 if any(pieces[::2]) else 2)
@@ -151,7 +151,7 @@ def _media(request: Request) -> str:
 
 
 def _is_taken(body: Body, request: Request) -> bool:
-    """Whether the body has a type of the document; `application/*+json` stands for `application/json` too."""
+    """Whether the body has a type of the document; `application/*+json` includes `application/json`."""
     media = _media(request)
     known = [one.partition(";")[0].strip().lower() for one in body.contents]
     if not request.body and not media:
