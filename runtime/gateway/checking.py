@@ -105,7 +105,7 @@ class Checker:
             yield from self._union(target, value, place, level)
         elif target.kind in _TYPES and not _is_of(target, value):
             yield place, f"must be {_TYPES[target.kind][1]}"
-        elif target.enum and not any(one == value and type(one) is type(value) for one in target.enum):
+        elif target.enum and not any(_is_same(one, value) for one in target.enum):
             yield place, f"must be one of {', '.join(map(str, target.enum))}"
         else:
             yield from ((place, text) for text in _limits(target, value))
@@ -158,10 +158,10 @@ class Checker:
         if isinstance(variant, str):
             yield place, variant
         elif variant is not None:
-            yield from self.problems(variant, value, place, level=level)
+            yield from self.problems(variant, value, place, level=level + 1)
         else:
-            found = [list(self.problems(one, value, place, level=level)) for one in schema.variants]
-            if found and all(found):
+            options = (self.problems(one, value, place, level=level + 1) for one in schema.variants)
+            if all(any(True for _ in problems) for problems in options):
                 yield place, "is none of the types that it may be"
 
     def parameter_problems(self, one: Parameter, texts: Sequence[str]) -> Iterator[Problem]:
@@ -181,6 +181,13 @@ class Checker:
             yield from self.problems(target, [_read(items, text) for text in given], one.name)
         else:
             yield from self.problems(one.schema, _read(target, given[-1]), one.name)
+
+
+def _is_same(member: Any, value: Any) -> bool:
+    """Is *value* the member of an enum? A number is compared by its text; true is no number."""
+    if isinstance(member, float):
+        member = Decimal(str(member))
+    return bool(member == value) and isinstance(member, bool) is isinstance(value, bool)
 
 
 def _is_of(schema: Schema, value: Any) -> bool:
@@ -244,8 +251,15 @@ def _numbers(schema: Schema, value: Decimal) -> Iterator[str]:
     if high is not None and (value > high or (value == high and excluded[1])):
         yield f"must be {'below' if excluded[1] else 'at most'} {high}"
     step = schema.limits.get("multipleOf")
-    if isinstance(step, int | float) and step > 0 and value % Decimal(str(step)):
+    if isinstance(step, int | float) and step > 0 and not _is_multiple(value, Decimal(str(step))):
         yield f"must be a multiple of {step}"
+
+
+def _is_multiple(value: Decimal, step: Decimal) -> bool:
+    try:
+        return not value % step
+    except ArithmeticError:  # so large that the remainder is beyond the precision
+        return True
 
 
 def bounds(schema: Schema) -> tuple[Decimal | None, Decimal | None, bool, bool]:

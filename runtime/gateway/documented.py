@@ -108,7 +108,8 @@ class DocumentedService:
         value = self._samples.of_content(found, media)
         if is_json(media):
             kind = "application/json" if "*" in media else media
-            return Response(status=status, document=value, content_type=f"{kind}; charset=utf-8", changed=changed)
+            kind = kind if ";" in kind else f"{kind}; charset=utf-8"
+            return Response(status=status, document=value, content_type=kind, changed=changed)
         text = value.encode() if media.startswith("text/") and isinstance(value, str) else _BYTES
         return Response(status=status, content=text, content_type=media, changed=changed)
 

@@ -222,6 +222,31 @@ def test_made_values_are_valid_by_another_library(path):
     assert count
 
 
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"enum": [0.1, 2], "type": "number"}, ["0.1", "2"], ["0.2", "true", "null"]),
+        ({"type": "number", "multipleOf": 0.01}, ["1e999999", "1.01"], ["0.001"]),
+        ({"type": "integer", "format": "uint8"}, ["255", "7.0"], ["256", "-1", "7.5"]),
+        ({"type": "number", "minimum": 1, "exclusiveMinimum": True, "maximum": 2}, ["2", "1.5"], ["1", "2.1"]),
+        ({"anyOf": [{"$ref": "#/components/schemas/It"}, {"type": "boolean"}]}, ["true"], ["1"]),
+        ({"oneOf": [{"type": "null"}, {"type": "array", "uniqueItems": True, "items": {}}]}, ["null", "[1, 2]"], ["[1, 1]"]),
+        ({"type": "object", "maxProperties": 1, "additionalProperties": {"type": "boolean"}}, ['{"a": true}'], ['{"a": 1}']),
+        ({"type": "string", "pattern": "(?<name>"}, ['"x"'], ["5"]),
+        (True, ["null", "[]"], []),
+    ],
+    ids=["enum", "multiple", "format", "flag", "itself", "null", "map", "pattern", "any"],
+)  # fmt: skip
+def test_types_and_limits(schema, right, wrong):
+    """Numbers by their text, bounds of 3.0 and 3.1, a union that contains itself, a pattern of another dialect."""
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/It"}}}}
+    paths = {"/it": {"post": {"requestBody": body, "responses": {"204": {"description": "done"}}}}}
+    raw = {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {"It": schema}}}
+    gateway = Gateway(api=read(Document("it", raw)))
+    statuses = [respond(gateway, "POST", "/it", JSON, one.encode()).status for one in (*right, *wrong)]
+    assert statuses == [204] * len(right) + [400] * len(wrong)
+
+
 def test_what_contains_itself_has_an_end():
     """A union goes on to the next variant, a list is empty, null is null; the rest is left out."""
     node = {"type": "object", "required": ["next"], "properties": {
