@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "runtime/openapi": set(),
     "runtime/generate": {"runtime/openapi"},
     "runtime/compare": {"runtime/_internal", "runtime/contract", "runtime/generate", "runtime/openapi"},
-    "runtime/gateway": set(),
+    "runtime/gateway": {"runtime/openapi"},
     "runtime/_internal": set(),
     "runtime/traces": {"middleware", "middleware/telemetry", "runtime/_internal"},
     "runtime/telemetry": {
@@ -214,9 +214,10 @@ def test_a_connector_imports_the_standard_library_and_base_only(path):
 
 
 def test_the_gateway_imports_nothing_of_ours():
-    """One bug must not hide its twin."""
+    """One bug must not hide its twin; the reader of documents alone, which no call runs through."""
     for path in modules("runtime/gateway"):
-        assert all(target.startswith("runtime/gateway/") for target in imports_of_ours(path)), path
+        theirs = ("runtime/gateway/", "runtime/openapi/")
+        assert all(target.startswith(theirs) for target in imports_of_ours(path)), path
 
 
 def test_only_the_command_line_imports_the_command_line():

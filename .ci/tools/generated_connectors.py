@@ -1,12 +1,15 @@
 """
 Connectors from the real documents in tests/openapi: a table of what each has, and with --prove every check of each.
 
+Each of their operations is called once on the reference gateway, which serves the document: see generated_calls.py.
+
     python3 .ci/tools/generated_connectors.py                  # the table in docs/generate.md
     python3 .ci/tools/generated_connectors.py --prove          # contract check, ruff, mypy, pyright, their tests
     python3 .ci/tools/generated_connectors.py --prove catalog  # of some
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -39,14 +42,31 @@ def made(name):
     return plan, files, time.perf_counter() - began
 
 
-def table(names):
+def written(name, folder):
+    """Write the connector into *folder*: its plan, and how long reading and planning took."""
+    plan, files, seconds = made(name)
+    list(write(folder / name, changes(folder / name, files)))
+    return plan, seconds
+
+
+def called(name, folder):
+    """Call every operation of a written connector: how many calls, how many succeeded, and what is wrong."""
+    document = ROOT / f"tests/openapi/{DOCUMENTS[name]}.json"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder / name)])}
+    command = [sys.executable, ROOT / ".ci/tools/generated_calls.py", name, document]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout) if done.stdout else {"calls": 0, "succeeded": 0, "wrong": {"": done.stderr[-4000:]}}
+
+
+def table(names, folder):
     """Return the table as Markdown."""
-    lines = ["| document | operations | of | models | enums | not as documented | formal errors |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = ["| document | operations | of | models | enums | not as documented | formal errors | calls read |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in names:
-        plan, _, _ = made(name)
+        plan, _ = written(name, folder)
+        calls = called(name, folder)
         row = [len(plan.methods), len(plan.api.operations), len(plan.models), len(plan.enums)]
-        row += [len(plan.left_out), len(plan.notes)]
+        row += [len(plan.left_out), len(plan.notes), f"{calls['succeeded']} of {calls['calls']}"]
         lines.append(f"| {DOCUMENTS[name]}.json | {' | '.join(map(str, row))} |")
     return "\n".join(lines)
 
@@ -66,8 +86,7 @@ def prove(names, folder):
 
     python, tools = sys.executable, Path(sys.executable).parent
     for name in names:
-        plan, files, seconds = made(name)
-        list(write(folder / name, changes(folder / name, files)))
+        plan, seconds = written(name, folder)
         print(f"{name}: {len(plan.methods)} operations in {seconds:.2f} s")
         run(f"{name}: check --strict", [python, "-m", "runtime", "check", name, "--strict"])
     config = str(ROOT / "pyproject.toml")
@@ -86,6 +105,12 @@ def prove(names, folder):
     else:
         print("pyright is not installed: left out")
     for name in names:
+        calls = called(name, folder)
+        print(f"{name + ': calls':<28} {calls['succeeded']} of {calls['calls']}")
+        if calls["wrong"] or calls["calls"] == 0:
+            failed.append(f"{name}: calls")
+            print("\n".join(f"  {method}: {text}" for method, text in calls["wrong"].items()))
+    for name in names:
         run(f"{name}: its tests", [python, "-m", "pytest", "-q", "-p", "runtime.conformance.plugin"], folder / name)
     return failed
 
@@ -97,11 +122,11 @@ def main():
     parser.add_argument("--prove", action="store_true")
     options = parser.parse_args()
     names = options.names or list(DOCUMENTS)
-    if not options.prove:
-        print(table(names))
-        return 0
     with tempfile.TemporaryDirectory() as folder:
-        return 1 if prove(names, Path(folder).resolve()) else 0
+        if options.prove:
+            return 1 if prove(names, Path(folder).resolve()) else 0
+        print(table(names, Path(folder).resolve()))
+        return 0
 
 
 if __name__ == "__main__":

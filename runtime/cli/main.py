@@ -43,7 +43,12 @@ COMMANDS = {
         extras_of={"--host": ("host",)},
     ),
     "diff": Command("runtime.cli.diff", ("generate",), "say what a changed OpenAPI document means for connectors"),
-    "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
+    "gateway": Command(
+        "runtime.gateway.__main__",
+        ("gateway",),
+        "run the reference gateway on a local port; --from: the service of an OpenAPI document",
+        extras_of={"--from": ("generate",)},
+    ),
     "new": Command("runtime.cli.new", ("generate",), "write a connector, from an OpenAPI document or from a few flags"),
     "stack": Command(
         "runtime.cli.local_stack", ("cli",), "run Jaeger, Prometheus and the Collector without containers"

@@ -15,6 +15,8 @@ from runtime.generate import FileChange, NotGeneratedError, Options, Plan, chang
 from runtime.generate.template import FIELD_TYPES, template
 from runtime.openapi import Document, DocumentError, load, read
 
+from .bootstrap import project_directory
+
 __all__ = ["main"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -123,5 +125,7 @@ def _summary(plan: Plan, found: Sequence[FileChange], folder: Path, *, dry_run: 
         f"conflict: {folder / one.path}:{one.line}: edited, and changed in what is generated" for one in conflicts
     ]
     if not dry_run and not conflicts and any(one.old is None for one in found):
-        lines.append(f"next: pip install -e {folder} && python3 -m pytest {folder}")
+        # In a checkout the runtime is not installed, and no index has it.
+        installed = f"pip install -e {folder} && python3 -m pytest {folder}"
+        lines.append(f"next: {installed if project_directory() is None else f'python3 -m runtime test {folder}'}")
     return "\n".join(lines) + "\n"

@@ -18,12 +18,14 @@ def main(argv: Sequence[str]) -> int:
 
     Runs of the whole suite, and of its unit tests, use every core; `-n 0` switches that off. Where *argv* names files,
     the start of a process per core would take longer than the tests.
-    `--unit` is an option of the suite itself, see tests/support/unit_mode.py.
+    `--unit` is an option of the suite itself, see tests/support/unit_mode.py. The conformance plugin is loaded by name,
+    for the tests of a generated connector: in a checkout it is not installed.
     """
     project = project_directory()
     if project is None or not (project / "tests").is_dir():
         sys.stderr.write("test: no tests here; they come with the source, not with the installed package\n")
         return 1
+    argv = [_path_from_here(argument, project) for argument in argv]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile all modules anew
     names_files = any((project / argument.partition("::")[0]).exists() for argument in argv)
@@ -33,5 +35,13 @@ def main(argv: Sequence[str]) -> int:
         environment["HYPOTHESIS_STORAGE_DIRECTORY"] = str(
             Path(tempfile.gettempdir()) / f"mozaiks-hypothesis-{os.getuid()}"
         )
-    command = [sys.executable, "-m", "pytest", *cores, *argv]
+    command = [sys.executable, "-m", "pytest", *cores, "-p", "runtime.conformance.plugin", *argv]
     return subprocess.run(command, cwd=project, env=environment, check=False).returncode  # noqa: S603 - ourselves
+
+
+def _path_from_here(argument: str, project: Path) -> str:
+    """Return *argument* as an absolute path where it is a file of the caller's directory, and none of the project."""
+    path, separator, test = argument.partition("::")
+    if (project / path).exists() or not Path(path).exists():
+        return argument
+    return f"{Path(path).resolve()}{separator}{test}"

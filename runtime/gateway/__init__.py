@@ -1,7 +1,8 @@
 """
 The reference gateway: a local, stateful stand-in for the platform that misbehaves on script.
 
-Imports nothing else of this project, so that one bug cannot hide its twin.
+Or for the service of an OpenAPI document. Of this project it imports the reader of these documents alone, so that one
+bug cannot hide its twin.
 """
 
 from .app import DEFAULT_API_KEY, DEFAULT_TOKENS, Gateway, RequestRecord

@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from runtime.openapi import Api, DocumentError, load, read
+
 from .access import is_loopback
 from .app import DEFAULT_API_KEY, DEFAULT_TOKENS, Gateway
 from .dialects import DIALECTS
@@ -42,34 +44,72 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="take requests whose Host is NAME, as of a proxy",
     )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="DOCUMENT",
+        help="serve what an OpenAPI document says, a file or URL, instead of the platform's services",
+    )
     parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the accepted application key")
-    parser.add_argument("--dialect", choices=DIALECTS, default="docs", help="how responses are written")
+    parser.add_argument(
+        "--dialect", choices=DIALECTS, help="how the platform's services write responses; default: docs"
+    )
     parser.add_argument("--fault", action="append", default=[], metavar="TEXT", help="misbehave, see below")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     options = parser.parse_args(argv)
+    try:
+        gateway, api = _gateway(options)
+    except ValueError as error:
+        return _refuse(str(error))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_run(gateway, options, api))
+    except OSError as error:
+        return _refuse(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+    return 0
+
+
+def _gateway(options: argparse.Namespace) -> tuple[Gateway, Api | None]:
+    """
+    Return the gateway, and the document that it serves.
+
+    Raises:
+        ValueError: An option is wrong; names it.
+    """
     host = "127.0.0.1" if options.host == "localhost" else options.host
     if not is_loopback(host):
-        return _refuse(f"--host: {options.host} is not a loopback address; this stand-in is not for the network")
+        raise ValueError(f"--host: {options.host} is not a loopback address; this stand-in is not for the network")
     if not 0 <= options.port <= 65535:  # noqa: PLR2004
-        return _refuse(f"--port: must be between 0 and 65535, got {options.port}")
+        raise ValueError(f"--port: must be between 0 and 65535, got {options.port}")
+    if options.source and options.dialect:
+        raise ValueError("--dialect: responses of --from are as its document says")
+    api: Api | None = None
+    if options.source:
+        try:
+            document = load(options.source)
+            api = read(document)
+        except DocumentError as error:
+            raise ValueError(f"--from: {error}") from None
+        if not api.operations:
+            raise ValueError(f"--from: {document.source}: the document has no operations")
     try:
         gateway = Gateway(
-            options.api_key, host=host, port=options.port, dialect=options.dialect, allow_hosts=options.allow_host
+            options.api_key,
+            host=host,
+            port=options.port,
+            dialect=options.dialect or "docs",
+            allow_hosts=options.allow_host,
+            api=api,
         )
     except ValueError as error:
-        return _refuse(f"--allow-host: {error}")
+        raise ValueError(f"--allow-host: {error}") from None
     for text in options.fault:
         try:
             gateway.script(Fault.from_text(text))
         except ValueError as error:
-            return _refuse(f"--fault {text!r}: {error}")
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(gateway, options))
-    except OSError as error:
-        return _refuse(f"cannot listen on {host}:{options.port}: {error.strerror or error}")
-    return 0
+            raise ValueError(f"--fault {text!r}: {error}") from None
+    return gateway, api
 
 
 def _refuse(message: str) -> int:
@@ -77,7 +117,7 @@ def _refuse(message: str) -> int:
     return 2
 
 
-async def _run(gateway: Gateway, options: argparse.Namespace) -> None:
+async def _run(gateway: Gateway, options: argparse.Namespace, api: Api | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -87,7 +127,12 @@ async def _run(gateway: Gateway, options: argparse.Namespace) -> None:
             line = json.dumps({"url": gateway.url, "port": gateway.port, "pid": os.getpid()})
         else:
             tokens = ", ".join(f"{token} ({user})" for token, user in DEFAULT_TOKENS.items())
-            lines = f"gateway at {gateway.url}", f"app key: {gateway.api_key}", f"user tokens: {tokens}"
+            lines = [f"gateway at {gateway.url}", f"app key: {gateway.api_key}", f"user tokens: {tokens}"]
+            if api is not None:
+                title = " ".join(filter(None, (api.title, api.api_version))) or "the document"
+                lines.append(f"serves {len(api.operations)} operations of {title}")
+                if api.notes:
+                    lines.append(f"{len(api.notes)} formal errors of the document; `new` lists them in GENERATED.md")
             line = "\n  ".join([*lines, *(f"fault: {text}" for text in options.fault), "Ctrl-C stops it"])
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

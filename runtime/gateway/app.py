@@ -20,10 +20,13 @@ from typing import Any, Self
 
 import h11
 
+from runtime.openapi import Api
+
 from .access import CONTROL, Access
 from .dialects import DIALECTS, speak
+from .documented import DocumentedService
 from .faults import Fault, FaultScript
-from .routes import Platform, Request, Response
+from .routes import Caller, Platform, Request, Response, caller_of
 
 __all__ = ["DEFAULT_API_KEY", "DEFAULT_TOKENS", "Gateway", "RequestRecord"]
 
@@ -102,6 +105,7 @@ class Gateway:
         port: Port to listen on; 0 picks a free one.
         dialect: How responses are written; one of `DIALECTS`.
         allow_hosts: Names that a request's Host may have in addition to those and the addresses of loopback.
+        api: A document whose service it is, instead of the platform's services; it has no dialect.
 
     Attributes:
         requests: Every request read so far; of more than 100 000, or of more than 64 MiB, the newest.
@@ -119,6 +123,7 @@ class Gateway:
         port: int = 0,
         dialect: str = "docs",
         allow_hosts: Iterable[str] = (),
+        api: Api | None = None,
     ) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"dialect: must be one of {', '.join(DIALECTS)}, got {dialect!r}")
@@ -132,6 +137,7 @@ class Gateway:
         self._busy: set[asyncio.Task[Any]] = set()
         self._script = FaultScript()
         self.platform = Platform(self.api_key, self._tokens)
+        self._documented = None if api is None else DocumentedService(api, self._caller)
         self.requests: list[RequestRecord] = []
         self._read = 0
         self._recorded_bytes = 0
@@ -274,9 +280,14 @@ class Gateway:
         """Apply *request* and return the response in the gateway's dialect, without a socket, a fault or a record."""
         if len(request.body) > _MAX_BODY:
             return Response(status=413, document={"message": "Request body too large."})
+        if self._documented is not None:
+            return self._documented.respond(request)
         response = self.platform.respond(request)
         status, document = speak(self.dialect, request.path, response.status, response.document)
         return replace(response, status=status, document=document)
+
+    def _caller(self, request: Request) -> Caller | None:
+        return caller_of(request, self.api_key, self._tokens)
 
     def _apply(self, record: RequestRecord, request: Request) -> Response:
         response = self.respond(request)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,13 +20,15 @@ class GatewayProcess:
 
     Args:
         allow_hosts: As for `Gateway`.
+        document: File or URL of a document to serve, as by `--from`.
 
     Raises:
         RuntimeError: The child did not start; carries what it said.
     """
 
-    def __init__(self, *, allow_hosts: Iterable[str] = ()) -> None:
+    def __init__(self, *, allow_hosts: Iterable[str] = (), document: str | Path | None = None) -> None:
         self._arguments = [argument for name in allow_hosts for argument in ("--allow-host", name)]
+        self._arguments += [] if document is None else ["--from", str(document)]
         self._process: subprocess.Popen[str] | None = None
         self._connection: http.client.HTTPConnection | None = None
         self.url = ""

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 
 from .store import Store, new_id, now
 
-__all__ = ["Caller", "Platform", "Request", "Response"]
+__all__ = ["Caller", "Platform", "Request", "Response", "caller_of", "problem"]
 
 _PROBLEM = "application/problem+json"
 _MAX_PAGE = 200
@@ -29,17 +29,18 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """A status, a JSON document (None for an empty body) and headers."""
+    """A status, a JSON document (None for an empty body) or else bytes as they are, and headers."""
 
     status: int = 200
     document: Any = None
+    content: bytes = b""
     content_type: str = "application/json; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
 
     def body(self) -> bytes:
         """Encode the document."""
-        return b"" if self.document is None else json.dumps(self.document, ensure_ascii=False).encode()
+        return self.content if self.document is None else json.dumps(self.document, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +55,38 @@ class Caller:
         return self.user_id or "app"
 
 
+def caller_of(request: Request, api_key: str, tokens: Mapping[str, str]) -> Caller | None:
+    """
+    Return who sends *request*; None for credentials that are absent or wrong.
+
+    Args:
+        request: The request.
+        api_key: The one accepted application key.
+        tokens: Accepted user tokens and whose they are.
+    """
+    key, authorization = request.headers.get("x-mozaiks-app-key"), request.headers.get("authorization")
+    if key is not None and key != api_key:
+        return None
+    if authorization is None:
+        return None if key is None else Caller(user_id=None)
+    user = tokens.get(authorization.removeprefix("Bearer "))
+    return None if user is None or not authorization.startswith("Bearer ") else Caller(user_id=user)
+
+
 class _Refused(Exception):  # noqa: N818 - control flow inside this module, never seen outside
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
         self.response = response
 
 
-def _problem(status: int, title: str, errors: dict[str, list[str]] | None = None) -> Response:
+def problem(
+    status: int, title: str, errors: Mapping[str, list[str]] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a ProblemDetails as ASP.NET Core writes it."""
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "traceId": uuid.uuid4().hex}
     if errors:
         document["errors"] = errors
-    return Response(status=status, document=document, content_type=_PROBLEM)
+    return Response(status=status, document=document, content_type=_PROBLEM, headers=headers or {})
 
 
 def _not_found(what: str) -> Response:
@@ -75,9 +97,9 @@ def _json_object(request: Request) -> dict[str, Any]:
     try:
         document = json.loads(request.body or b"{}")
     except ValueError:
-        raise _Refused(_problem(400, "The request body is not valid JSON.")) from None
+        raise _Refused(problem(400, "The request body is not valid JSON.")) from None
     if not isinstance(document, dict):
-        raise _Refused(_problem(400, "The request body must be a JSON object."))
+        raise _Refused(problem(400, "The request body must be a JSON object."))
     return document
 
 
@@ -85,7 +107,7 @@ def _texts(document: dict[str, Any], name: str) -> list[str]:
     values = document.get(name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         title = "One or more validation errors occurred."
-        raise _Refused(_problem(400, title, {name.capitalize(): [f"The {name} field must be a list of texts."]}))
+        raise _Refused(problem(400, title, {name.capitalize(): [f"The {name} field must be a list of texts."]}))
     return values
 
 
@@ -170,7 +192,7 @@ class Platform:
 
     def respond(self, request: Request) -> Response:
         """Check the credentials and respond to *request*, applying what it asks for."""
-        caller = self._caller(request)
+        caller = caller_of(request, self._api_key, self._tokens)
         if caller is None:
             return Response(status=401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
         allowed = []
@@ -185,16 +207,7 @@ class Platform:
                 allowed.append(method)
         if allowed:
             return Response(status=405, headers={"allow": ", ".join(dict.fromkeys(allowed))})
-        return _problem(404, "Not Found")
-
-    def _caller(self, request: Request) -> Caller | None:
-        key, authorization = request.headers.get("x-mozaiks-app-key"), request.headers.get("authorization")
-        if key is not None and key != self._api_key:
-            return None
-        if authorization is None:
-            return None if key is None else Caller(user_id=None)
-        user = self._tokens.get(authorization.removeprefix("Bearer "))
-        return None if user is None or not authorization.startswith("Bearer ") else Caller(user_id=user)
+        return problem(404, "Not Found")
 
     # -- identity ------------------------------------------------------------------------------------------------
 
@@ -351,7 +364,7 @@ class Platform:
     def _add_domain(self, request: Request, caller: Caller, app_id: str) -> Response:
         domain = _json_object(request).get("domain")
         if not isinstance(domain, str) or "." not in domain:
-            return _problem(400, "One or more validation errors occurred.", {"Domain": ["Not a domain."]})
+            return problem(400, "One or more validation errors occurred.", {"Domain": ["Not a domain."]})
         entry: dict[str, Any] = {"binding_id": new_id(), "domain": domain, "status": "pending", "dns_status": "pending"}
         record = {"type": "CNAME", "name": domain, "value": "apps.mozaiks.test"}
         entry |= {"tls_status": "pending", "records": [record], "created_at": now()}
@@ -408,7 +421,7 @@ class Platform:
     def _checkout(self, request: Request, caller: Caller) -> Response:
         document = _json_object(request)
         if not document.get("plan"):
-            return _problem(400, "One or more validation errors occurred.", {"Plan": ["The Plan field is required."]})
+            return problem(400, "One or more validation errors occurred.", {"Plan": ["The Plan field is required."]})
         session = {"session_id": f"cs_{new_id()}", "checkout_url": f"https://pay.example.com/{new_id()}"}
         self.store.collection(caller.owner, "billing", "sessions")[session["session_id"]] = session
         return Response(document=session, changed=True)
@@ -434,7 +447,7 @@ class Platform:
 
     def _pay_checkout(self, request: Request, caller: Caller) -> Response:
         if not _json_object(request).get("planId"):
-            return _problem(
+            return problem(
                 400, "One or more validation errors occurred.", {"PlanId": ["The PlanId field is required."]}
             )
         session = {"sessionId": f"cs_{new_id()}", "clientSecret": f"secret_{new_id()}", "mode": "subscription"}
@@ -460,7 +473,7 @@ class Platform:
     def _create_listing(self, request: Request, caller: Caller) -> Response:
         document = _json_object(request)
         if not document.get("title") or not document.get("app_id"):
-            return _problem(400, "One or more validation errors occurred.", {"Title": ["The Title field is required."]})
+            return problem(400, "One or more validation errors occurred.", {"Title": ["The Title field is required."]})
         listing = {"metadata": {}, "tags": [], **document, "id": new_id(), "status": "draft", "created_at": now()}
         self.store.collection(caller.owner, "discovery", "listings")[listing["id"]] = listing
         return Response(status=201, document=listing, changed=True)
@@ -516,7 +529,7 @@ class Platform:
         document = _json_object(request)
         if not isinstance(document.get("name"), str) or not document["name"]:
             title = "One or more validation errors occurred."
-            return _problem(400, title, {"Name": ["The Name field is required."]})
+            return problem(400, title, {"Name": ["The Name field is required."]})
         document = {"metadata": document.pop("config", None) or {}, **document}
         return self._store_item(caller, service, name, document)
 

@@ -53,20 +53,17 @@ VALUE_TYPES = frozenset({"Decimal", "UUID", "bool", "date", "datetime", "float",
 _FORMATS = {"date-time": "datetime", "date": "date", "time": "time", "duration": "timedelta", "time-span": "timedelta"}
 _FORMATS |= {"date-span": "timedelta", "timespan": "timedelta", "uuid": "UUID", "guid": "UUID", "byte": "bytes"}
 _SPAN = r"\d{2}:\d{2}:\d{2}"  # in the pattern that ASP.NET Core writes for a TimeSpan
-TRANSPORT_HEADERS = {"accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "connection"}
-TRANSPORT_HEADERS |= {
-    "content-disposition",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "host",
-    "origin",
-}
-TRANSPORT_HEADERS |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
-TRANSPORT_HEADERS |= {"origin", "user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
-"""Headers that the client or the stack below it sends, or that describe the transport: no arguments of methods."""
+# Headers that the client or the stack below it sends.
+_OURS = {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
+_OURS |= {"traceparent", "tracestate", "user-agent", "x-correlation-id", "x-mozaiks-app-key"}
+# Those that describe the transport: nothing that a caller of a method thinks of, unless the service requires them.
+_TRANSPORT = {"accept-charset", "accept-language", "content-disposition", "origin", "prefer", "referer", "x-request-id"}
+# Those that a connector may not send.
+_NEVER_SENT = {"content-encoding", "cookie", "te", "transfer-encoding"}
+TRANSPORT_HEADERS = frozenset({*_OURS, *_TRANSPORT, *_NEVER_SENT, "idempotency-key"})
+"""Headers that the client or the stack below it sends, or that describe the transport: no arguments, where optional."""
 
+_KEYED = frozenset({"POST", "PATCH"})  # what an idempotency key is for
 _CALLED = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"})
 _LONGEST_ENUM_NAME = 60
 
@@ -306,10 +303,11 @@ class _Planner:
             raise _NotExpressedError(f"its response is {', '.join(success.contents)}; the client reads JSON")
         if success and success.json and success.json.is_binary:
             raise _NotExpressedError("its response is a file; the client reads JSON")
+        sent = [one for one in operation.parameters if self._is_sent(operation, one)]
         title = class_name("".join(part.capitalize() for part in name.split("_")))
         self._sending = True
         body = None if content is None else self._type(content, f"{title}Request")
-        arguments, path = self._arguments(operation, title)
+        arguments, path = self._arguments(operation, sent, title)
         self._sending = False
         result = self._result(operation, title)
         keys = {one.name.lower() for one in operation.parameters if one.location == "header"}
@@ -323,7 +321,7 @@ class _Planner:
                 operation.body and not operation.body.required and operation.method in {"GET", "DELETE"}
             ),
             result=result,
-            documents_key="idempotency-key" in keys and operation.method in {"POST", "PATCH"},
+            documents_key="idempotency-key" in keys and operation.method in _KEYED,
         )
 
     def _result(self, operation: Operation, title: str) -> Type | None:
@@ -356,12 +354,11 @@ class _Planner:
         self._models[chosen] = Model(chosen, [rest], schema.description, place=schema.place, received=True)
         return Type(chosen, names=frozenset({chosen}))
 
-    def _arguments(self, operation: Operation, title: str) -> tuple[list[Argument], str]:
+    def _arguments(self, operation: Operation, sent: Sequence[Parameter], title: str) -> tuple[list[Argument], str]:
         taken = {"self", "request", "user_jwt", "correlation_id"}
         found: list[Argument] = []
         path = operation.path
         order = PLACEHOLDER.findall(operation.path)
-        sent = [one for one in operation.parameters if self._is_sent(operation, one)]
         for one in sorted(sent, key=lambda row: order.index(row.name) if row.location == "path" else len(order)):
             name = self._argument_name(operation, one, taken)
             taken.add(name)
@@ -377,18 +374,31 @@ class _Planner:
         return found, path
 
     def _is_sent(self, operation: Operation, one: Parameter) -> bool:
+        """
+        Return whether a parameter is an argument; those that are none are listed.
+
+        Raises:
+            _NotExpressedError: The operation requires one that the client cannot send.
+        """
+        if one.location in {"path", "query"}:
+            return True
+        lower, never = one.name.lower(), ""
         if one.location == "cookie":
-            self._leave_out(one.place, f"{operation.key}: cookie {one.name}", "the client sends no cookies")
-            return False
-        if one.location == "header":
-            lower = one.name.lower()
-            why = "the client and its settings send it" if lower in TRANSPORT_HEADERS else ""
-            if lower == "idempotency-key":
-                why = "the client makes it, one for each call"
-            if why:
-                self._leave_out(one.place, f"{operation.key}: header {one.name}", why)
-                return False
-        return True
+            never = "the client sends no cookies"
+        elif lower in _NEVER_SENT or (lower == "idempotency-key" and operation.method not in _KEYED):
+            never = "the client does not send it"
+        if never and one.required:
+            raise _NotExpressedError(f"it requires the {one.location} {one.name}; {never}")
+        why = never
+        if lower == "idempotency-key" and not never:
+            why = "the client makes it, one for each call"
+        elif lower in _OURS:
+            why = "the client and its settings send it"
+        elif lower in _TRANSPORT and not one.required:
+            why = "it describes the transport, and the service does not require it"
+        if why:
+            self._leave_out(one.place, f"{operation.key}: {one.location} {one.name}", why)
+        return not why
 
     def _argument_name(self, operation: Operation, one: Parameter, taken: set[str]) -> str:
         name = attribute_name(one.name)

@@ -90,6 +90,7 @@ class Schema:
         has_default: Whether it has one; null may be one.
         example: The first example; None for none.
         limits: `pattern`, `minimum`, `maxLength` and so on, as in the document.
+        accepts_text: Whether the server reads the number from its text too; it sends the number.
         description: As in the document.
         deprecated: Whether callers should stop using it.
         read_only: Sent by the server alone.
@@ -115,6 +116,7 @@ class Schema:
     has_default: bool = False
     example: Any = field(default=None, compare=False)
     limits: Mapping[str, Any] = field(default_factory=dict)
+    accepts_text: bool = field(default=False, compare=False)
     description: str = field(default="", compare=False)
     deprecated: bool = False
     read_only: bool = False

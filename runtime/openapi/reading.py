@@ -411,6 +411,7 @@ class _Reader:
         named = tuple(map(str, names)) if isinstance(names, list) and len(names) == len(enum) else ()
         title = self._mapping(raw.get("x-ms-enum")).get("name", "")
         limits = {key: raw[key] for key in _LIMITS if key in raw}
+        accepts_text = kind in {"integer", "number"} and "string" in (raw.get("type") or ["string"])
         if kind in {"integer", "number"}:
             limits.pop("pattern", None)  # of the number's text, which ASP.NET Core accepts too
         return {
@@ -423,6 +424,7 @@ class _Reader:
             "has_default": "default" in raw,
             "example": _example(raw),
             "limits": limits,
+            "accepts_text": accepts_text,
             "description": _text(raw.get("description")) or _text(raw.get("title")),
             "deprecated": raw.get("deprecated") is True,
             "read_only": raw.get("readOnly") is True,
@@ -500,7 +502,7 @@ class _Reader:
         kinds = {one.kind for one in variants}
         if kinds in ({"integer", "string"}, {"number", "string"}):
             number = next(one for one in variants if one.kind != "string")
-            return self._overlaid(number, common)
+            return self._overlaid(number, {**common, "accepts_text": True})
         own = (
             self._object(raw, place, depth)
             if "properties" in raw

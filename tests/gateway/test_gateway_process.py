@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -50,6 +51,18 @@ def test_it_misbehaves_from_the_start(form):
     assert form or shown[2:4] == ["fault: latency 1ms 1x /api/auth", "fault: 418 /api/auth"]
 
 
+def test_it_serves_a_document_and_misbehaves():
+    """The service of a document has the same faults, and the same log."""
+    with GatewayProcess(document=Path(__file__).parent.parent / "openapi/eshop-catalog-aspnet10.json") as gateway:
+        gateway.script(Fault(kind="status", retry_after="1"), Fault(kind="status", status=500, applied=True))
+        with httpx.Client(base_url=gateway.url, params={"api-version": "1.0"}, trust_env=False) as client:
+            found = [client.get("/api/catalog/catalogtypes"), client.delete("/api/catalog/items/7")]
+            found += [client.delete("/api/catalog/items/7"), client.get("/api/catalog/items/7/pic")]
+        assert [one.status_code for one in found] == [503, 500, 204, 200]
+        assert found[-1].headers["content-type"] == "application/octet-stream"
+        assert [one["applied"] for one in gateway.requests()] == [False, True, True, False]
+
+
 def test_the_help_lists_the_faults(capsys):
     """Every kind, and the words."""
     with pytest.raises(SystemExit):
@@ -75,6 +88,8 @@ def test_it_ends_with_its_parent():
         (["--host", "0.0.0.0"], "not a loopback address"),
         (["--host", "nonsense"], "not a loopback address"),
         (["--port", "70000"], "between 0 and 65535"),
+        (["--from", "absent.json"], "--from: absent.json: cannot be read"),
+        (["--from", "absent.json", "--dialect", "cloud"], "--dialect: responses of --from"),
         (["--fault", "503", "--fault", "latency 3 s"], "--fault 'latency 3 s': '3': is none of"),
     ],
 )

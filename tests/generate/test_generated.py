@@ -280,6 +280,29 @@ def test_what_cannot_be_expressed_is_listed():
     ]
 
 
+def test_what_the_service_requires_is_sent_or_the_operation_is_listed():
+    """No method is made that the service would always reject; what is optional is left out and listed."""
+
+    def operation(location, name, required):
+        parameter = {"name": name, "in": location, "required": required, "schema": {"type": "string"}}
+        return {"parameters": [parameter], "responses": {"204": {"description": "done"}}}
+
+    rows = [("cookie", "sid", True), ("cookie", "sid", False), ("header", "Idempotency-Key", True)]
+    rows += [("header", "Prefer", True), ("header", "Prefer", False), ("header", "Accept", True)]
+    paths = {f"/{index}": {"get": operation(*row)} for index, row in enumerate(rows)}
+    plan = make_plan(read(Document("d", {"openapi": "3.0.0", "paths": paths})), Options("d"))
+    assert {one.operation.path: [row.wire for row in one.arguments] for one in plan.methods} == {
+        "/1": [], "/3": ["Prefer"], "/4": [], "/5": [],
+    }  # fmt: skip
+    assert {(one.what, one.why) for one in plan.left_out} == {
+        ("operation GET /0", "it requires the cookie sid; the client sends no cookies"),
+        ("GET /1: cookie sid", "the client sends no cookies"),
+        ("operation GET /2", "it requires the header Idempotency-Key; the client does not send it"),
+        ("GET /4: header Prefer", "it describes the transport, and the service does not require it"),
+        ("GET /5: header Accept", "the client and its settings send it"),
+    }
+
+
 @pytest.fixture(scope="module")
 def plans():
     """The plan of each real document."""
@@ -417,10 +440,19 @@ def test_the_command_shows_and_then_writes(odd_file, tmp_path, capsys):
     assert "operation POST /upload: its body is multipart/form-data" in shown.err
     assert not (tmp_path / "odd_connector").exists()
     assert new.main(["odd", "--from", odd_file]) == 0
-    assert "wrote odd_connector/odd_connector/__init__.py" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "wrote odd_connector/odd_connector/__init__.py" in shown.out
+    assert "next: python3 -m runtime test odd_connector\n" in shown.err  # no index has the runtime of a checkout
     assert check_paths([tmp_path / "odd_connector"], strict=True) == []
     assert new.main(["odd", "--from", odd_file]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_next_to_an_installed_runtime_the_connector_is_installed(odd_file, capsys, monkeypatch):
+    """As a package of its own, so that it is in every bundle."""
+    monkeypatch.setattr(new, "project_directory", lambda: None)
+    assert new.main(["odd", "--from", odd_file]) == 0
+    assert "next: pip install -e odd_connector && python3 -m pytest odd_connector\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
