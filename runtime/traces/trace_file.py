@@ -11,7 +11,8 @@ import json
 import os
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ _IDS = re.compile("[0-9a-fA-F]{32} [0-9a-fA-F]{16} (?:[0-9a-fA-F]{16})?")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_VALUE: Mapping[str, Any] = {}
 _MAX_DEPTH = 8
+_NO_EVENTS = (b"null", b"[]")
+_KEPT_ATTRIBUTES, _KEPT_LENGTH = 512, 4096
 _SCALARS: dict[str, Any] = {"intValue": int, "doubleValue": float, "boolValue": bool}
 
 
@@ -103,6 +106,9 @@ class SpanReader:
 
     def _read(self, line: bytes) -> tuple[list[Span], bool]:
         """Return the spans of one line, and whether they are all of it."""
+        line = line.strip().removeprefix(_BYTE_ORDER_MARK)
+        if (quick := _read_quickly(line)) is not None:
+            return quick, True
         before = self.bad_spans + self.bad_events
         found = []
         try:
@@ -123,7 +129,7 @@ class SpanReader:
                 found.append(_event(event))
             except _UNREADABLE:
                 self.bad_events += 1
-        return tuple(sorted(found, key=lambda event: event.at_ns))
+        return tuple(sorted(found, key=_event_by_time))
 
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
@@ -146,7 +152,6 @@ def read_line(line: bytes) -> list[Span]:
 
 def _raw_spans(line: bytes) -> Iterator[tuple[Any, str]]:
     """Yield each span of a line as it is written, with the name of its program."""
-    line = line.strip().removeprefix(_BYTE_ORDER_MARK)
     document = json.loads(line) if line else {}
     if "result" in document:  # as Jaeger's /api/v3 wraps it
         document = document["result"]
@@ -155,6 +160,10 @@ def _raw_spans(line: bytes) -> Iterator[tuple[Any, str]]:
         for scope in resource.get("scopeSpans") or ():
             for span in scope.get("spans") or ():
                 yield span, service
+
+
+def _event_by_time(event: SpanEvent) -> int:
+    return event.at_ns
 
 
 def _event(event: Any) -> SpanEvent:
@@ -166,22 +175,44 @@ def _event(event: Any) -> SpanEvent:
 
 
 def _span(span: Any, service: str, events: tuple[SpanEvent, ...]) -> Span:
-    start, end = _time(span["startTimeUnixNano"]), _time(span["endTimeUnixNano"])
-    status = span.get("status") or _NO_VALUE
-    trace_id, span_id, parent_id = span["traceId"], span["spanId"], span.get("parentSpanId") or ""
+    return _made(
+        (span["traceId"], span["spanId"], span.get("parentSpanId") or ""),
+        span.get("name", ""),
+        span.get("kind", 0),
+        (span["startTimeUnixNano"], span["endTimeUnixNano"]),
+        span.get("status") or _NO_VALUE,
+        _attributes(span.get("attributes")),
+        events,
+        service,
+    )
+
+
+def _made(  # noqa: PLR0917 - once per span: keywords would cost a tenth of it
+    ids: tuple[Any, Any, Any],
+    name: Any,
+    kind: Any,
+    times: tuple[Any, Any],
+    status: Any,
+    attributes: Mapping[str, Any],
+    events: tuple[SpanEvent, ...],
+    service: str,
+) -> Span:
+    """Return the span of what was read; raises one of `_UNREADABLE` where that is none."""
+    start, end = _time(times[0]), _time(times[1])
+    trace_id, span_id, parent_id = ids
     if _IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") is None:
         raise ValueError("an id must be hexadecimal")
     return Span(
         trace_id.lower(),
         span_id.lower(),
         parent_id.lower(),
-        _text(span.get("name", "")),
-        _member(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
+        _text(name),
+        _member(kind, _KINDS, "SPAN_KIND_"),
         start,
         max(start, end),
         _member(status["code"], _STATUSES, "STATUS_CODE_") if "code" in status else "UNSET",
         _text(status["message"]) if "message" in status else "",
-        _attributes(span.get("attributes")),
+        attributes,
         events,
         service,
     )
@@ -231,6 +262,67 @@ def _value(value: Mapping[str, Any], depth: int = 0) -> Any:
             return {_text(pair["key"]): _value(pair.get("value") or {}, depth + 1) for pair in pairs}
         return _text(content)
     return None
+
+
+def _read_nothing(_line: bytes) -> list[Span] | None:
+    """Without msgspec the standard library reads each line."""
+    return None
+
+
+_read_quickly: Callable[[bytes], list[Span] | None] = _read_nothing
+with suppress(ImportError):
+    from msgspec import DecodeError
+
+    from .quick_lines import attributes_of, programs_of, value_of
+
+    # Attempts of one route and status have the same attributes, byte for byte.
+    _known: dict[bytes, Mapping[str, Any]] = {}
+
+    def _attributes_in(raw: bytes) -> Mapping[str, Any]:
+        found = _known.get(raw)
+        if found is None:
+            if raw.isascii() and b"\\" not in raw and b"\x7f" not in raw:  # so every text in it is plain
+                found = {}
+                for attribute in attributes_of(raw):
+                    value = attribute.value or _NO_VALUE
+                    text = value.get("stringValue")
+                    found[attribute.key] = text if text.__class__ is str else _value(value)
+            else:
+                found = _attributes(value_of(raw))
+            if len(_known) >= _KEPT_ATTRIBUTES:
+                _known.clear()
+            if len(raw) <= _KEPT_LENGTH:
+                _known[raw] = found
+        return found
+
+    def _read_all(line: bytes) -> list[Span] | None:
+        """Return the spans of a line without anything odd; None leaves it to the reader that counts what is."""
+        found = []
+        try:
+            for program, spans in programs_of(line):
+                service = str(_attributes(program).get("service.name", ""))
+                for span in spans:
+                    events: tuple[SpanEvent, ...] = ()
+                    if (raw := bytes(span.events)) not in _NO_EVENTS:
+                        read = [_event(event) for event in value_of(raw)]
+                        events = tuple(sorted(read, key=_event_by_time))
+                    found.append(
+                        _made(
+                            (span.trace_id, span.span_id, span.parent_span_id or ""),
+                            span.name,
+                            span.kind,
+                            (span.start_time_unix_nano, span.end_time_unix_nano),
+                            span.status or _NO_VALUE,
+                            _attributes_in(bytes(span.attributes)),
+                            events,
+                            service,
+                        )
+                    )
+        except (DecodeError, *_UNREADABLE):
+            return None
+        return found
+
+    _read_quickly = _read_all
 
 
 class TraceFile:
