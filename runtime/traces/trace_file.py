@@ -26,6 +26,7 @@ _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # `printable` makes a blank of them, which would not be seen here
 _IDS = re.compile("[0-9a-fA-F]{32} [0-9a-fA-F]{16} (?:[0-9a-fA-F]{16})?")
+_LOWER_IDS = re.compile("[0-9a-f]{32} [0-9a-f]{16} (?:[0-9a-f]{16})?")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_VALUE: Mapping[str, Any] = {}
 _MAX_DEPTH = 8
@@ -97,16 +98,19 @@ class SpanReader:
     def read(self, lines: Iterable[bytes]) -> Iterator[Span]:
         """Yield the spans of *lines*."""
         for line in lines:
-            self.lines += 1
-            spans, whole = self._read(line)
-            if not whole:
-                self.bad_lines.append(self.lines)
-            self.spans += len(spans)
-            yield from spans
+            yield from self.read_line(line)
+
+    def read_line(self, line: bytes) -> list[Span]:
+        """Return the spans of the next line."""
+        self.lines += 1
+        spans, whole = self._read(line)
+        if not whole:
+            self.bad_lines.append(self.lines)
+        self.spans += len(spans)
+        return spans
 
     def _read(self, line: bytes) -> tuple[list[Span], bool]:
         """Return the spans of one line, and whether they are all of it."""
-        line = line.strip().removeprefix(_BYTE_ORDER_MARK)
         if (quick := _read_quickly(line)) is not None:
             return quick, True
         before = self.bad_spans + self.bad_events
@@ -152,6 +156,7 @@ def read_line(line: bytes) -> list[Span]:
 
 def _raw_spans(line: bytes) -> Iterator[tuple[Any, str]]:
     """Yield each span of a line as it is written, with the name of its program."""
+    line = line.strip().removeprefix(_BYTE_ORDER_MARK)
     document = json.loads(line) if line else {}
     if "result" in document:  # as Jaeger's /api/v3 wraps it
         document = document["result"]
@@ -175,47 +180,29 @@ def _event(event: Any) -> SpanEvent:
 
 
 def _span(span: Any, service: str, events: tuple[SpanEvent, ...]) -> Span:
-    return _made(
-        (span["traceId"], span["spanId"], span.get("parentSpanId") or ""),
-        span.get("name", ""),
-        span.get("kind", 0),
-        (span["startTimeUnixNano"], span["endTimeUnixNano"]),
-        span.get("status") or _NO_VALUE,
-        _attributes(span.get("attributes")),
-        events,
-        service,
-    )
-
-
-def _made(  # noqa: PLR0917 - once per span: keywords would cost a tenth of it
-    ids: tuple[Any, Any, Any],
-    name: Any,
-    kind: Any,
-    times: tuple[Any, Any],
-    status: Any,
-    attributes: Mapping[str, Any],
-    events: tuple[SpanEvent, ...],
-    service: str,
-) -> Span:
-    """Return the span of what was read; raises one of `_UNREADABLE` where that is none."""
-    start, end = _time(times[0]), _time(times[1])
-    trace_id, span_id, parent_id = ids
+    start, end = _time(span["startTimeUnixNano"]), _time(span["endTimeUnixNano"])
+    status = span.get("status") or _NO_VALUE
+    trace_id, span_id, parent_id = span["traceId"], span["spanId"], span.get("parentSpanId") or ""
     if _IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") is None:
         raise ValueError("an id must be hexadecimal")
     return Span(
         trace_id.lower(),
         span_id.lower(),
         parent_id.lower(),
-        _text(name),
-        _member(kind, _KINDS, "SPAN_KIND_"),
+        _text(span.get("name", "")),
+        _member(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
         start,
         max(start, end),
-        _member(status["code"], _STATUSES, "STATUS_CODE_") if "code" in status else "UNSET",
+        _status(status),
         _text(status["message"]) if "message" in status else "",
-        attributes,
+        _attributes(span.get("attributes")),
         events,
         service,
     )
+
+
+def _status(status: Any) -> str:
+    return _member(status["code"], _STATUSES, "STATUS_CODE_") if "code" in status else "UNSET"
 
 
 def _time(value: Any) -> int:
@@ -295,6 +282,11 @@ with suppress(ImportError):
                 _known[raw] = found
         return found
 
+    def _events_in(raw: bytes) -> tuple[SpanEvent, ...]:
+        if raw in _NO_EVENTS:
+            return ()
+        return tuple(sorted([_event(event) for event in value_of(raw)], key=_event_by_time))
+
     def _read_all(line: bytes) -> list[Span] | None:
         """Return the spans of a line without anything odd; None leaves it to the reader that counts what is."""
         found = []
@@ -302,19 +294,26 @@ with suppress(ImportError):
             for program, spans in programs_of(line):
                 service = str(_attributes(program).get("service.name", ""))
                 for span in spans:
-                    events: tuple[SpanEvent, ...] = ()
-                    if (raw := bytes(span.events)) not in _NO_EVENTS:
-                        read = [_event(event) for event in value_of(raw)]
-                        events = tuple(sorted(read, key=_event_by_time))
+                    trace_id, span_id, parent_id = span.trace_id, span.span_id, span.parent_span_id or ""
+                    start, end = int(span.start_time_unix_nano), int(span.end_time_unix_nano)
+                    if not 0 < start <= end < 2**64:
+                        return None
+                    if _LOWER_IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") is None:
+                        return None
+                    name, kind, status = span.name, span.kind, span.status
                     found.append(
-                        _made(
-                            (span.trace_id, span.span_id, span.parent_span_id or ""),
-                            span.name,
-                            span.kind,
-                            (span.start_time_unix_nano, span.end_time_unix_nano),
-                            span.status or _NO_VALUE,
+                        Span(
+                            trace_id,
+                            span_id,
+                            parent_id,
+                            name if name.isascii() and name.isprintable() else _text(name),
+                            _member(kind, _KINDS, "SPAN_KIND_"),
+                            start,
+                            end,
+                            _status(status) if status else "UNSET",
+                            _text(status["message"]) if status and "message" in status else "",
                             _attributes_in(bytes(span.attributes)),
-                            events,
+                            _events_in(bytes(span.events)),
                             service,
                         )
                     )

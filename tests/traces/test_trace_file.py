@@ -199,7 +199,7 @@ def test_control_characters_do_not_come_through():
 
 def same_in_both_ways(line):
     """What msgspec reads of a line, where it does, is what the standard library reads; returns whether it does."""
-    quick = trace_file._read_quickly(line.strip().removeprefix(b"\xef\xbb\xbf"))
+    quick = trace_file._read_quickly(line)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace_file, "_read_quickly", trace_file._read_nothing)
         reader = SpanReader()
@@ -217,7 +217,7 @@ ATTRIBUTES = '"attributes":[{"key":"a.number"'
     ("old", "new", "quick"),
     [
         ("", "", True),
-        ('{"resourceSpans"', '\N{ZERO WIDTH NO-BREAK SPACE}{"resourceSpans"', True),
+        ('{"resourceSpans"', '\N{ZERO WIDTH NO-BREAK SPACE}{"resourceSpans"', False),
         ("GET /items", "GET /caf\N{LATIN SMALL LETTER E WITH ACUTE}", True),
         ("GET /items", r"GET \u0007\u202e", True),
         ("a.number", r"a\u002enumber", True),
@@ -232,6 +232,10 @@ ATTRIBUTES = '"attributes":[{"key":"a.number"'
         ('"1544712660000000000"', "1.54471266e18", False),
         ('"kind":2', '"kind":"SPAN_KIND_SERVER"', True),
         ("resourceSpans", "resourceMetrics", True),
+        ('"parentSpanId":""', '"parentSpanId":null', True),
+        ("eee19b7ec3c1b174", "EEE19b7ec3c1b174", False),
+        ('"1544712661000000000"', '"1544712659000000000"', False),
+        ("5b8efff798038103d269b633813fc60c", "5b8efff798038103d269b633813fc60cee", False),
         (ATTRIBUTES, f'"attributes":null,{ATTRIBUTES}', True),
     ],
     ids=lambda value: repr(value)[:40].encode("ascii", "backslashreplace").decode(),
