@@ -50,7 +50,7 @@ COLLECTOR = ROOT / "dashboards" / "otel-collector.yml"
 PATIENCE_S = 150.0
 """For an alert to fire, and for it to clear: the longest `for` and window are a minute each here."""
 WORK = Path(STATE.name)
-FOREIGN_ID = {"x-correlation-id": str(uuid.uuid4())}
+OTHER_ID = {"x-correlation-id": str(uuid.uuid4())}
 USUAL = {
     "connector:mozaiks_operation_calls_failed:ratio_rate5m": ("regressed", 0.001),
     "connector:mozaiks_operation_call_duration_seconds:p95_5m": ("tailed", 0.4),
@@ -126,7 +126,7 @@ CASES = [
         alert="ConnectorCallsFail",
         service="echoing",
         before=NO_BREAKER,
-        faults=(fault("echoing", status=200, headers=FOREIGN_ID, body="{}", share=0.9),),  # not all: it echoes too
+        faults=(fault("echoing", status=200, headers=OTHER_ID, body="{}", share=0.9),),  # not all: it echoes too
         rate=2,
     ),
     Case(
@@ -225,7 +225,7 @@ def toml(services: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file beside *path* and move it there, as the runbook says: `mv`."""
+    """Write a file next to *path* and move it there, as the runbook says: `mv`."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text, "utf-8")
     fresh.replace(path)
