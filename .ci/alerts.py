@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from running_stack import ROOT, STATE, ask, ask_json, check, command, files, ours, pid_of, query, until
+from running_stack import ROOT, STATE, ask_json, command, files, ours, pid_of, query
+from seen import ask, check, until
 
 sys.path.insert(0, str(ROOT / ".ci" / "tools"))
 
@@ -461,9 +462,7 @@ class OwnCollector:
 
 
 def responds(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        return ask(port, "/")[0] == 200
-    return False
+    return ask(port, "/")[0] == 200
 
 
 def try_collector() -> None:

@@ -20,7 +20,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from running_stack import ROOT, STATE, ask, ask_json, check, command, ours, pid_of, query, until  # isort: split
+from running_stack import ROOT, STATE, ask_json, command, ours, pid_of, query
+from seen import ask, check, until  # isort: split
 
 import yaml
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

@@ -4,17 +4,16 @@ What the checks of the local stack share: its environment, set when this is impo
 The first argument of the command is the directory of the programs (`.ci/stack_binaries.py` prints it).
 """
 
-import http.client
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from seen import ask
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,34 +30,9 @@ os.environ |= {
 os.environ.pop("OTEL_SERVICE_NAME", None)
 
 
-def check(what: str, condition: Any, seen: Any = "") -> None:
-    if not condition:
-        sys.exit(f"FAILED: {what}\n{seen}")
-    print(f"  passed: {what}", flush=True)
-
-
-def ask(port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        method = "GET" if body is None else "POST"
-        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
 def ask_json(port: int, path: str, **query: str) -> Any:
     status, body = ask(port, f"{path}?{urllib.parse.urlencode(query)}")
     return json.loads(body) if status == 200 else None
-
-
-def until(look: Callable[[], Any], seconds: float = 30) -> Any:
-    """What *look* finds, once it finds something; else the last it saw."""
-    ends = time.monotonic() + seconds
-    while not (found := look()) and time.monotonic() < ends:
-        time.sleep(0.25)
-    return found
 
 
 def command(*arguments: str, code: int = 0) -> str:
