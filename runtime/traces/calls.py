@@ -159,7 +159,7 @@ def calls_of(spans: Iterable[Span | None]) -> Iterator[Call]:
         call = None
         if span is None:
             yield from waiting.all()
-        elif semconv.ATTEMPT_OUTCOME in span.attributes:
+        elif is_attempt(span):
             call = waiting.with_attempt(span)
         elif is_call(span) or not span.parent_id or span.kind in {"SERVER", "CONSUMER"}:
             call = waiting.with_call(span)

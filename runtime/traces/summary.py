@@ -239,8 +239,9 @@ class Summary:
             self._note_events(call)
         if digits := call.settings_hash:
             hashes = self._hashes[operation.service]
-            first_ns = hashes.get(digits)
-            if start_ns < first_ns if first_ns is not None else len(hashes) < _MAX_CHANGES:
+            if digits in hashes:
+                hashes[digits] = min(hashes[digits], start_ns)
+            elif len(hashes) < _MAX_CHANGES:
                 hashes[digits] = start_ns
         while self._cells > _MAX_CELLS:
             self._widen()
