@@ -42,6 +42,7 @@ COMMANDS = {
         "run the whole story against a local gateway; --host: in a host with two workers",
         extras_of={"--host": ("host",)},
     ),
+    "diff": Command("runtime.cli.diff", ("generate",), "say what a changed OpenAPI document means for connectors"),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
     "new": Command("runtime.cli.new", ("generate",), "write a connector, from an OpenAPI document or from a few flags"),
     "stack": Command(
