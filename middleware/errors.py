@@ -898,7 +898,7 @@ def _every_class() -> list[type[PlatformError]]:
 
 
 def codes_table() -> str:
-    """Markdown table of every error's code, as docs/resilience.md shows it."""
+    """Markdown table of every error's code, as docs/reference/errors.md shows it."""
     lines = ["| error | code | meaning |", "| --- | --- | --- |"]
     for kind in _every_class():
         meaning = next(line.strip() for line in str(kind.__doc__).splitlines() if line.strip())
@@ -907,7 +907,7 @@ def codes_table() -> str:
 
 
 def advice_table() -> str:
-    """Markdown table of what to do after each error, as docs/resilience.md shows it."""
+    """Markdown table of what to do after each error, as docs/reference/errors.md shows it."""
     lines = [
         "| code | error | `http_status` | `is_transient` | what to do | end users read |",
         "| --- | --- | --- | --- | --- | --- |",

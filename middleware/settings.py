@@ -2,8 +2,8 @@
 The metadata of a setting, and the check of its values.
 
 A policy's settings are a frozen dataclass next to the policy; each field is
-`Annotated[type, SettingSpec(...)] = default`. Environment names, validation and the settings table in the README are
-derived from it, so a setting is declared once.
+`Annotated[type, SettingSpec(...)] = default`. Environment names, validation and the reference of settings are derived
+from it, so a setting is declared once.
 """
 
 import hashlib
@@ -51,6 +51,9 @@ class SettingSpec:
         shared: True where the value applies to something that all operations of a service share, so that one operation
             cannot have its own.
         source: Where the default comes from.
+        raise_when: One sentence that says when to raise the value; when to switch it on, or to set it, where it is no
+            number.
+        lower_when: One sentence that says when to lower the value, or to switch it off.
     """
 
     doc: str
@@ -60,6 +63,8 @@ class SettingSpec:
     choices: tuple[str, ...] = ()
     shared: bool = False
     source: str = ""
+    raise_when: str = ""
+    lower_when: str = ""
 
 
 class Setting(NamedTuple):

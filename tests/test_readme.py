@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import call_picture
 import httpx
 import pytest
 
@@ -54,10 +55,11 @@ async def test_the_plugin_example_answers_for_wrong_settings(no_settings, name, 
 
 
 async def test_the_application_example_serves(no_settings):
-    """Self-hosted it greets the local user, over the lifespan's own bundle."""
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "FastAPI(" in block]
+    """That of docs/installing.md: self-hosted it greets the local user, over the lifespan's own bundle."""
+    text = (Path(__file__).parent.parent / "docs" / "installing.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     namespace = {}
-    exec(block, namespace)  # noqa: S102 - our own README
+    exec(block, namespace)  # noqa: S102 - our own documentation
     app = namespace["app"]
 
     async def with_state(scope, receive, send):
@@ -70,8 +72,8 @@ async def test_the_application_example_serves(no_settings):
 
 @virtual_time
 async def test_the_error_handler_example_responds():
-    """That of docs/resilience.md: status, body and Retry-After; one that is beyond any deadline is left out."""
-    text = (Path(__file__).parent.parent / "docs" / "resilience.md").read_text()
+    """That of docs/reference/errors.md: status, body and Retry-After; one that is beyond any deadline is left out."""
+    text = (Path(__file__).parent.parent / "docs" / "reference" / "errors.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     namespace = {}
     exec(block, namespace)  # noqa: S102 - our own documentation
@@ -94,6 +96,17 @@ async def test_the_error_handler_example_responds():
         (429, "RATE_LIMITED", None),
         (502, "RESPONSE_LOST", None),
     ]
+
+
+def test_it_is_read_in_three_minutes():
+    """What it is and a plugin are on the first screen; lists of settings are in the reference."""
+    assert README.index("async def execute") < 1500
+    assert len(README.split()) < 900
+
+
+def test_its_picture_is_that_of_the_recorded_call():
+    """After a change of the story or of the drawing: `python3 .ci/tools/call_picture.py`."""
+    assert call_picture.PICTURE.read_text() == call_picture.picture()
 
 
 def test_the_files_it_names_exist():

@@ -54,7 +54,7 @@ REPEATED = {
     "503": 503,
     "a lost response": "lost",
 }
-ALL = "all of these"
+ALL = ", ".join(REPEATED)
 RESPONSES = {
     "no connection": httpx.ConnectError,
     "none, the connection is reset": "lost",
@@ -72,7 +72,9 @@ RESPONSES = {
     "200 with a document of another shape": [[]],
     "204": 204,
 }
-ELSEWHERE = "Without a platform: [what the mocks return](../mocks.md)."
+USE = """\
+In a plugin: `load_connectors().{service}`; its models are in `runtime.connectors.{service}`. Without a platform:
+[what the mocks return](../mocks.md)."""
 BEFORE = """\
 A value that cannot be sent is an `InvalidArgumentError` (`VALIDATION_ERROR`), and a call that a guard rejects a
 `LocalRejectionError` with the guard's own code; nothing is sent then. After the last attempt:"""
@@ -142,7 +144,7 @@ async def repeats(service, operation, policies):
         await call(service, operation, upstream, policies)
         if len(upstream.requests) + upstream.refused > 1:
             seen.append(what)
-    return ALL if seen == list(REPEATED) else ", ".join(seen) or "none of these"
+    return ", ".join(seen) or "no failure"
 
 
 def signature(method):
@@ -225,6 +227,27 @@ async def headers(service, operations):
     return table(("header", "value", "sent by"), rows)
 
 
+async def _headers_sent():
+    seen, every, tracing = {}, 0, Telemetry(tracer_provider=TracerProvider(shutdown_on_exit=False))
+    for one in registry._OWN:
+        for operation in one.operations:
+            upstream = ScriptedUpstream([], then=404)
+            await call(one.name, operation, upstream, KEYED, tracing)
+            every += 1
+            for name in upstream.requests[0].headers:
+                seen.setdefault(name, []).append(upstream.requests[0].method)
+    rows = [
+        (f"`{name}`", HEADERS[name], "every request" if len(methods) == every else ", ".join(sorted(set(methods))))
+        for name, methods in sorted(seen.items())
+    ]
+    return table(("header", "value", "sent with"), rows)
+
+
+def headers_sent():
+    """Every header that goes out, of all connectors of ours, as docs/reference/headers.md lists them."""
+    return quietly(_headers_sent())
+
+
 async def page(service, operations):
     """The page of one connector."""
     module, _ = connector(service)
@@ -235,7 +258,7 @@ async def page(service, operations):
             [
                 f"# {title}",
                 "<!-- made by .ci/tools/connector_pages.py -->",
-                f"{purpose} In a plugin: `load_connectors().{service}`. {ELSEWHERE}",
+                f"{purpose}\n{USE.format(service=service)}",
                 "## Methods",
                 await methods(service, operations),
                 "## Models",
@@ -243,7 +266,7 @@ async def page(service, operations):
                 "## Errors",
                 BEFORE,
                 await failures(service, operations),
-                "What to do after each: [errors](../resilience.md#what-to-do).",
+                "What to do after each: [errors](../reference/errors.md#what-to-do).",
                 "## Headers",
                 await headers(service, operations),
             ]
@@ -252,13 +275,18 @@ async def page(service, operations):
     )
 
 
-def pages():
-    """Every page by its file, of our own connectors."""
-    logging.disable(logging.CRITICAL)  # the failures are on purpose
+def quietly(observation):
+    """Result of the coroutine *observation* in virtual time, without the log lines of failures that are on purpose."""
+    logging.disable(logging.CRITICAL)
     try:
-        return {PAGES / f"{one.name}.md": run_virtual(page(one.name, one.operations)) for one in registry._OWN}
+        return run_virtual(observation)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def pages():
+    """Every page by its file, of our own connectors."""
+    return {PAGES / f"{one.name}.md": quietly(page(one.name, one.operations)) for one in registry._OWN}
 
 
 if __name__ == "__main__":

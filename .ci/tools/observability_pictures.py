@@ -2,12 +2,15 @@
 Pictures of docs/observability.md: eight stories, made of real calls to the reference gateway, drawn from their spans.
 
     python3 .ci/tools/observability_pictures.py        # writes docs/traces/*.svg, and docs/traces/stories.jsonl
+    python3 .ci/tools/observability_pictures.py page   # writes docs/traces/page.png, of the practice incident; Chromium
 """
 
 import asyncio
 import contextlib
 import io
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,5 +92,27 @@ def main():
         trace.main([str(file), "--svg", str(FOLDER / "list.svg")])
 
 
+def page():
+    """Draw the page of the practice incident, with the worst trace unfolded."""
+    from playwright.sync_api import sync_playwright
+
+    from examples.incident import write_incident
+
+    with tempfile.TemporaryDirectory() as folder:
+        spans, file = Path(folder) / "incident.jsonl", Path(folder) / "page.html"
+        write_incident(spans)
+        with contextlib.redirect_stdout(io.StringIO()):
+            trace.main([str(spans), "--html", str(file)])
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            window = browser.new_page(viewport={"width": 1200, "height": 1100}, timezone_id="UTC")
+            window.goto(file.as_uri())
+            window.click("#list summary")
+            window.wait_for_selector("#list .row")
+            window.evaluate("scrollTo(0, 0)")
+            window.screenshot(path=FOLDER / "page.png")
+            browser.close()
+
+
 if __name__ == "__main__":
-    main()
+    page() if sys.argv[1:] == ["page"] else main()

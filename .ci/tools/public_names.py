@@ -26,6 +26,8 @@ INTERNAL = re.compile(
     r"|runtime\.(config|exporting|trace_file)$"
     r"|.*\.__main__$"
 )
+# Public too, and used by the commands more than by hosts and plugins: the documentation lists them last.
+TOOLS = re.compile(r"runtime\.(compare|contract|forecast|generate|openapi|traces)\b")
 PUBLIC = {"middleware.errors", "middleware.events", "middleware.transports.registry", "runtime.conformance.recording"}
 
 sys.path.insert(0, str(ROOT))

@@ -39,6 +39,8 @@ class CallCapSettings(Settings):
             le=1_000_000,
             shared=True,
             source=".NET standard resilience handler",
+            raise_when="Calls are rejected with `BULKHEAD_FULL` while memory is free and the service takes more.",
+            lower_when="Memory is short, or callers would rather be rejected than wait.",
         ),
     ] = 1000
 

@@ -40,12 +40,19 @@ class BulkheadSettings(Settings):
             le=100_000,
             shared=True,
             source="httpx: 100 connections",
+            raise_when="Attempts queue while the service has headroom.",
+            lower_when="The service slows down under so many attempts; [sizing](../resilience.md#sizing-the-bulkhead).",
         ),
     ] = 100
     queue: Annotated[
         int,
         SettingSpec(
-            doc="Attempts that may wait for a permit; more are rejected at once.", ge=0, le=1_000_000, shared=True
+            doc="Attempts that may wait for a permit; more are rejected at once.",
+            ge=0,
+            le=1_000_000,
+            shared=True,
+            raise_when="Bursts are rejected although the service works them off in time.",
+            lower_when="Calls that have waited end by their deadline: about as long as the permits is enough.",
         ),
     ] = 900
     adaptive: Annotated[
@@ -55,6 +62,8 @@ class BulkheadSettings(Settings):
             "trip; an attempt stops waiting where its call has no time left for it.",
             shared=True,
             source="TCP congestion avoidance",
+            raise_when="The service times out or throttles under load, and how much it takes is not known.",
+            lower_when="The service's limit is known, and `bulkhead.permits` says it.",
         ),
     ] = False
 

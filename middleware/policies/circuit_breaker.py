@@ -77,6 +77,8 @@ class CircuitBreakerSettings(Settings):
             doc="normal; shadow never rejects, and counts and reports what normal would reject; disabled permits all "
             "and counts none; forced_open rejects all.",
             choices=("normal", "shadow", "disabled", "forced_open"),
+            raise_when="`shadow` to see what a breaker would reject; `disabled` where another one exists; "
+            "`forced_open` to take load from a service in an incident.",
         ),
     ] = "normal"
     key: Annotated[
@@ -84,10 +86,21 @@ class CircuitBreakerSettings(Settings):
         SettingSpec(
             doc="Which attempts share a breaker: service for all of a service, route for those of one method and "
             "route, any other word for the operations that are given the same.",
+            raise_when="One route of a service fails while others work (`route`), or some operations have a backend "
+            "of their own (a word of your own).",
         ),
     ] = "service"
     window_s: Annotated[
-        float, SettingSpec(doc="Length of the window of results.", unit="s", ge=1, le=600, shared=True)
+        float,
+        SettingSpec(
+            doc="Length of the window of results.",
+            unit="s",
+            ge=1,
+            le=600,
+            shared=True,
+            raise_when="Too few attempts are in a window to reach `min_calls`.",
+            lower_when="The circuit should open sooner after traffic that went well.",
+        ),
     ] = 10.0
     failure_ratio: Annotated[
         float,
@@ -97,6 +110,9 @@ class CircuitBreakerSettings(Settings):
             le=1,
             shared=True,
             source="simulation: lower values turn partial failure into outage",
+            raise_when="The circuit opens while most calls would get through by retries.",
+            lower_when="A service that fails in part should get no more calls; below 0.5 a half-working service "
+            "counts as down.",
         ),
     ] = 0.7
     min_calls: Annotated[
@@ -106,6 +122,8 @@ class CircuitBreakerSettings(Settings):
             ge=1,
             le=100_000,
             shared=True,
+            raise_when="A few failures in a quiet time open the circuit.",
+            lower_when="So many attempts never are in a window, so that the circuit never opens.",
         ),
     ] = 10
     slow_ratio: Annotated[
@@ -115,16 +133,32 @@ class CircuitBreakerSettings(Settings):
             ge=0,
             le=1,
             shared=True,
+            raise_when="The circuit opens for slowness that callers accept; above 0 it is on.",
+            lower_when="Slow responses are as useless as none; start from 1.",
         ),
     ] = 0.0
     slow_share: Annotated[
         float,
-        SettingSpec(doc="An attempt is slow beyond this share of its timeout.", ge=0.01, le=1, shared=True),
+        SettingSpec(
+            doc="An attempt is slow beyond this share of its timeout.",
+            ge=0.01,
+            le=1,
+            shared=True,
+            raise_when="Normal responses count as slow.",
+            lower_when="Responses that callers find slow do not count.",
+        ),
     ] = 0.5
     open_s: Annotated[
         float,
         SettingSpec(
-            doc="How long it stays open, times U(1, 1.2).", unit="s", ge=0.01, le=600, shared=True, source=".NET: 5 s"
+            doc="How long it stays open, times U(1, 1.2).",
+            unit="s",
+            ge=0.01,
+            le=600,
+            shared=True,
+            source=".NET: 5 s",
+            raise_when="The service needs longer to recover, and probes disturb it.",
+            lower_when="Calls should be back sooner after a short failure.",
         ),
     ] = 5.0
 

@@ -27,6 +27,8 @@ class DeadlineSettings(Settings):
             ge=0.001,
             le=3600,
             source="below the 30 s after which the core cancels a plugin",
+            raise_when="Callers wait longer, and slow operations end by their deadline although the service works.",
+            lower_when="Callers give up earlier: stay below the time that the caller of a call has (ST301).",
         ),
     ] = 25.0
 
@@ -43,9 +45,18 @@ class AttemptTimeoutSettings(Settings):
             ge=0.001,
             le=3600,
             source=".NET standard resilience handler",
+            raise_when="Slow but healthy responses are cancelled.",
+            lower_when="A hang takes the time that a retry needs: stay well below `deadline.total_s`.",
         ),
     ] = 10.0
-    announce: Annotated[bool, SettingSpec(doc="Send the attempt's remaining time in X-Request-Timeout-Ms.")] = False
+    announce: Annotated[
+        bool,
+        SettingSpec(
+            doc="Send the attempt's remaining time in X-Request-Timeout-Ms.",
+            raise_when="The service reads X-Request-Timeout-Ms and stops work that its caller no longer waits for.",
+            lower_when="No service reads it, or a gateway rejects unknown headers.",
+        ),
+    ] = False
 
 
 class DeadlineMiddleware(Step):

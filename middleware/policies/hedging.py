@@ -41,7 +41,11 @@ class HedgingSettings(Settings):
     max_hedges: Annotated[
         int,
         SettingSpec(
-            doc="Attempts in parallel with a slow one, for idempotent requests; 0 switches hedging off.", ge=0, le=5
+            doc="Attempts in parallel with a slow one, for idempotent requests; 0 switches hedging off.",
+            ge=0,
+            le=5,
+            raise_when="The slowest few per cent of reads matter, and the service has headroom.",
+            lower_when="Hedges are extra load on a service that is slow because it is overloaded.",
         ),
     ] = 0
     delay_s: Annotated[
@@ -52,6 +56,8 @@ class HedgingSettings(Settings):
             ge=0.001,
             le=600,
             source=".NET standard hedging handler",
+            raise_when="More than a few per cent of the calls start a hedge.",
+            lower_when="Hedges start too late to help: use the 95th percentile of latency.",
         ),
     ] = 2.0
 

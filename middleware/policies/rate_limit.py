@@ -27,11 +27,25 @@ class RateLimitSettings(Settings):
     per_second: Annotated[
         float,
         SettingSpec(
-            doc="Attempts per second of one service; 0 means no limit.", unit="1/s", ge=0, le=1_000_000, shared=True
+            doc="Attempts per second of one service; 0 means no limit.",
+            unit="1/s",
+            ge=0,
+            le=1_000_000,
+            shared=True,
+            raise_when="The service allows more than this process sends.",
+            lower_when="The service responds 429: use its limit divided by the number of processes.",
         ),
     ] = 0.0
     burst: Annotated[
-        int, SettingSpec(doc="Burst: attempts allowed back to back after idling.", ge=1, le=1_000_000, shared=True)
+        int,
+        SettingSpec(
+            doc="Burst: attempts allowed back to back after idling.",
+            ge=1,
+            le=1_000_000,
+            shared=True,
+            raise_when="Short bursts wait although the service takes them.",
+            lower_when="The service rejects bursts that are within its rate.",
+        ),
     ] = 10
 
 

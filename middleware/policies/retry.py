@@ -44,7 +44,16 @@ class RetrySettings(Settings):
     """How often and after which wait a failed attempt is retried."""
 
     max_attempts: Annotated[
-        int, SettingSpec(doc="Attempts of one call, the first included.", ge=1, le=10, source="AWS standard mode")
+        int,
+        SettingSpec(
+            doc="Attempts of one call, the first included.",
+            ge=1,
+            le=10,
+            source="AWS standard mode",
+            raise_when="Short failures outlast a call, and the service has headroom for the retries.",
+            lower_when="Retries would be extra load on an overloaded service, or callers repeat by themselves; 1 "
+            "disables retries.",
+        ),
     ] = 3
     not_sent_max_attempts: Annotated[
         int,
@@ -53,12 +62,32 @@ class RetrySettings(Settings):
             "all retries.",
             ge=1,
             le=10,
+            raise_when="The gateway restarts for longer than calls wait for it, and the deadline has room.",
+            lower_when="Calls should fail sooner while nothing listens.",
         ),
     ] = 5
     base_delay_s: Annotated[
-        float, SettingSpec(doc="Backoff ceiling before the first retry; doubles each time.", unit="s", ge=0, le=60)
+        float,
+        SettingSpec(
+            doc="Backoff ceiling before the first retry; doubles each time.",
+            unit="s",
+            ge=0,
+            le=60,
+            raise_when="The service needs longer than a few tenths of a second to recover.",
+            lower_when="Failures are over at once, and latency matters more than load.",
+        ),
     ] = 0.1
-    max_delay_s: Annotated[float, SettingSpec(doc="Highest backoff ceiling.", unit="s", ge=0, le=600)] = 5.0
+    max_delay_s: Annotated[
+        float,
+        SettingSpec(
+            doc="Highest backoff ceiling.",
+            unit="s",
+            ge=0,
+            le=600,
+            raise_when="With many attempts, the later ones should be further apart.",
+            lower_when="The wait takes too much of the deadline.",
+        ),
+    ] = 5.0
     not_sent_base_delay_s: Annotated[
         float,
         SettingSpec(
@@ -67,10 +96,20 @@ class RetrySettings(Settings):
             ge=0,
             le=60,
             source="a gateway restarts in up to 1 s",
+            raise_when="The gateway is away for longer than about 2 s when it restarts.",
+            lower_when="It is back in a fraction of a second, and latency matters.",
         ),
     ] = 0.5
     not_sent_max_delay_s: Annotated[
-        float, SettingSpec(doc="As max_delay_s, after a refused connection.", unit="s", ge=0, le=600)
+        float,
+        SettingSpec(
+            doc="As max_delay_s, after a refused connection.",
+            unit="s",
+            ge=0,
+            le=600,
+            raise_when="Restarts take many seconds, and the deadline has room.",
+            lower_when="Calls should find a gateway that is back sooner.",
+        ),
     ] = 1.0
     gateway_404_s: Annotated[
         float,
@@ -81,6 +120,8 @@ class RetrySettings(Settings):
             ge=0,
             le=60,
             source="Traefik has its routes up to 2.6 s after its port",
+            raise_when="The gateway listens for longer than this before it has its routes.",
+            lower_when="Nothing in front of the service responds 404 while it starts.",
         ),
     ] = 3.0
     throttle_base_delay_s: Annotated[
@@ -91,22 +132,41 @@ class RetrySettings(Settings):
             ge=0,
             le=60,
             source="AWS, 2026 mode",
+            raise_when="The service still throttles the retries.",
+            lower_when="Its limits recover in less than a second.",
         ),
     ] = 1.0
     throttle_max_delay_s: Annotated[
         float,
         SettingSpec(
-            doc="As max_delay_s, after 429 or a 503 with Retry-After or x-envoy-overloaded.", unit="s", ge=0, le=600
+            doc="As max_delay_s, after 429 or a 503 with Retry-After or x-envoy-overloaded.",
+            unit="s",
+            ge=0,
+            le=600,
+            raise_when="Throttling lasts for many seconds, and the deadline has room.",
+            lower_when="The wait takes too much of the deadline.",
         ),
     ] = 20.0
     retry_after_max_s: Annotated[
         float,
-        SettingSpec(doc="Longest Retry-After that is waited for; above it the call gives up.", unit="s", ge=0, le=3600),
+        SettingSpec(
+            doc="Longest Retry-After that is waited for; above it the call gives up.",
+            unit="s",
+            ge=0,
+            le=3600,
+            raise_when="The service asks for longer waits, and callers have the time.",
+            lower_when="Callers should get the error, with `retry_after_s`, instead of a wait.",
+        ),
     ] = 20.0
     min_attempt_s: Annotated[
         float,
         SettingSpec(
-            doc="A retry that would have less time than this before the deadline is not made.", unit="s", ge=0, le=60
+            doc="A retry that would have less time than this before the deadline is not made.",
+            unit="s",
+            ge=0,
+            le=60,
+            raise_when="Attempts that start with so little time never succeed: use the fastest latency of the service.",
+            lower_when="The service responds within a few milliseconds.",
         ),
     ] = 0.005
     repeat_writes_after_503: Annotated[
@@ -114,10 +174,18 @@ class RetrySettings(Settings):
         SettingSpec(
             doc="Repeat a write without an honoured key after 503 with Retry-After too; only where the service and "
             "every gateway before it respond so before they process a request.",
+            raise_when="The service and every gateway before it send 503 with Retry-After only before they process a "
+            "request.",
+            lower_when="Any of them may send it after the request was processed, as Varnish does.",
         ),
     ] = False
     accept_already_deleted: Annotated[
-        bool, SettingSpec(doc="A DELETE with a 404 or 410 after an attempt that may have deleted is a success.")
+        bool,
+        SettingSpec(
+            doc="A DELETE with a 404 or 410 after an attempt that may have deleted is a success.",
+            raise_when="A resource that is gone is what a DELETE is for.",
+            lower_when="Callers must know whether it was this call that deleted.",
+        ),
     ] = True
 
 

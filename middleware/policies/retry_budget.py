@@ -16,7 +16,15 @@ _GRAIN_S = 0.1
 class RetryBudgetSettings(Settings):
     """Bound on the load that retries and hedges add."""
 
-    enabled: Annotated[bool, SettingSpec(doc="Bound the retries of a service by its traffic.", shared=True)] = True
+    enabled: Annotated[
+        bool,
+        SettingSpec(
+            doc="Bound the retries of a service by its traffic.",
+            shared=True,
+            raise_when="An outage must not be made longer by retries.",
+            lower_when="The service has headroom, and partial failures last long.",
+        ),
+    ] = True
     ratio: Annotated[
         float,
         SettingSpec(
@@ -25,16 +33,33 @@ class RetryBudgetSettings(Settings):
             le=10,
             shared=True,
             source="Finagle, Envoy: 20 %",
+            raise_when="Partial failures use the budget up, and the service has headroom.",
+            lower_when="Retries are too large a share of the load during an outage.",
         ),
     ] = 0.2
     ttl_s: Annotated[
         float,
         SettingSpec(
-            doc="Length of the window; a retry counts for up to 0.1 s more.", unit="s", ge=1, le=600, shared=True
+            doc="Length of the window; a retry counts for up to 0.1 s more.",
+            unit="s",
+            ge=1,
+            le=600,
+            shared=True,
+            raise_when="Traffic comes in bursts, so that calls of the last minutes should count.",
+            lower_when="Retries should stop sooner after traffic has gone down.",
         ),
     ] = 10.0
     min_per_s: Annotated[
-        float, SettingSpec(doc="Retries per second that are always allowed.", unit="1/s", ge=0, le=1000, shared=True)
+        float,
+        SettingSpec(
+            doc="Retries per second that are always allowed.",
+            unit="1/s",
+            ge=0,
+            le=1000,
+            shared=True,
+            raise_when="There are few calls per second, so that their share allows too few retries.",
+            lower_when="Many processes share the service: the rate is per process.",
+        ),
     ] = 1.0
 
 

@@ -38,6 +38,8 @@ class CorrelationSettings(Settings):
         SettingSpec(
             shared=True,
             doc="A response with the correlation id of another call is lost: it is not used, its connection is closed.",
+            raise_when="The service echoes the id that it was sent, as the platform does.",
+            lower_when="It responds with ids of its own, or a cache before it sends no Age.",
         ),
     ] = True
 

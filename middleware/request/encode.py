@@ -48,7 +48,9 @@ class PathSettings(Settings):
         bool,
         SettingSpec(
             doc="Send values that contain '/', '\\' or ';', percent-encoded; only for operations whose gateways do not "
-            "decode a path before they choose its route."
+            "decode a path before they choose its route.",
+            raise_when="Ids contain `/`, and no gateway on the way decodes a path before it chooses its route.",
+            lower_when="Any gateway on the way routes by the decoded path, as nginx and Apache do.",
         ),
     ] = False
 

@@ -19,6 +19,8 @@ class IdempotencySettings(Settings):
         SettingSpec(
             doc="The service honours Idempotency-Key: writes carry one and are retried like reads.",
             source="draft-ietf-httpapi-idempotency-key-header: a client cannot assume support",
+            raise_when="The service documents that it applies a request with the same Idempotency-Key once.",
+            lower_when="The service ignores the key: it would apply a repeated write twice.",
         ),
     ] = False
 

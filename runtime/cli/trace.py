@@ -25,6 +25,7 @@ from runtime.traces.filters import OUTCOMES, CallFilter, parse_duration, parse_t
 from runtime.traces.model import Trace, clock_text, traces_of
 from runtime.traces.ranking import Ranking, trace_of
 from runtime.traces.source import Source, is_url
+from runtime.traces.states import ServiceStates
 from runtime.traces.summary import Summary
 from runtime.traces.trace_file import Span, SpanReader
 
@@ -36,7 +37,7 @@ __all__ = ["main"]
 _WIDTH = 100  # where output is no terminal
 _POLL_S = 0.2
 _PROGRESS_S = 0.2
-_PAGE_LIMIT = 200
+_PAGE_LIMIT = 5000
 _SAMPLE = 10_000
 _TWO = 2
 _HASH_DIGITS = 8
@@ -168,17 +169,19 @@ def _run(options: argparse.Namespace) -> int:
     if options.id:
         return _show_id(options)
     worst = (options.limit or _PAGE_LIMIT) if options.html else 0
-    ranking, summary = Ranking(options.limit or 10, worst), Summary()
+    ranking, summary, states = Ranking(options.limit or 10, worst), Summary(), ServiceStates()
     with _reading(options) as (source, wanted):
         for call in _chosen(source, wanted):
             ranking.add(call)
             summary.add(call)
+            if options.html:
+                states.add(call)
         _report_unread(source)
         if not ranking.calls:
             what = "calls that are meant" if source.reader.spans else "spans"
             return _nothing(options, f"no {what}")
         if options.html:
-            return _write_page(options, source, ranking, summary)
+            return _write_page(options, source, ranking, summary, states)
     console = _console(record=bool(options.svg))
     if options.summary:
         _print_summary(console, summary, ranking)
@@ -313,14 +316,16 @@ def _traces_of_id(source: Source, wanted: str, limit: int) -> list[Trace]:
     return traces[:limit]
 
 
-def _write_page(options: argparse.Namespace, source: Source, ranking: Ranking, summary: Summary) -> int:
+def _write_page(
+    options: argparse.Namespace, source: Source, ranking: Ranking, summary: Summary, states: ServiceStates
+) -> int:
     from runtime.traces.page import render_page
 
     note = _bad(source.reader) if source.reader.bad_lines else ""
     chosen = ranking.worst
     found = traces_of((span for span in source.spans() if span.trace_id in chosen), summary.medians())
     names = ", ".join(Path(name).name for name in options.files)
-    page = render_page(found, of=ranking.traces, source=names, note=note)
+    page = render_page(found, of=ranking.traces, source=names, note=note, summary=summary, states=states)
     write_text(options.html, page, inputs=source.paths)
     sys.stdout.write(f"{printable(str(options.html))}: {len(found)} of {ranking.traces} traces\n")
     return 0

@@ -2,8 +2,8 @@
 Sources of settings: the environment, a TOML file, and the constructor's mappings. Generic, knows no field by name.
 
 Each source is read into a value by setting and level. A setting belongs to all services, to one service, or to one
-operation of a service; `resolution` merges the sources. Names, types, bounds and the table in the README all come from
-the SettingSpecs that the fields carry.
+operation of a service; `resolution` merges the sources. Names, types, bounds and the reference of settings all come
+from the SettingSpecs that the fields carry.
 
 In the environment: `MOZAIKS_CONNECTORS_RETRY_MAX_ATTEMPTS`, `MOZAIKS_CONNECTORS_HOSTING__RETRY_MAX_ATTEMPTS`,
 `MOZAIKS_CONNECTORS_HOSTING__DEPLOY__RETRY_MAX_ATTEMPTS`. In a file, and as nested mappings in the constructor:
@@ -348,7 +348,7 @@ class _Document:
 
 
 def settings_table() -> str:
-    """Markdown table of every setting, as the README shows it."""
+    """Markdown table of every setting, as docs/reference/settings.md shows it."""
     lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for row in settings():
         spec, default = row.setting.spec, row.setting.default

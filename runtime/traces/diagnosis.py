@@ -5,13 +5,13 @@ The settings are those of docs/runbook.md, under the heading that is named with 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .model import clock_text, time_text
 from .summary import Change, Figures, Onset, Operation, Summary
 
-__all__ = ["Comparison", "advice", "compare", "failure_text", "headlines", "share_text"]
+__all__ = ["Comparison", "advice", "compare", "failure_text", "headlines", "share_text", "worst_first"]
 
 _MOST_KINDS = 4
 _NEAR_S = 120.0
@@ -32,12 +32,26 @@ def failure_text(figures: Figures, *, most: int = _MOST_KINDS) -> str:
     return ", ".join(f"{share_text(number, figures.calls)} {kind}" for kind, number in kinds)
 
 
-def headlines(summary: Summary, onsets: Sequence[Onset]) -> list[str]:
-    """Return one sentence per operation that changed for the worse, or that fails all the time, the worst first."""
+def worst_first(summary: Summary, onsets: Sequence[Onset]) -> list[tuple[Operation, Figures]]:
+    """Return all operations with their figures: those of *onsets* first, then those with most failed calls."""
+    rank = {onset.operation: number for number, onset in enumerate(onsets)}
+    found = [(operation, operation.total()) for operation in summary.operations]
+    return sorted(found, key=lambda row: (rank.get(row[0].name, len(rank)), -row[1].failed, row[0].name))
+
+
+def headlines(summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text) -> list[str]:
+    """
+    Return one sentence per operation that changed for the worse, or that fails all the time, the worst first.
+
+    Args:
+        summary: The figures.
+        onsets: Its onsets.
+        clock: How a time, in nanoseconds since 1970, is written.
+    """
     changed = {onset.operation for onset in onsets}
     sick = {onset.service for onset in onsets}
     services = {operation.service for operation in summary.operations}
-    found = [_sentence(onset, _unchanged(onset, summary, changed, services - sick)) for onset in onsets]
+    found = [_sentence(onset, _unchanged(onset, summary, changed, services - sick), clock) for onset in onsets]
     for operation in summary.operations:
         total = operation.total()
         if operation.name not in changed and total.calls >= _FEW and total.failed >= total.calls * _OFTEN:
@@ -59,7 +73,7 @@ def _unchanged(onset: Onset, summary: Summary, changed: set[str], well: set[str]
     return ", ".join(parts[::-1])
 
 
-def _sentence(onset: Onset, unchanged: str) -> str:
+def _sentence(onset: Onset, unchanged: str, clock: Callable[[int], str]) -> str:
     usual, worse = onset.usual, onset.worse
     what = []
     before_s, after_s = usual.good.quantile(0.95), worse.quantile(0.95)
@@ -67,9 +81,9 @@ def _sentence(onset: Onset, unchanged: str) -> str:
         what.append(f"p95 {time_text(before_s)} → {time_text(after_s)}")
     if worse.failed and (not what or worse.failed >= worse.calls * _OFTEN):
         what.append(f"failed {share_text(usual.failed, usual.calls)} → {share_text(worse.failed, worse.calls)}")
-    when = f"{'already at' if onset.from_start else 'at'} {clock_text(onset.at_ns)}"
+    when = f"{'already at' if onset.from_start else 'at'} {clock(onset.at_ns)}"
     if onset.until_ns is not None:
-        when += f" until {clock_text(onset.until_ns)}"
+        when += f" until {clock(onset.until_ns)}"
     parts = [f"{onset.operation}: {', '.join(what)} {when}", unchanged, failure_text(worse)]
     if worse.recovered >= worse.calls * _OFTEN:
         kinds = ", ".join(kind for kind, _ in worse.attempt_failures.most_common(2))
@@ -78,11 +92,11 @@ def _sentence(onset: Onset, unchanged: str) -> str:
     return "; ".join(filter(None, parts))
 
 
-def advice(onset: Onset, changes: Iterable[Change]) -> Iterator[str]:
-    """Yield what to look at, and which setting to change, each with its heading in docs/runbook.md."""
+def advice(onset: Onset, changes: Iterable[Change], clock: Callable[[int], str] = clock_text) -> Iterator[str]:
+    """Yield what to look at, and which setting to change, each with its heading in docs/runbook.md; as `headlines`."""
     for change in changes:
         if change.service == onset.service and -_NEAR_S * 1e9 <= change.at_ns - onset.at_ns <= _NEAR_S * 1e9:
-            yield f"{change.text} at {clock_text(change.at_ns)}"
+            yield f"{change.text} at {clock(change.at_ns)}"
     kinds = onset.worse.failures + onset.worse.attempt_failures
     often = [kind for kind, number in kinds.most_common() if number >= max(1, onset.worse.calls * 0.01)]
     for kind in sorted(often, key=lambda kind: "circuit" in kind):  # a consequence, so behind its causes

@@ -22,6 +22,7 @@ __all__ = [
     "Trace",
     "call_traces",
     "clock_text",
+    "how_often",
     "rows_of",
     "time_text",
     "tone_of",
@@ -165,6 +166,18 @@ def clock_text(at_ns: int, *, parts: int = 0) -> str:
     return text[: 9 + parts] if parts else text[:8]
 
 
+def how_often(trace: Trace) -> list[str]:
+    """Return what is not as usual, which is one call, one attempt and no retry."""
+    found = []
+    if trace.calls > 1:
+        found.append(f"{trace.calls} calls")
+    if trace.attempts != trace.calls:
+        found.append("no attempt" if not trace.attempts else f"{trace.attempts} attempt{'s' * (trace.attempts > 1)}")
+    if trace.retries:
+        found.append("1 retry" if trace.retries == 1 else f"{trace.retries} retries")
+    return found
+
+
 def traces_of(spans: Iterable[Span], medians: Mapping[str, float] | None = None) -> list[Trace]:
     """Group *spans* into traces, in the order in which they started; *medians* as of `Trace`."""
     grouped: dict[str, dict[str, Span]] = defaultdict(dict)
@@ -255,8 +268,26 @@ def _after(trace: Trace, at_ns: int) -> float:
     return (at_ns - trace.start_ns) / 1e9
 
 
+# Units of attributes whose names do not say them.
+_UNITS = {
+    semconv.RETRY_DELAY: "s",
+    semconv.RETRY_AFTER: "s",
+    semconv.RETRY_BUDGET_BALANCE: "retries",
+    semconv.BULKHEAD_WAIT: "s",
+    semconv.HEDGE_DELAY: "s",
+    semconv.DEADLINE: "s",
+    "http.request.body.size": "bytes",
+    "http.response.body.size": "bytes",
+}
+
+
 def _details(attributes: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in attributes)
+    return tuple((name, _value_text(name, value)) for name, value in attributes)
+
+
+def _value_text(name: str, value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{text} {_UNITS[name]}" if name in _UNITS and isinstance(value, int | float) else text
 
 
 def _span_row(trace: Trace, span: Span, depth: int) -> Row:

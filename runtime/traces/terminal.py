@@ -16,8 +16,8 @@ from rich.text import Text
 from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 
-from .diagnosis import Comparison, advice, failure_text, headlines, share_text
-from .model import CallTrace, Row, Trace, clock_text, rows_of, time_text
+from .diagnosis import Comparison, advice, failure_text, headlines, share_text, worst_first
+from .model import CallTrace, Row, Trace, clock_text, how_often, rows_of, time_text
 from .summary import Figures, Onset, Operation, Summary
 
 __all__ = [
@@ -104,7 +104,7 @@ def render_list(traces: Sequence[Trace]) -> RenderableType:
     table.add_column("what", no_wrap=True)
     table.add_column("outcome", min_width=_LEAST_TEXT)
     for trace in traces:
-        how = ", ".join(_how_often(trace))
+        how = ", ".join(how_often(trace))
         outcome = Text(trace.outcome, _STYLES[trace.tone] if trace.tone != "good" else "")
         table.add_row(
             trace.trace_id[:8],
@@ -123,18 +123,6 @@ def _zone(traces: Sequence[Trace]) -> str:
     return datetime.fromtimestamp(traces[0].start_ns / 1e9).astimezone().tzname() or "" if traces else ""
 
 
-def _how_often(trace: Trace) -> list[str]:
-    """Return what is not as usual, which is one call, one attempt and no retry."""
-    found = []
-    if trace.calls > 1:
-        found.append(f"{trace.calls} calls")
-    if trace.attempts != trace.calls:
-        found.append("no attempt" if not trace.attempts else f"{trace.attempts} attempt{'s' * (trace.attempts > 1)}")
-    if trace.retries:
-        found.append("1 retry" if trace.retries == 1 else f"{trace.retries} retries")
-    return found
-
-
 def render_line(trace: Trace, *, name_width: int = 0) -> Text:
     """Draw a call on one line: when it started, its name, how long it took, how it ended, and what was decided."""
     notes = [f"{row.label} {row.text}" for row in rows_of(trace) if row.label == "circuit breaker"]
@@ -142,7 +130,7 @@ def render_line(trace: Trace, *, name_width: int = 0) -> Text:
         f"{clock_text(trace.start_ns, parts=3)}  {trace.name.ljust(name_width)}  {time_text(trace.duration_s):>8}  "
     )
     line.append(trace.outcome, _STYLES[trace.tone])
-    line.append("".join(f", {part}" for part in _how_often(trace)))
+    line.append("".join(f", {part}" for part in how_often(trace)))
     line.append("".join(f"  ◆ {note}" for note in notes), _STYLES["note"])
     return line.append(f"  {trace.trace_id[:8]}", "dim")
 
@@ -205,7 +193,6 @@ def render_rows(rows: Sequence[OperationRow]) -> RenderableType:
     return table
 
 
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _MOST_STEPS = 20
 _MOST_CHANGES = 6
 _DAY_NS = 86_400_000_000_000
@@ -223,7 +210,7 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
         summary: The figures.
         width: Columns that there are.
     """
-    onsets, operations, settings_changes = summary.onsets(), summary.operations, summary.settings_changes
+    onsets, settings_changes = summary.onsets(), summary.settings_changes
     for number, sentence in enumerate(headlines(summary, onsets) or [_NOTHING]):
         yield Text(sentence, "bold red" if sentence is not _NOTHING else "bold")
         for line in advice(onsets[number], settings_changes) if number < len(onsets) else ():
@@ -234,26 +221,17 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
     if len(changes) > _MOST_CHANGES:
         yield Text(f"◆ {len(changes) - _MOST_CHANGES} more state changes", _STYLES["note"])
     found = {onset.operation: onset for onset in onsets}
-    rank = {name: number for number, name in enumerate(found)}
-    totals = {operation.name: operation.total() for operation in operations}
-    ordered = sorted(operations, key=lambda one: (rank.get(one.name, len(rank)), -totals[one.name].failed, one.name))
+    ordered = worst_first(summary, onsets)
     yield ""
-    rows = [(one.name, totals[one.name], "bold red" if one.name in found else "", "") for one in ordered]
+    rows = [(one.name, total, "bold red" if one.name in found else "", "") for one, total in ordered]
     yield from _figures("operation", rows, width)
-    step_ns = _step(summary)
-    for operation in ordered[:_MOST_TABLES]:
+    step_ns = summary.step_ns(_MOST_STEPS)
+    for operation, _ in ordered[:_MOST_TABLES]:
         yield ""
         yield Text(f"{operation.name}, by {_step_text(step_ns)}", "bold cyan")
         yield from _figures("from", _over_time(operation, summary, step_ns, found.get(operation.name)), width)
     if len(ordered) > _MOST_TABLES:
         yield Text(f"{len(ordered) - _MOST_TABLES} more operations: choose with --service or --operation", "dim")
-
-
-def _step(summary: Summary) -> int:
-    length_s = (summary.last_ns - summary.first_ns) / 1e9
-    least_s = max(length_s / _MOST_STEPS, summary.slice_ns / 1e9)
-    step_s = next((step for step in _STEPS_S if step >= least_s), 0) or int(-(-least_s // 86400) * 86400)
-    return -(-step_s * 1_000_000_000 // summary.slice_ns) * summary.slice_ns
 
 
 def _step_text(step_ns: int) -> str:

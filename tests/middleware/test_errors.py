@@ -166,9 +166,9 @@ EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 def test_the_documented_codes_are_the_codes():
     """R52: stable names for programs; the table in the documentation is the one the code makes."""
-    documentation = (Path(__file__).resolve().parents[2] / "docs" / "resilience.md").read_text()
-    told = documentation.partition("<!-- codes: ")[2].partition("-->\n")[2].partition("\n<!-- /codes")[0]
-    assert codes_table() == told
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md").read_text()
+    shown = documentation.partition("<!-- codes -->\n\n")[2].partition("\n\n<!-- /codes")[0]
+    assert codes_table() == shown
     codes = [kind.code for kind in EVERY]
     assert len(set(codes)) == len(codes) - 1  # both kinds of unusable input are VALIDATION_ERROR, the core's own word
     assert all(code.isupper() for code in codes)
@@ -176,8 +176,8 @@ def test_the_documented_codes_are_the_codes():
 
 def test_the_documented_advice_is_the_advice():
     """What a host responds with, whether to repeat, what to do and what end users read, for each class."""
-    documentation = (Path(__file__).resolve().parents[2] / "docs" / "resilience.md").read_text()
-    shown = documentation.partition("<!-- advice: ")[2].partition("-->\n")[2].partition("\n<!-- /advice")[0]
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md").read_text()
+    shown = documentation.partition("<!-- advice -->\n\n")[2].partition("\n\n<!-- /advice")[0]
     assert advice_table() == shown
     assert shown.count("\n") == len(EVERY) + 1
 

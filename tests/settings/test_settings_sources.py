@@ -180,10 +180,20 @@ def test_a_settings_dataclass_checks_itself(value):
         RetrySettings(max_attempts=value)
 
 
-def test_the_readmes_table_is_derived():
+def test_the_documented_table_is_derived():
     """The table that users read is the one the code makes."""
-    told = (Path(__file__).parents[2] / "README.md").read_text().partition("| variable | default |")[2]
-    assert settings_table() == "| variable | default |" + told.partition("\n\n")[0]
+    shown = (
+        (Path(__file__).parents[2] / "docs/reference/settings.md").read_text().partition("| variable | default |")[2]
+    )
+    assert settings_table() == "| variable | default |" + shown.partition("\n\n")[0]
+
+
+def test_each_setting_says_when_to_change_it():
+    """One sentence for each direction; a text has none for the second."""
+    rows = list(settings())
+    assert [row.path for row in rows if not row.setting.spec.raise_when.endswith(".")] == []
+    numbers = [row for row in rows if row.setting.type is not str]
+    assert [row.path for row in numbers if not row.setting.spec.lower_when.endswith(".")] == []
 
 
 def toml(tmp_path, text):

@@ -1,0 +1,180 @@
+"""What the page of traces shows above the list: changes, calls over time, operations, and the state of services."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from runtime.cli import trace as command
+from runtime.traces.calls import Call, calls_of
+from runtime.traces.model import clock_text, traces_of
+from runtime.traces.page import render_page
+from runtime.traces.states import ServiceStates, worst_states
+from runtime.traces.summary import Summary
+from runtime.traces.trace_file import Span, SpanEvent
+
+START = round(datetime(2026, 11, 28, 13, 45).astimezone().timestamp()) * 1_000_000_000
+SECOND = 1_000_000_000
+
+
+def call(number, *, at_s=0.0, lasts_s=0.005, name="identity.get_user", failed=False, events=(), **attributes):
+    service, _, operation = name.partition(".")
+    start_ns = START + round(at_s * SECOND)
+    said = {"breaker": "mozaiks.circuit_breaker.state", "settings": "mozaiks.settings.hash"}
+    return Span(
+        trace_id=f"{number:032x}",
+        span_id=f"{number:016x}",
+        parent_id="",
+        name=name,
+        kind="INTERNAL",
+        start_ns=start_ns,
+        end_ns=start_ns + round(lasts_s * SECOND),
+        status="ERROR" if failed else "UNSET",
+        message="",
+        attributes={
+            "mozaiks.connector.name": service,
+            "mozaiks.connector.operation": operation,
+            "mozaiks.outcome": "failure" if failed else "success",
+            **({"error.type": "503"} if failed else {}),
+            **{said[key]: value for key, value in attributes.items()},
+        },
+        events=tuple(SpanEvent(kind, START + round(at * SECOND), values) for kind, at, values in events),
+        service="core",
+    )
+
+
+def attempt(number, parent, at_s):
+    found = call(number, at_s=at_s)
+    return found._replace(parent_id=parent.span_id, kind="CLIENT", attributes={"mozaiks.attempt.outcome": "ok"})
+
+
+def states_of(*calls):
+    states = ServiceStates()
+    for one in calls:
+        states.add(one if isinstance(one, Call) else Call(one))
+    return states
+
+
+def over_time(states, service="identity", step_s=1):
+    found = states.over_time(service, step_s * SECOND)
+    return {(number * step_s * SECOND - START) // SECOND: one for number, one in found.items()}
+
+
+def page_of(*spans):
+    return render_page(traces_of(spans), of=len(spans), source="x")
+
+
+def test_a_state_is_of_the_time_when_it_was_asked_for():
+    """The breaker's of the last attempt, the settings' of the call's start, changes and balances of their own time."""
+    events = [
+        ("circuit_breaker.state_changed", 4, {"mozaiks.circuit_breaker.from": "closed", "mozaiks.circuit_breaker.to": "open"}),
+        ("retry.scheduled", 2, {"mozaiks.retry_budget.balance": 9.4}),
+        ("retry_budget.exhausted", 2.5, {"mozaiks.retry_budget.balance": 0}),
+    ]  # fmt: skip
+    span = call(1, lasts_s=5, events=events, breaker="closed", settings="f0802b9b")
+    found = over_time(states_of(Call(span, (attempt(2, span, 0), attempt(3, span, 3)))))
+    assert {at: (one.breaker, one.least_balance, one.hashes) for at, one in found.items()} == {
+        0: (set(), None, {"f0802b9b"}),
+        2: (set(), 0, set()),
+        3: ({"closed"}, None, set()),
+        4: ({"open"}, None, set()),
+    }
+
+
+def test_what_is_no_state_is_left_out():
+    """Third-party spans say nothing, and a value of another kind, or beyond all bounds, is none."""
+    other = call(1)._replace(attributes={})
+    odd = [("x", 0, {"mozaiks.retry_budget.balance": value}) for value in ("many", float("nan"), 10**400, -1)]
+    states = states_of(other, call(2, events=odd, breaker=3, settings=""))
+    assert states.services == ["identity"]
+    (found,) = over_time(states).values()
+    assert (found.breaker, found.least_balance, found.hashes) == (set(), None, set())
+
+
+def test_memory_of_states_is_bounded():
+    """Slices become longer, services and values are no more than so many; nothing known is lost."""
+    states = states_of(*(call(number, at_s=number, breaker="closed") for number in range(25_000)))
+    assert states.slice_ns == 2 * SECOND
+    assert len(states.over_time("identity", 4 * SECOND)) in {6250, 6251}
+    states = states_of(*(call(number, name=f"s{number}.op", settings=f"{number}") for number in range(200)))
+    assert len(states.services) == 100
+    states = states_of(*(call(number, settings=f"{number}") for number in range(50)))
+    assert len(over_time(states)[0].hashes) == 8
+
+
+def test_the_worst_state_is_first():
+    """What lets nothing through before what lets all through; an unknown state last."""
+    assert worst_states({"closed", "open", "half_open", "odd"}) == ["open", "half_open", "closed", "odd"]
+
+
+def test_services_are_drawn_over_time_with_gaps():
+    """A breaker that opened unfolds them: each stretch of one state is one bar, and time without calls has none."""
+    calls = [call(number, at_s=number, breaker="open" if 20 <= number < 30 else "closed", settings="aa11bb22")
+             for number in range(60) if not 40 <= number < 50]  # fmt: skip
+    text = page_of(*calls)
+    lane = re.search(r'aria-label="identity, circuit breaker: open, closed".*?</svg>', text, re.DOTALL)[0]
+    bars = re.findall(r'<rect class="(\w+)" x="([\d.]+)%" width="([\d.]+)%"', lane)
+    assert [(tone, round(float(left) * 0.6), round(float(width) * 0.6)) for tone, left, width in bars] == [
+        ("good", 0, 20),
+        ("bad", 20, 10),
+        ("good", 30, 10),
+        ("good", 50, 10),
+    ]
+    assert '<details class="fold" open><summary>Circuit breakers' in text
+    assert ": nothing changed</summary>" in page_of(
+        *(one for one in calls if one.attributes["mozaiks.circuit_breaker.state"] == "closed")
+    )
+
+
+def test_settings_and_budget_are_drawn_where_a_file_has_them():
+    """Both hashes with the moment of the change; an empty budget in red; without any of them no lane."""
+    empty = [("retry_budget.exhausted", 9, {"mozaiks.retry_budget.balance": 0.2})]
+    calls = [call(number, at_s=number, settings="aa11bb22" if number < 10 else "cc33dd44") for number in range(20)]
+    text = page_of(*calls, call(99, at_s=9, settings="aa11bb22", events=empty))
+    assert re.search(r"settings: aa11bb22, cc33dd44", text)
+    assert f"{clock_text(START + 10 * SECOND, parts=3)}</time> settings of identity aa11bb22 → cc33dd44" in text
+    lane = re.search(r'aria-label="identity, retry budget: 0.2 to 0.2 left".*?</svg>', text, re.DOTALL)[0]
+    assert re.findall(r'rect class="(\w+)"', lane) == ["bad"]
+    assert "lane track" not in page_of(*(call(number, at_s=number) for number in range(20)))
+
+
+def test_an_onset_is_said_and_marked():
+    """The sentence of the summary, its time as an element, and a line at the same place in each picture of the operation."""
+    calls = [call(number, at_s=number, failed=number >= 80) for number in range(100)]
+    calls += [call(1000 + number, at_s=number, name="billing.get_plan") for number in range(100)]
+    text = page_of(*calls)
+    at = clock_text(START + 80 * SECOND)
+    (said,) = re.findall(r"<li><strong>(.*?)</strong>", text)
+    assert re.fullmatch(rf'identity.get_user: failed 0 % → 100 % at <time datetime="[^"]+">{at}</time>; .*', said)
+    assert re.findall(r'class="onset" x1="([\d.]+)%"', text) == ["80.00"] * 2
+    rows = re.findall(r'data-operation="(\d)"><span>(\w+)', text)
+    assert rows == [("0", "identity"), ("1", "billing")]
+    assert '<td class=bad title="20 % 503">20 <small>(20 %)</small></td>' in text
+
+
+def test_the_overview_is_of_all_calls_not_of_those_on_the_list():
+    """A page of the worst traces says so, and counts every call."""
+    calls = [call(number, at_s=number) for number in range(50)]
+    summary, states = Summary(), ServiceStates()
+    for one in calls_of(calls):
+        summary.add(one)
+        states.add(one)
+    text = render_page(traces_of(calls[:3]), of=50, source="x", summary=summary, states=states)
+    assert "3 of 50 traces: those that failed" in text
+    assert "<td>50</td>" in text
+
+
+def test_a_page_without_calls_is_one_too():
+    """Nothing to draw is no error."""
+    text = render_page([], of=0, source="x")
+    assert "0 traces." in text
+    assert "Overview" not in text
+
+
+def test_the_command_gives_the_page_all_calls(tmp_path, capsys):
+    """With one trace on the list, the overview still has the calls and the breakers of all nine."""
+    stories = Path(__file__).parents[2] / "docs/traces/stories.jsonl"
+    assert command.main([str(stories), "--limit", "1", "--html", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "1 of 9 traces" in text
+    assert 'aria-label="billing, circuit breaker: open"' in text
+    assert len(re.findall(r"data-operation=", text)) == 8
