@@ -87,7 +87,7 @@ def lay_root() -> None:
             run("mount", "-o", "remount,bind,ro", str(PLACE / entry.name))
     shutil.copytree("/etc", PLACE / "etc", symlinks=True)
     (PLACE / "etc/hosts").write_text(hosts, "utf-8")
-    for volume in (volume for container in CONTAINERS.values() for volume in container["volumes"]):
+    for volume in (volume for name in BINARIES for volume in CONTAINERS[name]["volumes"]):
         source, target, _ = volume.split(":")
         if target.startswith("/etc/") and (PROJECT / source).is_file():
             place = PLACE / target.lstrip("/")

@@ -105,7 +105,7 @@ THIRD_PARTY = {
         "runtime/testing.py",
     },
     "hypothesis": {"runtime/conformance"},
-    "msgspec": {"middleware/request/decode.py"},
+    "msgspec": {"middleware/request/decode.py", "runtime/traces"},
     "opentelemetry": {"middleware/stack.py", "middleware/telemetry", "runtime/telemetry", "runtime/traces"}
     | {"runtime/cli/demo.py", "runtime/cli/story.py"},
     "merge3": {"runtime/generate/project.py"},

@@ -335,8 +335,13 @@ METRIC_EXPORT_DROPPED: Final = Metric(
     (EXPORTER,),
 )
 
-DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""Bucket bounds of every duration in seconds, as the conventions advise."""
+DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 15, 25, 30)
+"""
+Bucket bounds of every duration in seconds: what the conventions advise, up to 10 s, and beyond it the default deadline
+of a call, 25 s, and the time that a plugin has, 30 s.
+
+Source: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpclientrequestduration.
+"""
 
 KNOWN_METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}

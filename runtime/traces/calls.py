@@ -14,7 +14,7 @@ from middleware.telemetry import semconv
 
 from .trace_file import Span
 
-__all__ = ["Call", "calls_of", "is_call", "state_of", "what_happened"]
+__all__ = ["NO_FAILURES", "Call", "calls_of", "is_call", "state_of", "what_happened"]
 
 _KEPT = 10_000
 """Spans that wait for their call, or calls that wait for their attempts, at most."""
@@ -22,6 +22,10 @@ SLOW_FACTOR = 5.0
 """A call is slow from this many times the median of its operation on: three of 100 exponential durations are."""
 SLOW_FLOOR_S = 0.1
 """No call is slow that takes less than this longer than the median: no user would notice."""
+
+
+NO_FAILURES = frozenset({"success", "cancelled"})
+"""Outcomes without an error for the caller."""
 
 
 class Call(NamedTuple):
@@ -60,7 +64,7 @@ class Call(NamedTuple):
     @property
     def failed(self) -> bool:
         """Did its caller get an error?"""
-        return self.outcome not in {"success", "cancelled"}
+        return self.outcome not in NO_FAILURES
 
     @property
     def retries(self) -> int:

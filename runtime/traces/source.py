@@ -117,7 +117,7 @@ class Source:
                 continue
             with self._opened(place) as (raw, lines):
                 for line in lines:
-                    yield from self.reader.read([line])
+                    yield from self.reader.read_line(line)
                     self._progress(done + raw.tell(), total)
                 done += raw.tell()
 

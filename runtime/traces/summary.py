@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from middleware.telemetry import semconv
 
-from .calls import Call, is_call, what_happened
+from .calls import NO_FAILURES, Call, is_call, what_happened
 
 __all__ = ["Change", "Durations", "Figures", "Onset", "Operation", "Summary", "onset_of"]
 
@@ -39,7 +39,11 @@ class Durations:
 
     def add(self, nanoseconds: int) -> None:
         """Count a duration."""
-        self.buckets[_bucket(nanoseconds)] += 1
+        self.add_bucket(_bucket(nanoseconds))
+
+    def add_bucket(self, bucket: int) -> None:
+        """Count a duration by its bucket."""
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1  # `Counter` finds a missing one in Python
         self.count += 1
 
     def update(self, other: "Durations") -> None:
@@ -107,8 +111,8 @@ class Figures:
         whole.update(self.bad)
         return whole.quantile(share)
 
-    def add(self, call: Call) -> None:
-        """Count *call*."""
+    def add(self, call: Call, bucket: int, outcome: str) -> None:
+        """Count *call*, with the bucket of its duration, and its outcome."""
         span = call.span
         start_ns = span.start_ns
         if not self.calls or start_ns < self.first_ns:
@@ -118,12 +122,12 @@ class Figures:
         self.attempts += call.attempts_made
         retries = call.retries if span.events else 0
         self.retries += retries
-        if call.failed:
-            self.bad.add(span.end_ns - start_ns)
-            _count(self.failures, what_happened(span) or call.outcome)
+        if outcome in NO_FAILURES:
+            self.good.add_bucket(bucket)
+            self.recovered += retries > 0 and outcome == "success"
         else:
-            self.good.add(span.end_ns - start_ns)
-            self.recovered += retries > 0 and call.outcome == "success"
+            self.bad.add_bucket(bucket)
+            _count(self.failures, what_happened(span) or outcome)
         for attempt in call.attempts:
             if attempt.status == "ERROR":
                 _count(self.attempt_failures, what_happened(attempt))
@@ -216,26 +220,30 @@ class Summary:
 
     def add(self, call: Call) -> None:
         """Count *call*."""
-        span = call.span
+        span, outcome = call.span, call.outcome
+        start_ns, bucket = span.start_ns, _bucket(span.end_ns - span.start_ns)
         operation = self._operations.get(call.operation)
         if operation is None:
             operation = self._new_operation(call)
-        number = span.start_ns // self.slice_ns
+        number = start_ns // self.slice_ns
         cell = operation.cells.get(number)
         if cell is None:
             cell = operation.cells[number] = Figures()
             self._cells += 1
-        cell.add(call)
-        if not call.failed:
-            operation.good.add(span.end_ns - span.start_ns)
-        self.first_ns = min(self.first_ns or span.start_ns, span.start_ns)
+        cell.add(call, bucket, outcome)
+        if outcome in NO_FAILURES:
+            operation.good.add_bucket(bucket)
+        if start_ns < self.first_ns or not self.first_ns:
+            self.first_ns = start_ns
         self.last_ns = max(self.last_ns, span.end_ns)
         if span.events:
             self._note_events(call)
         if digits := call.settings_hash:
             hashes = self._hashes[operation.service]
-            if digits in hashes or len(hashes) < _MAX_CHANGES:
-                hashes[digits] = min(hashes.get(digits, span.start_ns), span.start_ns)
+            if digits in hashes:
+                hashes[digits] = min(hashes[digits], start_ns)
+            elif len(hashes) < _MAX_CHANGES:
+                hashes[digits] = start_ns
         while self._cells > _MAX_CELLS:
             self._widen()
 

@@ -1,8 +1,10 @@
 """The local stack's files: pinned, private to the machine, in agreement with each other and with the code's names."""
 
+import importlib.util
 import itertools
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import promql_parser
@@ -13,6 +15,8 @@ from middleware.telemetry import semconv
 from middleware.telemetry.semconv import DURATION_BOUNDS
 from runtime.cli.local_stack import SERVICES
 from runtime.settings import settings_table
+from runtime.settings.resolution import ResolvedSettings
+from runtime.settings.sources import FILE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "dashboards"
@@ -436,7 +440,7 @@ def test_the_dashboard_can_be_loaded_anywhere():
         for holder in (panel, *panel["targets"]):
             assert holder["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     variables = {variable["name"]: variable["type"] for variable in DASHBOARD["templating"]["list"]}
-    assert variables == {"datasource": "datasource", "job": "query", "connector": "query"}
+    assert variables == {"datasource": "datasource", "job": "query", "connector": "query", "runbook": "constant"}
 
 
 def test_panels_have_a_title_of_their_own_section_a_description_and_a_place():
@@ -446,6 +450,7 @@ def test_panels_have_a_title_of_their_own_section_a_description_and_a_place():
         "Now",
         "Traffic",
         "Errors",
+        "Errors by operation",
         "Latency",
         "Retries",
         "Circuit breakers",
@@ -483,17 +488,75 @@ def test_latencies_lead_to_traces():
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert():
-    """The annotation leads to the heading."""
+    """The annotation leads to the heading, on the page that Prometheus serves or where an external label says."""
     headings = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
     assert headings == [rule["alert"] for rule in ALERTS]
     for rule in ALERTS:
-        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == (
+            "{{ with $externalLabels.runbook }}{{ . }}{{ else }}{{ $externalURL }}/consoles/runbook.html{{ end }}"
+            f"#{rule['alert'].lower()}"
+        )
         assert rule["labels"]["severity"] in {"page", "ticket"}
+
+
+def runbook_tool():
+    """`.ci/tools/runbook.py`, which no package contains."""
+    spec = importlib.util.spec_from_file_location("runbook_tool", ROOT / ".ci/tools/runbook.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
+def test_the_page_of_the_runbook_is_the_document():
+    """`python .ci/tools/runbook.py --write` writes it anew."""
+    tool = runbook_tool()
+    assert tool.PAGE.read_text("utf-8") == tool.page()
+
+
+def test_every_panel_leads_to_a_heading_of_the_runbook():
+    """By a base URL that is set once: by default the page that the local stack's Prometheus serves."""
+    (base,) = [variable for variable in DASHBOARD["templating"]["list"] if variable["name"] == "runbook"]
+    (served,) = [option for option in CONTAINERS["prometheus"]["command"] if "external-url" in option]
+    assert base["query"] == base["current"]["value"] == served.partition("=")[2] + "/consoles/runbook.html"
+    ids = set(re.findall(r'<h2 id="([\w-]+)">', (FILES / "consoles/runbook.html").read_text("utf-8")))
+    assert {rule["alert"].lower() for rule in ALERTS} < ids
+    for panel in PANELS:
+        (link,) = panel["links"]
+        start, _, heading = link["url"].partition("#")
+        assert (start, link["targetBlank"]) == ("${runbook:raw}", True)
+        assert heading in ids
+
+
+def test_every_alert_names_lines_to_change_that_are_valid():
+    """And how one sees that they are in force, and when the alert clears; `.ci/alerts.py` does what they say."""
+    tool = runbook_tool()
+    entries = tool.entries()
+    assert list(entries) == [rule["alert"] for rule in ALERTS]
+    for entry in entries.values():
+        language, lines = tool.lines_to_change(entry)
+        if language == "toml":
+            given = tomllib.loads(lines)
+            assert set(given["services"]) == {"identity"}
+            ResolvedSettings(given)  # else it raises
+        assert "**Seen**: " in entry
+        assert "**Clears**" in " ".join(entry.split())
+        assert language == "toml" or "**In force**" in entry
+
+
+def test_what_is_compared_with_the_past_is_kept_long_enough():
+    """A week and half an hour ago, with and without containers; the alerts do without what is not there."""
+    offsets = re.findall(r"offset (?:(\d+)d)?(\d+)h30m", " ".join(rule["expr"] for rule in RULES))
+    assert set(offsets) == {("", "23"), ("6", "23")}
+    kept = {option for option in CONTAINERS["prometheus"]["command"] if "retention" in option}
+    assert kept == {"--storage.tsdb.retention.time=8d"}
 
 
 def test_every_alert_is_seen_to_fire_and_to_be_silent():
     """By promtool, where it is on the machine; here, that no alert is left out."""
-    tests = yaml.safe_load((ROOT / "tests/dashboards/rules_test.yml").read_text("utf-8"))["tests"]
+    files = ("rules_test.yml", "rules_history_test.yml")
+    tests = [
+        test for name in files for test in yaml.safe_load((Path(__file__).parent / name).read_text("utf-8"))["tests"]
+    ]
     seen = {(case["alertname"], bool(case["exp_alerts"])) for test in tests for case in test.get("alert_rule_test", ())}
     assert seen >= {(rule["alert"], fires) for rule in ALERTS for fires in (True, False)}
 
@@ -503,11 +566,11 @@ def test_the_runbook_names_settings_panels_and_attributes_that_exist():
     settings = set(re.findall(r"`(MOZAIKS_CONNECTORS_\w+)`", settings_table()))
     named = set(re.findall(r"`(MOZAIKS_CONNECTORS_[A-Z0-9_]+)(?:=\w+)?`", RUNBOOK))
     assert named
-    assert named <= settings
-    titles = {panel["title"] for panel in PANELS}
+    assert named <= settings | {FILE_VARIABLE}
+    titles = {entry["title"] for entry in PANELS} | {entry["name"] for entry in DASHBOARD["annotations"]["list"]}
     lines = re.findall(r"- \*\*Panel\*\*: (.*(?:\n  .*)*)", RUNBOOK)
     shown = {title for line in lines for title in re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", " ".join(line.split()))}
-    assert len(lines) == len(ALERTS)
+    assert len(lines) == len(ALERTS) + 1  # and traffic without an alert
     assert shown <= titles
     words = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
     attributes = set(re.findall(r"`(mozaiks\.[a-z_.]+)", RUNBOOK))

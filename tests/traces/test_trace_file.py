@@ -15,6 +15,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from runtime.telemetry import configure_telemetry
 from runtime.telemetry.exporting import FileSpanExporter, encode_line
+from runtime.traces import trace_file
 from runtime.traces.model import rows_of, traces_of
 from runtime.traces.page import render_page
 from runtime.traces.terminal import render_list, render_trace
@@ -196,6 +197,67 @@ def test_control_characters_do_not_come_through():
     assert span.name == "\ufffd[2J\ufffdpwn\ufffd\ufffd"
 
 
+def same_in_both_ways(line):
+    """What msgspec reads of a line, where it does, is what the standard library reads; returns whether it does."""
+    quick = trace_file._read_quickly(line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_file, "_read_quickly", trace_file._read_nothing)
+        reader = SpanReader()
+        found = list(reader.read([line]))
+    if quick is not None:
+        assert repr(quick) == repr(found)  # by their text, in which one `nan` is the other
+        assert reader == SpanReader(lines=1, spans=len(found))
+    return quick is not None
+
+
+ATTRIBUTES = '"attributes":[{"key":"a.number"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "quick"),
+    [
+        ("", "", True),
+        ('{"resourceSpans"', '\N{ZERO WIDTH NO-BREAK SPACE}{"resourceSpans"', False),
+        ("GET /items", "GET /caf\N{LATIN SMALL LETTER E WITH ACUTE}", True),
+        ("GET /items", r"GET \u0007\u202e", True),
+        ("a.number", r"a\u002enumber", True),
+        ("a.number", "\x7f\N{RIGHT-TO-LEFT OVERRIDE}", True),
+        ('{"intValue":"7"}', '{"intValue":"7","stringValue":"both"}', True),
+        ('{"intValue":"7"}', "null", True),
+        ('{"intValue":"7"}', '{"doubleValue":NaN}', False),
+        ('{"intValue":"7"}', '{"doubleValue":1e999}', False),
+        ('{"intValue":"7"}', r'{"stringValue":"\ud800"}', False),
+        ('{"intValue":"7"}', "7", False),
+        ('"1544712660000000000"', "1544712660000000000", True),
+        ('"1544712660000000000"', "1.54471266e18", False),
+        ('"kind":2', '"kind":"SPAN_KIND_SERVER"', True),
+        ("resourceSpans", "resourceMetrics", True),
+        ('"parentSpanId":""', '"parentSpanId":null', True),
+        ("eee19b7ec3c1b174", "EEE19b7ec3c1b174", False),
+        ('"1544712661000000000"', '"1544712659000000000"', False),
+        ("5b8efff798038103d269b633813fc60c", "5b8efff798038103d269b633813fc60cee", False),
+        (ATTRIBUTES, f'"attributes":null,{ATTRIBUTES}', True),
+    ],
+    ids=lambda value: repr(value)[:40].encode("ascii", "backslashreplace").decode(),
+)
+def test_a_quicker_reader_reads_the_same_or_nothing(old, new, quick):
+    """Msgspec's, of lines as programs write them; what is odd is for the reader that counts it."""
+    pytest.importorskip("msgspec")
+    assert old in COLLECTOR
+    assert same_in_both_ways(COLLECTOR.replace(old, new, 1).encode()) is quick
+
+
+def test_equal_attributes_are_read_once_and_long_ones_are_not_kept():
+    """A file of large spans fills no memory."""
+    pytest.importorskip("msgspec")
+    short, long = (COLLECTOR.replace('"k"', f'"{text}"') for text in ("k", "k" * 5000))
+    for line in (short, short, long):
+        read_line(line.encode())
+    first, second = (read_line(short.encode())[0] for _ in range(2))
+    assert first.attributes is second.attributes
+    assert all(len(raw) < 5000 for raw in trace_file._known)
+
+
 KEYS = st.sampled_from(["stringValue", "intValue", "arrayValue", "values", "key", "value", "x"])
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 SHALLOW = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(KEYS, LEAVES, max_size=3)
@@ -227,8 +289,10 @@ def test_whatever_a_file_holds_it_is_shown_or_refused(data):
     span["events"][0]["name"] = data.draw(st.sampled_from(names))
     span["events"][0]["attributes"] = data.draw(pairs)
     span[data.draw(st.sampled_from([*span, "extra"]))] = data.draw(VALUES | st.just(span["events"]))
+    line = json.dumps(document).encode()
+    same_in_both_ways(line)
     reader = SpanReader()
-    traces = traces_of(reader.read([json.dumps(document).encode()]))
+    traces = traces_of(reader.read([line]))
     for trace in traces:
         assert rows_of(trace)
         render_trace(trace)
