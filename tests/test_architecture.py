@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "runtime/settings": {*VOCABULARY, "runtime/_internal"},
     "runtime/contract": {"runtime/_internal"},
     "runtime/openapi": set(),
-    "runtime/generate": {"runtime/openapi"},
+    "runtime/generate": {"runtime/_internal", "runtime/openapi"},
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware", "middleware/telemetry", "runtime/_internal"},

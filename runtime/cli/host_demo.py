@@ -21,7 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .bootstrap import project_directory
+from runtime._internal.installation import project_directory
+
 from .story import Step, make_console, save_picture, show_step, verdict
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
+from runtime._internal.installation import install_command
 from runtime._version import __version__
 
 from . import bootstrap
@@ -41,6 +42,9 @@ COMMANDS = {
         ("otel", "cli", "gateway", "fast"),
         "run the whole story against a local gateway; --host: in a host with two workers",
         extras_of={"--host": ("host",)},
+    ),
+    "doctor": Command(
+        "runtime.cli.doctor", None, "find out why it does not work here: environment, gateway, collector"
     ),
     "gateway": Command("runtime.gateway.__main__", ("gateway",), "run the reference gateway on a local port"),
     "new": Command("runtime.cli.new", ("generate",), "write a connector, from an OpenAPI document or from a few flags"),
@@ -94,8 +98,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Commands import their extras late, so that their first line comes at once.
         code: int = importlib.import_module(command.module).main(arguments[1:])
     except ModuleNotFoundError as error:
-        wanted = ",".join(extras or ())
-        missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{wanted}]'\n"
-        sys.stderr.write(missing)
+        sys.stderr.write(f"{name} needs {error.name}: {install_command(*(extras or ()))}\n")
         return 1
     return code

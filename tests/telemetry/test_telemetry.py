@@ -670,7 +670,7 @@ def test_a_missing_extra_is_told_with_its_remedy():
         [sys.executable, "-c", WITHOUT_EXTRA], cwd=ROOT, capture_output=True, text=True, check=False, timeout=20
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert "pip install 'mozaiks-connector-runtime[otel]'" in result.stdout
+    assert "pip install -e '.[otel]'" in result.stdout
 
 
 async def test_no_secret_is_in_the_file_or_on_the_page(gateway, tmp_path):
