@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "runtime/contract": {"runtime/_internal"},
     "runtime/openapi": set(),
     "runtime/generate": {"runtime/_internal", "runtime/openapi"},
+    "runtime/compare": {"runtime/_internal", "runtime/contract", "runtime/generate", "runtime/openapi"},
     "runtime/gateway": set(),
     "runtime/_internal": set(),
     "runtime/traces": {"middleware", "middleware/telemetry", "runtime/_internal"},
@@ -68,6 +69,7 @@ MAY_IMPORT = {
     | {"runtime/settings"},
     "runtime/cli": {"middleware", "middleware/telemetry", "runtime", "runtime/connectors", "runtime/gateway"}
     | {
+        "runtime/compare",
         "runtime/contract",
         "runtime/_internal",
         "runtime/forecast",

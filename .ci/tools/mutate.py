@@ -70,6 +70,7 @@ LEFT_OUT = {
     "runtime/adapters/": "its tests run against a stand-in of the core, through sockets",
     "runtime/asgi.py": "tested through servers in processes of their own",
     "runtime/cli/": "runs in processes of its own, which read the code of the tree",
+    "runtime/compare/": "judged by `benchmarks/document_changes.py`, against what really fails",
     "runtime/config.py": "an old path",
     "runtime/conformance/": "its tests plant violations in a connector, and run it on ours",
     "runtime/connectors/": "connectors of services, written after one template; the loader",

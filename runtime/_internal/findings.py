@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["FORMATS", "Finding", "Rule", "Severity", "Tool", "explanation"]
+__all__ = ["FORMATS", "Finding", "Rule", "Severity", "Tool", "explanation", "shown_path"]
 
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -99,7 +99,7 @@ def _json(findings: Sequence[Finding], tool: Tool) -> str:
 
 
 def _record(one: Finding, rule: Rule) -> dict[str, Any]:
-    place = {"filename": _shown(one.path), "location": {"row": one.line, "column": one.column or 1}}
+    place = {"filename": shown_path(one.path), "location": {"row": one.line, "column": one.column or 1}}
     return {
         **(place if one.line else {"filename": None, "location": None}),
         "source": _place(one),
@@ -118,7 +118,7 @@ def _github(findings: Sequence[Finding], tool: Tool) -> str:
     lines = []
     for one in findings:
         rule = tool.rules[one.rule]
-        title, file = _escaped(f"{one.rule} {rule.name}"), _escaped(_shown(one.path))
+        title, file = _escaped(f"{one.rule} {rule.name}"), _escaped(shown_path(one.path))
         place = f",file={file},line={one.line},col={one.column or 1}" if one.line else ""
         text = _said(one, tool) if one.line else f"{one.path}: {_said(one, tool)}"
         lines.append(f"::{kinds[one.severity]} title={title}{place}::{_escaped(text, data=True)}\n")
@@ -178,14 +178,14 @@ def _said(one: Finding, tool: Tool) -> str:
 def _place(one: Finding) -> str:
     """File, line and column; or the name of what has no lines."""
     return (
-        ":".join([_shown(one.path), *(str(number) for number in (one.line, one.column) if number)])
+        ":".join([shown_path(one.path), *(str(number) for number in (one.line, one.column) if number)])
         if one.line
         else one.path
     )
 
 
-def _shown(path: str) -> str:
-    """A path relative to the working directory, where it is below it."""
+def shown_path(path: str) -> str:
+    """Return a path relative to the working directory, where it is below it."""
     try:
         return Path(path).resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:
@@ -193,7 +193,7 @@ def _shown(path: str) -> str:
 
 
 def _uri(path: str) -> str:
-    shown = _shown(path)
+    shown = shown_path(path)
     return Path(shown).as_uri() if Path(shown).is_absolute() else Path("/", shown).as_uri().removeprefix("file:///")
 
 

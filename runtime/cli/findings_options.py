@@ -1,4 +1,4 @@
-"""The options that `check` and `config check` share: how findings are written, and what a rule asks for."""
+"""The options that `check`, `config check` and `diff` share: how findings are written, and what a rule asks for."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runtime._internal.findings import FORMATS, Finding, Severity, Tool, explanation
 
-__all__ = ["add_findings_options", "explain_rules", "write_findings"]
+__all__ = ["add_findings_options", "explain_rules", "write_findings", "write_text"]
 
 
 def add_findings_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,12 @@ def write_findings(
     parser: argparse.ArgumentParser, options: argparse.Namespace, findings: Sequence[Finding], tool: Tool
 ) -> int:
     """Write *findings* as the options say; returns the exit code, 1 when one of them is an error."""
-    text = FORMATS[options.format](findings, tool)
+    write_text(parser, options, FORMATS[options.format](findings, tool))
+    return 1 if any(one.severity is Severity.ERROR for one in findings) else 0
+
+
+def write_text(parser: argparse.ArgumentParser, options: argparse.Namespace, text: str) -> None:
+    """Write *text* where `--output` says."""
     if options.output:
         try:
             options.output.write_text(text, encoding="utf-8")
@@ -44,4 +49,3 @@ def write_findings(
             parser.error(f"argument --output: cannot be written: {error.strerror}")
     else:
         sys.stdout.write(text)
-    return 1 if any(one.severity is Severity.ERROR for one in findings) else 0

@@ -43,6 +43,7 @@ COMMANDS = {
         "run the whole story against a local gateway; --host: in a host with two workers",
         extras_of={"--host": ("host",)},
     ),
+    "diff": Command("runtime.cli.diff", ("generate",), "say what a changed OpenAPI document means for connectors"),
     "doctor": Command(
         "runtime.cli.doctor", None, "find out why it does not work here: environment, gateway, collector"
     ),

@@ -6,7 +6,7 @@ written: a check needs no connector to run.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from runtime._internal.findings import Finding, Rule, Severity
 from .checks import findings
 from .fixes import fixed
 from .rules import RULES
-from .source import UNREADABLE, Sources
+from .source import UNREADABLE, Sources, python_files
 from .suppressions import applied
 from .triples import Triple, triples
 
@@ -49,7 +49,7 @@ def fix_paths(paths: Iterable[Path]) -> list[Path]:
     by_path: dict[str, list[Finding]] = {}
     for one in _checked(sources, paths, strict=False, contract=2):
         by_path.setdefault(one.path, []).append(one)
-    wanted = {path.resolve() for path in _files(paths)}
+    wanted = {path.resolve() for path in python_files(paths)}
     for name, found in by_path.items():
         path = Path(name)
         if path.resolve() in wanted and all(one.rule != "CC900" for one in found):
@@ -64,7 +64,7 @@ def fix_paths(paths: Iterable[Path]) -> list[Path]:
 def _checked(sources: Sources, paths: Iterable[Path], *, strict: bool, contract: int) -> list[Finding]:
     found: set[Finding] = set()
     modules = {}
-    for path in _files(paths):
+    for path in python_files(paths):
         try:
             module = sources.read(path)
         except UNREADABLE as error:
@@ -91,19 +91,6 @@ def _checked(sources: Sources, paths: Iterable[Path], *, strict: bool, contract:
 
 def _raised(finding: Finding) -> Finding:
     return replace(finding, severity=Severity.ERROR) if finding.severity is Severity.WARNING else finding
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            parts = (one for one in sorted(path.rglob("*.py")) if not _is_hidden(one.relative_to(path)))
-            yield from parts
-        else:
-            yield path
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 
 def _unreadable(path: Path, error: Exception) -> Finding:

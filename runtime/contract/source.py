@@ -26,6 +26,7 @@ __all__ = [
     "is_base",
     "last_name",
     "nodes_of",
+    "python_files",
     "text_of",
 ]
 
@@ -446,3 +447,17 @@ def text_of(node: ast.AST | None) -> str:
         parts = [text_of(one) for one in inner]
         return " | ".join([*parts, "None"] if last_name(ast.unparse(node.value)) == "Optional" else parts)
     return ast.unparse(node)
+
+
+def python_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files in *paths*: files as they are, and of folders all `.py` files but hidden ones."""
+    for path in paths:
+        if path.is_dir():
+            parts = (one for one in sorted(path.rglob("*.py")) if not _is_hidden(one.relative_to(path)))
+            yield from parts
+        else:
+            yield path
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)

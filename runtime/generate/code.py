@@ -19,7 +19,7 @@ from runtime.openapi.names import unique
 
 from .plan import Argument, Enumeration, Method, Model, Plan, Type, wire_names
 
-__all__ = ["connector_files", "formatted"]
+__all__ = ["connector_files", "formatted", "read_as"]
 
 _WIDTH = 120
 _IMPORTED = {"datetime": ("date", "datetime", "time", "timedelta", "UTC"), "decimal": ("Decimal",), "uuid": ("UUID",)}
@@ -352,7 +352,7 @@ class _Writer:
             rows = [
                 one
                 for one in wire_names(model, self._models)
-                if one.wire and one.wire not in _read_as(one.name, sent=model.sent)
+                if one.wire and one.wire not in read_as(one.name, sent=model.sent)
             ]
             if rows:
                 found[model.name] = [f"{json_text(one.name)}: ({json_text(one.wire)},)" for one in rows]
@@ -516,7 +516,7 @@ def _accepted(one: Argument) -> str:
     return f"{wide} | None" if one.default == "None" else wide
 
 
-def _read_as(name: str, *, sent: bool) -> set[str]:
+def read_as(name: str, *, sent: bool) -> set[str]:
     """Return the names on the wire that need no declaration: camel case, and where it is only read all three."""
     head, *tail = name.split("_")
     camel = head + "".join(word[:1].upper() + word[1:] for word in tail)

@@ -25,22 +25,48 @@ from runtime.openapi import (
 )
 from runtime.openapi.names import PLACEHOLDER, singular, unique
 
-__all__ = ["Argument", "Enumeration", "Field", "LeftOut", "Method", "Model", "Options", "Plan", "Type", "make_plan"]
+__all__ = [
+    "TRANSPORT_HEADERS",
+    "VALUE_TYPES",
+    "Argument",
+    "Enumeration",
+    "Field",
+    "LeftOut",
+    "Method",
+    "Model",
+    "Options",
+    "Plan",
+    "Type",
+    "make_plan",
+    "plain_type",
+    "variants_of",
+]
 
 _TYPES = frozenset({"Any", "Decimal", "UUID", "bool", "bytes", "date", "datetime", "dict", "field", "float", "int"})
 _TYPES |= {"list", "str", "time", "timedelta"}
 # Names that the generated module has for itself.
 _TAKEN = {"Connector", "Endpoint", "OpenIntEnum", "OpenStrEnum", "PlatformHttpClient", "Protocol", "Spellings"}
 _TAKEN |= {"UnknownKeys", "Variants", *_TYPES}
-_VALUES = frozenset({"Decimal", "UUID", "bool", "date", "datetime", "float", "int", "time", "timedelta"})
+VALUE_TYPES = frozenset({"Decimal", "UUID", "bool", "date", "datetime", "float", "int", "time", "timedelta"})
+"""Types that are value types in .NET, which are null only where the document says so; enums are some too."""
+
 _FORMATS = {"date-time": "datetime", "date": "date", "time": "time", "duration": "timedelta", "time-span": "timedelta"}
 _FORMATS |= {"date-span": "timedelta", "timespan": "timedelta", "uuid": "UUID", "guid": "UUID", "byte": "bytes"}
 _SPAN = r"\d{2}:\d{2}:\d{2}"  # in the pattern that ASP.NET Core writes for a TimeSpan
-# Headers that the client or the stack below it sends, or that describe the transport.
-_TRANSPORT = {"accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "connection"}
-_TRANSPORT |= {"content-disposition", "content-encoding", "content-length", "content-type", "cookie", "host", "origin"}
-_TRANSPORT |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
-_TRANSPORT |= {"user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
+TRANSPORT_HEADERS = {"accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "connection"}
+TRANSPORT_HEADERS |= {
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "origin",
+}
+TRANSPORT_HEADERS |= {"idempotency-key", "prefer", "referer", "te", "traceparent", "tracestate", "transfer-encoding"}
+TRANSPORT_HEADERS |= {"origin", "user-agent", "x-correlation-id", "x-mozaiks-app-key", "x-request-id"}
+"""Headers that the client or the stack below it sends, or that describe the transport: no arguments of methods."""
+
 _CALLED = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"})
 _LONGEST_ENUM_NAME = 60
 
@@ -356,7 +382,7 @@ class _Planner:
             return False
         if one.location == "header":
             lower = one.name.lower()
-            why = "the client and its settings send it" if lower in _TRANSPORT else ""
+            why = "the client and its settings send it" if lower in TRANSPORT_HEADERS else ""
             if lower == "idempotency-key":
                 why = "the client makes it, one for each call"
             if why:
@@ -377,11 +403,11 @@ class _Planner:
     def _parameter_type(self, one: Parameter, title: str, operation: Operation) -> Type:
         context = f"{title}{class_name(snake(one.name).title().replace('_', ''))}"
         found = self._type(one.schema, context, name=one.name)
-        plain = found.text in _VALUES | {"str"} or found.text in self._enum_names()
+        plain = found.text in VALUE_TYPES | {"str"} or found.text in self._enum_names()
         if plain:
             return replace(found, text="Decimal") if one.location == "path" and found.text == "float" else found
         inner = found.text.removeprefix("list[").removesuffix("]") if found.text.startswith("list[") else ""
-        if one.location != "path" and (inner in _VALUES | {"str"} or inner in self._enum_names()):
+        if one.location != "path" and (inner in VALUE_TYPES | {"str"} or inner in self._enum_names()):
             return found
         if found.text not in {"Any", "bytes"}:
             why = "an object in a parameter has no notation that services agree on; the argument is sent as a text"
@@ -428,16 +454,11 @@ class _Planner:
             why = "one of several types, and nothing says which; any value"
             self._leave_out(target.place, f"type {context}", why)
         text = self._plain(target, name, context)
-        return Type(text, nullable, is_value=text in _VALUES, names=frozenset({text}))
+        return Type(text, nullable, is_value=text in VALUE_TYPES, names=frozenset({text}))
 
     def _plain(self, schema: Schema, name: str, context: str) -> str:
-        if schema.kind == "string":
-            is_span = _SPAN in str(schema.limits.get("pattern", ""))
-            return "timedelta" if is_span else _FORMATS.get(schema.format, "str")
-        if schema.kind == "number":
-            wanted = snake(name) in self._floats or f"{context}.{name}".lower() in self._floats
-            return "float" if schema.format == "float" or wanted else "Decimal"
-        return {"integer": "int", "boolean": "bool"}.get(schema.kind, "Any")
+        is_float = snake(name) in self._floats or f"{context}.{name}".lower() in self._floats
+        return "float" if schema.kind == "number" and is_float else plain_type(schema)
 
     def _enum(self, schema: Schema, key: str, context: str) -> Type:
         if schema.kind == "integer" and not schema.enum_names:
@@ -493,20 +514,7 @@ class _Planner:
         return found
 
     def _variants(self, schema: Schema) -> dict[str, str]:
-        """Return the components that a value of *schema* may be, by the tag's value; by their names without a tag."""
-        if schema.kind == "ref":
-            return {}
-        if schema.discriminator:
-            mapping = {tag: name for tag, name in schema.discriminator.mapping.items() if self._is_object(name)}
-            if mapping:
-                return mapping
-        if schema.kind == "union" and all(one.kind == "ref" and self._is_object(one.ref) for one in schema.variants):
-            return {one.ref: one.ref for one in schema.variants}
-        return {}
-
-    def _is_object(self, name: str) -> bool:
-        found = self._api.schemas.get(name)
-        return found is not None and self._api.resolved(found).kind in {"object", "union"}
+        return variants_of(self._api, schema)
 
     def _model(self, schema: Schema, key: str, context: str) -> Type:
         known = self._classes.get(key) if key else None
@@ -611,6 +619,34 @@ class _Planner:
         for one in self._models.values():
             add(one)
         return list(found.values())
+
+
+def plain_type(schema: Schema) -> str:
+    """Return the type of a value that is no list or object, as written: `int`, `datetime`, `Any` and so on."""
+    if schema.kind == "string":
+        is_span = _SPAN in str(schema.limits.get("pattern", ""))
+        return "timedelta" if is_span else _FORMATS.get(schema.format, "str")
+    if schema.kind == "number":
+        return "float" if schema.format == "float" else "Decimal"
+    return {"integer": "int", "boolean": "bool"}.get(schema.kind, "Any")
+
+
+def variants_of(api: Api, schema: Schema) -> dict[str, str]:
+    """Return the components that a value of *schema* may be, by the tag's value; by their names without a tag."""
+    if schema.kind == "ref":
+        return {}
+    if schema.discriminator:
+        mapping = {tag: name for tag, name in schema.discriminator.mapping.items() if _is_object(api, name)}
+        if mapping:
+            return mapping
+    if schema.kind == "union" and all(one.kind == "ref" and _is_object(api, one.ref) for one in schema.variants):
+        return {one.ref: one.ref for one in schema.variants}
+    return {}
+
+
+def _is_object(api: Api, name: str) -> bool:
+    found = api.schemas.get(name)
+    return found is not None and api.resolved(found).kind in {"object", "union"}
 
 
 def _tag(name: str, wire: str, value: str) -> Field:

@@ -177,7 +177,7 @@ class _Reader:
         followed = [(self._mapping(one, where), where) for one, where in (self._followed(*row) for row in rows)]
         parameters: dict[tuple[str, str], Parameter] = {}
         for one, where in followed:
-            if one.get("in") in {"body", "formData"}:
+            if one.get("in") in ("body", "formData"):
                 continue
             found = self._parameter(one, where, full)
             if found is not None:
@@ -206,7 +206,7 @@ class _Reader:
             body=body,
             responses=self._responses(raw.get("responses"), f"{place}/responses", produces),
             security=tuple(
-                {name: tuple(map(str, scopes or ())) for name, scopes in one.items()}
+                {name: tuple(map(str, scopes if isinstance(scopes, list) else ())) for name, scopes in one.items()}
                 for one in self._list(security, f"{place}/security")
                 if isinstance(one, Mapping)
             ),
@@ -215,7 +215,7 @@ class _Reader:
 
     def _parameter(self, raw: Mapping[str, Any], place: str, path: str) -> Parameter | None:
         name, location = _text(raw.get("name")), raw.get("in")
-        if not name or location not in {"path", "query", "header", "cookie"}:
+        if not name or location not in ("path", "query", "header", "cookie"):
             self._note(place, f"is no parameter: name {name!r}, in {location!r}")
             return None
         where: Literal["path", "query", "header", "cookie"] = location
@@ -375,10 +375,12 @@ class _Reader:
         """Return the type, and whether null is one of its types."""
         given = raw.get("type")
         types = [one for one in (given if isinstance(given, list) else [given]) if one is not None]
+        types = [one if isinstance(one, str) else repr(one) for one in types]
         nullable = "null" in types
         types = [one for one in types if one != "null"]
-        values = [one for one in self._list(raw.get("enum"), f"{place}/enum") if one is not None]
-        if nullable is False and len(values) < len(raw.get("enum") or ()):
+        listed = self._list(raw.get("enum"), f"{place}/enum")
+        values = [one for one in listed if one is not None]
+        if nullable is False and len(values) < len(listed):
             nullable = True
         if len(types) > 1 and "string" in types and {"integer", "number"} & set(types):
             # ASP.NET Core accepts a number's text, and sends the number.
@@ -395,8 +397,8 @@ class _Reader:
             return "any", nullable
         if values:
             return _kind_of(values), nullable
-        if raw.get("format") in _BY_FORMAT:
-            return _BY_FORMAT[raw["format"]], nullable
+        if _text(raw.get("format")) in _BY_FORMAT:
+            return _BY_FORMAT[_text(raw["format"])], nullable
         if "properties" in raw or isinstance(raw.get("additionalProperties"), Mapping):
             return "object", nullable
         return "array" if "items" in raw else "any", nullable

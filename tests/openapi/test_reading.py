@@ -139,6 +139,20 @@ def test_notations_of_one_type_are_one_type(schema, kind, nullable):
     assert "pattern" not in found.limits
 
 
+@pytest.mark.parametrize("schema", [{"type": {"a": 1}}, {"type": [{}]}, {"format": {}}, {"enum": True}])
+def test_what_is_no_schema_is_any_value(schema):
+    """A document that is formally wrong is read as far as it goes."""
+    assert component(schema).kind == "any"
+
+
+def test_a_parameter_in_no_place_is_left_out():
+    """It is noted."""
+    operation = {"parameters": [{"name": "a", "in": {}}], "responses": {}}
+    found = api(paths={"/a": {"get": operation}})
+    assert found.operations[0].parameters == ()
+    assert [one.place for one in found.notes] == ["/paths/~1a/get/parameters/0"]
+
+
 def test_required_is_read_without_case():
     """Some documents name `Id` where the property is `id`."""
     found = component({"required": ["Id"], "properties": {"id": {"type": "integer"}}})
