@@ -351,7 +351,9 @@ def _telemetry(environ: Mapping[str, str], timeout_s: float) -> Iterator[Result]
         yield Result("telemetry", Status.NOTE, "nothing is exported: OTEL_EXPORTER_OTLP_ENDPOINT is not set")
         return
     try:
-        problems = _export_nothing(addresses, timeout_s)
+        from runtime.telemetry.otlp import export_nothing
+
+        problems = export_nothing(addresses, timeout_s)
     except ModuleNotFoundError as error:
         yield Result("telemetry", Status.ERROR, f"export needs {error.name}", install_command("otel"))
         return
@@ -362,27 +364,3 @@ def _telemetry(environ: Mapping[str, str], timeout_s: float) -> Iterator[Result]
             yield Result("telemetry", Status.ERROR, f"{signal} to {address}: {problem}", hint)
         else:
             yield Result("telemetry", Status.OK, f"{signal} to {address}: accepted")
-
-
-def _export_nothing(addresses: Mapping[str, str], timeout_s: float) -> dict[str, str]:
-    """Send an empty export of each signal, with the environment's headers and certificates; returns the problems."""
-    import logging
-
-    from opentelemetry.sdk.metrics.export import MetricsData
-
-    from runtime.telemetry.exporting import ExportError
-    from runtime.telemetry.otlp import CheckedMetricExporter, CheckedSpanExporter
-
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the reason is in the result
-    problems = {}
-    for signal in addresses:
-        try:
-            if signal == "traces":
-                CheckedSpanExporter(timeout_s).export([])
-            else:
-                CheckedMetricExporter(timeout_s).export(MetricsData(resource_metrics=[]))
-        except ExportError as error:
-            problems[signal] = str(error) or "no response"
-        except OSError as error:  # a certificate file that cannot be read
-            problems[signal] = type(error).__name__
-    return problems
