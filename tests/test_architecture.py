@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "runtime/settings": {*VOCABULARY, "runtime/_internal"},
     "runtime/contract": {"runtime/_internal"},
     "runtime/openapi": set(),
-    "runtime/generate": {"runtime/openapi"},
+    "runtime/generate": {"runtime/_internal", "runtime/openapi"},
     "runtime/compare": {"runtime/_internal", "runtime/contract", "runtime/generate", "runtime/openapi"},
     "runtime/gateway": {"runtime/openapi"},
     "runtime/_internal": set(),

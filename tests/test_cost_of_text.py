@@ -9,10 +9,11 @@ settings and trace files. (A reason phrase is never read.)
 A regular expression counts no steps, so the cost is measured, as a ratio alone: nothing is said about speed. It is CPU
 time of this thread, without garbage collection. Twice the text may cost 2.5 times as much; in proportion is 2, quadratic
 is 4. Each run measures the text, twice the text and the text again, so that a machine whose speed changes slows all
-three, and the median of all runs counts. Where it is too large the runs go on: a disturbance ends, and what is quadratic
-stays so. How much text is looked at is counted, in `test_problem.py`.
+three, and the median of all runs counts, of three at least: two that agree decide it. Where it is too large the runs go
+on: a disturbance ends, and what is quadratic stays so. How much text is looked at is counted, in `test_problem.py`.
 """
 
+import functools
 import gc
 import json
 import os
@@ -33,7 +34,7 @@ from layer_support import a_request
 from middleware.echoes import redactor_of
 from middleware.errors import PlatformError
 from middleware.problem import parse_problem
-from middleware.redaction import redact, redact_target
+from middleware.redaction import Redactor, redact, redact_target
 from middleware.request.auth import check_api_key
 from middleware.request.correlation import choose_correlation_id
 from middleware.request.decode import parse_json
@@ -107,12 +108,18 @@ def _body(document: Callable[[str], Any]) -> Callable[[str], Callable[[], object
     return prepare
 
 
-def _echoed(text: str) -> Callable[[], object]:
-    """With values that begin as the text does, in many lengths."""
+@functools.lru_cache(maxsize=1)
+def _redactor(beginning: str) -> Redactor:
+    """Knows values that begin as a text does, in many lengths."""
     request = a_request()
-    request.json_body = [text[:size] + "x" for size in range(8, 999, 3)] + [text[:999]] * 9
+    request.json_body = [beginning[:size] + "x" for size in range(8, 999, 3)] + [beginning] * 9
     redactor = redactor_of(request, budget=float("inf"))
     redactor.redact("the first text finds the values")
+    return redactor
+
+
+def _echoed(text: str) -> Callable[[], object]:
+    redactor = _redactor(text[:999])
     return lambda: redactor.redact(text)
 
 
@@ -211,6 +218,8 @@ def is_linear(once: Callable[[], object], twice: Callable[[], object]) -> bool:
             return True
         ratios.append(2 * double / (before + after))
         if len(ratios) >= RUNS and median(ratios) < MOST:
+            return True
+        if len(ratios) == RUNS - 1 and max(ratios) < MOST:  # so is the median of three, whatever the third is
             return True
     return False
 

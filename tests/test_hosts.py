@@ -10,9 +10,10 @@ import time
 from collections import Counter
 
 import pytest
+import pytest_asyncio
 from app_server import GUNICORN, ROOT, UVICORN, running_application
 
-from runtime.gateway import Fault
+from runtime.gateway import Fault, Gateway
 from runtime.traces.trace_file import SpanReader
 
 pytestmark = pytest.mark.sockets
@@ -80,18 +81,39 @@ async def by_async(request: Request, _=Depends(dependency)):
 SERVERS = {"uvicorn": UVICORN, "gunicorn": GUNICORN}
 
 
-@pytest.fixture(params=SERVERS)
-async def core(request, gateway, tmp_path):
-    """A client of the application, which runs in a real server."""
-    async with running_application(APPLICATION, tmp_path, SERVERS[request.param], gateway) as server:
-        yield server.client
-        output = await server.stop(signal.SIGTERM)
+class Core:
+    """The application in a real server, and its gateway, which has seen nothing when a test begins."""
+
+    def __init__(self, client, gateway, log):
+        self.get = client.get
+        self.gateway = gateway
+        self.log = log
+
+
+@pytest_asyncio.fixture(params=SERVERS, scope="module", loop_scope="module")
+async def server(request, tmp_path_factory):
+    """One for all tests: starting it is what costs."""
+    folder = tmp_path_factory.mktemp("core")
+    async with (
+        Gateway() as gateway,
+        running_application(APPLICATION, folder, SERVERS[request.param], gateway) as running,
+    ):
+        yield Core(running.client, gateway, folder / "log.txt")
+        output = await running.stop(signal.SIGTERM)
     assert b"Traceback" not in output, output
 
 
-async def test_an_incoming_deadline_ends_with_the_response(core, gateway):
+@pytest.fixture
+def core(server):
+    server.gateway.reset()
+    server.log.write_bytes(b"")
+    return server
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_incoming_deadline_ends_with_the_response(core):
     """R40: a call before it is bound; those of a background task and of a stream that is read are not."""
-    patience = {"x-request-timeout-ms": "250"}
+    gateway, patience = core.gateway, {"x-request-timeout-ms": "250"}
     assert (await core.get("/late", headers=patience)).json() == "DEADLINE_EXCEEDED"
     assert len(gateway.requests) == 0
     assert (await core.get("/stream", headers=patience)).text == "begun 0"
@@ -102,8 +124,10 @@ async def test_an_incoming_deadline_ends_with_the_response(core, gateway):
     assert [request.path for request in gateway.requests] == ["/api/service/items"] * 2
 
 
-async def test_options_of_a_dependency_fail_no_request(core, gateway):
+@pytest.mark.asyncio(loop_scope="module")
+async def test_options_of_a_dependency_fail_no_request(core):
     """R40: in force where the dependency is `async def`; FastAPI keeps those of a plain one from the endpoint."""
+    gateway = core.gateway
     gateway.script(*[Fault(kind="status")] * 3)
     assert (await core.get("/async")).json() == "SERVER_ERROR"
     assert len(gateway.requests) == 1
@@ -111,10 +135,11 @@ async def test_options_of_a_dependency_fail_no_request(core, gateway):
     assert len(gateway.requests) == 4
 
 
-async def test_the_lines_of_calls_come_through_a_servers_and_a_hosts_logging(core, tmp_path):
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_lines_of_calls_come_through_a_servers_and_a_hosts_logging(core):
     """Whose record factory sets fields of ours, with its own values."""
     assert (await core.get("/plain")).json() == "0"
-    lines = (tmp_path / "log.txt").read_text().splitlines()
+    lines = core.log.read_text().splitlines()
     assert "mozaiks.connectors call.succeeded service" in lines
     assert "mozaiks.connectors.attempts attempt.finished service" in lines
 
@@ -132,17 +157,14 @@ app.conf.update(worker_max_tasks_per_child={per_child}, worker_concurrency=2, br
 def work(number):
     handle.tracer_provider.get_tracer("t").start_span(f"task-{{number}}").end()
 """
-WORKER = [
-    "celery",
-    "-A",
-    "tasks",
-    "worker",
-    "-P",
-    "prefork",
-    "--without-gossip",
-    "--without-mingle",
-    "--without-heartbeat",
-]
+WORKER = """
+import sys
+import celery.bin.celery, tasks
+for number in range(6):
+    tasks.work.delay(number)
+sys.argv[1:] = "-A tasks worker -P prefork --without-gossip --without-mingle --without-heartbeat -l INFO".split()
+celery.bin.celery.main()
+"""
 
 
 @pytest.mark.parametrize("per_child", [1, 100])
@@ -158,12 +180,10 @@ def test_children_of_celerys_pool_lose_no_span(tmp_path, per_child):
     (tmp_path / "tasks.py").write_text(handler + CELERY.format(folder=str(tmp_path / "queue"), per_child=per_child))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment["PYTHONPATH"] = f"{tmp_path}:{ROOT}"
-    send = "import tasks\nfor number in range(6): tasks.work.delay(number)"
-    subprocess.run([sys.executable, "-c", send], cwd=tmp_path, env=environment, check=True, timeout=60)
     said = tmp_path / "worker.txt"
     with said.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", *WORKER, "-l", "INFO"], cwd=tmp_path, env=environment, stdout=output, stderr=output
+            [sys.executable, "-c", WORKER], cwd=tmp_path, env=environment, stdout=output, stderr=output
         )
     try:
         ends = time.monotonic() + 60

@@ -27,7 +27,6 @@ reported, and fails the run.
 import argparse
 import ast
 import builtins
-import copy
 import gc
 import importlib.abc
 import importlib.machinery
@@ -206,7 +205,7 @@ def _field_setter(node: ast.AST, name: str) -> Callable[[ast.AST], None]:
 
 
 def _text(node: ast.AST) -> str:
-    return " ".join(ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).split())
+    return " ".join(ast.unparse(node).split())
 
 
 def _short(text: str) -> str:

@@ -30,14 +30,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime._internal.files import refuse_link, write_text
+from runtime._internal.installation import project_directory
 
 from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
 
-__all__ = ["LOCK", "BootstrapError", "claim", "enter_environment", "locked", "project_directory", "requirements"]
+__all__ = ["LOCK", "BootstrapError", "claim", "enter_environment", "locked", "requirements"]
 
 LOCK = "requirements.lock"
 
-_NAME = "mozaiks-connector-runtime"
 _STAMP = "mozaiks-stamp.json"
 # Isolated: neither the working directory nor PYTHONPATH can put another module in the place of pip.
 _PIP = ("-I", "-m", "pip")
@@ -53,16 +53,6 @@ Run = Callable[[Sequence[str]], None]
 
 class BootstrapError(Exception):
     """The environment cannot be made; the text is one line that says what to do."""
-
-
-def project_directory() -> Path | None:
-    """Directory of our pyproject.toml; None for an installed package."""
-    directory = Path(__file__).resolve().parents[2]
-    try:
-        document = tomllib.loads((directory / "pyproject.toml").read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError):
-        return None
-    return directory if document.get("project", {}).get("name") == _NAME else None
 
 
 def requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from runtime._internal.installation import project_directory
+
 from .behind import free_port
-from .bootstrap import project_directory
 from .story import Step, make_console, save_picture, show_step, verdict
 
 if TYPE_CHECKING:

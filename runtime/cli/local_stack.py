@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from middleware.redaction import printable
 from runtime._internal.files import refuse_link, write_private
-
-from .bootstrap import project_directory
+from runtime._internal.installation import project_directory
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,6 +9,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
+from runtime._internal.installation import install_command
 from runtime._version import __version__
 
 from . import bootstrap
@@ -43,6 +44,9 @@ COMMANDS = {
         extras_of={"--host": ("host",)},
     ),
     "diff": Command("runtime.cli.diff", ("generate",), "say what a changed OpenAPI document means for connectors"),
+    "doctor": Command(
+        "runtime.cli.doctor", None, "find out why it does not work here: environment, gateway, collector"
+    ),
     "gateway": Command(
         "runtime.gateway.__main__",
         ("gateway",),
@@ -100,8 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Commands import their extras late, so that their first line comes at once.
         code: int = importlib.import_module(command.module).main(arguments[1:])
     except ModuleNotFoundError as error:
-        wanted = ",".join(extras or ())
-        missing = f"{name} needs {error.name}: pip install 'mozaiks-connector-runtime[{wanted}]'\n"
-        sys.stderr.write(missing)
+        sys.stderr.write(f"{name} needs {error.name}: {install_command(*(extras or ()))}\n")
         return 1
     return code

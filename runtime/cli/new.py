@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime._internal.installation import project_directory
 from runtime.generate import FileChange, NotGeneratedError, Options, Plan, changes, connector_files, make_plan, write
 from runtime.generate.template import FIELD_TYPES, template
 from runtime.openapi import Document, DocumentError, load, read
-
-from .bootstrap import project_directory
 
 __all__ = ["main"]
 

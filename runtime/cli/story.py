@@ -53,6 +53,7 @@ class Recorder:
 
         self.trace_file = trace_file
         self._memory = InMemorySpanExporter()
+        self._read: list[Span] = []
         self.metrics: InMemoryMetricReader = InMemoryMetricReader()
         self.handle = configure_telemetry(
             service_name="mozaiks-connector-demo",
@@ -66,7 +67,10 @@ class Recorder:
         from runtime.telemetry.exporting import encode_line
         from runtime.traces.trace_file import read_line
 
-        return read_line(encode_line(self._memory.get_finished_spans()))
+        new = self._memory.get_finished_spans()[len(self._read) :]
+        if new:
+            self._read += read_line(encode_line(new))
+        return list(self._read)
 
 
 def make_console(*, as_json: bool, picture: str | None) -> "Console":

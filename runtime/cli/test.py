@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .bootstrap import project_directory
+from runtime._internal.installation import project_directory
 
 __all__ = ["main"]
 

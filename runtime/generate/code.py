@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from runtime._internal.installation import install_command
 from runtime.openapi import snake
 from runtime.openapi.names import unique
 
@@ -80,7 +81,7 @@ def formatted(sources: Sequence[str]) -> list[str]:
 def _ruff() -> str:
     found = shutil.which("ruff", path=sysconfig.get_path("scripts")) or shutil.which("ruff")
     if found is None:
-        raise RuntimeError("ruff is not installed: pip install 'mozaiks-connector-runtime[generate]'")
+        raise RuntimeError(f"ruff is not installed: {install_command('generate')}")
     return found
 
 

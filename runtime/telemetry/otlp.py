@@ -8,8 +8,9 @@ every export that did not arrive whole raises, with the reason.
 Needs the `otel` extra. Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response.
 """
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +27,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from middleware.redaction import redact
 from runtime.telemetry.exporting import ExportError
 
-__all__ = ["CheckedMetricExporter", "CheckedSpanExporter"]
+__all__ = ["CheckedMetricExporter", "CheckedSpanExporter", "export_nothing"]
 
 _LONGEST_MESSAGE = 200
 _FIRST_REDIRECT, _FIRST_ERROR = 300, 400
@@ -158,3 +159,25 @@ class CheckedMetricExporter(OTLPMetricExporter):
         if result is not MetricExportResult.SUCCESS:
             raise self._watched.problem or ExportError()
         return result
+
+
+def export_nothing(signals: Iterable[str], timeout_s: float) -> dict[str, str]:
+    """
+    Send an empty export of each of *signals*, with the environment's headers and certificates.
+
+    Returns:
+        Why one did not arrive, by signal.
+    """
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the reason is returned
+    problems = {}
+    for signal in signals:
+        try:
+            if signal == "traces":
+                CheckedSpanExporter(timeout_s).export([])
+            else:
+                CheckedMetricExporter(timeout_s).export(MetricsData(resource_metrics=[]))
+        except ExportError as error:
+            problems[signal] = str(error) or "no response"
+        except OSError as error:  # a certificate file that cannot be read
+            problems[signal] = type(error).__name__
+    return problems

@@ -23,6 +23,7 @@ from middleware.errors import ConfigError
 from middleware.redaction import redact, redact_target
 from middleware.stack import Telemetry
 from middleware.telemetry import semconv
+from runtime._internal.installation import install_command
 from runtime._version import __version__
 
 if TYPE_CHECKING:
@@ -94,7 +95,19 @@ def configure_telemetry(
             trust_env=trust_env,
         )
     except ModuleNotFoundError as error:
-        raise ConfigError(f"telemetry needs {error.name}: pip install 'mozaiks-connector-runtime[otel]'") from None
+        raise ConfigError(f"telemetry needs {error.name}: {install_command('otel')}") from None
+
+
+def export_addresses(environ: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return where the environment sends `traces` and `metrics`, without a password; what goes nowhere is left out.
+
+    Raises:
+        ConfigError: A variable is unusable.
+    """
+    found = _Settings.read(environ, "", None)
+    addresses = {} if found.disabled else {"traces": found.traces_address, "metrics": found.metrics_address}
+    return {signal: address for signal, address in addresses.items() if address}
 
 
 class _Settings:

@@ -206,11 +206,14 @@ def test_the_lists_show_failed_retried_and_slow_traces(demo):
     assert re.search(rf"Slowest\n.*\n{slowest['trace_id'][:8]}", result.stdout)
 
 
-def test_a_trace_is_found_by_its_id_and_by_the_correlation_id(demo):
+def test_a_trace_is_found_by_its_id_and_by_the_correlation_id(demo, capsys):
     """An engineer has the one or the other."""
     path, document = demo
     (retried,) = [call for call in document["steps"][3]["traces"] if len(call["attempts"]) == 3]
-    shown = {run("trace", path, wanted).stdout for wanted in (retried["trace_id"][:8], retried["correlation_id"])}
+    shown = set()
+    for wanted in (retried["trace_id"][:8], retried["correlation_id"]):
+        assert trace.main([str(path), wanted]) == 0
+        shown.add(capsys.readouterr().out)
     assert len(shown) == 1
     (text,) = shown
     assert retried["trace_id"] in text
@@ -362,11 +365,11 @@ class Page(html.parser.HTMLParser):
         self.texts.append(data)
 
 
-def test_the_page_is_self_contained(demo, tmp_path):
+def test_the_page_is_self_contained(demo, tmp_path, capsys):
     """Nothing is loaded, every tag is closed, the policy forbids the rest."""
     page = tmp_path / "page.html"
-    result = run("trace", demo[0], "--html", page)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert trace.main([str(demo[0]), "--html", str(page)]) == 0
+    assert capsys.readouterr().err == ""
     text = page.read_text()
     parsed = Page(text)
     assert (parsed.open, parsed.loads) == ([], [])
@@ -411,7 +414,7 @@ def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
             print("\nno browser here: the page is checked by its markup alone")  # noqa: T201
         return
     page = tmp_path / "page.html"
-    run("trace", demo[0], "--html", page)
+    assert trace.main([str(demo[0]), "--html", str(page)]) == 0
     (tmp_path / "frame.html").write_text(
         '<iframe id="f" src="page.html" style="width:390px;height:800px;border:0"></iframe>'
         "<script>onload = () => { const d = f.contentDocument, w = f.contentWindow;"

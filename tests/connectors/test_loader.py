@@ -5,13 +5,11 @@ import contextlib
 import dataclasses
 import gc
 import os
-import subprocess
-import sys
 import threading
 import weakref
-from pathlib import Path
 
 import pytest
+from forked import run_forked
 
 from middleware import CallError, ClientClosedError, ConfigError, HostLayers, LocalRejectionError, Telemetry
 from runtime.connectors import loader
@@ -28,7 +26,6 @@ from runtime.connectors.loader import (
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway, GatewayProcess
 
 URL = "http://gateway.test/base"
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize(
@@ -367,10 +364,8 @@ def test_the_environments_config_takes_telemetry(recorder):
 )
 def test_a_program_without_logging_prints_the_warning(no_settings, setting, expected):
     """Mocks are never used without a warning, whatever the host has configured."""
-    command = [sys.executable, "-c", "from runtime.connectors.loader import load_connectors; load_connectors()"]
-    result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **setting}, capture_output=True, text=True, check=False
-    )
+    program = "from runtime.connectors.loader import load_connectors; load_connectors()"
+    result = run_forked(program, env={**os.environ, **setting})
     assert (result.returncode, result.stdout, result.stderr) == (0, "", expected)
 
 

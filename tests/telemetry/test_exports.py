@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import run_forked
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
@@ -459,9 +460,7 @@ assert handle.shutdown()
 def test_a_second_vendors_provider_is_an_error_that_is_raised(name):
     """Of whatever class it is: the API keeps the first one and logs a warning, so that spans would go elsewhere."""
     code = BESIDE.replace("VENDOR", VENDORS[name]).replace("NAME", repr(name))
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
-    )
+    result = run_forked(code, timeout=30)
     assert result.returncode == 0, result.stderr
     error, threads = json.loads(result.stdout)
     assert error.startswith("set_global: the host has set OpenTelemetry's global providers already")

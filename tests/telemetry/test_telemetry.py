@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import run_forked
 from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -36,7 +37,6 @@ from runtime.traces.page import render_page
 from runtime.traces.trace_file import SpanReader
 
 pytestmark = pytest.mark.sockets
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -470,16 +470,7 @@ else:
 def test_a_signal_handler_may_shut_down_whatever_it_interrupts(where, then):
     """The process ends; without a collector that responds it gives up in time."""
     hole = Hole("black hole")
-    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": hole.url}
-    result = subprocess.run(
-        [sys.executable, "-c", SIGNAL, then, where],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    result = run_forked(SIGNAL, then, where, env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": hole.url}, timeout=30)
     hole.close()
     assert (result.returncode, result.stderr) == (0, "")
     assert "handler False" in result.stdout.splitlines()
@@ -533,14 +524,14 @@ handle.tracer_provider.get_tracer("x").start_span("last").end()
 def test_a_program_that_just_ends_loses_nothing(tmp_path):
     """The end of the process is the end of telemetry, on every version of Python."""
     path = tmp_path / "t.jsonl"
-    command = [sys.executable, "-c", EXIT, str(path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
+    result = run_forked(EXIT, path, timeout=20)
     assert (result.returncode, result.stderr) == (0, "")
     assert [span.name for span in read_file(path)] == ["last"]
 
 
 FORK = """
-import multiprocessing, os, signal, sys, threading
+import multiprocessing, os, signal, sys, threading, warnings
+warnings.simplefilter("ignore")  # 3.12 warns of threads at every fork
 from runtime.telemetry import configure_telemetry
 
 handle = configure_telemetry(trace_file=sys.argv[1])
@@ -616,8 +607,7 @@ def test_a_forked_child_has_its_own_queue_counters_connections_and_end(collector
         "OTEL_BSP_SCHEDULE_DELAY": "60000",
         "OTEL_BSP_MAX_QUEUE_SIZE": "2",
     }
-    command = [sys.executable, "-W", "ignore", "-c", FORK, str(path), how]  # 3.12 warns of threads at every fork
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    result = run_forked(FORK, path, how, env=environment, timeout=30)
     assert (result.returncode, result.stderr) == (0, "")
     none, lost = {"otlp": 0, "file": 0}, {"otlp": 1, "file": 0}
     assert result.stdout.splitlines() == [f"child {none}", f"child {none}", f"parent {lost}"]
@@ -656,9 +646,7 @@ except ConfigError as error:
 
 def test_globals_are_set_when_asked_and_only_once():
     """A host's own providers are never replaced."""
-    result = subprocess.run(
-        [sys.executable, "-c", GLOBAL], cwd=ROOT, capture_output=True, text=True, check=False, timeout=20
-    )
+    result = run_forked(GLOBAL, timeout=20)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("set_global: the host has set OpenTelemetry's global providers already")
 
@@ -682,7 +670,7 @@ def test_a_missing_extra_is_told_with_its_remedy():
         [sys.executable, "-c", WITHOUT_EXTRA], cwd=ROOT, capture_output=True, text=True, check=False, timeout=20
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert "pip install 'mozaiks-connector-runtime[otel]'" in result.stdout
+    assert "pip install -e '.[otel]'" in result.stdout
 
 
 async def test_no_secret_is_in_the_file_or_on_the_page(gateway, tmp_path):

@@ -5,12 +5,11 @@ import functools
 import io
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import structlog
+from forked import run_forked
 from layer_support import a_request
 
 import middleware._internal.loggers
@@ -20,7 +19,6 @@ from middleware import ServerError
 from middleware import events as facts
 from middleware.telemetry.logs import LOGGER_NAME, LogListener
 
-ROOT = Path(__file__).resolve().parents[3]
 CALL = a_request().call.info
 FAILED = facts.CallFinished(
     call=CALL, outcome=a_request().call.outcome(1.0), error=ServerError("503 response", status=503)
@@ -287,8 +285,7 @@ SILENCED = {
 
 
 def printed_by(code):
-    command = [sys.executable, "-c", f"{HOST}\n{code}"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    result = run_forked(f"{HOST}\n{code}")
     assert result.returncode == 0, result.stderr
     return [line for line in result.stdout.splitlines() if line.startswith("mozaiks")]
 
@@ -315,8 +312,7 @@ def test_a_host_silences_them_as_any_logger(code):
 @pytest.mark.parametrize("fetched", ["mozaiks", "mozaiks.connectors", "mozaiks.connectors.attempts"])
 def test_a_logger_that_the_host_fetched_prints_nothing_without_a_configuration(fetched):
     """Python's last resort would print its warnings; those of the mode, which are for that, it prints."""
-    command = [sys.executable, "-c", f"{HOST}\nlogging.getLogger({fetched!r}); lines()"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    result = run_forked(f"{HOST}\nlogging.getLogger({fetched!r}); lines()")
     assert (result.returncode, result.stdout) == (0, "")
     assert [line.split()[0] for line in result.stderr.splitlines()] == ["mode.self_hosted"]
 

@@ -4,14 +4,12 @@ import io
 import json
 import logging
 import re
-import subprocess
-import sys
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import structlog
+from forked import run_forked
 from layer_support import a_request
 
 from middleware import CircuitOpenError, NotFoundError, ServerError
@@ -21,7 +19,6 @@ from middleware.telemetry import logs, semconv
 from middleware.telemetry.logs import ATTEMPT_LOGGER_NAME, LOGGER_NAME, LogListener
 from runtime.gateway import Fault
 
-ROOT = Path(__file__).resolve().parents[3]
 CALL = a_request().call.info
 ERROR = ServerError("503 response", status=503, retry_after_s=2.0)
 OUTCOME = a_request().call.outcome(1.0)
@@ -175,8 +172,7 @@ run_virtual(calls(30))
 @pytest.mark.parametrize("level", ["INFO", "WARNING"])
 def test_failures_are_written_whenever_the_host_sets_logging_up(system, order, level):
     """At the levels that hosts run with, in a process of its own."""
-    command = [sys.executable, "-c", ORDERS, system, order, level]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    result = run_forked(ORDERS, system, order, level)
     assert (result.returncode, result.stderr) == (0, "")
     expected = {"call.failed", "circuit_breaker.state_changed"} | ({"retry.scheduled"} if level == "INFO" else set())
     assert set(result.stdout.split()) == expected
@@ -453,7 +449,7 @@ asyncio.run(main())
 @pytest.mark.sockets
 def test_nothing_is_printed_where_nobody_configured_logging():
     """Not even for a failed call."""
-    result = subprocess.run([sys.executable, "-c", PROBE], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = run_forked(PROBE)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
