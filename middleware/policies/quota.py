@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from middleware._internal.per_loop import PerLoop
 from middleware.clock import Clock
@@ -29,6 +29,8 @@ from .penalty import Penalty
 from .shared_limiter import NoSlotError, ServerIllError, SharedLimiter
 
 __all__ = ["QuotaMiddleware", "QuotaSettings", "limiter_of"]
+
+_T = TypeVar("_T")
 
 _LOOK_S = 0.25
 """Seconds between two looks of an event loop at the server: for a penalty, and for whether it is well again."""
@@ -135,7 +137,7 @@ def limiter_of(config: QuotaSettings) -> SharedLimiter | None:
     return RedisLimiter(config.url)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _OfLoop:
     """
     What one event loop knows.
@@ -147,10 +149,10 @@ class _OfLoop:
     """
 
     look_at: float = float("-inf")
-    looking: asyncio.Task[None] | None = None
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    looking: asyncio.Task[bool] | None = None
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Run *work*, whose end no call waits for, in a context of its own."""
         task = asyncio.get_running_loop().create_task(work, context=Context())
         task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - a loop may be closed before it ends
@@ -189,6 +191,7 @@ class QuotaMiddleware(Step):
         self._own, self._share = RateLimiter(), RateLimiter()
         # Whether the share applies, and since when: for all event loops and threads.
         self._is_local, self._changed_at = server is None, float("-inf")
+        self._failed_at: float | None = None  # of the first failure since the last success
         self._lock = threading.Lock()
 
     def is_needed(self, settings: SettingsLookup) -> bool:
@@ -225,10 +228,9 @@ class QuotaMiddleware(Step):
 
     async def _admit(self, request: PlatformRequest) -> None:
         started = self._clock.now()
-        if self._server is not None:
-            await self._look(self._server, request)
+        usable = self._server is not None and await self._look(self._server, request)
         waited_for_penalty_s = await self._wait_for_penalty(request)
-        source = await self._acquire(request)
+        source = await self._acquire(request, usable=usable)
         self._emit(
             QuotaAcquired(
                 call=request.call.info,
@@ -251,14 +253,15 @@ class QuotaMiddleware(Step):
             now = self._clock.now()
         return now - started
 
-    async def _acquire(self, request: PlatformRequest) -> QuotaSource:
+    async def _acquire(self, request: PlatformRequest, *, usable: bool) -> QuotaSource:
+        """Acquire a slot; of the server only where it was *usable* a moment ago, so that a call waits once at most."""
         config = request.call.settings(QuotaSettings)
         own = config.own
-        if own is not None and not self._is_local:
+        if own is not None and usable:
             now = self._clock.now()
             if self._own.reserve(now, now + _NOW_S, own) is not None:
                 return "own"
-        if self._server is not None and not self._is_local:
+        if self._server is not None and usable and not self._is_local:
             try:
                 await self._acquire_shared(self._server, request, config)
             except ServerIllError:
@@ -275,14 +278,15 @@ class QuotaMiddleware(Step):
 
         Raises:
             NoSlotError: It would be after the deadline.
-            ServerIllError: The server cannot be used; from now on the share applies.
+            ServerIllError: The server cannot be used.
         """
         started = self._clock.now()
         try:
             await server.acquire(_key(request), config.common, request.call.deadline_at - started)
         except ServerIllError as error:
-            self._use_share(request.call, config, str(error), started)
+            self._note_failure(request.call, error, started)
             raise
+        self._failed_at = None
 
     async def _acquire_share(self, request: PlatformRequest, config: QuotaSettings) -> QuotaSource:
         """Wait for a slot of this process' share, or until the server is well and has an earlier one (R73)."""
@@ -294,11 +298,11 @@ class QuotaMiddleware(Step):
         due_at, may_ask = now + slot.wait_s, server is not None
         try:
             while (left_s := due_at - self._clock.now()) > 0:
-                await self._clock.sleep(min(left_s, _LOOK_S) if may_ask else left_s)
-                if server is None or not may_ask:
-                    continue
-                await self._look(server, request)
-                if not self._is_local:
+                if server is None or not may_ask or left_s <= _LOOK_S:
+                    await self._clock.sleep(left_s)
+                    break
+                await self._clock.sleep(_LOOK_S)
+                if await self._look(server, request):
                     try:
                         await self._acquire_shared(server, request, config)
                     except (ServerIllError, NoSlotError):
@@ -310,9 +314,9 @@ class QuotaMiddleware(Step):
             raise
         return "local"
 
-    async def _look(self, server: SharedLimiter, request: PlatformRequest) -> None:
+    async def _look(self, server: SharedLimiter, request: PlatformRequest) -> bool:
         """
-        Look at the server where it is time to.
+        Look at the server where it is time to, and return whether it can be used.
 
         Calls wait for the look, so that none of a process that was idle misses a penalty; but for one at an ill server,
         which is in no call's way.
@@ -321,48 +325,63 @@ class QuotaMiddleware(Step):
         if of_loop.looking is None or of_loop.looking.done():
             now = self._clock.now()
             if now < max(of_loop.look_at, self._changed_at + _LOOK_S if self._is_local else now):
-                return
+                return not self._is_local
             of_loop.look_at = now + _LOOK_S
             longest_s = self._longest_penalty_s(request.call)
             of_loop.looking = of_loop.start(self._look_now(server, request.call, _key(request), longest_s))
-        if not self._is_local:
-            await asyncio.wait((of_loop.looking,))
+        if self._is_local:
+            return False
+        looking = of_loop.looking
+        await asyncio.wait((looking,))
+        return not self._is_local and not looking.cancelled() and looking.result()
 
-    async def _look_now(self, server: SharedLimiter, call: Call, key: str, longest_s: float) -> None:
+    async def _look_now(self, server: SharedLimiter, call: Call, key: str, longest_s: float) -> bool:
         started = self._clock.now()
         try:
             if self._is_local:
                 await server.check(key)
             self._penalty.note_shared(self._clock.now(), await server.penalty_s(key), longest_s)
         except ServerIllError as error:
-            self._use_share(call, call.settings(QuotaSettings), str(error), started)
-        else:
-            self._use_server(call.info)
+            self._note_failure(call, error, started)
+            return False
+        self._use_server(call.info)
+        return True
 
     async def _publish(self, server: SharedLimiter, request: PlatformRequest, seconds: float) -> None:
         started, call = self._clock.now(), request.call
         try:
             await server.penalize(_key(request), seconds)
         except ServerIllError as error:
-            self._use_share(call, call.settings(QuotaSettings), str(error), started)
+            self._note_failure(call, error, started)
 
-    def _use_share(self, call: Call, config: QuotaSettings, reason: str, started_at: float) -> None:
-        """Let the share apply, where the server was found ill by what began at *started_at*."""
+    def _note_failure(self, call: Call, error: ServerIllError, started_at: float) -> None:
+        """
+        Let the share apply after two failures in a row, the second of what began after the first.
+
+        One alone may be a stall of this process, as where its CPU is throttled: only what has failed goes by the share
+        then, and no slot is used twice, since the server most likely has counted it.
+        """
         now = self._clock.now()
         with self._lock:
             if self._is_local or started_at < self._changed_at:
                 return
-            self._is_local, self._changed_at, self._share = True, now, RateLimiter()
-        # Those that wait have slots that the server counted, so new attempts come after them.
-        for _ in range(0 if self._server is None else self._server.waiting()):
-            self._share.reserve(now, float("inf"), config.share)
-        self._emit(QuotaSourceChanged(call=call.info, source="local", reason=reason))
+            if self._failed_at is None or started_at < self._failed_at:
+                self._failed_at = self._failed_at or now
+                return
+            self._is_local, self._changed_at = True, now
+        if self._server is not None:
+            # Those that wait have slots that the server counted, so new attempts come after them.
+            share = call.settings(QuotaSettings).share
+            for _ in range(self._server.waiting()):
+                self._share.reserve(now, float("inf"), share)
+        self._emit(QuotaSourceChanged(call=call.info, source="local", reason=str(error)))
 
     def _use_server(self, info: CallInfo) -> None:
+        self._failed_at = None
         with self._lock:
             if not self._is_local:
                 return
-            self._is_local, self._changed_at = False, self._clock.now()
+            self._is_local, self._changed_at, self._share = False, self._clock.now(), RateLimiter()
         self._emit(QuotaSourceChanged(call=info, source="shared", reason=""))
 
     def _rejection(self, request: PlatformRequest, reason: str, retry_after_s: float) -> RateLimitExceededError:
