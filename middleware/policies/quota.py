@@ -365,16 +365,18 @@ class QuotaMiddleware(Step):
         with self._lock:
             if self._is_local or started_at < self._changed_at:
                 return
-            if self._failed_at is None or started_at < self._failed_at:
-                self._failed_at = self._failed_at or now
-                return
-            self._is_local, self._changed_at = True, now
-        if self._server is not None:
-            # Those that wait have slots that the server counted, so new attempts come after them.
+            is_first, is_second = self._failed_at is None, False
+            if self._failed_at is None:
+                self._failed_at = now
+            elif started_at >= self._failed_at:
+                self._is_local, self._changed_at, is_second = True, now, True
+        if is_first and self._server is not None:
+            # Those that wait have slots that the server counted, so what goes by the share comes after them.
             share = call.settings(QuotaSettings).share
             for _ in range(self._server.waiting()):
                 self._share.reserve(now, float("inf"), share)
-        self._emit(QuotaSourceChanged(call=call.info, source="local", reason=str(error)))
+        if is_second:
+            self._emit(QuotaSourceChanged(call=call.info, source="local", reason=str(error)))
 
     def _use_server(self, info: CallInfo) -> None:
         self._failed_at = None
