@@ -6,7 +6,7 @@ Why this limiter: docs/decisions/0003-quota.md. Imported where a quota names a s
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -75,10 +75,14 @@ class _Client(Redis):
     one failed is not sent: the server is ill.
 
     Attributes:
+        gate: Lets so many commands run at once.
         pending: Commands that wait or run.
+        failures: Commands that failed for the server's sake.
+        sentinels: Clients of the sentinels that it asks for the primary.
     """
 
     gate: asyncio.Semaphore
+    sentinels: "Sequence[Redis]" = ()
     pending = 0
     failures = 0
 
@@ -125,7 +129,8 @@ class _OfLoop:
         try:
             yield
         finally:
-            await self.client.aclose()
+            for one in (self.client, *self.client.sentinels):
+                await one.aclose()
 
     async def aclose(self) -> None:
         await self._closing.aclose()
@@ -272,7 +277,7 @@ def _open(url: str) -> _Client:
         raise _UrlError("must have a number as the database: redis+sentinel://host,host/name/0")
     sentinels = [_address(host) for host in hosts.split(",")]
     quick = options | {"socket_timeout": _SENTINEL_S, "socket_connect_timeout": _SENTINEL_S}
-    primary: _Client = Sentinel(  # type: ignore[no-untyped-call]
+    manager = Sentinel(  # type: ignore[no-untyped-call]
         sentinels,
         sentinel_kwargs=quick,
         ssl=parts.scheme.startswith("rediss"),
@@ -280,7 +285,9 @@ def _open(url: str) -> _Client:
         password=unquote(password) or None,
         db=int(database or 0),
         **options,
-    ).master_for(name, redis_class=_Client)
+    )
+    primary: _Client = manager.master_for(name, redis_class=_Client)
+    primary.sentinels = manager.sentinels
     return primary
 
 

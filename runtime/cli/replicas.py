@@ -66,12 +66,17 @@ class QuotaServer:
         options: Further options of its command line.
         program: Path of its program; None looks for one.
 
+    Attributes:
+        program: Path of its program.
+        port: Its port.
+        url: Its URL, as the setting has it.
+
     Raises:
         ServerUnavailableError: None is installed, or it does not start.
     """
 
     def __init__(self, *options: str, program: str | None = None) -> None:
-        self._program = program or _program()
+        self.program = program or _program()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -80,7 +85,7 @@ class QuotaServer:
     @property
     def name(self) -> str:
         """Name and version, as the program says them."""
-        text = subprocess.run([self._program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+        text = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
         words = dict(word.split("=", 1) for word in text.split() if "=" in word)
         return f"{text.split(' ')[0]} {words.get('v', '')}".strip()
 
@@ -101,12 +106,12 @@ class QuotaServer:
             return
         fixed = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(  # noqa: S603 - fixed arguments
-            [self._program, *fixed, *self._options], cwd=self._directory.name, stdout=subprocess.DEVNULL
+            [self.program, *fixed, *self._options], cwd=self._directory.name, stdout=subprocess.DEVNULL
         )
         ends = time.monotonic() + _STARTS_WITHIN_S
         while not self._responds():
             if self._process.poll() is not None or time.monotonic() > ends:
-                raise ServerUnavailableError(f"{self._program} does not start")
+                raise ServerUnavailableError(f"{self.program} does not start")
             time.sleep(0.01)
 
     def kill(self) -> None:

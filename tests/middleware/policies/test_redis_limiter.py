@@ -3,21 +3,27 @@
 import asyncio
 import multiprocessing
 import os
+import subprocess
 import time
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
+import trustme
 
 from middleware.errors import ConfigError
 from middleware.policies.gcra import RatePerSecond
 from middleware.policies.redis_limiter import RedisLimiter
 from middleware.policies.shared_limiter import NoSlotError, ServerIllError
 from middleware.settings import SecretUrl
-from runtime.cli.replicas import QuotaServer
+from runtime.cli.behind import free_port
+from runtime.cli.replicas import QuotaServer, ServerUnavailableError
 
 pytestmark = pytest.mark.sockets
 
 RATE = RatePerSecond(20, 2)
 FAST = RatePerSecond(10_000, 1000)
+SLOW = RatePerSecond(0.1, 100)  # its key does not expire meanwhile
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ async def _command(server, *words):
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(" ".join(words).encode() + b"\r\n")
     line = await reader.readline()
-    if line.startswith((b"*", b"$")):
+    if line.startswith((b"*", b"$")) and line != b"*0\r\n":
         line += await reader.read(65_536)
     writer.close()
     await writer.wait_closed()
@@ -284,3 +290,55 @@ def test_a_wrong_url_is_an_error_without_it(url):
     assert str(caught.value).startswith("QuotaSettings.url: ")
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@contextmanager
+def sentinel_of(primary, directory):
+    """A sentinel that knows *primary* as `quota`, and its port."""
+    port = free_port()
+    config = directory / "sentinel.conf"
+    lines = [f"port {port}", "bind 127.0.0.1", f"dir {directory}", f"sentinel monitor quota 127.0.0.1 {primary.port} 1"]
+    config.write_text("\n".join(lines) + "\n")
+    process = subprocess.Popen([primary.program, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_sentinels_name_the_primary_also_a_new_one(server, tmp_path):
+    """R73: one of them may be away; after a failover the next connection is to the new primary."""
+    with QuotaServer() as other, sentinel_of(server, tmp_path) as port:
+        await _command(other, "REPLICAOF", "127.0.0.1", str(server.port))
+        limiter = RedisLimiter(SecretUrl(f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/quota/0"))
+        await patiently(limiter, lambda: limiter.acquire("k", SLOW, 0))
+        assert "mozaiks:quota" in await _command(server, "KEYS", "*")
+        await _command(other, "REPLICAOF", "NO", "ONE")
+        for words in (("REMOVE", "quota"), ("MONITOR", "quota", "127.0.0.1", str(other.port), "1")):
+            await _command(SimpleNamespace(port=port), "SENTINEL", *words)
+        await _command(other, "FLUSHALL")
+        server.kill()
+        await patiently(limiter, lambda: limiter.acquire("k", SLOW, 0))
+        assert "mozaiks:quota" in await _command(other, "KEYS", "*")
+        await limiter.aclose()
+
+
+async def test_over_tls(tmp_path):
+    """R73: `rediss://`, with the authority's file in the URL, as redis-py reads it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    files = {name: str(tmp_path / f"{name}.pem") for name in ("ca", "certificate", "key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    certificate.cert_chain_pems[0].write_to_path(files["certificate"])
+    certificate.private_key_pem.write_to_path(files["key"])
+    port = free_port()
+    options = ["--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", files["ca"]]
+    options += ["--tls-cert-file", files["certificate"], "--tls-key-file", files["key"]]
+    try:
+        with QuotaServer(*options):
+            limiter = RedisLimiter(SecretUrl(f"rediss://localhost:{port}/0?ssl_ca_certs={files['ca']}"))
+            await patiently(limiter, lambda: limiter.acquire("k", FAST, 1))
+            await limiter.aclose()
+    except ServerUnavailableError:
+        pytest.skip("this server is built without TLS")
