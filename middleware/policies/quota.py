@@ -228,15 +228,21 @@ class QuotaMiddleware(Step):
 
     async def _admit(self, request: PlatformRequest) -> None:
         started = self._clock.now()
-        usable = self._server is not None and await self._look(self._server, request)
-        waited_for_penalty_s = await self._wait_for_penalty(request)
-        source = await self._acquire(request, usable=usable)
+        penalty_s = 0.0
+        while True:
+            usable = self._server is not None and await self._look(self._server, request)
+            penalty_s += await self._wait_for_penalty(request)
+            source = await self._acquire(request, usable=usable)
+            if self._server is not None:
+                await self._look(self._server, request)
+            if not self._penalty.left_s(self._clock.now()):
+                break  # R72: else it began while this attempt waited, and what waits for its end needs a slot then
         self._emit(
             QuotaAcquired(
                 call=request.call.info,
                 source=source,
                 waited_s=self._clock.now() - started,
-                penalty_s=waited_for_penalty_s,
+                penalty_s=penalty_s,
             )
         )
 

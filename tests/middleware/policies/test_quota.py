@@ -244,6 +244,20 @@ async def test_a_penalty_is_bounded(server):
     assert sent(upstream)[2] == 5
 
 
+@virtual_time
+async def test_a_penalty_holds_for_those_that_wait_for_a_slot(server):
+    """R72: also in another process; at its end they need slots again, so that they do not start in one moment."""
+    upstream = ScriptedUpstream([Reply(status=429, headers={"retry-after": "3"}, after_s=0.3)], then=200)
+    one, other = clients(upstream, 2, quota={"per_second": 10, "burst": 1}, **NO_RETRY)
+    waiting = [asyncio.ensure_future(client.get("/x")) for client in (one, *(other,) * 8)]
+    await outcomes(*waiting)
+    times = sent(upstream)
+    assert not [at for at in times if 0.6 < at < 3.29]
+    after = [at for at in times if at >= 3.29]
+    assert len(after) >= 4
+    assert after[-1] - after[0] >= 0.1 * (len(after) - 2)
+
+
 def test_the_later_end_of_two_penalties_wins():
     """R72: whichever was noted first; and only a notably later one is worth a message."""
     penalty = Penalty()
