@@ -9,7 +9,7 @@ import pytest
 from middleware import ConfigError, StackSettings
 from middleware.policies.quota import QuotaSettings
 from middleware.settings import SecretUrl, hash_of
-from runtime.cli.main import main
+from runtime.cli.config import main
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.settings import LiveSettings, ResolvedSettings
@@ -95,7 +95,7 @@ def test_the_commands_do_not_print_it(monkeypatch, capsys):
     """R75: `config`, as text and as JSON."""
     for name, value in {**MANAGED, "MOZAIKS_CONNECTORS_QUOTA_URL": URL}.items():
         monkeypatch.setenv(name, value)
-    for command in (["config", "identity"], ["config", "identity", "--json"], ["config", "show", "--json"]):
+    for command in (["identity"], ["identity", "--json"], ["show", "--json"]):
         assert main(command) == 0
     printed = capsys.readouterr()
     assert "redis://***@cache:6379/0" in printed.out
