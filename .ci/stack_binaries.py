@@ -5,6 +5,8 @@ Prints the directory that contains `jaeger`, `otelcol-contrib`, `prometheus`, `p
 checks compose files by the specification's own library. They are kept outside the project, in
 `$XDG_CACHE_HOME/mozaiks-otel-stack` (or below `~/.cache`), one directory for each set of versions and modules; what is
 there already is not made again. Ends with code 3 where no Prometheus is to be had.
+
+With `--scale` only `jaeger`, and `otelcol-scale`: the Collector with the parts that dashboards/scale names.
 """
 
 import hashlib
@@ -15,14 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE_GO = "v2.16.2"
 NO_PROMETHEUS = 3
+Maker: TypeAlias = Callable[[Path], list[Path]]
 ENVIRONMENT = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}
 
 
@@ -36,13 +40,19 @@ def main() -> None:
     key = f"jaeger-{version['jaeger']}-otelcol-{version['otel-collector']}-{digest}"
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mozaiks-otel-stack" / key
     home.mkdir(parents=True, exist_ok=True)
-    makers = {
+
+    def built(program: str, recipe: str) -> Maker:
+        return lambda work: collector(work, program, recipe, version["otel-collector"], modules)
+
+    makers: dict[str, Maker] = {
         "prometheus": prometheus,  # first, since without it nothing else is of use
         "promtool": prometheus,
-        "otelcol-contrib": lambda work: collector(work, version["otel-collector"], modules["otel-collector-providers"]),
+        "otelcol-contrib": built("otelcol-contrib", "otelcol-builder.yml"),
         "jaeger": lambda work: jaeger(work, version["jaeger"], modules["jaeger"]),
         "compose-spec": compose_spec,
     }
+    if "--scale" in sys.argv[1:]:
+        makers = {"jaeger": makers["jaeger"], "otelcol-scale": built("otelcol-scale", "otelcol-scale-builder.yml")}
     for name, make in makers.items():
         if not (home / name).exists():
             started = time.monotonic()
@@ -61,14 +71,14 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
     return result.stdout
 
 
-def collector(work: Path, version: str, providers: str) -> list[Path]:
+def collector(work: Path, program: str, recipe: str, version: str, modules: dict[str, str]) -> list[Path]:
     """The Collector's own builder, then what it wrote."""
-    text = (ROOT / ".ci" / "otelcol-builder.yml").read_text("utf-8")
-    (work / "builder.yml").write_text(text.replace("{version}", version).replace("{providers}", providers), "utf-8")
+    text = (ROOT / ".ci" / recipe).read_text("utf-8").replace("{version}", version)
+    (work / "builder.yml").write_text(text.replace("{providers}", modules["otel-collector-providers"]), "utf-8")
     run("go", "install", f"go.opentelemetry.io/collector/cmd/builder@v{version}", cwd=work, GOBIN=str(work))
     run("./builder", "--skip-compilation", "--config=builder.yml", cwd=work)
-    run("go", "build", "-ldflags=-s -w", "-o", str(work / "otelcol-contrib"), ".", cwd=work / "source")
-    return [work / "otelcol-contrib"]
+    run("go", "build", "-ldflags=-s -w", "-o", str(work / program), ".", cwd=work / "source")
+    return [work / program]
 
 
 def jaeger(work: Path, version: str, module: str) -> list[Path]:

@@ -121,6 +121,8 @@ def _context(config: TransportSettings) -> ssl.SSLContext:
             raise _unusable("ca_file", config.ca_file, error) from None
     else:
         context = httpx.create_ssl_context(trust_env=False)
+    # Early releases of Python 3.11 set it, and take an end that anyone on the way can cause for the peer's.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if config.client_certificate_file:
         key_file = config.client_key_file or None
         try:

@@ -50,12 +50,10 @@ def operation_of(parser: argparse.ArgumentParser, connector: Connector[Any], nam
     """Return what is called; exits with 2 for an operation that there is not."""
     if not name:
         return Operation(service=connector.name)
-    if name not in connector.operations:
-        parser.error(f"argument OPERATION: {connector.name} has {', '.join(connector.operations)}")
-    endpoint = connector.endpoint(name)
-    if endpoint is None:
-        parser.error(f"argument OPERATION: {connector.name}.{name} declares no endpoint")
-    return Operation(service=connector.name, name=name, method=endpoint.method, idempotent=endpoint.idempotent)
+    try:
+        return Operation.of(connector, name)
+    except ValueError as error:
+        parser.error(f"argument OPERATION: {error}")
 
 
 def settings_of(

@@ -8,11 +8,13 @@ A forecast for a test: what a policy does under a fault, as figures that an asse
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import ceil, inf
 from typing import Any
 
-from middleware.stack import SettingsSource, StackSettings
+from middleware.stack import FixedSettings, SettingsSource, StackSettings
+from runtime.connectors.registry import connectors
 from runtime.settings import ResolvedSettings
 
 from .models import model_of
@@ -168,7 +170,7 @@ def forecast(
     rps: float,
     service: str = "service",
     operation: str = "",
-    method: str = "GET",
+    method: str | None = None,
     processes: int = 1,
     duration_s: float = 60.0,
     latency_s: float = 0.1,
@@ -188,8 +190,10 @@ def forecast(
             `slow:2s`, `lost`, `half-body`, `flapping:5s`, or another model of docs/tuning.md.
         rps: Calls per second of each process.
         service: Whose settings apply, where *policy* has some for single services.
-        operation: As *service*, for single operations.
-        method: HTTP method of the calls: writes are repeated after fewer failures (R11).
+        operation: As *service*, for single operations. Of a registered connector it is called as its endpoint declares:
+            method, idempotency and number of attempts (R11).
+        method: HTTP method of the calls, which decides what is repeated (R11). None for that of the operation's
+            endpoint, or GET where no connector has this name.
         processes: Processes that share the service.
         duration_s: How long they call, in seconds.
         latency_s: Latency of the service when it is well, in seconds.
@@ -197,7 +201,8 @@ def forecast(
         runs: How many runs the figures are the means of.
 
     Raises:
-        ValueError: There is no such fault, or a number is not positive or not finite.
+        ValueError: There is no such fault; the connector has no such operation, or declares no endpoint for it; or a
+            number is not positive or not finite.
         ConfigError: A setting is wrong.
     """
     for name, value in (("rps", rps), ("processes", processes), ("duration_s", duration_s), ("runs", runs)):
@@ -205,7 +210,8 @@ def forecast(
             raise ValueError(f"forecast.{name}: must be > 0 and finite, got {value!r}")
     if not 0 <= latency_s < inf:
         raise ValueError(f"forecast.latency_s: must be >= 0 and finite, got {latency_s!r}")
-    called = Operation(service=service, name=operation, method=method.upper())
+    source, settings = _settings(policy, service, operation)
+    called = _called(source, service, operation)
     scenario = Scenario(
         fault=fault,
         rps=rps,
@@ -215,15 +221,30 @@ def forecast(
         ill_until_s=duration_s,
         latency_s=latency_s,
         steady=True,  # a circuit that opens only by a burst is as good as inert
-        operation=called,
+        operation=called if method is None else replace(called, method=method.upper(), idempotent=None),
     )
-    return Forecast(scenario, _settings(policy, service, operation), range(seed, seed + runs))
+    return Forecast(scenario, settings, range(seed, seed + runs))
 
 
 def _settings(
     policy: StackSettings | SettingsSource | Mapping[str, Any] | None, service: str, operation: str
-) -> StackSettings:
+) -> tuple[SettingsSource, StackSettings]:
     if isinstance(policy, StackSettings):
-        return policy
-    source = ResolvedSettings(policy) if policy is None or isinstance(policy, Mapping) else policy
-    return source.of(service, operation)
+        source: SettingsSource = FixedSettings(policy)
+    else:
+        source = ResolvedSettings(policy) if policy is None or isinstance(policy, Mapping) else policy
+    return source, source.of(service, operation)
+
+
+def _called(source: SettingsSource, service: str, operation: str) -> Operation:
+    connector = next((one for one in connectors() if one.name == service), None)
+    if not operation or connector is None:
+        return Operation(service=service, name=operation)
+    try:
+        called = Operation.of(connector, operation)
+    except ValueError as error:
+        raise ValueError(f"forecast.operation: {error}") from None
+    # As in a client: a setting of the operation's own wins over what its endpoint declares.
+    is_set = getattr(source, "is_set", None)
+    own = is_set is not None and is_set(service, operation, "retry.max_attempts")
+    return replace(called, max_attempts=None) if own else called

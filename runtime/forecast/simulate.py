@@ -20,6 +20,7 @@ from middleware.events import CircuitStateChanged, Event
 from middleware.stack import StackSettings, Telemetry
 from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.endpoint import Endpoint
+from runtime.connectors.registry import Connector
 
 from .models import Setting, model_of
 from .simulated_transport import SimulatedTransport
@@ -64,6 +65,27 @@ class Operation:
     method: str = "GET"
     idempotent: bool | None = None
     max_attempts: int | None = None
+
+    @classmethod
+    def of(cls, connector: Connector[Any], name: str) -> "Operation":
+        """
+        Return an operation as the endpoint of *connector* declares it.
+
+        Raises:
+            ValueError: There is no such operation, or it declares no endpoint.
+        """
+        if name not in connector.operations:
+            raise ValueError(f"{connector.name} has {', '.join(connector.operations)}, got {name!r}")
+        endpoint = connector.endpoint(name)
+        if endpoint is None:
+            raise ValueError(f"{connector.name}.{name} declares no endpoint")
+        return cls(
+            service=connector.name,
+            name=name,
+            method=endpoint.method,
+            idempotent=endpoint.idempotent,
+            max_attempts=endpoint.max_attempts,
+        )
 
 
 READ = Operation()

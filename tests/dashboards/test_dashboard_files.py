@@ -19,6 +19,8 @@ FILES = ROOT / "dashboards"
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.otel.yml").read_text("utf-8"))
 CONTAINERS = COMPOSE["services"]
 COLLECTOR = yaml.safe_load((FILES / "otel-collector.yml").read_text("utf-8"))
+AGENT = yaml.safe_load((FILES / "scale" / "agent.yml").read_text("utf-8"))
+TIER = yaml.safe_load((FILES / "scale" / "tier.yml").read_text("utf-8"))
 JAEGER = yaml.safe_load((FILES / "jaeger.yml").read_text("utf-8"))
 PROMETHEUS = yaml.safe_load((FILES / "prometheus.yml").read_text("utf-8"))
 RULES = [
@@ -28,6 +30,8 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text("utf-8")
 DASHBOARD = json.loads((FILES / "grafana" / "connectors.json").read_text("utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+EVENTS = [value for name, value in vars(semconv).items() if name.startswith("EVENT_")]
+PLUGIN_S, EXPORT_DELAY_S = 30, 5
 METRICS = [value for value in vars(semconv).values() if isinstance(value, semconv.Metric)]
 
 
@@ -39,20 +43,22 @@ def test_a_container_is_pinned_bounded_and_private_to_the_machine(name):
     """An exact version, ports on loopback alone, a memory limit, started again when it ends."""
     container = CONTAINERS[name]
     assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", container["image"])
-    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in container["ports"])
+    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in container.get("ports", ()))
     assert re.fullmatch(r"\d+M", container["deploy"]["resources"]["limits"]["memory"])
     assert container["restart"] == "unless-stopped"
-    assert ("healthcheck" in container) == (name != "otel-collector")  # its image has no program to check with
+    is_collector = "opentelemetry-collector" in container["image"]
+    assert ("healthcheck" in container) == (not is_collector)  # its image has no program to check with
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_container_may_do_little(name):
     """No capability, no new privilege, nothing written outside of its data; it listens where its ports are published."""
     container = CONTAINERS[name]
-    assert (container["cap_drop"], container["read_only"]) == (["ALL"], True)
+    assert container["cap_drop"] == ["ALL"]
+    assert container.get("read_only") == (None if name == "opensearch" else True)  # it writes its keystore at its start
     assert container["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & container.keys()
-    is_file_with_listeners = name in {"otel-collector", "jaeger"}
+    is_file_with_listeners = "collector" in container["image"] or "jaeger" in container["image"]
     assert (container["environment"].get("LISTEN_HOST") == "0.0.0.0") == is_file_with_listeners
 
 
@@ -87,7 +93,8 @@ def test_the_readme_names_the_versions():
 def test_every_file_is_mounted_and_every_mount_is_a_file():
     """Every file in dashboards/ is mounted into a container."""
     mounts = [volume.split(":") for container in CONTAINERS.values() for volume in container["volumes"]]
-    assert all(mode == "ro" for *_, mode in mounts)
+    assert {source for source, _, mode in mounts if mode != "ro"} == set(COMPOSE["volumes"])
+    mounts = [mount for mount in mounts if mount[2] == "ro"]
     sources = [(ROOT / source).resolve() for source, *_ in mounts]
     assert all(source.exists() for source in sources)
     files = [path for path in FILES.rglob("*") if path.is_file()]
@@ -95,10 +102,14 @@ def test_every_file_is_mounted_and_every_mount_is_a_file():
 
 
 def test_containers_wait_for_those_that_they_need():
-    """The Collector for Jaeger, Grafana for Prometheus, each until it is healthy."""
+    """The Collector for Jaeger, Grafana for Prometheus, the tier for its own, each until it is healthy where its image can check that."""
     needs = {name: container.get("depends_on", {}) for name, container in CONTAINERS.items()}
     assert needs["otel-collector"] == {"jaeger": {"condition": "service_healthy"}}
     assert needs["grafana"] == {"prometheus": {"condition": "service_healthy"}}
+    assert needs["otel-agent"].keys() == {"otel-tier-0", "otel-tier-1"}
+    for tier in needs["otel-agent"]:
+        assert needs[tier] == {"jaeger-opensearch": {"condition": "service_healthy"}}
+    assert needs["jaeger-opensearch"] == {"opensearch": {"condition": "service_healthy"}}
 
 
 def test_the_limits_of_memory_are_in_order():
@@ -157,17 +168,64 @@ def test_prometheus_gets_the_same_options():
     assert "--enable-feature=exemplar-storage" in same
 
 
-def test_the_collector_that_ci_builds_has_every_part_that_is_named():
-    """And no other: .ci/otelcol-builder.yml lists the modules."""
-    builder = (ROOT / ".ci" / "otelcol-builder.yml").read_text("utf-8")
-    modules = re.findall(r"/(?:receiver|processor|exporter|connector|extension)/(\w+) v\{version\}", builder)
-    kinds = ("receivers", "processors", "exporters", "connectors", "extensions")
-    named = {
-        name.partition("/")[0].replace("_", "").replace("otlpgrpc", "otlp") + kind.removesuffix("s")
-        for kind in kinds
-        for name in COLLECTOR[kind]
-    }
+@pytest.mark.parametrize(
+    ("recipe", "documents"),
+    [("otelcol-builder.yml", [COLLECTOR]), ("otelcol-scale-builder.yml", [COLLECTOR, AGENT, TIER])],
+)
+def test_the_collector_that_ci_builds_has_every_part_that_is_named(recipe, documents):
+    """And no other: the recipe lists the modules."""
+    builder = (ROOT / ".ci" / recipe).read_text("utf-8")
+    modules = re.findall(
+        r"/(?:receiver|processor|exporter|connector|extension)/(?:storage/)?(\w+) v\{version\}", builder
+    )
+    kinds = {"receivers": "receiver", "processors": "processor", "exporters": "exporter", "connectors": "connector"}
+    kinds["extensions"] = "extension"
+    named = set()
+    for document in documents:
+        for kind, suffix in kinds.items():
+            for name in document.get(kind, ()):
+                part = name.partition("/")[0].replace("_", "").replace("otlpgrpc", "otlp")
+                named.add(part if part == "filestorage" else part + suffix)
     assert set(modules) == named
+
+
+# The telemetry tier.
+
+
+def test_the_agents_redact_and_count_before_the_tier_samples():
+    """All that the local Collector does to a span, but for its batches: those are the queue's."""
+    pipelines = COLLECTOR["service"]["pipelines"]
+    traces = AGENT["service"]["pipelines"]["traces"]
+    assert traces["processors"] == [one for one in pipelines["traces"]["processors"] if one != "batch"]
+    assert traces["exporters"] == ["load_balancing", "span_metrics"]
+    assert "metrics" not in AGENT["service"]["pipelines"]
+
+
+def test_the_tier_is_decided_on_after_every_call_has_ended():
+    """A span waits for the longest time of a plugin and for the SDK's export; each queue has a batch below gRPC's limit."""
+    (wait,) = re.findall(r":-(\d+)s", TIER["processors"]["tail_sampling"]["decision_wait"])
+    assert int(wait) > PLUGIN_S + EXPORT_DELAY_S
+    queues = [
+        AGENT["exporters"]["load_balancing"]["protocol"]["otlp"]["sending_queue"],
+        TIER["exporters"]["otlp_grpc/jaeger"]["sending_queue"],
+    ]
+    for queue in queues:
+        assert (queue["sizer"], queue["batch"]["max_size"] < 4 << 20) == ("bytes", True)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_tier_keeps_a_call_with_any_event_of_ours(event):
+    """But for one that says nothing of the call's fate."""
+    policies = {one["name"]: one for one in TIER["processors"]["tail_sampling"]["policies"]}
+    (condition,) = policies["in_trouble"]["ottl_condition"]["spanevent"]
+    (pattern,) = re.findall(r'IsMatch\(spanevent\.name, "(.*?)"\)', condition)
+    (name,) = re.findall(r'spanevent\.name == "(.*?)"', condition)
+    assert bool(re.search(pattern, event) or event == name) == (event != semconv.EVENT_CORRELATION_ID_MISMATCHED)
+
+
+def test_a_member_of_the_tier_listens_where_an_agent_does():
+    """A member takes the ports of an agent, on another machine."""
+    assert ports_in(TIER) <= ports_in(COLLECTOR)
 
 
 # What the Collector and Jaeger make of spans.

@@ -84,3 +84,43 @@ def test_probes_and_service_lead_to_the_application():
 def test_settings_of_the_guide_can_be_used(text):
     """Each block as a file of settings."""
     ResolvedSettings(tomllib.loads(text), services=services_and_operations())
+
+
+# The telemetry of many nodes.
+
+TELEMETRY = list(yaml.safe_load_all((DEPLOY / "telemetry.yaml").read_text("utf-8")))
+(AGENT,) = [one for one in TELEMETRY if one["kind"] == "DaemonSet"]
+(TIER,) = [one for one in TELEMETRY if one["kind"] == "StatefulSet"]
+
+
+@pytest.mark.parametrize("workload", [AGENT, TIER], ids=["agent", "tier"])
+def test_a_collector_runs_files_that_are_there_in_the_version_of_the_local_stack(workload):
+    """The ConfigMap has the files of dashboards/ by their names."""
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    compose = yaml.safe_load((ROOT / "docker-compose.otel.yml").read_text("utf-8"))
+    assert container["image"] == compose["services"]["otel-collector"]["image"].partition("@")[0]
+    head = (DEPLOY / "telemetry.yaml").read_text("utf-8").partition("apiVersion")[0]
+    for argument in container["args"]:
+        name = Path(argument.partition("=")[2]).name
+        (given,) = re.findall(rf"--from-file=(\S*/{re.escape(name)})", head)
+        assert (ROOT / given).is_file()
+
+
+def test_the_agents_have_a_name_for_each_member_of_the_tier():
+    """The names of the StatefulSet's pods, as the headless Service gives them."""
+    (container,) = AGENT["spec"]["template"]["spec"]["containers"]
+    named = [one["value"] for one in container["env"] if one["name"].startswith("TIER_")]
+    tier = TIER["metadata"]["name"]
+    members = range(TIER["spec"]["replicas"])
+    assert named == [f"{tier}-{number}.{TIER['spec']['serviceName']}:4317" for number in members]
+    hostnames = re.findall(r"env:(TIER_\d+)", (ROOT / "dashboards" / "scale" / "agent.yml").read_text("utf-8"))
+    assert hostnames == [f"TIER_{number}" for number in members]
+
+
+def test_the_host_sends_to_the_agent_of_its_node():
+    """By the Service that has the name of the endpoint."""
+    endpoint = {one["name"]: one.get("value") for one in CONTAINER["env"]}["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    service = TELEMETRY[0]
+    assert endpoint == f"http://{service['metadata']['name']}:4318"
+    assert service["spec"]["internalTrafficPolicy"] == "Local"
+    assert service["spec"]["selector"] == AGENT["spec"]["template"]["metadata"]["labels"]

@@ -41,6 +41,28 @@ def test_a_policy_whose_breaker_is_inert_fails_with_the_reason(policy, method, c
 
 
 @pytest.mark.parametrize(
+    ("policy", "operation", "method", "attempts"),
+    [
+        ({}, "checkout", None, 1),
+        ({}, "subscription_status", None, 3),
+        ({}, "checkout", "get", 1),
+        ({"services": {"payment": {"operations": {"checkout": {"retry": {"max_attempts": 2}}}}}}, "checkout", "get", 2),
+    ],
+)
+def test_an_operation_of_a_connector_is_called_as_its_endpoint_declares(policy, operation, method, attempts):
+    """R11: its method and its attempts, unless a setting of its own says otherwise."""
+    found = forecast(
+        policy, fault="503", rps=1, service="payment", operation=operation, method=method, duration_s=1, runs=1
+    )
+    assert found.amplification == attempts
+
+
+def test_an_operation_that_the_connector_does_not_have_is_named():
+    with pytest.raises(ValueError, match=r"^forecast\.operation: payment has .*, got 'refund'$"):
+        forecast(fault="hang", rps=1, service="payment", operation="refund")
+
+
+@pytest.mark.parametrize(
     ("policy", "fault", "reason"),
     [
         ({"circuit_breaker": {"mode": "shadow"}}, "503", "circuit_breaker.mode is shadow"),

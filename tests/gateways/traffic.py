@@ -22,7 +22,7 @@ class Tally:
         posts: POSTs made.
         get_failures: Errors of GETs, by class and status.
         post_failures: Errors of POSTs, by class and status.
-        not_sent: Calls that ended as not sent.
+        not_sent: When calls ended as not sent, on the monotonic clock.
         unknown: POSTs whose outcome is unknown, by the error.
         unknown_written: Those of them that were written.
         lost: Successes without a write.
@@ -34,7 +34,7 @@ class Tally:
     posts: int = 0
     get_failures: Counter = field(default_factory=Counter)
     post_failures: Counter = field(default_factory=Counter)
-    not_sent: int = 0
+    not_sent: list[float] = field(default_factory=list)
     unknown: int = 0
     unknown_written: int = 0
     lost: int = 0
@@ -62,7 +62,8 @@ async def steady(client, who, upstream, *, seconds, gets_per_s, posts_per_s):
     def count(failures, error):
         why = f"({error.stop_reason})" if error.stop_reason else ""
         failures[" ".join(filter(None, (type(error).__name__, str(error.status or ""), why)))] += 1
-        tally.not_sent += isinstance(error, RequestNotSentError)
+        if isinstance(error, RequestNotSentError):
+            tally.not_sent.append(time.monotonic())
 
     async def get():
         tally.gets += 1
