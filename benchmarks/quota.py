@@ -99,7 +99,7 @@ def ill(server, gateway, seconds):
 
 
 async def costs(server, gateway, calls):
-    """Median times of one after the other, taken in turns in one run: a round trip, an admission, calls."""
+    """Median times of one after the other, again and again in one run: a round trip, an admission, calls."""
     from redis.asyncio import Redis
 
     from middleware.policies.gcra import RatePerSecond
@@ -142,7 +142,7 @@ async def costs(server, gateway, calls):
     for one in clients.values():
         await one.aclose()
     found = {name: round(median(taken) * 1e6) for name, taken in times.items()}
-    print(f"\nMedian of {calls}, in turns, in microseconds")
+    print(f"\nMedian of {calls}, one after the other, in microseconds")
     for name, taken in found.items():
         print(f"  {name:36} {taken:6}")
     return found

@@ -324,7 +324,7 @@ class QuotaMiddleware(Step):
         """
         Look at the server where it is time to, and return whether it can be used.
 
-        Calls wait for the look, so that none of a process that was idle misses a penalty; but for one at an ill server,
+        Calls wait for the look, so that a process that was idle sees a penalty too; but for one at an ill server,
         which is in no call's way.
         """
         of_loop = self._of_loop.get()

@@ -36,7 +36,7 @@ _LIMIT_S = 0.1
 """For a whole command, connecting included: what an ill server may cost a call (R73)."""
 _CONNECTIONS = 4
 """Of one event loop and service: a command takes a fraction of a millisecond, and so many processes connect at once."""
-_SENTINEL_S = _LIMIT_S / 4  # so that those that are away leave time for the next one
+_SENTINEL_S = _LIMIT_S / 4  # so that one that is away takes no time from the next
 _PREFIX = "mozaiks:quota"
 _SHORTEST_PERIOD_S = 0.05
 """The limiter counts in whole milliseconds, which is at most 2 % of this."""
