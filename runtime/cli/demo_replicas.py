@@ -20,8 +20,8 @@ __all__ = ["run"]
 
 _RATE, _BURST = 100, 20
 _CALLERS = 12
-_PENALTY_S = 2
-_BAR = 40
+_PENALTY_S = 3
+_BAR = 30
 _WELL_S, _PAUSED_S, _KILLED_S = 4, 3, 3
 
 
@@ -72,7 +72,7 @@ def _story(count: int, server: QuotaServer, gateway: "GatewayProcess", show: Cal
         (back, "it is started, empty", server.start),
         (
             throttled,
-            f"one process gets 429, Retry-After: {_PENALTY_S}",
+            f"429, Retry-After: {_PENALTY_S} to one of them",
             lambda: gateway.script(Fault(kind="status", status=429, retry_after=str(_PENALTY_S))),
         ),
     ]
@@ -127,7 +127,10 @@ def _ill(result: ReplicasResult, counted: PerSecond, count: int, when: tuple[int
     step.check(f"{_listed(during)} requests in these seconds: none is empty", min(during) > 0)
     step.check(f"no second has more than {max(during)}", max(during) <= 2 * _RATE)
     here = [one for one in result.switches if begins <= one[1] < ends + _WELL_S]
+    # Of each process the source before, which on a busy machine may have been its share already.
+    before = {number: source for number, at, source, _ in result.switches if at < begins}
     local = {number for number, _, source, _ in here if source == "local"}
+    local |= {number for number, source in before.items() if source == "local"}
     shared = {number for number, _, source, _ in here if source == "shared"}
     reasons = _listed(sorted({reason for *_, reason in here if reason}))
     step.check(f"{len(local)} processes went to their share ({reasons})", len(local) == count)
@@ -141,10 +144,10 @@ def _penalty(log: Sequence[dict[str, Any]], began_at: float) -> Step:
     rejected = next((one for one in log if one["status"] == 429), None)  # noqa: PLR2004
     step.check("one request got 429", rejected is not None)
     if rejected is not None:
-        # What was on its way already arrives yet; the others know after 0.25 s.
-        begins = rejected["at_s"] + 0.5
+        # What was on its way already arrives yet; the others know after 0.25 s, and on a busy machine later.
+        begins = rejected["at_s"] + 1.0
         quiet = [one["at_s"] for one in log if begins < one["at_s"] < rejected["at_s"] + _PENALTY_S - 0.01]
-        step.check(f"then {len(quiet)} requests until its end, of all processes", not quiet)
+        step.check(f"from a second later on {len(quiet)} requests until its end, of all processes", not quiet)
         later = next((one["at_s"] for one in log if one["at_s"] >= rejected["at_s"] + _PENALTY_S - 0.01), None)
         text = "never" if later is None else f"{later - rejected['at_s']:.2f} s"
         step.check(f"the next one after {text}, at {rejected['at_s'] - began_at + _PENALTY_S:.1f} s", later is not None)
