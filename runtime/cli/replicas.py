@@ -241,6 +241,7 @@ async def _call(number: int, traffic: _Traffic, barrier: Any) -> tuple[int, int,
     )
     succeeded, failed = 0, Counter[str]()
     async with load_connectors(config) as bundle:
+        await bundle.identity.list_users(limit=1)  # connects, and imports what a first call needs
         barrier.wait(60)
         ends = time.monotonic() + traffic.seconds
         identity = bundle.bind(correlation_id=f"{_PREFIX}{number}").identity
