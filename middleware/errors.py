@@ -470,11 +470,11 @@ class BulkheadFullError(LocalRejectionError):
 
 
 class RateLimitExceededError(LocalRejectionError):
-    """The client's own rate limit would make this attempt wait past its deadline."""
+    """The client's own rate limit, or the quota of the key, would make this attempt wait past its deadline."""
 
     code = "CLIENT_RATE_LIMITED"
     _sentence = "The service is busy right now."
-    _advice = "Spread the calls, or raise `rate_limit.*` where the service allows more."
+    _advice = "Spread the calls, or raise `rate_limit.*` or `quota.*` where the service allows more."
 
 
 class OutOfResourcesError(LocalRejectionError):

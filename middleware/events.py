@@ -32,6 +32,9 @@ __all__ = [
     "HedgeStarted",
     "HedgeWon",
     "Listener",
+    "QuotaAcquired",
+    "QuotaSource",
+    "QuotaSourceChanged",
     "RetryAbandoned",
     "RetryBudgetExhausted",
     "RetryScheduled",
@@ -136,7 +139,7 @@ class AttemptRejected(Event):
     A local guard rejected a call or an attempt; nothing was sent.
 
     Attributes:
-        guard: `circuit_breaker`, `bulkhead`, `call_cap` or `rate_limit`.
+        guard: `circuit_breaker`, `bulkhead`, `call_cap`, `rate_limit` or `quota`.
         retry_after_s: Seconds until the guard may allow attempts again; None when it is not known.
     """
 
@@ -216,6 +219,45 @@ class AttemptQueued(Event):
     """
 
     waited_s: float
+
+
+QuotaSource: TypeAlias = Literal["shared", "local", "own"]
+"""
+What admitted an attempt to the quota.
+
+`shared`: the server that all processes share; `local`: this process' share, while the server cannot be used; `own`: the
+part that needs no server.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaAcquired(Event):
+    """
+    An attempt was admitted to the quota of the application's key.
+
+    Attributes:
+        source: What admitted it.
+        waited_s: Seconds waited, the round trip to the server and *penalty_s* included.
+        penalty_s: Seconds waited for the end of a Retry-After that this process or another one was given.
+    """
+
+    source: QuotaSource
+    waited_s: float
+    penalty_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSourceChanged(Event):
+    """
+    Attempts are admitted by another source from now on; this call is the first to find out.
+
+    Attributes:
+        source: `shared`, or `local` where the server cannot be used.
+        reason: What is wrong with the server, one of few words; empty where it is well again.
+    """
+
+    source: QuotaSource
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_
 from .errors import ConfigError
 
 __all__ = [
+    "SecretUrl",
     "Setting",
     "SettingSpec",
     "Settings",
@@ -32,9 +33,51 @@ __all__ = [
 
 _S = TypeVar("_S", bound="Settings")
 
+_MASK = "***"
 _SHOWN = 16
 _SHOWN_BELOW = 10**_SHOWN
 _NO_NAME = re.compile(r"[\x00-\x1f\x7f]|-----BEGIN ")
+
+
+class SecretUrl:
+    """
+    A URL that may contain credentials: as a text, in JSON and in every listing of settings it is shown without them.
+
+    Args:
+        url: The URL; empty for none.
+    """
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str = "") -> None:
+        self._url = url
+
+    def reveal(self) -> str:
+        """Return the URL with its credentials: for what connects to it, and for nothing that is shown."""
+        return self._url
+
+    def __str__(self) -> str:
+        if not self._url:
+            return ""
+        scheme, mark, rest = self._url.partition("://")
+        if not mark or not scheme.replace("+", "").isalnum():
+            return _MASK  # no URL, so it may be a password in the wrong place
+        # From the last @ on: a password may contain one, and so may what is meant to be a host.
+        before, at, rest = rest.rpartition("@")
+        place, query, _ = rest.partition("?")
+        return f"{scheme}://{f'{_MASK}@' if before or at else ''}{place}{f'?{_MASK}' if query else ''}"
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretUrl) and self._url == other._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+    def __bool__(self) -> bool:
+        return bool(self._url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +144,11 @@ def hash_of(values: Iterable[tuple[str, Any]]) -> str:
     """
     Return eight hexadecimal digits for the *values* of settings, each with its name, in their order.
 
-    Equal values have the same hash in every process, whether a number was written with or without a fraction.
+    Equal values have the same hash in every process, whether a number was written with or without a fraction. Of a
+    `SecretUrl` counts what is shown of it, so that nothing about a password follows from the hash.
     """
     document = [(name, float(value) if isinstance(value, int) else value) for name, value in values]
-    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(document, default=str).encode()).hexdigest()[:8]
 
 
 def problems(config: "Settings") -> list[str]:
@@ -136,7 +180,7 @@ def _complaint(setting: Setting, value: Any) -> str:
     # bool is an int to Python, yet max_attempts=True is a mistake.
     accepted = (int, float) if setting.type is float else (setting.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and setting.type is not bool):
-        return f"must be {setting.type.__name__}"
+        return f"must be {'str' if setting.type is SecretUrl else setting.type.__name__}"
     spec = setting.spec
     if spec.choices and value not in spec.choices:
         return f"must be one of {', '.join(spec.choices)}"

@@ -20,6 +20,7 @@ from middleware.policies.deadline import (
     DeadlineSettings,
 )
 from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
+from middleware.policies.quota import QuotaMiddleware, QuotaSettings, limiter_of
 from middleware.policies.rate_limit import RateLimitMiddleware, RateLimitSettings
 from middleware.policies.retry import RetryMiddleware, RetryPolicy, RetrySettings
 from middleware.policies.retry_budget import RetryBudget, RetryBudgetSettings
@@ -77,6 +78,7 @@ class StackSettings:
     budget: RetryBudgetSettings = field(default_factory=RetryBudgetSettings)
     bulkhead: BulkheadSettings = field(default_factory=BulkheadSettings)
     rate_limit: RateLimitSettings = field(default_factory=RateLimitSettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
     circuit_breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     attempt: AttemptTimeoutSettings = field(default_factory=AttemptTimeoutSettings)
     correlation: CorrelationSettings = field(default_factory=CorrelationSettings)
@@ -191,7 +193,8 @@ class Stack:
         layers: Outermost first; those that are off by the settings too.
         events: Dispatches events to listeners, and counts those that a listener failed on.
         state: Returns the present state; cheap enough to be called at every export of metrics.
-        close: Ends the attempts that go on after their calls.
+        aclose: Ends the attempts that go on after their calls, and closes the connections of the policies.
+        request_close: Does so without waiting, from any thread.
         anew: Makes a stack like this one with a state of its own, which replaces this one: for a process made by fork.
     """
 
@@ -199,7 +202,8 @@ class Stack:
     layers: tuple[Middleware, ...]
     events: FanOut
     state: Callable[[], StackState]
-    close: Callable[[], None]
+    aclose: Callable[[], Awaitable[None]]
+    request_close: Callable[[], None]
     anew: "Callable[[], Stack]"
 
     def describe(self) -> list[str]:
@@ -338,6 +342,7 @@ def _with_state(
         note_failure=way_to(base_url, clock).note,
     )
     rate_limit = RateLimitMiddleware(clock, emit)
+    quota = QuotaMiddleware(clock, emit, random, limiter_of(policies.of(service).quota), _longest_retry_after_s)
     bulkhead = BulkheadMiddleware(clock, emit, breaker.reject_if_open, rate_limit.apply, _attempt_timeout_s)
     watched = WatchedAttempts(clock)
     call_cap = CallCapMiddleware(emit)
@@ -371,6 +376,7 @@ def _with_state(
         HedgingMiddleware(clock, emit, hedge_rejection, retry.refund),
         bulkhead,  # inside the retry: a call in backoff has no permit
         rate_limit,  # inside the retry: limits retries and hedges too
+        quota,  # as the rate limit, and after it: what waits for this process alone reserves no slot of all of them
         breaker,  # sees, and may reject, each attempt; after the queues: a wait does not age a probe's permit
         AttemptRecordingMiddleware(clock, emit, tracer, base_url),  # one span, one record per attempt that is sent
         AttemptTimeoutMiddleware(clock, watched),  # after the queues: their time does not count; covers decoding
@@ -397,8 +403,21 @@ def _with_state(
         )
 
     metrics.observe(state, lambda: {"event": emit.dropped, "span": tracer.dropped})
-    return Stack(_per_snapshot(layers, terminal), tuple(layers), emit, state, watched.close, anew)
+
+    async def aclose() -> None:
+        watched.close()
+        await quota.aclose()
+
+    def request_close() -> None:
+        watched.close()
+        quota.request_close()
+
+    return Stack(_per_snapshot(layers, terminal), tuple(layers), emit, state, aclose, request_close, anew)
 
 
 def _attempt_timeout_s(call: Call) -> float:
     return call.settings(AttemptTimeoutSettings).timeout_s
+
+
+def _longest_retry_after_s(call: Call) -> float:
+    return call.settings(RetrySettings).retry_after_max_s

@@ -111,6 +111,8 @@ THIRD_PARTY = {
     "merge3": {"runtime/generate/project.py"},
     "pydantic": {"runtime/connectors/decoding.py"},
     "pytest": {"runtime/conformance/plugin.py", "runtime/conformance/suite.py"},
+    "ratelimit_io": {"middleware/policies/redis_limiter.py"},
+    "redis": {"middleware/policies/redis_limiter.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
     "starlette": {"runtime/adapters/starlette.py"},

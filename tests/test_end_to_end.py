@@ -31,6 +31,7 @@ from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
 from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
+from middleware.policies.quota import QuotaSettings
 from middleware.policies.rate_limit import RateLimitSettings
 from middleware.policies.retry import RetrySettings
 from middleware.request.correlation import CorrelationMiddleware
@@ -57,6 +58,7 @@ async def test_the_layers_stand_in_the_documented_order(make_client):
         "HedgingMiddleware",
         "BulkheadMiddleware",
         "RateLimitMiddleware",
+        "QuotaMiddleware",
         "CircuitBreakerMiddleware",
         "AttemptRecordingMiddleware",
         "AttemptTimeoutMiddleware",
@@ -462,6 +464,15 @@ async def test_the_call_cap_counts_calls_in_backoff(make_client, gateway):
 async def test_the_rate_limit_spaces_attempts(make_client, clock):
     """Beyond the burst each attempt waits for its slot."""
     client = make_client(rate_limit=RateLimitSettings(per_second=2, burst=1))
+    for _ in range(3):
+        await client.get("/api/service/items")
+    assert len(clock.slept) == 2
+    assert all(0.3 < delay <= 0.5 for delay in clock.slept)
+
+
+async def test_the_quota_of_the_key_spaces_attempts(make_client, clock):
+    """R73: without a server by this process' share of it."""
+    client = make_client(quota=QuotaSettings(per_second=4, burst=2, replicas=2))
     for _ in range(3):
         await client.get("/api/service/items")
     assert len(clock.slept) == 2

@@ -59,7 +59,7 @@ from runtime.testing import LoopClock, Reply, ScriptedUpstream, UpperBound, run_
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [
     *(f"R{number}" for number in (*range(1, 8), *range(10, 22))),
-    *(f"R{number}" for number in (*range(30, 47), *range(50, 56), *range(60, 63))),
+    *(f"R{number}" for number in (*range(30, 47), *range(50, 56), *range(60, 63), *range(70, 76))),
 ]
 
 
@@ -76,7 +76,7 @@ OFF = {"budget": {"enabled": False}, "circuit_breaker": {"mode": "disabled"}}
 
 
 def test_every_rule_has_a_test_and_a_place_in_the_documentation():
-    """R1 to R62: each id is named by a test's docstring and stated in docs/resilience.md."""
+    """R1 to R75: each id is named by a test's docstring and stated in docs/resilience.md."""
     modules = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")]
     classes = [node for module in modules for node in module.body if isinstance(node, ast.ClassDef)]
     tests = [node for scope in (*modules, *classes) for node in scope.body]

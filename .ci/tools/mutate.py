@@ -63,6 +63,7 @@ SCORED = (
 LEFT_OUT = {
     "*/__init__.py": "names of other modules, and no code of its own",
     "middleware/_internal/moved.py": "its tests import old names in processes of their own",
+    "middleware/policies/redis_limiter.py": "its tests run against real servers, in processes of their own",
     "middleware/telemetry/propagation.py": "loads propagators at its import, in processes of its own",
     "runtime/__main__.py": "runs in processes of its own, which read the code of the tree",
     "runtime/_internal/": "its tests are those of the modules that use it",

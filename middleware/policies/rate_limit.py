@@ -1,11 +1,10 @@
 """The client's own rate limit, off by default: attempts are sent no faster than a configured rate."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import anyio
 
@@ -16,6 +15,8 @@ from middleware.events import AttemptRejected, Listener
 from middleware.settings import Settings, SettingsLookup, SettingSpec
 from middleware.steps import Step
 from middleware.types import Call, PlatformRequest
+
+from .gcra import RateLimiter, Slot
 
 __all__ = ["RateLimitMiddleware", "RateLimitSettings", "RateLimiter", "Slot"]
 
@@ -47,79 +48,6 @@ class RateLimitSettings(Settings):
             lower_when="The service rejects bursts that are within its rate.",
         ),
     ] = 10
-
-
-class Slot(NamedTuple):
-    """
-    The time that one attempt has reserved.
-
-    Attributes:
-        wait_s: Seconds until the attempt may be sent.
-        at: Theoretical arrival time before the reservation.
-        next_at: Theoretical arrival time after it.
-    """
-
-    wait_s: float
-    at: float
-    next_at: float
-
-
-class RateLimiter:
-    """
-    Decides when the next attempt may be sent; pure arithmetic.
-
-    Generic cell rate algorithm (ITU-T I.371): each attempt adds one interval to the theoretical arrival time. The
-    settings are arguments, so that a reload keeps what was counted. A raised rate shortens the waits of the slots that
-    are reserved already; a reduced one applies to later slots.
-
-    Args:
-        on_raise: Called when the rate was raised, with the clock reading and the factor of all waits from then on.
-    """
-
-    def __init__(self, on_raise: Callable[[float, float], None] = lambda _now, _factor: None) -> None:
-        self._on_raise = on_raise
-        self._arrival_at = float("-inf")
-        self._interval_s = 0.0  # equivalent: there is no backlog yet
-        self._lock = threading.Lock()
-
-    def reserve(self, now: float, latest: float, config: RateLimitSettings) -> Slot | None:
-        """Reserve the next slot; None, and nothing reserved, if it is after *latest*."""
-        with self._lock:
-            self._apply(now, config)
-            wait = self._wait_s(now, config)
-            if now + wait >= latest:
-                return None
-            arrival = max(self._arrival_at, now)
-            self._arrival_at = arrival + self._interval_s
-            return Slot(wait, arrival, self._arrival_at)
-
-    def wait_s(self, now: float, config: RateLimitSettings) -> float:
-        """Return the seconds until the next free slot."""
-        with self._lock:
-            return self._wait_s(now, config)
-
-    def apply(self, now: float, config: RateLimitSettings) -> None:
-        """Let *config* apply to the slots that are reserved already."""
-        with self._lock:
-            self._apply(now, config)
-
-    def _apply(self, now: float, config: RateLimitSettings) -> None:
-        interval_s = 1.0 / config.per_second if config.per_second else 0.0
-        backlog_s = self._arrival_at - now
-        if backlog_s > 0 and interval_s < self._interval_s:  # R61: the backlog is a number of slots, not of old seconds
-            factor = interval_s / self._interval_s
-            self._arrival_at = now + backlog_s * factor
-            self._on_raise(now, factor)
-        self._interval_s = interval_s
-
-    def _wait_s(self, now: float, config: RateLimitSettings) -> float:
-        return max(0.0, self._arrival_at - self._interval_s * (config.burst - 1) - now)
-
-    def cancel_reservation(self, slot: Slot) -> None:
-        """Cancel an unused slot; one that is not the last stays empty, since later slots depend on it."""
-        with self._lock:
-            if self._arrival_at == slot.next_at:
-                self._arrival_at = slot.at
 
 
 @dataclass(slots=True, eq=False)

@@ -24,6 +24,8 @@ from middleware.events import (
     CorrelationIdReplaced,
     Event,
     HedgeStarted,
+    QuotaAcquired,
+    QuotaSourceChanged,
     RetryBudgetExhausted,
     RetryScheduled,
     SettingsContradictory,
@@ -252,6 +254,28 @@ def _circuit_fields(event: CircuitStateChanged) -> dict[str, Any]:
     return {"breaker": event.breaker, "state_before": event.before, "state_after": event.after}
 
 
+def _quota_summary(event: QuotaAcquired) -> str:
+    penalty = f", {event.penalty_s:.3g} s of it for a Retry-After" if event.penalty_s else ""
+    return f"{_operation(event)} by {event.source} quota after {event.waited_s:.3g} s{penalty}"
+
+
+def _quota_fields(event: QuotaAcquired) -> dict[str, Any]:
+    return {
+        "source": event.source,
+        "waited_s": round(event.waited_s, 6),
+        "penalty_s": round(event.penalty_s, 6),
+    }
+
+
+def _source_summary(event: QuotaSourceChanged) -> str:
+    reason = f" ({event.reason})" if event.reason else ""
+    return f"{event.call.service} quota is {event.source}{reason}"
+
+
+def _source_fields(event: QuotaSourceChanged) -> dict[str, Any]:
+    return {"source": event.source, "reason": event.reason}
+
+
 def _mismatched_fields(event: CorrelationIdMismatched) -> dict[str, Any]:
     return {"received_correlation_id": event.received}
 
@@ -308,6 +332,8 @@ _BUDGET_EXHAUSTED = _Kind(semconv.LOG_BUDGET_EXHAUSTED, logging.WARNING, _budget
 _BUDGET_STILL_EXHAUSTED = _Kind(semconv.LOG_BUDGET_EXHAUSTED, logging.DEBUG, _budget_summary, _budget_fields)
 _HEDGE_STARTED = _Kind(semconv.LOG_HEDGE_STARTED, logging.DEBUG, _hedge_summary, _hedge_fields, ATTEMPT_LOGGER_NAME)
 _CIRCUIT_STATE_CHANGED = _Kind(semconv.LOG_CIRCUIT_STATE_CHANGED, logging.WARNING, _circuit_summary, _circuit_fields)
+_QUOTA_ACQUIRED = _Kind(semconv.LOG_QUOTA_ACQUIRED, logging.DEBUG, _quota_summary, _quota_fields, ATTEMPT_LOGGER_NAME)
+_QUOTA_SOURCE_CHANGED = _Kind(semconv.LOG_QUOTA_SOURCE_CHANGED, logging.WARNING, _source_summary, _source_fields)
 _CORRELATION_ID_REPLACED = _Kind(semconv.LOG_CORRELATION_ID_REPLACED, logging.WARNING, _operation, _replaced_fields)
 _CORRELATION_ID_MISMATCHED = _Kind(
     semconv.LOG_CORRELATION_ID_MISMATCHED, logging.WARNING, _operation, _mismatched_fields
@@ -341,6 +367,8 @@ _KIND_OF: dict[type[Event], Callable[[Any], _Kind]] = {
     CorrelationIdMismatched: lambda _: _CORRELATION_ID_MISMATCHED,
     CorrelationIdReplaced: lambda _: _CORRELATION_ID_REPLACED,
     HedgeStarted: lambda _: _HEDGE_STARTED,
+    QuotaAcquired: lambda _: _QUOTA_ACQUIRED,
+    QuotaSourceChanged: lambda _: _QUOTA_SOURCE_CHANGED,
     RetryBudgetExhausted: _kind_of_exhaustion,
     RetryScheduled: lambda _: _RETRY_SCHEDULED,
     SettingsContradictory: lambda _: _SETTINGS_CONTRADICTORY,

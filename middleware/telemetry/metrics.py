@@ -28,6 +28,8 @@ from middleware.events import (
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
+    QuotaAcquired,
+    QuotaSourceChanged,
     RetryAbandoned,
     RetryBudgetExhausted,
     RetryScheduled,
@@ -82,6 +84,8 @@ class MetricsListener:
             HedgeRefused: self._hedge_refused,
             HedgeStarted: self._hedge_started,
             HedgeWon: self._hedge_won,
+            QuotaAcquired: self._quota_acquired,
+            QuotaSourceChanged: self._quota_source_changed,
             RetryAbandoned: self._retry_abandoned,
             RetryBudgetExhausted: self._budget_exhausted,
             RetryScheduled: self._retry_scheduled,
@@ -95,6 +99,8 @@ class MetricsListener:
         self._calls = _histogram(meter, semconv.METRIC_CALL_DURATION)
         self._delays = _histogram(meter, semconv.METRIC_RETRY_DELAY)
         self._queue_waits = _histogram(meter, semconv.METRIC_BULKHEAD_WAIT)
+        self._quota_waits = _histogram(meter, semconv.METRIC_QUOTA_WAIT)
+        self._penalties = _histogram(meter, semconv.METRIC_QUOTA_PENALTY)
         self._retries = _counter(meter, semconv.METRIC_RETRIES)
         self._abandoned = _counter(meter, semconv.METRIC_RETRIES_ABANDONED)
         self._exhausted = _counter(meter, semconv.METRIC_BUDGET_EXHAUSTED)
@@ -105,6 +111,7 @@ class MetricsListener:
         self._transitions = _counter(meter, semconv.METRIC_CIRCUIT_TRANSITIONS)
         self._circuit_rejections = _counter(meter, semconv.METRIC_CIRCUIT_REJECTIONS)
         self._circuit_rejections_in_shadow = _counter(meter, semconv.METRIC_CIRCUIT_REJECTIONS_IN_SHADOW)
+        self._switches = _counter(meter, semconv.METRIC_QUOTA_SWITCHES)
         self._mismatches = _counter(meter, semconv.METRIC_CORRELATION_ID_MISMATCHES)
         self._reloads = _counter(meter, semconv.METRIC_RELOADS)
 
@@ -198,6 +205,15 @@ class MetricsListener:
                 semconv.CIRCUIT_BREAKER_TO: event.after,
             },
         )
+
+    def _quota_acquired(self, event: QuotaAcquired) -> None:
+        self._quota_waits.record(event.waited_s, {**self._service, semconv.QUOTA_SOURCE: event.source})
+        if event.penalty_s:
+            self._penalties.record(event.penalty_s, self._service)
+
+    def _quota_source_changed(self, event: QuotaSourceChanged) -> None:
+        attributes = {**self._service, semconv.QUOTA_SOURCE: event.source}
+        self._switches.add(1, {**attributes, semconv.QUOTA_REASON: event.reason} if event.reason else attributes)
 
     def _correlation_id_mismatched(self, event: CorrelationIdMismatched) -> None:
         self._mismatches.add(1, _operation(event.call))

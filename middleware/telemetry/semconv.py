@@ -75,9 +75,19 @@ CIRCUIT_BREAKER_FROM: Final = "mozaiks.circuit_breaker.from"
 CIRCUIT_BREAKER_TO: Final = "mozaiks.circuit_breaker.to"
 """New state of the circuit breaker."""
 GUARD: Final = "mozaiks.guard"
-"""Guard that rejected: `circuit_breaker`, `bulkhead`, `call_cap` or `rate_limit`."""
+"""Guard that rejected: `circuit_breaker`, `bulkhead`, `call_cap`, `rate_limit` or `quota`."""
 BULKHEAD_WAIT: Final = "mozaiks.bulkhead.wait"
 """Seconds waited in the bulkhead's queue."""
+QUOTA_SOURCE: Final = "mozaiks.quota.source"
+"""What admits attempts to the quota: `shared`, the server of all processes; `local`, this process' share, while the \
+server cannot be used; `own`, the part that needs no server."""
+QUOTA_WAIT: Final = "mozaiks.quota.wait"
+"""Seconds waited for the admission to the quota, the round trip to its server and the next attribute included."""
+QUOTA_PENALTY: Final = "mozaiks.quota.penalty"
+"""Seconds of it waited for the end of a Retry-After that this process or another one was given."""
+QUOTA_REASON: Final = "mozaiks.quota.reason"
+"""What is wrong with the quota's server: `unreachable`, `timeout`, `read_only`, `out_of_memory`, `loading`, \
+`not_allowed`, `no_primary` or `error`; absent where it is well again."""
 HEDGE_NUMBER: Final = "mozaiks.hedge.number"
 """Number of the hedge within its round, 1 for the first."""
 HEDGE_DELAY: Final = "mozaiks.hedge.delay"
@@ -107,13 +117,17 @@ EVENT_BUDGET_EXHAUSTED: Final = "retry_budget.exhausted"
 EVENT_QUEUED: Final = "bulkhead.queued"
 """An attempt waited for a permit of the bulkhead and acquired one."""
 EVENT_REJECTED: Final = "rejected"
-"""The bulkhead, the call cap or the client's own rate limit rejected the call or attempt; nothing was sent."""
+"""Bulkhead, call cap, the client's own rate limit or the quota rejected the call or attempt; nothing was sent."""
 EVENT_CIRCUIT_REJECTED: Final = "circuit_breaker.rejected"
 """The circuit breaker rejected the attempt; nothing was sent."""
 EVENT_CIRCUIT_REJECTED_IN_SHADOW: Final = "circuit_breaker.rejected_in_shadow"
 """The circuit breaker, in mode shadow, would have rejected the attempt in mode normal."""
 EVENT_CIRCUIT_STATE_CHANGED: Final = "circuit_breaker.state_changed"
 """The circuit breaker changed its state during this call."""
+EVENT_QUOTA_WAITED: Final = "quota.waited"
+"""An attempt waited for its admission to the quota, longer than a round trip takes."""
+EVENT_QUOTA_SOURCE_CHANGED: Final = "quota.source_changed"
+"""The quota's server cannot be used, so that this process keeps to its share; or it is well again."""
 EVENT_HEDGE_STARTED: Final = "hedge.started"
 """A further attempt, allowed by all guards, started while another one was in flight."""
 EVENT_HEDGE_REFUSED: Final = "hedge.refused"
@@ -143,6 +157,10 @@ LOG_HEDGE_STARTED: Final = "hedge.started"
 """A further attempt, allowed by all guards, started while another one was in flight."""
 LOG_CIRCUIT_STATE_CHANGED: Final = "circuit_breaker.state_changed"
 """A circuit breaker changed its state."""
+LOG_QUOTA_ACQUIRED: Final = "quota.acquired"
+"""An attempt was admitted to the quota; the fields say for what it waited."""
+LOG_QUOTA_SOURCE_CHANGED: Final = "quota.source_changed"
+"""The quota's server cannot be used, so that this process keeps to its share; or it is well again."""
 LOG_CORRELATION_ID_REPLACED: Final = "correlation_id.replaced"
 """The caller's correlation id could not be sent and was replaced by a fresh one."""
 LOG_CORRELATION_ID_MISMATCHED: Final = "correlation_id.mismatched"
@@ -229,7 +247,7 @@ METRIC_REJECTIONS: Final = Metric(
     "mozaiks.connector.rejections",
     "counter",
     "{request}",
-    "Calls and attempts rejected by the bulkhead, the call cap or the client's own rate limit.",
+    "Calls and attempts rejected by the bulkhead, the call cap, the client's own rate limit or the quota.",
     (CONNECTOR_NAME, GUARD),
 )
 METRIC_BULKHEAD_WAIT: Final = Metric(
@@ -255,6 +273,27 @@ METRIC_CIRCUIT_REJECTIONS_IN_SHADOW: Final = Metric(
     "{request}",
     "Attempts that a circuit breaker in mode shadow would have rejected in mode normal.",
     (CONNECTOR_NAME,),
+)
+METRIC_QUOTA_WAIT: Final = Metric(
+    "mozaiks.quota.wait",
+    "histogram",
+    "s",
+    "Wait of an attempt for its admission to the quota, the round trip to the server included.",
+    (CONNECTOR_NAME, QUOTA_SOURCE),
+)
+METRIC_QUOTA_PENALTY: Final = Metric(
+    "mozaiks.quota.penalty",
+    "histogram",
+    "s",
+    "Wait of an attempt for the end of a Retry-After that any process was given; only of attempts that waited.",
+    (CONNECTOR_NAME,),
+)
+METRIC_QUOTA_SWITCHES: Final = Metric(
+    "mozaiks.quota.switches",
+    "counter",
+    "{switch}",
+    "Changes of a process from the quota's server to its share, and back.",
+    (CONNECTOR_NAME, QUOTA_SOURCE, QUOTA_REASON),
 )
 METRIC_CORRELATION_ID_MISMATCHES: Final = Metric(
     "mozaiks.connector.correlation_id.mismatches",

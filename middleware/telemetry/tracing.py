@@ -39,6 +39,8 @@ from middleware.events import (
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
+    QuotaAcquired,
+    QuotaSourceChanged,
     RetryAbandoned,
     RetryBudgetExhausted,
     RetryScheduled,
@@ -62,6 +64,8 @@ SUPPRESS: Mapping[str, bool] = MappingProxyType(
 _SUPPRESSED = context.Context(SUPPRESS)
 _NO_VALUES: Mapping[str, bool] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_ROUND_TRIP_S = 0.005
+"""An admission to the quota that took no longer is no wait."""
 _OURS = context.create_key("mozaiks-span")  # equivalent: a display name; the key has an id of its own
 _get_provider = trace.get_tracer_provider
 _WITHOUT_SDK = trace.ProxyTracerProvider, trace.NoOpTracerProvider
@@ -359,6 +363,22 @@ def _attempt_queued(span: Span, event: AttemptQueued) -> None:
     span.add_event(semconv.EVENT_QUEUED, {semconv.BULKHEAD_WAIT: event.waited_s})
 
 
+def _quota_acquired(span: Span, event: QuotaAcquired) -> None:
+    if event.waited_s < _ROUND_TRIP_S:
+        return
+    attributes: dict[str, Any] = {semconv.QUOTA_SOURCE: event.source, semconv.QUOTA_WAIT: event.waited_s}
+    if event.penalty_s:
+        attributes[semconv.QUOTA_PENALTY] = event.penalty_s
+    span.add_event(semconv.EVENT_QUOTA_WAITED, attributes)
+
+
+def _quota_source_changed(span: Span, event: QuotaSourceChanged) -> None:
+    attributes: dict[str, Any] = {semconv.QUOTA_SOURCE: event.source}
+    if event.reason:
+        attributes[semconv.QUOTA_REASON] = event.reason
+    span.add_event(semconv.EVENT_QUOTA_SOURCE_CHANGED, attributes)
+
+
 def _circuit_state_changed(span: Span, event: CircuitStateChanged) -> None:
     span.add_event(
         semconv.EVENT_CIRCUIT_STATE_CHANGED,
@@ -402,6 +422,8 @@ _WRITERS: dict[type[Event], Callable[[Span, Any], None]] = {
     HedgeRefused: _hedge_refused,
     HedgeStarted: _hedge_started,
     HedgeWon: _hedge_won,
+    QuotaAcquired: _quota_acquired,
+    QuotaSourceChanged: _quota_source_changed,
     RetryAbandoned: _retry_abandoned,
     RetryBudgetExhausted: _budget_exhausted,
     RetryScheduled: _retry_scheduled,

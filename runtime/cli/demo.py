@@ -30,6 +30,7 @@ examples:
   python3 -m runtime demo
   python3 -m runtime demo --tuning --svg tuning.svg
   python3 -m runtime demo --traces traces.jsonl
+  python3 -m runtime demo --replicas 4
 
 exit codes: 0 all checks passed, 1 a check failed, 2 wrong usage
 """
@@ -62,14 +63,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--host", action="store_true", help="drive the example host over HTTP instead, with two workers"
     )
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="run N processes that share one quota instead, 2 to 16; needs a Redis"
+    )
     parser.add_argument("--tuning", action="store_true", help="show how a bad policy is found and changed instead")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
     parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
     parser.add_argument("--behind", choices=NAMES, help="run the story behind a real gateway, where it is installed")
     options = parser.parse_args(argv)
-    if sum(map(bool, (options.host, options.behind, options.tuning))) > 1:
-        parser.error("--host, --tuning and --behind: only one of them")
+    if sum(map(bool, (options.host, options.behind, options.tuning, options.replicas is not None))) > 1:
+        parser.error("--host, --tuning, --behind and --replicas: only one of them")
+    if options.replicas is not None and not 2 <= options.replicas <= 16:
+        parser.error("--replicas: must be between 2 and 16")
+    if options.replicas is not None and options.traces:
+        parser.error("--replicas: its processes write no --traces")
     if not options.json:
         sys.stdout.write("Connector runtime demo: plugins, one stack, a real socket, a platform that misbehaves.\n")
         sys.stdout.flush()
@@ -77,6 +85,10 @@ def main(argv: Sequence[str]) -> int:
         from . import host_demo
 
         return host_demo.run(as_json=options.json, picture=options.svg, trace_file=options.traces)
+    if options.replicas is not None:
+        from . import demo_replicas
+
+        return demo_replicas.run(options.replicas, as_json=options.json, picture=options.svg)
     from middleware import ConfigError
 
     try:

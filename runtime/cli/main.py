@@ -40,8 +40,9 @@ COMMANDS = {
     "demo": Command(
         "runtime.cli.demo",
         ("otel", "cli", "gateway", "fast"),
-        "run the whole story against a local gateway; --host: in a host with two workers",
-        extras_of={"--host": ("host",)},
+        "run the whole story against a local gateway; --host: in a host with two workers; "
+        "--replicas N: N processes with one quota",
+        extras_of={"--host": ("host",), "--replicas": ("quota", "valkey")},
     ),
     "diff": Command("runtime.cli.diff", ("generate",), "say what a changed OpenAPI document means for connectors"),
     "doctor": Command(
@@ -92,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(usage() + "\n")
         return 2
     command = COMMANDS[name]
-    further = (command.extras_of[option] for option in arguments if option in command.extras_of)
+    options = (argument.partition("=")[0] for argument in arguments)
+    further = (command.extras_of[option] for option in options if option in command.extras_of)
     extras = None if command.extras is None else (*command.extras, *chain.from_iterable(further))
     try:
         if extras is not None:

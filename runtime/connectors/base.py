@@ -536,10 +536,14 @@ class PlatformHttpClient:
             self._stack.events(SettingsContradictory(call=info, contradictions=change.contradictions))
 
     async def aclose(self) -> None:
-        """Close the connections, unless the transport is shared; idempotent."""
-        self._stack.close()
+        """Close the connections, but for those of a transport that is shared; idempotent."""
+        await self._stack.aclose()
         if self._owns_transport:
             await self._transport.aclose()
+
+    def request_close(self) -> None:
+        """Close what is not the transport's as `aclose` does, without waiting, from any thread."""
+        self._stack.request_close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,7 +1,8 @@
 """
 Health of a bundle: what this process knows of its services without calling them.
 
-Names of services, operations, codes and settings alone: no id of a user or of a call, no URL, no text of a response.
+Names of services, operations, codes and settings alone: no id of a user or of a call, no URL of the platform, no
+text of a response.
 """
 
 from collections.abc import Mapping

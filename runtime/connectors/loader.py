@@ -315,12 +315,16 @@ class ConnectorBundle:
     async def aclose(self) -> None:
         """Close all connections to the platform; idempotent."""
         _release(self)
+        for client in self._clients if not self._is_view else ():
+            await client.aclose()
         for transport in self._transports:
             await transport.aclose()
 
     def request_close(self) -> None:
         """Close all connections without waiting; may be called from any thread. Each event loop closes its own."""
         _release(self)
+        for client in self._clients if not self._is_view else ():
+            client.request_close()
         for transport in self._transports:
             transport.request_close()
 
@@ -378,15 +382,18 @@ def _managed(config: ConnectorConfig) -> ConnectorBundle:
         wire = config.policies.of(service).transport
         if wire not in transports:
             transports[wire] = open_transport(config, service)
-        return PlatformHttpClient(
-            base_url or config.gateway_base_url,
-            config.api_key,
-            service=service,
-            policies=config.policies,
-            transport=transports[wire],
-            telemetry=config.telemetry,
-            middleware=config.middleware,
-        )
+        try:
+            return PlatformHttpClient(
+                base_url or config.gateway_base_url,
+                config.api_key,
+                service=service,
+                policies=config.policies,
+                transport=transports[wire],
+                telemetry=config.telemetry,
+                middleware=config.middleware,
+            )
+        except ConfigError as error:  # of the server of its quota
+            raise ConfigError(at_origins(error.problems, config.policies.effective(service))) from None
 
     bundle = managed_bundle(config, client, transports.values())
     if _log.enabled(logging.INFO) is not None:

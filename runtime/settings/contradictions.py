@@ -157,6 +157,12 @@ _RULES = (
         ),
         "the rate limit allows fewer attempts in a window than the circuit breaker needs, so it never opens",
     ),
+    _Rule(
+        "ST209",
+        ("quota.url", "quota.replicas"),
+        lambda of: bool(of["quota.url"]) and of["quota.per_second"] > 0 and of["quota.replicas"] == 1,
+        "while the server of the quota cannot be used, each process sends the whole quota",
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from middleware.errors import ConfigError
-from middleware.settings import hash_of
+from middleware.settings import SecretUrl, hash_of
 from middleware.stack import SettingsChange, StackSettings
 
 from .contradictions import contradictions
@@ -37,8 +37,14 @@ _MAX_EFFECTIVE = 1024  # operations kept ready; their names come from the progra
 
 
 def at_origins(problems: Iterable[str], rows: Iterable[EffectiveSetting]) -> list[str]:
-    """Return *problems* with transport settings, each with the origin of its value instead of the name of its field."""
-    origins = {row.name.replace("transport.", "TransportSettings."): row.origin for row in rows}
+    """
+    Return *problems* with settings, each with the origin of its value instead of the name of its field.
+
+    They are settings of what is made once: the transport's, and those of the shared quota.
+    """
+    classes = {"transport": "TransportSettings", "quota": "QuotaSettings"}
+    named = ((row.name.partition("."), row.origin) for row in rows)
+    origins = {f"{classes.get(section, section)}.{field}": origin for (section, _, field), origin in named}
     found = [problem.partition(": ") for problem in problems]
     return [f"{origins.get(name, name)}{colon}{reason}" for name, colon, reason in found]
 
@@ -156,10 +162,9 @@ class ResolvedSettings:
 
     def policy(self) -> dict[str, Any]:
         """Return all settings in force: those for all services, and those given for a service or an operation."""
-        narrower = sorted(
-            (".".join([*level, row.path]), given.value) for (level, row), given in self._given.items() if level
-        )
-        return self._build((), []).values() | dict(narrower)
+        narrower = {".".join([*level, row.path]): given.value for (level, row), given in self._given.items() if level}
+        values = self._build((), []).values() | dict(sorted(narrower.items(), key=lambda item: item[0]))
+        return {name: _shown(value) for name, value in values.items()}
 
     def is_set(self, service: str, operation: str, name: str) -> bool:
         """Return whether the setting *name*, `section.field`, is given for this operation itself."""
@@ -178,7 +183,8 @@ class ResolvedSettings:
         rows = []
         for row in settings():
             given = next((self._given[level, row] for level in levels if (level, row) in self._given), None)
-            rows.append(EffectiveSetting(row.path, *(given or Given(row.setting.default, "default"))))
+            value, origin = given or Given(row.setting.default, "default")
+            rows.append(EffectiveSetting(row.path, _shown(value), origin))
         return rows
 
     def contradictions(self) -> tuple[str, ...]:
@@ -200,7 +206,7 @@ class ResolvedSettings:
                         name=".".join([*level, row.path]),
                         before=as_written(before.value) + before.inherited_from,
                         after=as_written(after.value) + after.inherited_from,
-                        needs_restart=row.section == "transport",
+                        needs_restart=row.section == "transport" or row.path == "quota.url",
                     )
                 )
         return tuple(changes)
@@ -228,6 +234,11 @@ class ResolvedSettings:
                     found.append(Problem("ST105", given.origin, problem.partition(": ")[2]))
                     del self._given[key]
         return config
+
+
+def _shown(value: Any) -> Any:
+    """Return *value* as listings have it: JSON-ready, and without credentials."""
+    return str(value) if isinstance(value, SecretUrl) else value
 
 
 def _levels(level: Level) -> list[Level]:

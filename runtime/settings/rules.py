@@ -133,6 +133,12 @@ RULES = {
             "A circuit breaker that gets fewer attempts in a window than it needs never opens.",
             "Lower circuit_breaker.min_calls, or lengthen circuit_breaker.window_s.",
         ),
+        (
+            "ST209",
+            "a-shared-quota-has-replicas",
+            "While its server cannot be used each process keeps to quota.per_second / quota.replicas (R73).",
+            "Set quota.replicas to the number of processes: workers times pods.",
+        ),
     ),
     **_rules(
         Severity.WARNING,

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from middleware.settings import Setting
+from middleware.settings import SecretUrl, Setting
 
 from .sources import PREFIX, Row, Services, settings
 
 __all__ = ["schema"]
 
-_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", SecretUrl: "string"}
 
 
 def schema(services: Services) -> dict[str, Any]:
@@ -91,6 +91,6 @@ def _value(row: Row) -> dict[str, Any]:
     return {
         "description": f"{spec.doc}{unit}{source} Variable: {PREFIX}{row.name}",
         "type": _TYPES[setting.type],
-        "default": setting.default,
+        "default": str(setting.default) if setting.type is SecretUrl else setting.default,
         **{name: bound for name, bound in bounds.items() if bound is not None},
     }

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from middleware.errors import ConfigError
-from middleware.settings import Setting, got, settings_of
+from middleware.settings import SecretUrl, Setting, got, settings_of
 from middleware.stack import StackSettings
 
 from .typos import closest
@@ -203,6 +203,8 @@ def _add(result: SourceValues, level: Level, row: Row, given: Given, found: list
     """Add one value to *result*, or its problem to *found*."""
     if row.setting.spec.shared and len(level) == 2:  # noqa: PLR2004 - an operation's own
         found.append(Problem("ST106", given.origin, "all operations of a service share this; set it for the service"))
+    elif row.setting.type is SecretUrl and isinstance(given.value, str):
+        result[level, row] = Given(SecretUrl(given.value), given.origin)
     else:
         result[level, row] = given
 
@@ -222,7 +224,7 @@ def switch(text: str) -> bool:
 def _parse(text: str, kind: type) -> Any:
     if kind is bool:
         return switch(text)
-    if kind is str:
+    if kind in {str, SecretUrl}:
         return text
     try:
         return kind(text)

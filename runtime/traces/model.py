@@ -368,10 +368,23 @@ def _why_rejected(attributes: Mapping[str, Any]) -> str:
     return f"by {attributes.get(semconv.GUARD)}" + ("" if after is None else f" for {_figure(after)} s more")
 
 
+def _why_waited_for_quota(attributes: Mapping[str, Any]) -> str:
+    text = f"{_figure(attributes.get(semconv.QUOTA_WAIT))} s, {attributes.get(semconv.QUOTA_SOURCE)} quota"
+    penalty = attributes.get(semconv.QUOTA_PENALTY)
+    return text if penalty is None else f"{text}, {_figure(penalty)} s of it for a Retry-After"
+
+
+def _quota_source(attributes: Mapping[str, Any]) -> str:
+    reason = attributes.get(semconv.QUOTA_REASON)
+    return f"{attributes.get(semconv.QUOTA_SOURCE)}" + (f", server {reason}" if reason else "")
+
+
 # Label and text of an event's row; the text is made from the event's attributes.
 _EVENT_TEXTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     semconv.EVENT_RETRY_SCHEDULED: ("wait", _why_waited),
     semconv.EVENT_QUEUED: ("queued", lambda _attributes: "bulkhead"),
+    semconv.EVENT_QUOTA_WAITED: ("wait", _why_waited_for_quota),
+    semconv.EVENT_QUOTA_SOURCE_CHANGED: ("quota", _quota_source),
     semconv.EVENT_CIRCUIT_STATE_CHANGED: (
         "circuit breaker",
         lambda attributes: (

@@ -8,7 +8,9 @@ from layer_support import a_request
 
 from middleware import StackSettings, stack
 from middleware.policies.hedging import HedgingMiddleware, HedgingSettings
+from middleware.policies.quota import QuotaMiddleware
 from middleware.policies.rate_limit import RateLimitMiddleware
+from middleware.settings import SecretUrl
 from middleware.types import PlatformResponse
 from runtime.testing import ScriptedUpstream, run_virtual
 
@@ -19,6 +21,7 @@ DEFAULTS = {
     "hedging": {"max_hedges": 0, "delay_s": 2.0},
     "bulkhead": {"permits": 100, "queue": 900, "adaptive": False},
     "rate_limit": {"per_second": 0.0, "burst": 10},
+    "quota": {"per_second": 0.0, "burst": 20, "replicas": 1, "local_burst": 0, "url": SecretUrl()},
     "attempt": {"timeout_s": 10.0, "announce": False},
     "correlation": {"verify_echo": True},
     "path": {"allow_slash": False},
@@ -55,8 +58,9 @@ def test_the_settings_where_nothing_is_set():
     [
         (HedgingMiddleware, "__call__", {"hedging": {"max_hedges": 1}}),
         (RateLimitMiddleware, "enter", {"rate_limit": {"per_second": 100.0}}),
+        (QuotaMiddleware, "enter", {"quota": {"per_second": 100.0}}),
     ],
-    ids=["hedging", "rate limit"],
+    ids=["hedging", "rate limit", "quota"],
 )
 def test_an_opt_in_layer_is_run_where_its_settings_have_it_on(monkeypatch, layer, method, sections):
     """It is listed in any case; by settings that have it off, no call runs through it."""

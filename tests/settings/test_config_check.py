@@ -90,6 +90,11 @@ SAMPLES = {
         "[retry]\nthrottle_max_delay_s = 0.9\n", "settings.toml:2:1", "[retry]\nthrottle_max_delay_s = 1\n"
     ),
     "ST208": Sample("[rate_limit]\nper_second = 0.9\n", "settings.toml:2:1", "[rate_limit]\nper_second = 1\n"),
+    "ST209": Sample(
+        '[quota]\nper_second = 1\nurl = "redis://x"\n',
+        "settings.toml:3:1",
+        '[quota]\nper_second = 1\nreplicas = 2\nurl = "redis://x"\n',
+    ),
     "ST301": Sample("[deadline]\ntotal_s = 30.1\n", "settings.toml:2:1", "[deadline]\ntotal_s = 30\n"),
     "ST302": Sample("[attempt]\ntimeout_s = 12.5\n", "settings.toml:2:1", "[attempt]\ntimeout_s = 12.49\n"),
     "ST303": Sample(

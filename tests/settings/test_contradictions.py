@@ -70,6 +70,10 @@ def test_the_defaults_do_not_contradict_each_other():
                 " circuit_breaker.window_s = 10.0 (default)"
             ),
         ),
+        (
+            {"quota": {"per_second": 9, "url": "redis://:s3cret@cache/0"}},
+            "quota.url = redis://***@cache/0 (constructor: quota.url), quota.replicas = 1 (default)",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -92,6 +96,9 @@ def test_each_contradiction_names_its_values_and_their_places(given, line):
         {"budget": {"ratio": 0.0, "min_per_s": 0.0, "enabled": False}},
         {"retry": {"base_delay_s": 5.0}},
         {"retry": {"throttle_max_delay_s": 1.0}},
+        {"quota": {"per_second": 9, "url": "redis://cache/0", "replicas": 2}},
+        {"quota": {"per_second": 9}},
+        {"quota": {"url": "redis://cache/0"}},
         {"rate_limit": {"per_second": 1.0}},
         {"rate_limit": {"per_second": 0.9}, "circuit_breaker": {"mode": "disabled"}},
     ],

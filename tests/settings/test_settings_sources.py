@@ -12,6 +12,7 @@ import pytest
 from middleware import CircuitOpenError, ConfigError, ServerError, StackSettings, Telemetry
 from middleware.events import SettingsRejected, SettingsReloaded
 from middleware.policies.retry import RetrySettings
+from middleware.settings import SecretUrl
 from runtime.cli.config import main
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.settings import LiveSettings, ResolvedSettings, settings, settings_table
@@ -34,6 +35,7 @@ def test_every_setting_can_be_set_from_the_environment():
             int: lambda value: str(value + 1),
             float: lambda value: str(value * 1.01 or 0.5),
             str: lambda _value, choices=choices: choices[-1] if choices else "other",
+            SecretUrl: lambda _value: "redis://other",
         }[kind](default)
         if row.setting.spec.le is not None and float(text) > row.setting.spec.le:
             text = str(default)
