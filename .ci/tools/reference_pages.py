@@ -40,6 +40,7 @@ SECTIONS = {
     "budget": "What all retries of a service share (R18).",
     "bulkhead": "Attempts on the wire and their queue (R41, R46).",
     "rate_limit": "Attempts per second (R41).",
+    "quota": "Attempts per second of all processes with one application key (R70 to R75).",
     "circuit_breaker": "When a failing service gets no more attempts (R31 to R39).",
     "attempt": "Time for one attempt (R40, R50).",
     "correlation": "Whether a response belongs to its request (R53).",

@@ -170,11 +170,11 @@ class PacingMiddleware(Step):
         if queue.started < _PER_ITERATION:
             queue.started += 1
             return None
-        if not self._reserve(request.call):  # R3
-            return None
         return self._wait(queue, request.call)
 
     async def _wait(self, queue: _StartQueue, call: Call) -> None:
+        if not self._reserve(call):  # R3
+            return
         try:
             await queue.wait()
         finally:

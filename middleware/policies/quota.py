@@ -54,6 +54,8 @@ class QuotaSettings(Settings):
             ge=0,
             le=100_000,
             shared=True,
+            raise_when="The platform gives the key more.",
+            lower_when="The platform responds 429 to the processes together.",
         ),
     ] = 0.0
     burst: Annotated[
@@ -63,6 +65,8 @@ class QuotaSettings(Settings):
             ge=1,
             le=100_000,
             shared=True,
+            raise_when="Short bursts wait although the platform takes them.",
+            lower_when="The platform rejects bursts that are within the quota.",
         ),
     ] = 20
     replicas: Annotated[
@@ -72,6 +76,8 @@ class QuotaSettings(Settings):
             ge=1,
             le=100_000,
             shared=True,
+            raise_when="More processes use the key: together their shares must not exceed the quota.",
+            lower_when="Fewer processes use the key, and without the server they wait although the platform has room.",
         ),
     ] = 1
     local_burst: Annotated[
@@ -81,6 +87,8 @@ class QuotaSettings(Settings):
             ge=0,
             le=100_000,
             shared=True,
+            raise_when="A round trip to the server costs more than a slot that another process cannot use.",
+            lower_when="Processes wait although others leave their own part unused.",
         ),
     ] = 0
     url: Annotated[
@@ -89,6 +97,8 @@ class QuotaSettings(Settings):
             doc="Redis or Valkey server that the processes share, redis:// or rediss://, or redis+sentinel:// for a "
             "primary by its name; empty: each process has its share. Needs the extra quota.",
             shared=True,
+            raise_when="Several processes use one application key.",
+            lower_when="Each process is to keep to its share alone: empty.",
         ),
     ] = _NO_URL
 

@@ -1,7 +1,7 @@
 """
 Slots and penalties in Redis or Valkey: the one module that knows the client's and the limiter's library.
 
-Why this limiter: docs/decisions/0003-quota.md. Imported where a quota names a server, since both are extras.
+Why this limiter: docs/decisions/0004-quota.md. Imported where a quota names a server, since both are extras.
 """
 
 import asyncio

@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from middleware import ConfigError
+from middleware.settings import SecretUrl
 from runtime.cli.config import main
 from runtime.connectors.loader import services_and_operations
 from runtime.settings import ResolvedSettings, settings
@@ -16,7 +17,7 @@ SERVICES = services_and_operations()
 SCHEMA = schema(SERVICES)
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 EVERY_DEFAULT = "\n".join(
-    f"{row.path} = {json.dumps(row.setting.default)}" for row in settings() if row.setting.default != ""
+    f"{row.path} = {json.dumps(row.setting.default)}" for row in settings() if str(row.setting.default)
 )
 
 
@@ -37,7 +38,8 @@ def test_each_setting_has_its_description_default_and_bounds():
         declared = SCHEMA["$defs"][row.section]["properties"][row.setting.name]
         spec = row.setting.spec
         assert declared["description"].startswith(spec.doc)
-        assert declared["default"] == row.setting.default
+        default = row.setting.default
+        assert declared["default"] == (default.reveal() if isinstance(default, SecretUrl) else default)
         assert (declared.get("minimum"), declared.get("maximum")) == (spec.ge, spec.le)
         assert declared.get("enum", []) == list(spec.choices)
         of_operation = SCHEMA["$defs"].get(f"{row.section}_of_operation", {"properties": ()})

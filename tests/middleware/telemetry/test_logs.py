@@ -35,6 +35,8 @@ LINES = [
     (facts.RetryBudgetExhausted(call=CALL, balance=0.5, first=False), "DEBUG", "retry_budget.exhausted"),
     (facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.1), "DEBUG", "hedge.started"),
     (facts.CircuitStateChanged(call=CALL, breaker="svc", before="closed", after="open"), "WARNING", "circuit_breaker.state_changed"),
+    (facts.QuotaAcquired(call=CALL, source="shared", waited_s=0.2, penalty_s=0.1), "DEBUG", "quota.acquired"),
+    (facts.QuotaSourceChanged(call=CALL, source="local", reason="timeout"), "WARNING", "quota.source_changed"),
     (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), "WARNING", "correlation_id.mismatched"),
     (facts.CorrelationIdReplaced(call=CALL), "WARNING", "correlation_id.replaced"),
     (facts.SettingsReloaded(call=CALL, changes=("retry.max_attempts: 3 -> 5",)), "INFO", "settings.reloaded"),

@@ -87,6 +87,13 @@ FED = [
     (facts.HedgeStarted(call=CALL, hedge=1, delay_s=0.1), "mozaiks.connector.hedges", OPERATION),
     (facts.HedgeWon(call=CALL, hedge=1), "mozaiks.connector.hedges.won", OPERATION),
     (facts.HedgeRefused(call=CALL, reason="bulkhead"), "mozaiks.connector.hedges.refused", {**OPERATION, "mozaiks.hedge.refusal": "bulkhead"}),
+    (facts.QuotaAcquired(call=CALL, source="shared", waited_s=0.2), "mozaiks.quota.wait", {**SERVICE, "mozaiks.quota.source": "shared"}),
+    (facts.QuotaAcquired(call=CALL, source="own", waited_s=0.2, penalty_s=0.1), "mozaiks.quota.penalty", SERVICE),
+    (
+        facts.QuotaSourceChanged(call=CALL, source="local", reason="timeout"),
+        "mozaiks.quota.switches",
+        {**SERVICE, "mozaiks.quota.source": "local", "mozaiks.quota.reason": "timeout"},
+    ),
     (facts.CorrelationIdMismatched(call=CALL, received="9d8b"), "mozaiks.connector.correlation_id.mismatches", OPERATION),
     (facts.SettingsReloaded(call=CALL, changes=("x",)), "mozaiks.settings.reloads", {**SERVICE, "mozaiks.settings.result": "applied"}),
     (facts.SettingsRejected(call=CALL, problems=("x",)), "mozaiks.settings.reloads", {**SERVICE, "mozaiks.settings.result": "rejected"}),
