@@ -73,8 +73,14 @@ class _Exchange:
     def abort(self) -> None:
         """Close the connection without waiting for the peer or for unsent data."""
         if self.transport is not None:
-            with suppress(RuntimeError):  # its event loop is closed; `_abandon` closes the socket
-                self.transport.abort()
+            _abort(self.transport)
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    # RuntimeError: its event loop is closed, and `_abandon` closes the socket. AttributeError: early releases of Python
+    # 3.11, of a TLS transport whose connection is lost already.
+    with suppress(RuntimeError, AttributeError):
+        transport.abort()
 
 
 _current: ContextVar[_Exchange] = ContextVar("_current")  # equivalent: a display name, for debugging
@@ -240,7 +246,7 @@ class _Guard(asyncio.Protocol):
         if self._head_left < 0:
             self._in_head, self._is_over = False, True
             self._parser.set_exception(_HeadTooLargeError())
-            self._transport.abort()
+            _abort(self._transport)
             return b""
         self._start = (self._start + piece)[:_STATUS_END]
         self._tail = (self._tail + piece)[-3:]
@@ -300,7 +306,7 @@ class _Connector(aiohttp.TCPConnector):
                 if protocol.closed is not None:  # asyncio logs errors that are never retrieved
                     protocol.closed.add_done_callback(_error_of, context=Context())
                 if await _spoke_first(transport, protocol):
-                    transport.abort()
+                    _abort(transport)
                     connection.close()
                     raise _SpokeFirstError
                 guard = _Guard(protocol, transport, self.max_header_bytes)
@@ -310,7 +316,7 @@ class _Connector(aiohttp.TCPConnector):
             is_fresh = self.now() <= guard.idle_until and self.lifetime.lasts(self.used[protocol])
             if is_fresh and not (guard.unparsed or protocol.should_close or _is_readable(transport)):
                 break
-            transport.abort()
+            _abort(transport)
             connection.close()
         guard.begin(exchange.request)
         exchange.guard, exchange.transport = guard, transport
@@ -366,7 +372,7 @@ def _abort_all(connectors: Iterable[_Connector], except_for: Collection[asyncio.
     for connector in connectors:
         for protocol in list(connector.used):
             if protocol.transport is not None and protocol.transport not in except_for:
-                protocol.transport.abort()  # a TLS shutdown would wait for the peer
+                _abort(protocol.transport)  # a TLS shutdown would wait for the peer
 
 
 class _Sessions:
