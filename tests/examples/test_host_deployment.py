@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -84,6 +85,57 @@ def test_probes_and_service_lead_to_the_application():
 def test_settings_of_the_guide_can_be_used(text):
     """Each block as a file of settings."""
     ResolvedSettings(tomllib.loads(text), services=services_and_operations())
+
+
+# The quota of all processes.
+
+QUOTA = {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "quota.yaml").read_text("utf-8"))}
+(SERVER,) = QUOTA["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+
+def test_the_host_has_the_url_and_the_password_of_the_quotas_server():
+    """As Kubernetes expands it: of variables that come before, and the name of the Service."""
+    variables = {one["name"]: one for one in CONTAINER["env"]}
+    names = list(variables)
+    assert names.index("QUOTA_PASSWORD") < names.index("MOZAIKS_CONNECTORS_QUOTA_URL")
+    (given,) = [one for one in SERVER["env"] if one["name"] == "QUOTA_PASSWORD"]
+    assert variables["QUOTA_PASSWORD"] == given
+    secret = given["valueFrom"]["secretKeyRef"]
+    head = (DEPLOY / "quota.yaml").read_text("utf-8").partition("apiVersion")[0]
+    assert f"create secret generic {secret['name']} --from-literal={secret['key']}=" in head
+    url = urlsplit(variables["MOZAIKS_CONNECTORS_QUOTA_URL"]["value"].replace("$(QUOTA_PASSWORD)", "secret"))
+    (port,) = QUOTA["Service"]["spec"]["ports"]
+    assert (url.hostname, url.port, url.password) == (QUOTA["Service"]["metadata"]["name"], port["port"], "secret")
+    assert QUOTA["Service"]["spec"]["selector"] == QUOTA["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert {one["name"] for one in SERVER["ports"]} == {port["targetPort"]}
+    assert url.port == SERVER["ports"][0]["containerPort"]
+
+
+def test_all_processes_that_a_rollout_has_are_replicas_of_the_quota():
+    """`quota.replicas` is workers x pods: too few, and without the server they send more than the quota."""
+    spec = DOCUMENTS["Deployment"]["spec"]
+    dockerfile = (DEPLOY / "Dockerfile").read_text("utf-8")
+    workers = int(re.search(r'"--workers", "(\d+)"', dockerfile).group(1))
+    quota = tomllib.loads(FILES["connectors.toml"])["quota"]
+    assert quota["replicas"] == workers * (spec["replicas"] + spec["strategy"]["rollingUpdate"]["maxSurge"])
+    assert "quota" in re.search(r"'\.\[(.*?)\]'", dockerfile).group(1).split(",")
+
+
+def test_the_quotas_server_keeps_within_its_memory_and_evicts_nothing():
+    """One server alone, since each has the whole quota; the host's pods reach it."""
+    arguments = SERVER["args"]
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    limit = SERVER["resources"]["limits"]["memory"]
+    most_mb, limit_mb = int(options["--maxmemory"].removesuffix("mb")), int(limit.removesuffix("Mi"))
+    assert 2 * most_mb <= limit_mb
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert (options["--save"], options["--appendonly"]) == ("", "no")
+    spec = QUOTA["Deployment"]["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    (rule,) = QUOTA["NetworkPolicy"]["spec"]["ingress"]
+    (source,) = rule["from"]
+    labels = DOCUMENTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert source["podSelector"]["matchLabels"] == labels
 
 
 # The telemetry of many nodes.
