@@ -169,6 +169,24 @@ def test_the_agents_have_a_name_for_each_member_of_the_tier():
     assert hostnames == [f"TIER_{number}" for number in members]
 
 
+def test_prometheus_finds_the_metrics_of_the_collectors_by_the_names_of_their_ports():
+    """The guide's scrape configs: what the programs send is at the agents alone, own metrics are at all."""
+    (text,) = [text for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL) if "scrape_configs" in text]
+    ports = {
+        (workload["metadata"]["name"], port["name"]): port["containerPort"]
+        for workload in (AGENT, TIER)
+        for port in workload["spec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    prometheus = yaml.safe_load((ROOT / "dashboards" / "prometheus.yml").read_text("utf-8"))
+    of_stack = {one["job_name"]: one for one in prometheus["scrape_configs"]}
+    for job in yaml.safe_load(text)["scrape_configs"]:
+        like = of_stack[job["job_name"]]
+        assert job.get("honor_labels") == like.get("honor_labels")
+        apps, name = (rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep")
+        (target,) = like["static_configs"][0]["targets"]
+        assert {ports[app, name] for app in apps.split("|")} == {int(target.partition(":")[2])}
+
+
 def test_the_host_sends_to_the_agent_of_its_node():
     """By the Service that has the name of the endpoint."""
     endpoint = {one["name"]: one.get("value") for one in CONTAINER["env"]}["OTEL_EXPORTER_OTLP_ENDPOINT"]
