@@ -123,8 +123,8 @@ def test_a_reload_that_changes_it_is_rejected(tmp_path):
     assert live.poll(20).changes == ("quota.per_second: 5 -> 6",)
 
 
-def test_a_reload_that_turns_a_quota_on_needs_the_connections_of_the_start(tmp_path):
-    """R61, R70: else each process would keep to its share; one that was on at the start is turned off and on."""
+def test_a_reload_that_switches_a_quota_on_needs_the_connections_of_the_start(tmp_path):
+    """R61, R70: else each process would keep to its share; one that was on at the start is switched off and on."""
     file, environ = tmp_path / "settings.toml", {"MOZAIKS_CONNECTORS_IDENTITY__QUOTA_URL": URL}
     on, off = "[quota]\nper_second = 5\n", "[quota]\nper_second = 0\n"
     file.write_text(off)
