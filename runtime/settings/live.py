@@ -78,7 +78,7 @@ class LiveSettings:
         content = read_file(file)
         self._found = self._checked(content)
         self._is_settled = self._settled(self._seen)
-        self.current = self._load(content)
+        self._started_with = self.current = self._load(content)
 
     def _renew(self) -> None:
         self._lock = threading.Lock()  # in a child a thread of the parent may have acquired the old one
@@ -189,8 +189,8 @@ class LiveSettings:
         except ConfigError as error:
             return SettingsChange(problems=error.problems)  # R61: as above
         changes = self.current.changes_to(fresh)
-        fixed = [change for change in changes if change.needs_restart]
-        if fixed:  # connections are made once; half a reload would be none
+        fixed = [change for change in self._started_with.changes_to(fresh) if change.needs_restart]
+        if fixed:  # connections are made once, by the settings of the start; half a reload would be none
             return SettingsChange(
                 problems=tuple(f"{self._file}: {change}: needs a restart, nothing was changed" for change in fixed)
             )

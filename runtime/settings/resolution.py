@@ -206,7 +206,9 @@ class ResolvedSettings:
                         name=".".join([*level, row.path]),
                         before=as_written(before.value) + before.inherited_from,
                         after=as_written(after.value) + after.inherited_from,
-                        needs_restart=row.section == "transport" or row.path == "quota.url",
+                        needs_restart=row.section == "transport"
+                        or row.path == "quota.url"
+                        or (row.path == "quota.per_second" and not before.value and _names_a_server(others, level)),
                     )
                 )
         return tuple(changes)
@@ -252,6 +254,14 @@ class _Inherited(NamedTuple):
 
     value: Any
     inherited_from: str
+
+
+def _names_a_server(given: SourceValues, level: Level) -> bool:
+    """Return whether a quota of *level*, or of one below or above it, has a server: it is made only with a rate."""
+    return any(
+        row.path == "quota.url" and bool(one.value) and all(a == b for a, b in zip(other, level, strict=False))
+        for (other, row), one in given.items()
+    )
 
 
 def _given_or_inherited(given: SourceValues, key: tuple[Level, Row]) -> _Inherited:

@@ -374,6 +374,24 @@ def test_rules_ask_for_what_the_code_writes(rule):
     assert query_problems(rule["expr"]) == []
 
 
+QUERIES_OF_THE_GUIDE = re.findall(
+    r"^\| `([^`]*mozaiks_quota[^`]*)`", (ROOT / "docs" / "deployment.md").read_text("utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("query", QUERIES_OF_THE_GUIDE)
+def test_alerts_of_the_deployment_guide_ask_for_what_the_code_writes(query):
+    """Those on the quota, as rules."""
+    assert query_problems(query) == []
+
+
+def test_the_deployment_guide_has_alerts_on_each_metric_of_the_quota():
+    """So the test before has something to read."""
+    names = {re.sub("_(count|bucket|sum)$", "", name) for name in KNOWN if name.startswith("mozaiks_quota")}
+    assert names
+    assert all(any(name in query for query in QUERIES_OF_THE_GUIDE) for name in names)
+
+
 def concrete(expression):
     """A panel's query as Prometheus would get it."""
     return re.sub(r"\$(job|connector)\b", ".*", expression.replace("$__rate_interval", "1m"))

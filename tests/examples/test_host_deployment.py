@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -86,6 +87,57 @@ def test_settings_of_the_guide_can_be_used(text):
     ResolvedSettings(tomllib.loads(text), services=services_and_operations())
 
 
+# The quota of all processes.
+
+QUOTA = {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "quota.yaml").read_text("utf-8"))}
+(SERVER,) = QUOTA["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+
+def test_the_host_has_the_url_and_the_password_of_the_quotas_server():
+    """As Kubernetes expands it: of variables that come before, and the name of the Service."""
+    variables = {one["name"]: one for one in CONTAINER["env"]}
+    names = list(variables)
+    assert names.index("QUOTA_PASSWORD") < names.index("MOZAIKS_CONNECTORS_QUOTA_URL")
+    (given,) = [one for one in SERVER["env"] if one["name"] == "QUOTA_PASSWORD"]
+    assert variables["QUOTA_PASSWORD"] == given
+    secret = given["valueFrom"]["secretKeyRef"]
+    head = (DEPLOY / "quota.yaml").read_text("utf-8").partition("apiVersion")[0]
+    assert f"create secret generic {secret['name']} --from-literal={secret['key']}=" in head
+    url = urlsplit(variables["MOZAIKS_CONNECTORS_QUOTA_URL"]["value"].replace("$(QUOTA_PASSWORD)", "secret"))
+    (port,) = QUOTA["Service"]["spec"]["ports"]
+    assert (url.hostname, url.port, url.password) == (QUOTA["Service"]["metadata"]["name"], port["port"], "secret")
+    assert QUOTA["Service"]["spec"]["selector"] == QUOTA["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert {one["name"] for one in SERVER["ports"]} == {port["targetPort"]}
+    assert url.port == SERVER["ports"][0]["containerPort"]
+
+
+def test_all_processes_that_a_rollout_has_are_replicas_of_the_quota():
+    """`quota.replicas` is workers x pods: too few, and without the server they send more than the quota."""
+    spec = DOCUMENTS["Deployment"]["spec"]
+    dockerfile = (DEPLOY / "Dockerfile").read_text("utf-8")
+    workers = int(re.search(r'"--workers", "(\d+)"', dockerfile).group(1))
+    quota = tomllib.loads(FILES["connectors.toml"])["quota"]
+    assert quota["replicas"] == workers * (spec["replicas"] + spec["strategy"]["rollingUpdate"]["maxSurge"])
+    assert "quota" in re.search(r"'\.\[(.*?)\]'", dockerfile).group(1).split(",")
+
+
+def test_the_quotas_server_keeps_within_its_memory_and_evicts_nothing():
+    """One server alone, since each has the whole quota; the host's pods reach it."""
+    arguments = SERVER["args"]
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    limit = SERVER["resources"]["limits"]["memory"]
+    most_mb, limit_mb = int(options["--maxmemory"].removesuffix("mb")), int(limit.removesuffix("Mi"))
+    assert 2 * most_mb <= limit_mb
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert (options["--save"], options["--appendonly"]) == ("", "no")
+    spec = QUOTA["Deployment"]["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    (rule,) = QUOTA["NetworkPolicy"]["spec"]["ingress"]
+    (source,) = rule["from"]
+    labels = DOCUMENTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert source["podSelector"]["matchLabels"] == labels
+
+
 # The telemetry of many nodes.
 
 TELEMETRY = list(yaml.safe_load_all((DEPLOY / "telemetry.yaml").read_text("utf-8")))
@@ -115,6 +167,24 @@ def test_the_agents_have_a_name_for_each_member_of_the_tier():
     assert named == [f"{tier}-{number}.{TIER['spec']['serviceName']}:4317" for number in members]
     hostnames = re.findall(r"env:(TIER_\d+)", (ROOT / "dashboards" / "scale" / "agent.yml").read_text("utf-8"))
     assert hostnames == [f"TIER_{number}" for number in members]
+
+
+def test_prometheus_finds_the_metrics_of_the_collectors_by_the_names_of_their_ports():
+    """The guide's scrape configs: what the programs send is at the agents alone, own metrics are at all."""
+    (text,) = [text for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL) if "scrape_configs" in text]
+    ports = {
+        (workload["metadata"]["name"], port["name"]): port["containerPort"]
+        for workload in (AGENT, TIER)
+        for port in workload["spec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    prometheus = yaml.safe_load((ROOT / "dashboards" / "prometheus.yml").read_text("utf-8"))
+    of_stack = {one["job_name"]: one for one in prometheus["scrape_configs"]}
+    for job in yaml.safe_load(text)["scrape_configs"]:
+        like = of_stack[job["job_name"]]
+        assert job.get("honor_labels") == like.get("honor_labels")
+        apps, name = (rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep")
+        (target,) = like["static_configs"][0]["targets"]
+        assert {ports[app, name] for app in apps.split("|")} == {int(target.partition(":")[2])}
 
 
 def test_the_host_sends_to_the_agent_of_its_node():

@@ -123,6 +123,27 @@ def test_a_reload_that_changes_it_is_rejected(tmp_path):
     assert live.poll(20).changes == ("quota.per_second: 5 -> 6",)
 
 
+def test_a_reload_that_switches_a_quota_on_needs_the_connections_of_the_start(tmp_path):
+    """R61, R70: else each process would keep to its share; one that was on at the start is switched off and on."""
+    file, environ = tmp_path / "settings.toml", {"MOZAIKS_CONNECTORS_IDENTITY__QUOTA_URL": URL}
+    on, off = "[quota]\nper_second = 5\n", "[quota]\nper_second = 0\n"
+    file.write_text(off)
+    live = LiveSettings(file=file, environ=environ, wall_clock=lambda: 1e12)
+    file.write_text(on)
+    assert [problem.partition(": ")[2] for problem in live.poll(10).problems] == [
+        "quota.per_second: 0 -> 5: needs a restart, nothing was changed"
+    ]
+    elsewhere = "[services.hosting.quota]\nper_second = 5\n"
+    file.write_text(off + elsewhere)  # it has no server, so nothing is made
+    assert live.poll(20).changes == ("hosting.quota.per_second: 0 (all services) -> 5",)
+    file.write_text(on)
+    live = LiveSettings(file=file, environ=environ, wall_clock=lambda: 1e12)
+    file.write_text(off)
+    assert live.poll(10).changes == ("quota.per_second: 5 -> 0",)
+    file.write_text(on)
+    assert live.poll(20).changes == ("quota.per_second: 0 -> 5",)
+
+
 def test_a_settings_object_takes_a_text():
     """As every other setting that is a text."""
     assert QuotaSettings(url=URL).url == SecretUrl(URL)

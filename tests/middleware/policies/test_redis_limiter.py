@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import trustme
+from redis.asyncio.connection import SSLConnection
 
 from middleware.errors import ConfigError
 from middleware.policies.gcra import RatePerSecond
-from middleware.policies.redis_limiter import RedisLimiter
+from middleware.policies.redis_limiter import RedisLimiter, _open
 from middleware.policies.shared_limiter import NoSlotError, ServerIllError
 from middleware.settings import SecretUrl
 from runtime.cli.behind import free_port
@@ -281,6 +282,9 @@ async def test_a_password_is_used_and_not_shown():
         "redis+sentinel://user:s3cret-of-redis@one,two",
         "redis+sentinel://one,/name",
         "redis+sentinel://one/name/s3cret-of-redis",
+        "redis://host/0?ssl_ca_cert=s3cret-of-redis",
+        "redis+sentinel://one/name?socket_timeout=s3cret-of-redis",
+        "rediss+sentinel://one/name?ssl_cert_reqs=s3cret-of-redis",
     ],
 )
 def test_a_wrong_url_is_an_error_without_it(url):
@@ -290,6 +294,17 @@ def test_a_wrong_url_is_an_error_without_it(url):
     assert str(caught.value).startswith("QuotaSettings.url: ")
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["rediss://host/2?", "rediss+sentinel://one,two/name/2?"])
+def test_options_of_a_url_hold_for_the_servers_that_it_names(url):
+    """R73: an authority's file too; but what bounds a command in time and number is ours."""
+    client = _open(f"{url}ssl_ca_certs=ca.pem&client_name=core&max_connections=1&socket_timeout=30")
+    given = client.connection_pool.connection_kwargs
+    assert (given["ssl_ca_certs"], given["client_name"], given["db"]) == ("ca.pem", "core", 2)
+    assert given["socket_timeout"] <= 1
+    assert client.connection_pool.max_connections == 4
+    assert isinstance(client.connection_pool.make_connection(), SSLConnection)
 
 
 @contextmanager
