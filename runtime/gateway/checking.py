@@ -15,7 +15,7 @@ from uuid import UUID
 
 from runtime.openapi import Api, Parameter, Schema
 
-__all__ = ["MOST_LEVELS", "Checker", "bounds"]
+__all__ = ["MOST_LEVELS", "Checker", "bounds", "is_multiple"]
 
 Problem = tuple[str, str]
 """Place of a value, and what is wrong with it."""
@@ -251,14 +251,15 @@ def _numbers(schema: Schema, value: Decimal) -> Iterator[str]:
     if high is not None and (value > high or (value == high and excluded[1])):
         yield f"must be {'below' if excluded[1] else 'at most'} {high}"
     step = schema.limits.get("multipleOf")
-    if isinstance(step, int | float) and step > 0 and not _is_multiple(value, Decimal(str(step))):
+    if isinstance(step, int | float) and step > 0 and not is_multiple(value, Decimal(str(step))):
         yield f"must be a multiple of {step}"
 
 
-def _is_multiple(value: Decimal, step: Decimal) -> bool:
+def is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Whether *value* is a multiple of *step*; true where the remainder is beyond the precision."""
     try:
         return not value % step
-    except ArithmeticError:  # so large that the remainder is beyond the precision
+    except ArithmeticError:
         return True
 
 

@@ -130,6 +130,7 @@ def test_headers_are_checked(shop):
         ([], {"$"}),
         (b"{", {"$"}),
         (b'{"total": NaN}', {"$"}),
+        (b'{"total": 1e99999999999999999999}', {"$"}),
         (b"[" * 100_000, {"$"}),
         (b"", {"$"}),
     ],
@@ -227,6 +228,7 @@ def test_made_values_are_valid_by_another_library(path):
     [
         ({"enum": [0.1, 2], "type": "number"}, ["0.1", "2"], ["0.2", "true", "null"]),
         ({"type": "number", "multipleOf": 0.01}, ["1e999999", "1.01"], ["0.001"]),
+        ({"type": "object", "additionalProperties": {"type": "boolean"}}, ["{}"], ['{"\\ud800": 1}']),
         ({"type": "integer", "format": "uint8"}, ["255", "7.0"], ["256", "-1", "7.5"]),
         ({"type": "number", "minimum": 1, "exclusiveMinimum": True, "maximum": 2}, ["2", "1.5"], ["1", "2.1"]),
         ({"anyOf": [{"$ref": "#/components/schemas/It"}, {"type": "boolean"}]}, ["true"], ["1"]),
@@ -235,7 +237,7 @@ def test_made_values_are_valid_by_another_library(path):
         ({"type": "string", "pattern": "(?<name>"}, ['"x"'], ["5"]),
         (True, ["null", "[]"], []),
     ],
-    ids=["enum", "multiple", "format", "flag", "itself", "null", "map", "pattern", "any"],
+    ids=["enum", "multiple", "surrogate", "format", "flag", "itself", "null", "map", "pattern", "any"],
 )  # fmt: skip
 def test_types_and_limits(schema, right, wrong):
     """Numbers by their text, bounds of 3.0 and 3.1, a union that contains itself, a pattern of another dialect."""
@@ -243,8 +245,15 @@ def test_types_and_limits(schema, right, wrong):
     paths = {"/it": {"post": {"requestBody": body, "responses": {"204": {"description": "done"}}}}}
     raw = {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {"It": schema}}}
     gateway = Gateway(api=read(Document("it", raw)))
-    statuses = [respond(gateway, "POST", "/it", JSON, one.encode()).status for one in (*right, *wrong)]
-    assert statuses == [204] * len(right) + [400] * len(wrong)
+    responses = [respond(gateway, "POST", "/it", JSON, one.encode()) for one in (*right, *wrong)]
+    assert [one.status for one in responses] == [204] * len(right) + [400] * len(wrong)
+    assert all(one.body() for one in responses[len(right) :])
+
+
+def test_a_step_beyond_the_precision_is_no_error():
+    """The number is made without it, as it is checked without it."""
+    schema = Schema("number", limits={"multipleOf": 1e-30})
+    assert Samples(read(Document("n", {"openapi": "3.1.0", "paths": {}}))).of(schema) == 1.5
 
 
 def test_what_contains_itself_has_an_end():
