@@ -196,6 +196,22 @@ def test_a_reference_that_never_ends_is_any_value():
     assert list(found.all_properties(found.schemas["C"])) == ["x"]
 
 
+def test_what_has_nothing_but_itself_in_it_is_any_value():
+    """Swashbuckle's JToken is a list of JToken; a list of it and an object with a list of itself are what they say."""
+    ref = {name: {"$ref": f"#/components/schemas/{name}"} for name in ("JToken", "A", "B", "Tree")}
+    schemas = {
+        "JToken": {"type": "array", "nullable": True, "items": ref["JToken"]},
+        "A": {"type": "array", "items": {"type": "object", "additionalProperties": ref["B"]}},
+        "B": ref["A"],
+        "JArray": {"type": "array", "items": ref["JToken"]},
+        "Tree": {"type": "object", "properties": {"trees": {"type": "array", "items": ref["Tree"]}}},
+    }
+    found = api(openapi="3.0.1", components={"schemas": schemas})
+    kinds = {name: found.resolved(one).kind for name, one in found.schemas.items()}
+    assert kinds == {"JToken": "any", "A": "any", "B": "any", "JArray": "array", "Tree": "object"}
+    assert [one.place for one in found.notes] == ["/components/schemas/JToken", "/components/schemas/A"]
+
+
 def test_a_reference_into_another_place_becomes_a_component():
     """ASP.NET Core 9 refers to the first place where a type occurs."""
     schema = {
