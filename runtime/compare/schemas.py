@@ -306,10 +306,11 @@ class Requests(_Comparison):
 
     def _fields(self, old: Schema, new: Schema, at: tuple[str, ...]) -> None:
         sent = _without(self.old.all_properties(old), "read_only")
-        # ASP.NET reads names without case.
-        accepted = {name.lower(): one for name, one in _without(self.new.all_properties(new), "read_only").items()}
+        accepted = _without(self.new.all_properties(new), "read_only")
+        # ASP.NET reads names without case, where no other one has the same case.
+        folded = {name.lower(): name for name in accepted if name not in sent}
         for name, one in sent.items():
-            found = accepted.pop(name.lower(), None)
+            found = accepted.pop(name if name in accepted else folded.get(name.lower(), ""), None)
             if found is not None:
                 if found.required and not one.required:
                     self._add("OD102", (*at, name), "is required, and may be left out", found.schema.place)

@@ -176,6 +176,17 @@ def test_two_generators_of_one_service_are_no_change(order):
     assert [one.changes for one in compare(old, new)] == [()] * 13
 
 
+def test_properties_that_differ_in_case_alone_are_two():
+    """One that has its exact name in the new document is compared with that one."""
+
+    def add(root):
+        new_item(root)["properties"]["Name"] = NUMBER
+
+    new = read(Document("new", changed(add)))
+    assert [one.changes for one in compare(new, new)] == [()] * 4
+    assert rules_of(add) == {"create_item": ["OD201"]}
+
+
 def test_a_moved_operation_names_its_new_place():
     """It is one change, and no new operation."""
 
