@@ -5,7 +5,7 @@ OpenAPI documents of .NET services, read into one model, whatever version and ge
 each with its place in the document. Imports nothing of the rest of the runtime, so that a command starts at once.
 """
 
-from .documents import Document, DocumentError, load, parse
+from .documents import Document, DocumentError, load, parse, plain
 from .model import (
     Api,
     Body,
@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "operation_names",
     "parse",
+    "plain",
     "read",
     "snake",
 ]

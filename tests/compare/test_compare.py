@@ -391,5 +391,7 @@ def test_wrong_usage_is_2(tmp_path, monkeypatch, arguments):
 
 def test_a_document_cannot_steer_the_terminal(files, capsys):
     """Control characters in its names are not printed."""
-    files(lambda root: items(root)["parameters"].append({"name": "a\x1b[2J", "in": "query", "schema": TEXT}))
-    assert "\x1b" not in capsys.readouterr().out
+    for form in ("text", "github"):
+        wrong = {"name": "a\x1b[2J\ud800", "in": "query", "required": True, "schema": TEXT}
+        assert files(lambda root, one=wrong: items(root)["parameters"].append(one), "--format", form) == 1
+        assert "`a?[2J?`" in capsys.readouterr().out

@@ -85,10 +85,11 @@ def test_yaml_has_the_types_of_json():
         (b"\xff\x00\xff", "is not UTF-8"),
         (b'{"openapi": "4.0.0"}', "version 4.0.0"),
         (b'{"swagger": "1.2"}', "version 1.2"),
+        (b'{"openapi": "4\\u001b[2J"}', r"version 4\?\[2J is"),
         (b'{"openapi": "3.0.1", "paths": []}', "must be an object, is list"),
         (b"[" * 100_000, "nested too deeply"),
     ],
-    ids=["empty", "html", "list", "other", "bytes", "version", "swagger", "paths", "deep"],
+    ids=["empty", "html", "list", "other", "bytes", "version", "swagger", "escape", "paths", "deep"],
 )
 def test_what_is_no_document_is_one_error(content, problem):
     """It names the place."""
