@@ -318,6 +318,31 @@ def test_a_connector_is_judged_by_its_source(files, capsys):
     assert {one["filename"] for one in found.values() if one["row"]} == {"items.py"}
 
 
+@pytest.mark.parametrize(
+    "annotation", ["list[Part] | None", "Optional[List[Part]]", '"list[Part] | None"', 'None | list["Part"]']
+)
+def test_annotations_are_read_however_they_are_written(tmp_path, monkeypatch, capsys, annotation):
+    """A field of an item that is not read may go, and one that is there and not read is listed."""
+    monkeypatch.chdir(tmp_path)
+    Path("part.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import List, Optional\n"
+        "from runtime.connectors.base import Endpoint, decoder\n\n\n"
+        "@dataclass\nclass Part:\n    id: int\n    made: Optional[str] = None\n    parts: 'List[Part] | None' = None\n\n\n"
+        f"@dataclass\nclass Item:\n    id: int\n    parts: {annotation} = None\n\n\n"
+        'E = Endpoint("GET", "/api/items", "list_items", decoder(list[Item]))\n'
+    )
+
+    new = changed(lambda root: item(root, "codes").update(items=ref("Item")))
+    properties = at(new, "components", "schemas", "Item", "properties")
+    properties["parts"] = properties.pop("codes")
+    Path("old.json").write_text(json.dumps(new))
+    del properties["name"]
+    Path("new.json").write_text(json.dumps(new))
+    assert diff.main(["old.json", "new.json", "part.py", "--json"]) == 0
+    (found,) = (one for one in json.loads(capsys.readouterr().out)["methods"] if one["filename"])
+    assert "response `[].parts[].state` is not read" in [one["message"] for one in found["changes"]]
+
+
 def test_what_no_connector_calls_does_not_break_it(files, capsys):
     """A connector of the remaining operations is fine."""
     Path("part.py").write_text(
