@@ -84,6 +84,8 @@ class Checker:
     def __init__(self, api: Api, *, folds: bool = True) -> None:
         self._api = api
         self._fold: Callable[[str], str] = str.lower if folds else str
+        # Whether a value of the document being checked is none of a variant; unions in unions ask again and again.
+        self._wrong: dict[tuple[int, int, int], bool] = {}
 
     def problems(self, schema: Schema, value: Any, place: str, *, level: int = 0) -> Iterator[Problem]:
         """
@@ -95,6 +97,8 @@ class Checker:
             place: Its place.
             level: How deep it is in a body.
         """
+        if level == 0:
+            self._wrong.clear()
         target = self._api.resolved(schema)
         if level > MOST_LEVELS:
             yield place, f"is nested more than {MOST_LEVELS} levels deep"
@@ -159,10 +163,14 @@ class Checker:
             yield place, variant
         elif variant is not None:
             yield from self.problems(variant, value, place, level=level + 1)
-        else:
-            options = (self.problems(one, value, place, level=level + 1) for one in schema.variants)
-            if all(any(True for _ in problems) for problems in options):
-                yield place, "is none of the types that it may be"
+        elif all(self._is_wrong(one, value, level + 1) for one in schema.variants):
+            yield place, "is none of the types that it may be"
+
+    def _is_wrong(self, variant: Schema, value: Any, level: int) -> bool:
+        key = id(variant), id(value), level
+        if key not in self._wrong:
+            self._wrong[key] = any(True for _ in self.problems(variant, value, "", level=level))
+        return self._wrong[key]
 
     def parameter_problems(self, one: Parameter, texts: Sequence[str]) -> Iterator[Problem]:
         """Yield what is wrong with the texts that a parameter has in a request; none for a parameter without any."""
