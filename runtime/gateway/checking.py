@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from runtime.openapi import Api, Parameter, Schema
+from runtime.openapi import INTEGER_RANGES, Api, Parameter, Schema
 
 __all__ = ["MOST_LEVELS", "Checker", "bounds", "is_multiple"]
 
@@ -60,8 +60,6 @@ _FORMATS: Mapping[str, Callable[[str], object]] = {
     "byte": lambda text: base64.b64decode(text, validate=True),
     **dict.fromkeys(("duration", "time-span", "date-span", "timespan"), _is_span),
 }
-_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
-_UNSIGNED = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
 
 
 def _is_of_format(form: str, text: str) -> bool:
@@ -273,13 +271,9 @@ def is_multiple(value: Decimal, step: Decimal) -> bool:
 
 def bounds(schema: Schema) -> tuple[Decimal | None, Decimal | None, bool, bool]:
     """Return the least and the greatest number, and whether each is excluded: a flag in 3.0, a bound in 3.1."""
-    bits, unsigned = _BITS.get(schema.format), _UNSIGNED.get(schema.format)
-    low: Decimal | None = None
-    high: Decimal | None = None
-    if schema.kind == "integer" and (bits or unsigned):
-        low = Decimal(-(2 ** (bits - 1))) if bits else Decimal(0)
-        high = Decimal(2 ** (bits - 1) - 1) if bits else Decimal(2**unsigned - 1) if unsigned else None
-    found = [low, high]
+    found: list[Decimal | None] = [None, None]
+    if schema.kind == "integer" and schema.format in INTEGER_RANGES:
+        found = [Decimal(one) for one in INTEGER_RANGES[schema.format]]
     excluded = [False, False]
     for index, name in enumerate(("minimum", "maximum")):
         plain, strict = schema.limits.get(name), schema.limits.get(f"exclusive{name.capitalize()}")

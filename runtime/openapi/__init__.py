@@ -7,6 +7,7 @@ each with its place in the document. Imports nothing of the rest of the runtime,
 
 from .documents import Document, DocumentError, load, parse, plain
 from .model import (
+    INTEGER_RANGES,
     Api,
     Body,
     Discriminator,
@@ -22,6 +23,7 @@ from .names import attribute_name, class_name, operation_names, snake
 from .reading import read
 
 __all__ = [
+    "INTEGER_RANGES",
     "Api",
     "Body",
     "Discriminator",
