@@ -51,6 +51,7 @@ _SENT: Mapping[str, set[str]] = {
     "bytes": {"bytes", "str"},
 }
 _FRACTIONS = {"float", "double", "decimal"}
+_NUMBERS_AS_TEXT = {*INTEGER_RANGES, *_FRACTIONS} - {"byte"}  # which is base64 in a text
 _ANY_TEXT = {"", "string", "password", "multiline"}
 _AT_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
@@ -237,7 +238,7 @@ class Responses(_Comparison):
 
     def _value(self, old: Schema, new: Schema, at: tuple[str, ...], place: str) -> None:
         kind, other = _reader(old), plain_type(new)
-        if new.kind == "string" and new.format in INTEGER_RANGES.keys() | _FRACTIONS and kind in _NUMBERS:
+        if new.kind == "string" and new.format in _NUMBERS_AS_TEXT and kind in _NUMBERS:
             other = "int" if new.format in INTEGER_RANGES else "Decimal"  # the number's text
         fits = other in _READ[kind] or (kind == "number enum" and _are_names(old, new))
         if not fits:

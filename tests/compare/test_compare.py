@@ -127,6 +127,7 @@ READ = ("list_items", "create_item")
         (lambda root: items(root)["parameters"].pop(2), ["list_items"], "OD104"),
         (lambda root: items(root).update(security=[{"jwt": []}]), ["list_items"], "OD105"),
         (lambda root: item(root, "id").update(type="string", format=""), READ, "OD106"),
+        (lambda root: item(root, "id").update(type="string", format="byte"), READ, "OD106"),
         (lambda root: item(root, "id").update(nullable=True), READ, "OD106"),
         (lambda root: item(root, "codes")["items"].update(nullable=True), READ, "OD106"),
         (lambda root: at(root, "components", "schemas", "Item").pop("required"), READ, "OD106"),
