@@ -92,15 +92,17 @@ def run(page: Path, *, short: bool) -> tuple[str, int]:
         for document in (ROOT / "tests/openapi").glob("*.json"):
             shutil.copy(document, folder)
         files(text, folder)
-        for command, shown in COMMAND.findall(text):
-            if short and LONG in command:
-                continue
-            printed = shell.output(command)
-            if VARIES.sub("", printed) != VARIES.sub("", shown):
-                wrong += 1
-                print(f"{command}: prints other than {page.name} shows:\n{printed}")
-                text = text.replace(f"$ {command}\n{shown}```", f"$ {command}\n{printed}```")
-        shell.close()
+        try:
+            for command, shown in COMMAND.findall(text):
+                if short and LONG in command:
+                    continue
+                printed = shell.output(command)
+                if VARIES.sub("", printed) != VARIES.sub("", shown):
+                    wrong += 1
+                    print(f"{command}: prints other than {page.name} shows:\n{printed}")
+                    text = text.replace(f"$ {command}\n{shown}```", f"$ {command}\n{printed}```")
+        finally:
+            shell.close()
     return text, wrong
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from runtime._internal.installation import project_directory
 from runtime.generate import FileChange, NotGeneratedError, Options, Plan, changes, connector_files, make_plan, write
 from runtime.generate.template import FIELD_TYPES, template
-from runtime.openapi import Document, DocumentError, load, read
+from runtime.openapi import Document, DocumentError, load, plain, read
 
 __all__ = ["main"]
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     except (DocumentError, ValueError) as error:
         parser.error(str(error))
     if not plan.methods:
-        parser.error(_nothing(plan))
+        parser.error(plain(_nothing(plan)))
     try:
         found = changes(folder, connector_files(plan))
         if options.dry_run:
@@ -116,7 +116,7 @@ def _nothing(plan: Plan) -> str:
 
 def _summary(plan: Plan, found: Sequence[FileChange], folder: Path, *, dry_run: bool) -> str:
     lines = [f"{len(plan.methods)} operations, {len(plan.models)} models, {len(plan.enums)} enums"]
-    lines += [f"not as in the document: {one.what}: {one.why} ({one.place})" for one in plan.left_out]
+    lines += [plain(f"not as in the document: {one.what}: {one.why} ({one.place})") for one in plan.left_out]
     if plan.notes:
         lines.append(f"{len(plan.notes)} formal errors of the document; GENERATED.md lists them")
     conflicts = [conflict for one in found for conflict in one.conflicts]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from runtime.contract.source import Class, Module, Sources, is_base, nodes_of, python_files
+from runtime.contract.source import Class, Module, Sources, expression_of, is_base, nodes_of, python_files, text_of
 from runtime.openapi import Api, Operation, Schema
 
 from .operations import SENT_ANYHOW, MethodChanges, Route, is_of_the_transport, places, route_of
@@ -272,7 +272,7 @@ class _Reader:
                 yield from self._lacking(one, inner[0], (*at, inner[1]), hidden, seen)
             return
         fields = self._fields(kind) if shape == "object" else None
-        key = ast.dump(kind.node), schema.ref or schema.place
+        key = ast.dump(_without_none(kind.node)), schema.ref or schema.place
         if fields is None or key in seen:
             return
         seen.add(key)
@@ -295,8 +295,6 @@ class _Reader:
 
     def _class(self, kind: _Type) -> Class | None:
         node = _without_none(kind.node)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            node = ast.Name(node.value)
         found = self._sources.resolve(kind.module, node) if isinstance(node, ast.Name | ast.Attribute) else None
         return found if isinstance(found, Class) else None
 
@@ -311,7 +309,7 @@ class _Reader:
             for node in one.node.body:
                 if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
                     continue
-                text, name = ast.unparse(node.annotation), node.target.id
+                text, name = text_of(node.annotation), node.target.id
                 if "UnknownKeys" in text:
                     return None
                 names = (name, *also.get(one.node.name, {}).get(name, ()), *also.get(found.node.name, {}).get(name, ()))
@@ -333,7 +331,8 @@ class _Reader:
 
 
 def _without_none(node: ast.expr) -> ast.expr:
-    """Return an annotation without None."""
+    """Return an annotation without quotes and None, which `Optional` has too."""
+    node = expression_of(text_of(node)) or node
     while isinstance(node, ast.BinOp):
         is_none = isinstance(node.right, ast.Constant) and node.right.value is None
         node = node.left if is_none else node.right

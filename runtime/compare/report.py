@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from runtime._internal.findings import Finding, shown_path
+from runtime.openapi import plain
 
 from .operations import MethodChanges
 from .rules import RULES, Change, Verdict, verdict_of
@@ -50,11 +51,11 @@ def text(found: Compared) -> str:
     for changes, methods in groups.items():
         for one in methods:
             where = f"{shown_path(one.file)}:{one.line}: " if one.file else ""
-            lines.append(f"{where}{one.verdict}: {_plain(one.name)} ({_plain(one.operation)})")
+            lines.append(f"{where}{one.verdict}: {plain(one.name)} ({plain(one.operation)})")
         for change in changes:
-            lines.append(f"  {change.rule} {_plain(change.reason)}")
+            lines.append(f"  {change.rule} {plain(change.reason)}")
             lines += [f"    {shown_path(methods[0].file)}:{change.line}"] if change.line else []
-            lines.append(f"    {_plain(found.place(change))}")
+            lines.append(f"    {plain(found.place(change))}")
     counts = Counter(one.verdict for one in found.methods)
     parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
     return "\n".join([*lines, f"Found {', '.join(parts)}; {counts[None]} unchanged."]) + "\n"
@@ -98,19 +99,14 @@ def findings(found: Compared) -> list[Finding]:
     """Return the changes as findings; the place in a connector where there is one, else that in the document."""
     return [
         Finding(
-            method.file or found.place(change),
+            method.file or plain(found.place(change)),
             change.line or method.line,
             1 if method.line else 0,
             change.rule,
-            f"{method.name} ({method.operation}): {change.reason}",
+            plain(f"{method.name} ({method.operation}): {change.reason}"),
             RULES[change.rule].severity,
             change.line or method.line,
         )
         for method in found.changed
         for change in method.changes
     ]
-
-
-def _plain(value: str) -> str:
-    """Return a text of a document without characters that steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in value)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from runtime.generate.code import read_as
 from runtime.generate.plan import VALUE_TYPES, plain_type, variants_of
-from runtime.openapi import Api, Property, Schema, attribute_name, snake
+from runtime.openapi import INTEGER_RANGES, Api, Property, Schema, attribute_name, snake
 
 from .rules import Change
 
@@ -50,12 +50,8 @@ _SENT: Mapping[str, set[str]] = {
     "UUID": {"UUID", "str"},
     "bytes": {"bytes", "str"},
 }
-_WHOLE: Mapping[str, tuple[int, int]] = {
-    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
-    "byte": (0, 255),
-}
 _FRACTIONS = {"float", "double", "decimal"}
+_NUMBERS_AS_TEXT = {*INTEGER_RANGES, *_FRACTIONS} - {"byte"}  # which is base64 in a text
 _ANY_TEXT = {"", "string", "password", "multiline"}
 _AT_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
@@ -242,8 +238,8 @@ class Responses(_Comparison):
 
     def _value(self, old: Schema, new: Schema, at: tuple[str, ...], place: str) -> None:
         kind, other = _reader(old), plain_type(new)
-        if new.kind == "string" and new.format in _WHOLE.keys() | _FRACTIONS and kind in _NUMBERS:
-            other = "int" if new.format in _WHOLE else "Decimal"  # the number's text
+        if new.kind == "string" and new.format in _NUMBERS_AS_TEXT and kind in _NUMBERS:
+            other = "int" if new.format in INTEGER_RANGES else "Decimal"  # the number's text
         fits = other in _READ[kind] or (kind == "number enum" and _are_names(old, new))
         if not fits:
             self._add("OD106", at, f"is {named(self.new, new)}, was {named(self.old, old)}", place)
@@ -306,10 +302,11 @@ class Requests(_Comparison):
 
     def _fields(self, old: Schema, new: Schema, at: tuple[str, ...]) -> None:
         sent = _without(self.old.all_properties(old), "read_only")
-        # ASP.NET reads names without case.
-        accepted = {name.lower(): one for name, one in _without(self.new.all_properties(new), "read_only").items()}
+        accepted = _without(self.new.all_properties(new), "read_only")
+        # ASP.NET reads names without case, where no other one has the same case.
+        folded = {name.lower(): name for name in accepted if name not in sent}
         for name, one in sent.items():
-            found = accepted.pop(name.lower(), None)
+            found = accepted.pop(name if name in accepted else folded.get(name.lower(), ""), None)
             if found is not None:
                 if found.required and not one.required:
                     self._add("OD102", (*at, name), "is required, and may be left out", found.schema.place)
@@ -379,7 +376,7 @@ class Requests(_Comparison):
 
 def _limit(schema: Schema, key: str) -> Any:
     """Return a limit of *schema*; that of its integer format where it says nothing."""
-    smallest, largest = _WHOLE.get(schema.format, (None, None)) if schema.kind == "integer" else (None, None)
+    smallest, largest = INTEGER_RANGES.get(schema.format, (None, None)) if schema.kind == "integer" else (None, None)
     return schema.limits.get(key, {"minimum": smallest, "maximum": largest}.get(key))
 
 
@@ -387,9 +384,9 @@ def _is_narrower(old: Schema, new: Schema) -> bool:
     """Whether a text has a format that it did not have, or a whole number a smaller one."""
     if plain_type(old) == plain_type(new) == "str" and not new.enum:
         return new.format not in {*_ANY_TEXT, old.format}
-    if old.format not in _WHOLE or new.format not in _WHOLE:
+    if old.format not in INTEGER_RANGES or new.format not in INTEGER_RANGES:
         return False
-    (smallest, largest), (least, most) = _WHOLE[old.format], _WHOLE[new.format]
+    (smallest, largest), (least, most) = INTEGER_RANGES[old.format], INTEGER_RANGES[new.format]
     return least > smallest or most < largest
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from runtime.openapi import Api, DocumentError, load, read
+from runtime.openapi import Api, DocumentError, load, plain, read
 
 from .access import is_loopback
 from .app import DEFAULT_API_KEY, DEFAULT_TOKENS, Gateway
@@ -129,7 +129,7 @@ async def _run(gateway: Gateway, options: argparse.Namespace, api: Api | None) -
             tokens = ", ".join(f"{token} ({user})" for token, user in DEFAULT_TOKENS.items())
             lines = [f"gateway at {gateway.url}", f"app key: {gateway.api_key}", f"user tokens: {tokens}"]
             if api is not None:
-                title = " ".join(filter(None, (api.title, api.api_version))) or "the document"
+                title = plain(" ".join(filter(None, (api.title, api.api_version)))) or "the document"
                 lines.append(f"serves {len(api.operations)} operations of {title}")
                 if api.notes:
                     lines.append(f"{len(api.notes)} formal errors of the document; `new` lists them in GENERATED.md")

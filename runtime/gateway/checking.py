@@ -13,9 +13,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from runtime.openapi import Api, Parameter, Schema
+from runtime.openapi import INTEGER_RANGES, Api, Parameter, Schema
 
-__all__ = ["MOST_LEVELS", "Checker", "bounds"]
+__all__ = ["MOST_LEVELS", "Checker", "bounds", "is_multiple"]
 
 Problem = tuple[str, str]
 """Place of a value, and what is wrong with it."""
@@ -60,8 +60,6 @@ _FORMATS: Mapping[str, Callable[[str], object]] = {
     "byte": lambda text: base64.b64decode(text, validate=True),
     **dict.fromkeys(("duration", "time-span", "date-span", "timespan"), _is_span),
 }
-_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
-_UNSIGNED = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
 
 
 def _is_of_format(form: str, text: str) -> bool:
@@ -84,6 +82,8 @@ class Checker:
     def __init__(self, api: Api, *, folds: bool = True) -> None:
         self._api = api
         self._fold: Callable[[str], str] = str.lower if folds else str
+        # Whether a value of the document being checked is none of a variant; unions in unions ask again and again.
+        self._wrong: dict[tuple[int, int, int], bool] = {}
 
     def problems(self, schema: Schema, value: Any, place: str, *, level: int = 0) -> Iterator[Problem]:
         """
@@ -95,6 +95,8 @@ class Checker:
             place: Its place.
             level: How deep it is in a body.
         """
+        if level == 0:
+            self._wrong.clear()
         target = self._api.resolved(schema)
         if level > MOST_LEVELS:
             yield place, f"is nested more than {MOST_LEVELS} levels deep"
@@ -159,10 +161,14 @@ class Checker:
             yield place, variant
         elif variant is not None:
             yield from self.problems(variant, value, place, level=level + 1)
-        else:
-            options = (self.problems(one, value, place, level=level + 1) for one in schema.variants)
-            if all(any(True for _ in problems) for problems in options):
-                yield place, "is none of the types that it may be"
+        elif all(self._is_wrong(one, value, level + 1) for one in schema.variants):
+            yield place, "is none of the types that it may be"
+
+    def _is_wrong(self, variant: Schema, value: Any, level: int) -> bool:
+        key = id(variant), id(value), level
+        if key not in self._wrong:
+            self._wrong[key] = any(True for _ in self.problems(variant, value, "", level=level))
+        return self._wrong[key]
 
     def parameter_problems(self, one: Parameter, texts: Sequence[str]) -> Iterator[Problem]:
         """Yield what is wrong with the texts that a parameter has in a request; none for a parameter without any."""
@@ -251,26 +257,23 @@ def _numbers(schema: Schema, value: Decimal) -> Iterator[str]:
     if high is not None and (value > high or (value == high and excluded[1])):
         yield f"must be {'below' if excluded[1] else 'at most'} {high}"
     step = schema.limits.get("multipleOf")
-    if isinstance(step, int | float) and step > 0 and not _is_multiple(value, Decimal(str(step))):
+    if isinstance(step, int | float) and step > 0 and not is_multiple(value, Decimal(str(step))):
         yield f"must be a multiple of {step}"
 
 
-def _is_multiple(value: Decimal, step: Decimal) -> bool:
+def is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Whether *value* is a multiple of *step*; true where the remainder is beyond the precision."""
     try:
         return not value % step
-    except ArithmeticError:  # so large that the remainder is beyond the precision
+    except ArithmeticError:
         return True
 
 
 def bounds(schema: Schema) -> tuple[Decimal | None, Decimal | None, bool, bool]:
     """Return the least and the greatest number, and whether each is excluded: a flag in 3.0, a bound in 3.1."""
-    bits, unsigned = _BITS.get(schema.format), _UNSIGNED.get(schema.format)
-    low: Decimal | None = None
-    high: Decimal | None = None
-    if schema.kind == "integer" and (bits or unsigned):
-        low = Decimal(-(2 ** (bits - 1))) if bits else Decimal(0)
-        high = Decimal(2 ** (bits - 1) - 1) if bits else Decimal(2**unsigned - 1) if unsigned else None
-    found = [low, high]
+    found: list[Decimal | None] = [None, None]
+    if schema.kind == "integer" and schema.format in INTEGER_RANGES:
+        found = [Decimal(one) for one in INTEGER_RANGES[schema.format]]
     excluded = [False, False]
     for index, name in enumerate(("minimum", "maximum")):
         plain, strict = schema.limits.get(name), schema.limits.get(f"exclusive{name.capitalize()}")

@@ -94,6 +94,9 @@ class DocumentedService:
         except (ValueError, RecursionError):
             yield "$", "must be JSON"
             return
+        except ArithmeticError:
+            yield "$", "has a number whose exponent is too large"
+            return
         yield from self._checker.problems(schema, document, "$")
 
     # --- responses --------------------------------------------------------------------------------------------------

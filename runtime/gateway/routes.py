@@ -40,7 +40,10 @@ class Response:
 
     def body(self) -> bytes:
         """Encode the document."""
-        return self.content if self.document is None else json.dumps(self.document, ensure_ascii=False).encode()
+        if self.document is None:
+            return self.content
+        # Half of a surrogate pair has no UTF-8; the escape is what JSON has for it.
+        return json.dumps(self.document, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from runtime.openapi import Api, Body, Property, Response, Schema
 
-from .checking import Checker, bounds
+from .checking import Checker, bounds, is_multiple
 
 __all__ = ["Samples"]
 
@@ -179,6 +179,6 @@ def _number(schema: Schema, wanted: Decimal) -> Decimal:
         wanted = low + unit if no_low else low
     if high is not None and (wanted > high or (wanted == high and no_high)):
         wanted = high - unit if no_high else high
-    if step is not None and wanted % unit:
+    if step is not None and not is_multiple(wanted, unit):
         wanted = (wanted // unit + (1 if high is None or wanted + unit <= high else 0)) * unit
     return wanted

@@ -5,8 +5,9 @@ OpenAPI documents of .NET services, read into one model, whatever version and ge
 each with its place in the document. Imports nothing of the rest of the runtime, so that a command starts at once.
 """
 
-from .documents import Document, DocumentError, load, parse
+from .documents import Document, DocumentError, load, parse, plain
 from .model import (
+    INTEGER_RANGES,
     Api,
     Body,
     Discriminator,
@@ -22,6 +23,7 @@ from .names import attribute_name, class_name, operation_names, snake
 from .reading import read
 
 __all__ = [
+    "INTEGER_RANGES",
     "Api",
     "Body",
     "Discriminator",
@@ -39,6 +41,7 @@ __all__ = [
     "load",
     "operation_names",
     "parse",
+    "plain",
     "read",
     "snake",
 ]

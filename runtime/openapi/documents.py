@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Document", "DocumentError", "load", "parse"]
+__all__ = ["Document", "DocumentError", "load", "parse", "plain"]
 
 _TIMEOUT_S = 30.0
 _MOST_BYTES = 64 * 1024 * 1024
@@ -30,7 +30,7 @@ class DocumentError(ValueError):
     """
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}")
+        super().__init__(plain(f"{place}: {reason}"))
         self.place = place
         self.reason = reason
 
@@ -59,6 +59,11 @@ class Document:
         for part in pointer.removeprefix("#").split("/")[1:]:
             found = _step(found, unquote(part).replace("~1", "/").replace("~0", "~"), pointer)
         return found
+
+
+def plain(text: str) -> str:
+    """Return a text of a document without characters that steer a terminal or end a line."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _step(value: Any, key: str, pointer: str) -> Any:

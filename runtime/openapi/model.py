@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "INTEGER_RANGES",
     "Api",
     "Body",
     "Discriminator",
@@ -25,6 +26,13 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal["any", "ref", "string", "integer", "number", "boolean", "array", "object", "union"]
+
+INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "byte": (0, 255),
+}
+"""The least and the greatest integer of each format that has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class _Reader:
             pointer, name = self._pending.pop()
             self._schemas[name] = self._schema(self._document.at(pointer), pointer)
         self._complete_discriminators()
+        self._open_endless()
         schemes = self._at("/securityDefinitions" if self._is_2 else "/components/securitySchemes")
         return Api(
             version=self._version,
@@ -546,6 +547,27 @@ class _Reader:
     def _overlaid(self, inner: Schema, common: Mapping[str, Any]) -> Schema:
         """Return *inner* with what is said around it, such as a description and null."""
         return replace(inner, **{name: value for name, value in common.items() if value and name != "place"})
+
+    def _open_endless(self) -> None:
+        """A component that has nothing but itself in it is any value: Swashbuckle's JToken is a list of JToken."""
+        for name in [one for one, schema in self._schemas.items() if self._is_endless(one, schema)]:
+            schema = self._schemas[name]
+            self._note(schema.place, "has nothing but itself in it; any value")
+            self._schemas[name] = replace(schema, kind="any", items=None, additional=None)
+
+    def _is_endless(self, name: str, schema: Schema) -> bool:
+        seen: set[str] = set()
+        inner: Schema | None = None if schema.kind == "ref" else schema
+        while inner is not None and name not in seen:
+            if inner.kind == "ref":
+                known = None if inner.ref in seen else self._schemas.get(inner.ref)
+                seen.add(inner.ref)
+                inner = known
+            elif inner.kind == "array":
+                inner = inner.items
+            else:
+                inner = None if inner.properties or inner.bases else inner.additional
+        return name in seen
 
     def _complete_discriminators(self) -> None:
         """Where a discriminator has no mapping, its values are the names of the components that derive from it."""

@@ -127,6 +127,7 @@ READ = ("list_items", "create_item")
         (lambda root: items(root)["parameters"].pop(2), ["list_items"], "OD104"),
         (lambda root: items(root).update(security=[{"jwt": []}]), ["list_items"], "OD105"),
         (lambda root: item(root, "id").update(type="string", format=""), READ, "OD106"),
+        (lambda root: item(root, "id").update(type="string", format="byte"), READ, "OD106"),
         (lambda root: item(root, "id").update(nullable=True), READ, "OD106"),
         (lambda root: item(root, "codes")["items"].update(nullable=True), READ, "OD106"),
         (lambda root: at(root, "components", "schemas", "Item").pop("required"), READ, "OD106"),
@@ -174,6 +175,17 @@ def test_two_generators_of_one_service_are_no_change(order):
     """The eShop catalog by ASP.NET Core 9 and 10."""
     old, new = [read(load(DOCUMENTS / f"eshop-catalog-aspnet{one}.json")) for one in (9, 10)][::order]
     assert [one.changes for one in compare(old, new)] == [()] * 13
+
+
+def test_properties_that_differ_in_case_alone_are_two():
+    """One that has its exact name in the new document is compared with that one."""
+
+    def add(root):
+        new_item(root)["properties"]["Name"] = NUMBER
+
+    new = read(Document("new", changed(add)))
+    assert [one.changes for one in compare(new, new)] == [()] * 4
+    assert rules_of(add) == {"create_item": ["OD201"]}
 
 
 def test_a_moved_operation_names_its_new_place():
@@ -307,6 +319,31 @@ def test_a_connector_is_judged_by_its_source(files, capsys):
     assert {one["filename"] for one in found.values() if one["row"]} == {"items.py"}
 
 
+@pytest.mark.parametrize(
+    "annotation", ["list[Part] | None", "Optional[List[Part]]", '"list[Part] | None"', 'None | list["Part"]']
+)
+def test_annotations_are_read_however_they_are_written(tmp_path, monkeypatch, capsys, annotation):
+    """A field of an item that is not read may go, and one that is there and not read is listed."""
+    monkeypatch.chdir(tmp_path)
+    Path("part.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import List, Optional\n"
+        "from runtime.connectors.base import Endpoint, decoder\n\n\n"
+        "@dataclass\nclass Part:\n    id: int\n    made: Optional[str] = None\n    parts: 'List[Part] | None' = None\n\n\n"
+        f"@dataclass\nclass Item:\n    id: int\n    parts: {annotation} = None\n\n\n"
+        'E = Endpoint("GET", "/api/items", "list_items", decoder(list[Item]))\n'
+    )
+
+    new = changed(lambda root: item(root, "codes").update(items=ref("Item")))
+    properties = at(new, "components", "schemas", "Item", "properties")
+    properties["parts"] = properties.pop("codes")
+    Path("old.json").write_text(json.dumps(new))
+    del properties["name"]
+    Path("new.json").write_text(json.dumps(new))
+    assert diff.main(["old.json", "new.json", "part.py", "--json"]) == 0
+    (found,) = (one for one in json.loads(capsys.readouterr().out)["methods"] if one["filename"])
+    assert "response `[].parts[].state` is not read" in [one["message"] for one in found["changes"]]
+
+
 def test_what_no_connector_calls_does_not_break_it(files, capsys):
     """A connector of the remaining operations is fine."""
     Path("part.py").write_text(
@@ -380,5 +417,7 @@ def test_wrong_usage_is_2(tmp_path, monkeypatch, arguments):
 
 def test_a_document_cannot_steer_the_terminal(files, capsys):
     """Control characters in its names are not printed."""
-    files(lambda root: items(root)["parameters"].append({"name": "a\x1b[2J", "in": "query", "schema": TEXT}))
-    assert "\x1b" not in capsys.readouterr().out
+    for form in ("text", "github"):
+        wrong = {"name": "a\x1b[2J\ud800", "in": "query", "required": True, "schema": TEXT}
+        assert files(lambda root, one=wrong: items(root)["parameters"].append(one), "--format", form) == 1
+        assert "`a?[2J?`" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from runtime.gateway import DEFAULT_API_KEY, Gateway, Request
+from runtime.gateway.checking import Checker
 from runtime.gateway.samples import Samples
 from runtime.openapi import Document, Schema, load, read
 
@@ -85,6 +86,14 @@ def respond(gateway, method, target, headers=None, body=b""):
     return gateway.respond(Request(method=method, path=path, query=query, headers=headers or {}, body=body))
 
 
+def service_of(schema):
+    """The service of a document with one operation, which takes a value of the type *schema*."""
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/It"}}}}
+    paths = {"/it": {"post": {"requestBody": body, "responses": {"204": {"description": "done"}}}}}
+    raw = {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {"It": schema}}}
+    return Gateway(api=read(Document("it", raw)))
+
+
 @pytest.mark.parametrize(
     ("target", "wrong"),
     [
@@ -130,6 +139,7 @@ def test_headers_are_checked(shop):
         ([], {"$"}),
         (b"{", {"$"}),
         (b'{"total": NaN}', {"$"}),
+        (b'{"total": 1e99999999999999999999}', {"$"}),
         (b"[" * 100_000, {"$"}),
         (b"", {"$"}),
     ],
@@ -140,6 +150,23 @@ def test_bodies_are_checked(shop, body, wrong):
     assert response.status == (400 if wrong else 201)
     assert set(response.document["errors"] if wrong else ()) == wrong
     assert response.changed is not bool(wrong)
+
+
+def test_unions_in_unions_are_checked_once_each(monkeypatch):
+    """Two variants that have the union in them: what is wrong 24 levels below is not looked for 2 ** 24 times."""
+    ref = {"$ref": "#/components/schemas/It"}
+    variants = [{"type": "object", "required": ["of"], "properties": {"of": ref, name: {}}} for name in "ab"]
+    counts, problems = [], Checker.problems
+
+    def counted(*arguments, **options):
+        counts.append(1)
+        assert len(counts) < 1000
+        return problems(*arguments, **options)
+
+    monkeypatch.setattr(Checker, "problems", counted)
+    body = b'{"of":' * 24 + b"1" + b"}" * 24
+    response = respond(service_of({"anyOf": variants}), "POST", "/it", JSON, body)
+    assert (response.status, list(response.document["errors"])) == (400, ["$"])
 
 
 def test_a_body_without_end_is_an_error(shop):
@@ -227,6 +254,7 @@ def test_made_values_are_valid_by_another_library(path):
     [
         ({"enum": [0.1, 2], "type": "number"}, ["0.1", "2"], ["0.2", "true", "null"]),
         ({"type": "number", "multipleOf": 0.01}, ["1e999999", "1.01"], ["0.001"]),
+        ({"type": "object", "additionalProperties": {"type": "boolean"}}, ["{}"], ['{"\\ud800": 1}']),
         ({"type": "integer", "format": "uint8"}, ["255", "7.0"], ["256", "-1", "7.5"]),
         ({"type": "number", "minimum": 1, "exclusiveMinimum": True, "maximum": 2}, ["2", "1.5"], ["1", "2.1"]),
         ({"anyOf": [{"$ref": "#/components/schemas/It"}, {"type": "boolean"}]}, ["true"], ["1"]),
@@ -235,16 +263,20 @@ def test_made_values_are_valid_by_another_library(path):
         ({"type": "string", "pattern": "(?<name>"}, ['"x"'], ["5"]),
         (True, ["null", "[]"], []),
     ],
-    ids=["enum", "multiple", "format", "flag", "itself", "null", "map", "pattern", "any"],
+    ids=["enum", "multiple", "surrogate", "format", "flag", "itself", "null", "map", "pattern", "any"],
 )  # fmt: skip
 def test_types_and_limits(schema, right, wrong):
     """Numbers by their text, bounds of 3.0 and 3.1, a union that contains itself, a pattern of another dialect."""
-    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/It"}}}}
-    paths = {"/it": {"post": {"requestBody": body, "responses": {"204": {"description": "done"}}}}}
-    raw = {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {"It": schema}}}
-    gateway = Gateway(api=read(Document("it", raw)))
-    statuses = [respond(gateway, "POST", "/it", JSON, one.encode()).status for one in (*right, *wrong)]
-    assert statuses == [204] * len(right) + [400] * len(wrong)
+    gateway = service_of(schema)
+    responses = [respond(gateway, "POST", "/it", JSON, one.encode()) for one in (*right, *wrong)]
+    assert [one.status for one in responses] == [204] * len(right) + [400] * len(wrong)
+    assert all(one.body() for one in responses[len(right) :])
+
+
+def test_a_step_beyond_the_precision_is_no_error():
+    """The number is made without it, as it is checked without it."""
+    schema = Schema("number", limits={"multipleOf": 1e-30})
+    assert Samples(read(Document("n", {"openapi": "3.1.0", "paths": {}}))).of(schema) == 1.5
 
 
 def test_what_contains_itself_has_an_end():

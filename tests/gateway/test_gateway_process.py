@@ -82,6 +82,16 @@ def test_it_ends_with_its_parent():
     child.stdout.close()
 
 
+def test_a_document_cannot_steer_the_terminal(tmp_path):
+    """Control characters in its title are not printed."""
+    document = {"openapi": "3.1.0", "info": {"title": "a\x1b[2J"}, "paths": {"/a": {"get": {}}}}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    command = [sys.executable, "-m", "runtime.gateway", "--port", "0", "--from", tmp_path / "a.json"]
+    command += ["--exit-with-parent"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert "serves 1 operations of a?[2J\n" in child.communicate(timeout=10)[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -448,6 +448,14 @@ def test_the_command_shows_and_then_writes(odd_file, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_document_cannot_steer_the_terminal(odd_file, capsys):
+    """Control characters in its paths are not printed."""
+    odd = {**ODD, "paths": {**ODD["paths"], "/a\x1b[2J": ODD["paths"]["/upload"]}}
+    Path(odd_file).write_text(json.dumps(odd))
+    assert new.main(["odd", "--from", odd_file, "--dry-run"]) == 0
+    assert "operation POST /a?[2J: its body is multipart/form-data" in capsys.readouterr().err
+
+
 def test_next_to_an_installed_runtime_the_connector_is_installed(odd_file, capsys, monkeypatch):
     """As a package of its own, so that it is in every bundle."""
     monkeypatch.setattr(new, "project_directory", lambda: None)

@@ -85,10 +85,11 @@ def test_yaml_has_the_types_of_json():
         (b"\xff\x00\xff", "is not UTF-8"),
         (b'{"openapi": "4.0.0"}', "version 4.0.0"),
         (b'{"swagger": "1.2"}', "version 1.2"),
+        (b'{"openapi": "4\\u001b[2J"}', r"version 4\?\[2J is"),
         (b'{"openapi": "3.0.1", "paths": []}', "must be an object, is list"),
         (b"[" * 100_000, "nested too deeply"),
     ],
-    ids=["empty", "html", "list", "other", "bytes", "version", "swagger", "paths", "deep"],
+    ids=["empty", "html", "list", "other", "bytes", "version", "swagger", "escape", "paths", "deep"],
 )
 def test_what_is_no_document_is_one_error(content, problem):
     """It names the place."""
@@ -194,6 +195,22 @@ def test_a_reference_that_never_ends_is_any_value():
     )
     assert found.resolved(found.schemas["A"]).kind == "any"
     assert list(found.all_properties(found.schemas["C"])) == ["x"]
+
+
+def test_what_has_nothing_but_itself_in_it_is_any_value():
+    """Swashbuckle's JToken is a list of JToken; a list of it and an object with a list of itself are what they say."""
+    ref = {name: {"$ref": f"#/components/schemas/{name}"} for name in ("JToken", "A", "B", "Tree")}
+    schemas = {
+        "JToken": {"type": "array", "nullable": True, "items": ref["JToken"]},
+        "A": {"type": "array", "items": {"type": "object", "additionalProperties": ref["B"]}},
+        "B": ref["A"],
+        "JArray": {"type": "array", "items": ref["JToken"]},
+        "Tree": {"type": "object", "properties": {"trees": {"type": "array", "items": ref["Tree"]}}},
+    }
+    found = api(openapi="3.0.1", components={"schemas": schemas})
+    kinds = {name: found.resolved(one).kind for name, one in found.schemas.items()}
+    assert kinds == {"JToken": "any", "A": "any", "B": "any", "JArray": "array", "Tree": "object"}
+    assert [one.place for one in found.notes] == ["/components/schemas/JToken", "/components/schemas/A"]
 
 
 def test_a_reference_into_another_place_becomes_a_component():
