@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from runtime.cli import bootstrap
 from runtime.cli.bootstrap import BootstrapError, requirements
 from runtime.cli.main import COMMANDS, main
-from runtime.cli.package_index import PackageIndexError, fetch, index_url, mask_credentials, uv_variables
+from runtime.cli.package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
 from runtime.cli.test import main as run_tests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -510,6 +510,9 @@ def test_no_credentials_of_an_index_are_in_a_message(venv):
         ({"PIP_INDEX_URL": "http://me:s3cret@index.test/simple"}, "http://***@index.test/simple: "),
         ({"PIP_EXTRA_INDEX_URL": "https://a.test http://b.test"}, "http://b.test: "),
         ({"UV_INDEX": "own=http://b.test"}, "http://b.test: "),
+        ({"UV_INDEX": "my.own=HTTP://me:s3cret=@b.test"}, "HTTP://***@b.test: "),
+        ({"PIP_INDEX_URL": "https://me:s3/cret@index.test/simple"}, "the URL of a package index cannot be read: "),
+        ({"PIP_INDEX_URL": "https://me:s3cret@ho\u2100st.test/simple"}, "the URL of a package index cannot be read: "),
         ({"PIP_INDEX_URL": "http://127.0.0.1:3141/simple"}, ""),
         ({"PIP_INDEX_URL": "http://localhost/simple"}, ""),
         ({"PIP_INDEX_URL": "https://me:s3cret@index.test/simple"}, ""),
@@ -524,9 +527,18 @@ def test_an_index_in_plain_text_is_refused(venv, monkeypatch, environ, refused):
         with pytest.raises(BootstrapError) as caught:
             bootstrap._install(venv, ["a>=1"], run)
         assert str(caught.value).startswith(f"cannot set up {venv}: {refused}")
+        assert "cret" not in str(caught.value)
         assert run.commands == []
     else:
         bootstrap._install(venv, ["a>=1"], run)
+
+
+@pytest.mark.parametrize("option", ["index_url", "--index-url", "Extra_Index-URL"])
+def test_options_of_pips_files_have_the_spellings_that_pip_reads(tmp_path, option):
+    """Else an index in plain text would be asked."""
+    (tmp_path / "pip.conf").write_text(f"[global]\n{option} = http://index.test/simple\n")
+    with pytest.raises(PackageIndexError, match=r"http://index\.test/simple"):
+        check_index({"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "HOME": str(tmp_path)})
 
 
 def test_the_index_is_the_one_of_pips_files(tmp_path, monkeypatch):
