@@ -82,13 +82,22 @@ def locked(lock: Path, extras: Collection[str]) -> list[str]:
 
     Returns:
         Nothing where there is no such file.
+
+    Raises:
+        BootstrapError: It cannot be read, has no release, or has anything else, as after a merge.
     """
     try:
         text = lock.read_text("utf-8")
     except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise BootstrapError(f"cannot read {lock}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    entries = _LOCKED.findall(text)
+    # What was skipped would be installed without its digest, or not at all.
+    if not entries or re.search(r"^[^#\n]", _LOCKED.sub("", text), re.MULTILINE):
+        raise BootstrapError(f"{lock} is not as .ci/tools/lock.py writes it: restore it from version control")
     wanted = {"all", *extras}
-    return [re.sub(r" \\\n +", " ", entry) for needed, entry in _LOCKED.findall(text) if wanted & set(needed.split())]
+    return [re.sub(r" \\\n +", " ", entry) for needed, entry in entries if wanted & set(needed.split())]
 
 
 def enter_environment(extras: Sequence[str], arguments: Sequence[str]) -> None:

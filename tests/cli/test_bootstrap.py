@@ -173,6 +173,26 @@ def test_releases_of_the_lock_are_installed_by_digest(checkout, monkeypatch, tmp
     assert bootstrap._stamp(tmp_path / "dir")[1] == {a, f"b==2.1 --hash=sha256:{one}"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"# head\n",
+        b"# all\na==1\n",
+        b"# all\n<<<<<<< HEAD\na==1 \\\n    --hash=sha256:0\n# all\nb==1 \\\n    --hash=sha256:0\n",
+        b"# all\nb==1 \\\n    --hash=sha256:0\n    # via a\n",
+        b"\xff",
+    ],
+    ids=["empty", "no release", "no digest", "merge", "another tool", "bytes"],
+)
+def test_a_lock_that_cannot_be_read_installs_nothing(checkout, monkeypatch, tmp_path, content):
+    """Neither without digests nor with a part of what is needed."""
+    (checkout / bootstrap.LOCK).write_bytes(content)
+    with pytest.raises(BootstrapError, match=bootstrap.LOCK):
+        enter(monkeypatch, tmp_path / "dir")
+    assert not (tmp_path / "dir").exists()
+
+
 def test_the_downloaded_pip_is_one_of_the_lock(checkout, monkeypatch, tmp_path):
     """Whatever the index lists, and calls newer."""
     content, known = b"pip itself", hashlib.sha256(b"pip itself").hexdigest()
