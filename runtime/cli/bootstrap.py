@@ -284,10 +284,12 @@ def _arguments(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _reason(error: Exception) -> str:
+    text = str(error)
     if isinstance(error, subprocess.CalledProcessError):
         said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
-        return mask_credentials(said[-1])[:200] if said else f"exit code {error.returncode}"
-    return mask_credentials(str(error))[:200]
+        text = said[-1] if said else f"exit code {error.returncode}"
+    # The index may have written it, and it is read in a terminal; the filter of `middleware` is not there yet.
+    return "".join(char if char.isprintable() else "\ufffd" for char in mask_credentials(text)[:200])
 
 
 def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:

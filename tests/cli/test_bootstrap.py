@@ -524,6 +524,18 @@ def test_no_credentials_of_an_index_are_in_a_message(venv):
     assert "me" not in mask_credentials("https://me:s3c@ret@index.test/x").replace("index", "")
 
 
+def test_what_the_index_says_controls_no_terminal(venv):
+    """An installer shows names and reasons that the index has sent."""
+
+    def failing(command):
+        raise subprocess.CalledProcessError(1, command, stderr=b"no a: \x1b[2J\x07 \xe2\x80\xae yanked \xff")
+
+    with pytest.raises(BootstrapError) as caught:
+        bootstrap._install(venv, ["a>=1"], failing)
+    assert "no a: \ufffd[2J\ufffd \ufffd yanked \ufffd" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("environ", "refused"),
     [
