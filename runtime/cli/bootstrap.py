@@ -46,7 +46,6 @@ _OPTIONS = ("--quiet", "--no-user")
 
 _LOCKED = re.compile(r"^# (.+)\n((?:.+\\\n)+.+)$", re.MULTILINE)
 _DIGEST = " --hash="
-_RELEASE = re.compile(r"([\w.-]+)[^;]*(;.*?|)(?: --hash=.*)?\Z")
 
 Run = Callable[[Sequence[str]], None]
 
@@ -238,6 +237,8 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
     interpreter, installed = _stamp(venv)
     fresh = interpreter != _interpreter() or not os.access(_python(venv), os.X_OK)
     fresh = fresh or any((venv / name).is_symlink() for name in ("bin", "lib"))  # what pip would write through
+    # Installed before there was a lock, or the reverse: no installer takes both kinds at once.
+    fresh = fresh or len({_DIGEST in line for line in (*installed, *wanted)}) > 1
     if fresh:
         installed = set()
     _write_stamp(venv, "", [])
@@ -267,8 +268,13 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
 
 
 def _merged(installed: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Return both; of two that are releases of the same, the one that is wanted."""
-    return sorted({_RELEASE.sub(r"\1\2", line): line for line in (*installed, *wanted)}.values())
+    """Return *wanted*, and what is *installed* of other names."""
+    names = {_name(line) for line in wanted}
+    return sorted({*wanted, *(line for line in installed if _name(line) not in names)})
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
 
 
 @contextmanager

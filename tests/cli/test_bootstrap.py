@@ -228,6 +228,23 @@ def test_a_way_that_no_longer_works_gives_way_to_one_that_installs_everything(ve
     assert bootstrap._is_ready(venv, ["a>=1", "b>=1"])
 
 
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_releases_with_digests_and_without_are_not_installed_together(venv, is_locked):
+    """No installer takes both: an environment from before the lock is made anew, also where the first way fails."""
+    lines = ["a>=1", "b>=1 --hash=sha256:0"] if is_locked else ["b>=1 --hash=sha256:0", "a>=1"]
+    bootstrap._install(venv, lines[:1], Runner(venv))
+    bootstrap._install(venv, lines[1:], Runner(venv, broken=[f"{venv}/bin/python -I -m pip install"]))
+    assert bootstrap._stamp(venv)[1] == set(lines[1:])
+
+
+def test_a_release_takes_the_place_of_that_of_another_marker(venv):
+    """An installer refuses the same name twice."""
+    bootstrap._install(venv, ["a==1", "c==1"], Runner(venv))
+    wanted = ["a==2 ; python_version < '4'", "a==3 ; python_version >= '4'"]
+    bootstrap._install(venv, wanted, Runner(venv))
+    assert bootstrap._stamp(venv)[1] == {*wanted, "c==1"}
+
+
 def test_an_interrupted_install_starts_anew(venv):
     """The stamp comes last."""
     bootstrap._install(venv, ["a>=1"], Runner(venv))
