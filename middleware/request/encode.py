@@ -130,10 +130,11 @@ def check_endpoint(method: str, path: str) -> None:
     Raises:
         InvalidArgumentError: One of them can never be sent; names it.
     """
-    if _METHOD.fullmatch(method) is None:
-        raise _not_a_method(method)
-    if not isinstance(path, str):
-        raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
+    for name, value in (("method", method), ("path", path)):
+        if not isinstance(value, str):
+            raise InvalidArgumentError(f"{name}: must be str, got {type(value).__name__}")
+    if _METHOD.fullmatch(method.upper()) is None:
+        raise _not_a_method(method.upper())
     _template(path)
 
 
