@@ -32,7 +32,15 @@ from pathlib import Path
 from runtime._internal.files import refuse_link, write_text
 from runtime._internal.installation import project_directory
 
-from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
+from .package_index import (
+    PackageIndexError,
+    check_index,
+    fetch,
+    index_url,
+    mask_credentials,
+    uv_variables,
+    without_controls,
+)
 
 __all__ = ["LOCK", "BootstrapError", "claim", "enter_environment", "locked", "requirements"]
 
@@ -294,8 +302,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
         text = said[-1] if said else f"exit code {error.returncode}"
-    # The index may have written it, and it is read in a terminal; the filter of `middleware` is not there yet.
-    return "".join(char if char.isprintable() else "\ufffd" for char in mask_credentials(text)[:200])
+    return without_controls(mask_credentials(text)[:200])
 
 
 def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:

@@ -16,7 +16,15 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["PackageIndexError", "check_index", "fetch", "index_url", "mask_credentials", "uv_variables"]
+__all__ = [
+    "PackageIndexError",
+    "check_index",
+    "fetch",
+    "index_url",
+    "mask_credentials",
+    "uv_variables",
+    "without_controls",
+]
 
 _DEFAULT = "https://pypi.org/simple"
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*+(?:@[^\s/@]*+)*@")
@@ -74,6 +82,15 @@ def _is_loopback(host: str) -> bool:
 def mask_credentials(text: str) -> str:
     """Return *text*, as an installer writes it, without the credentials in its URLs."""
     return _CREDENTIALS.sub("***@", text)
+
+
+def without_controls(text: str) -> str:
+    """
+    Return *text* fit for a terminal: U+FFFD in place of each character that is not printed.
+
+    The index may have written it; the filter of `middleware`, which is for all other texts, needs an environment.
+    """
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def uv_variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -216,6 +216,19 @@ def test_an_index_that_cannot_be_asked_is_a_warning(healthy, diagnose):
     assert found == [("warning", f"{masked}: {masked} is not there")]
 
 
+def test_what_an_index_says_controls_no_terminal(healthy, capsys):
+    """The reason phrase of its response is its own text."""
+
+    def fail(*_, **__):
+        raise OSError("HTTP Error 500: \x1b[2J\x9b1m\u202e down\u2028\x1f")
+
+    healthy.setattr(doctor, "fetch", fail)
+    assert doctor.main([]) == 0
+    out = capsys.readouterr().out
+    assert "HTTP Error 500: \ufffd[2J\ufffd1m\ufffd down" in " ".join(out.split())
+    assert all(line.isprintable() for line in out.split("\n"))
+
+
 def test_what_is_not_installed_is_named_with_the_command(healthy, capsys, monkeypatch):
     """An absent extra is a note; an absent dependency an error, after which nothing else can be looked at."""
     monkeypatch.setattr(doctor, "_required", lambda extra: ["no-such-package"] if extra in {"", "aiohttp"} else [])
