@@ -331,7 +331,7 @@ def _skew(date: str, started: float, ended: float) -> float | None:
     """Seconds that this clock is ahead, as far as the exchange shows; None without a Date."""
     try:
         server = parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # as `middleware.retry_after` reads one
         return None
     # The server wrote the second in which it responded, between the start and the end.
     if started > server + 1:
