@@ -24,13 +24,15 @@ class DocumentError(ValueError):
     """
     A document that cannot be read.
 
+    The text has U+FFFD in place of each character that is not printed: a part of it is the document's own.
+
     Attributes:
         place: JSON pointer, or the source.
         reason: What is wrong there.
     """
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}")
+        super().__init__("".join(char if char.isprintable() else "\ufffd" for char in f"{place}: {reason}"))
         self.place = place
         self.reason = reason
 
