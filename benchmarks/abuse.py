@@ -177,7 +177,9 @@ def shown_text(chance: Random) -> None:
 def target(chance: Random) -> None:
     given = text(chance)
     with contextlib.suppress(InvalidArgumentError):
-        sent = encode_target("/a/{id}/b", {"id": given}, {"q": text(chance)})
+        template = chance.choice(("/a/{id}/b", "/a/{id}{x}/b", "/a/.{id}2e/b", "/a/{id}:x/b"))
+        values = {"id": given, "x": text(chance)} if "{x}" in template else {"id": given}
+        sent = encode_target(template, values, {"q": text(chance)})
         assert sent.isascii()
         assert re.fullmatch(r"[!-~]+", sent)
         path = unquote(unquote(sent.partition("?")[0]))

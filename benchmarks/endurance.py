@@ -34,6 +34,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -286,17 +287,20 @@ def restarted(length: Length, seed: int):
         while not over.wait(length.restart_s):
             for library, stack in stacks.items():
                 stack.close()
-                stack.enter_context(running(*options, "--port", urls[library].rpartition(":")[2]))
+                port = urls[library].rpartition(":")[2]
+                if stack.enter_context(running(*options, "--port", port)) != urls[library]:
+                    raise RuntimeError(f"the server of {library} did not start again")
 
-    thread = threading.Thread(target=restart)
-    thread.start()
-    try:
-        yield urls
-    finally:
-        over.set()
-        thread.join()
-        for stack in stacks.values():
-            stack.close()
+    with ThreadPoolExecutor(1) as executor:
+        restarting = executor.submit(restart)
+        try:
+            yield urls
+        finally:
+            over.set()
+            wait([restarting])
+            for stack in stacks.values():
+                stack.close()
+    restarting.result()
 
 
 def main() -> int:

@@ -35,6 +35,16 @@ def test_the_workflow_runs_steps_that_exist():
     assert jobs["step"]["steps"][-1]["run"] == ".ci/run ${{ matrix.step }}"
 
 
+def test_the_workflow_runs_the_steps_of_security_and_keeps_what_they_write():
+    """Hostile input in short, and the bill of materials and the licences as artefacts."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    assert "abuse" in jobs["step"]["strategy"]["matrix"]["step"]
+    *_, run, upload = jobs["supply_chain"]["steps"]
+    assert run["run"] == ".ci/run supply_chain"
+    assert upload["uses"].startswith("actions/upload-artifact@")
+    assert upload["with"]["path"] == run["env"]["MOZAIKS_ARTEFACTS"]
+
+
 def test_the_release_notes_name_every_step_that_runs_by_name_alone():
     """None is left out of a release."""
     (alone,) = re.findall(r"^by_name_alone='([\w|]+)'", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)

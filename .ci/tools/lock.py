@@ -47,7 +47,7 @@ def main() -> int:
         needed = {name: compiled(python, work, lines, releases) for name, lines in wanted.items()}
     text = HEAD
     for release, digests in releases.items():
-        names = [name for name, closure in needed.items() if release.partition(" ; ")[0] in map(_bare, closure)]
+        names = [name for name, closure in needed.items() if _bare(release) in map(_bare, closure)]
         text += f"# {' '.join(['all'] if 'all' in names else names)}\n{release}{digests}\n"
     (ROOT / LOCK).write_text(text, "utf-8")
     print(f"{len(releases)} releases in {LOCK}")

@@ -130,10 +130,11 @@ def check_endpoint(method: str, path: str) -> None:
     Raises:
         InvalidArgumentError: One of them can never be sent; names it.
     """
-    if _METHOD.fullmatch(method) is None:
-        raise _not_a_method(method)
-    if not isinstance(path, str):
-        raise InvalidArgumentError(f"path: must be str, got {type(path).__name__}")
+    for name, value in (("method", method), ("path", path)):
+        if not isinstance(value, str):
+            raise InvalidArgumentError(f"{name}: must be str, got {type(value).__name__}")
+    if _METHOD.fullmatch(method.upper()) is None:
+        raise _not_a_method(method.upper())
     _template(path)
 
 
@@ -151,7 +152,21 @@ def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
     filled = list(parts)
     for index in range(1, len(parts), 2):
         filled[index] = _segment(parts[index], values, allow_slash=allow_slash)
-    return "".join(filled)
+    target = "".join(filled)
+    if "%" in target and _shares_segment(path):  # R54
+        # Once more than a value by itself, which is encoded here.
+        decoded = unquote(_decoded(target))
+        if decoded != "".join(unquote(_decoded(part)) for part in filled) or _DOT_SEGMENT.search(decoded):
+            raise InvalidArgumentError(
+                "path_params: must not form a percent-escape, or a '.' or '..' segment, with the text next to them"
+            )
+    return target
+
+
+@lru_cache(maxsize=1024)
+def _shares_segment(path: str) -> bool:
+    """Whether any placeholder of *path* is a part of its segment, and not the whole one; cached, as templates are."""
+    return any(_PLACEHOLDER.search(part) and not _PLACEHOLDER.fullmatch(part) for part in path.split("/"))
 
 
 def _segment(name: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:

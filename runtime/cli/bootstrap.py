@@ -32,7 +32,15 @@ from pathlib import Path
 from runtime._internal.files import refuse_link, write_text
 from runtime._internal.installation import project_directory
 
-from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
+from .package_index import (
+    PackageIndexError,
+    check_index,
+    fetch,
+    index_url,
+    mask_credentials,
+    uv_variables,
+    without_controls,
+)
 
 __all__ = ["LOCK", "BootstrapError", "claim", "enter_environment", "locked", "requirements"]
 
@@ -46,7 +54,6 @@ _OPTIONS = ("--quiet", "--no-user")
 
 _LOCKED = re.compile(r"^# (.+)\n((?:.+\\\n)+.+)$", re.MULTILINE)
 _DIGEST = " --hash="
-_RELEASE = re.compile(r"([\w.-]+)[^;]*(;.*?|)(?: --hash=.*)?\Z")
 
 Run = Callable[[Sequence[str]], None]
 
@@ -82,13 +89,22 @@ def locked(lock: Path, extras: Collection[str]) -> list[str]:
 
     Returns:
         Nothing where there is no such file.
+
+    Raises:
+        BootstrapError: It cannot be read, has no release, or has anything else, as after a merge.
     """
     try:
         text = lock.read_text("utf-8")
     except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise BootstrapError(f"cannot read {lock}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    entries = _LOCKED.findall(text)
+    # What was skipped would be installed without its digest, or not at all.
+    if not entries or re.search(r"^[^#\n]", _LOCKED.sub("", text), re.MULTILINE):
+        raise BootstrapError(f"{lock} is not as .ci/tools/lock.py writes it: restore it from version control")
     wanted = {"all", *extras}
-    return [re.sub(r" \\\n +", " ", entry) for needed, entry in _LOCKED.findall(text) if wanted & set(needed.split())]
+    return [re.sub(r" \\\n +", " ", entry) for needed, entry in entries if wanted & set(needed.split())]
 
 
 def enter_environment(extras: Sequence[str], arguments: Sequence[str]) -> None:
@@ -229,6 +245,8 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
     interpreter, installed = _stamp(venv)
     fresh = interpreter != _interpreter() or not os.access(_python(venv), os.X_OK)
     fresh = fresh or any((venv / name).is_symlink() for name in ("bin", "lib"))  # what pip would write through
+    # Installed before there was a lock, or the reverse: no installer takes both kinds at once.
+    fresh = fresh or len({_DIGEST in line for line in (*installed, *wanted)}) > 1
     if fresh:
         installed = set()
     _write_stamp(venv, "", [])
@@ -258,8 +276,13 @@ def _install(venv: Path, wanted: Sequence[str], run: Run = _run) -> None:
 
 
 def _merged(installed: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Return both; of two that are releases of the same, the one that is wanted."""
-    return sorted({_RELEASE.sub(r"\1\2", line): line for line in (*installed, *wanted)}.values())
+    """Return *wanted*, and what is *installed* of other names."""
+    names = {_name(line) for line in wanted}
+    return sorted({*wanted, *(line for line in installed if _name(line) not in names)})
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
 
 
 @contextmanager
@@ -275,10 +298,11 @@ def _arguments(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _reason(error: Exception) -> str:
+    text = str(error)
     if isinstance(error, subprocess.CalledProcessError):
         said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
-        return mask_credentials(said[-1])[:200] if said else f"exit code {error.returncode}"
-    return mask_credentials(str(error))[:200]
+        text = said[-1] if said else f"exit code {error.returncode}"
+    return without_controls(mask_credentials(text)[:200])
 
 
 def _make_venv(venv: Path, fresh: bool, run: Run, *options: str) -> None:

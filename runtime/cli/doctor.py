@@ -27,7 +27,7 @@ from runtime._internal.installation import NAME, install_command, installed_from
 from runtime._version import __version__
 
 from .bootstrap import BootstrapError, enter_environment
-from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials
+from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, without_controls
 
 __all__ = ["main"]
 
@@ -127,9 +127,10 @@ def _text(result: Result) -> str:
     margin = " " * (_STATUS + _NAME)
     first = f"{result.status:<{_STATUS}}{result.check:<{_NAME}}"
     wrap = {"width": _WIDTH, "subsequent_indent": margin, "break_long_words": False, "break_on_hyphens": False}
-    lines = textwrap.wrap(result.said, initial_indent=first, **wrap)  # type: ignore[arg-type] # one dict of both kinds
+    said = without_controls(" ".join(result.said.split()))  # an index or a platform may have written a part of it
+    lines = textwrap.wrap(said, initial_indent=first, **wrap)  # type: ignore[arg-type] # one dict of both kinds
     if result.hint:
-        lines.append(f"{margin}-> {result.hint}")  # in one line: commands are copied
+        lines.append(f"{margin}-> {without_controls(result.hint)}")  # in one line: commands are copied
     return "\n".join(lines) + "\n"
 
 
@@ -330,7 +331,7 @@ def _skew(date: str, started: float, ended: float) -> float | None:
     """Seconds that this clock is ahead, as far as the exchange shows; None without a Date."""
     try:
         server = parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # as `middleware.retry_after` reads one
         return None
     # The server wrote the second in which it responded, between the start and the end.
     if started > server + 1:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from middleware.redaction import printable
 from runtime._internal.installation import project_directory
 from runtime.generate import FileChange, NotGeneratedError, Options, Plan, changes, connector_files, make_plan, write
 from runtime.generate.template import FIELD_TYPES, template
@@ -37,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
             Options(name, tuple(options.tag), tuple(options.path), tuple(options.floats)),
         )
     except (DocumentError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(printable(str(error)))
     if not plan.methods:
-        parser.error(plain(_nothing(plan)))
+        parser.error(printable(_nothing(plan)))
     try:
         found = changes(folder, connector_files(plan))
         if options.dry_run:
@@ -48,10 +49,10 @@ def main(argv: Sequence[str]) -> int:
             for path in write(folder, found):
                 sys.stdout.write(f"wrote {path}\n")
     except NotGeneratedError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     except (OSError, RuntimeError) as error:
-        sys.stderr.write(f"{folder}: {error}\n")
+        sys.stderr.write(f"{printable(f'{folder}: {error}')}\n")
         return 1
     sys.stderr.write(_summary(plan, found, folder, dry_run=options.dry_run))
     return 1 if any(one.conflicts for one in found) else 0
@@ -127,4 +128,4 @@ def _summary(plan: Plan, found: Sequence[FileChange], folder: Path, *, dry_run: 
         # In a checkout the runtime is not installed, and no index has it.
         installed = f"pip install -e {folder} && python3 -m pytest {folder}"
         lines.append(f"next: {installed if project_directory() is None else f'python3 -m runtime test {folder}'}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)

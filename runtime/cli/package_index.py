@@ -16,10 +16,19 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["PackageIndexError", "check_index", "fetch", "index_url", "mask_credentials", "uv_variables"]
+__all__ = [
+    "PackageIndexError",
+    "check_index",
+    "fetch",
+    "index_url",
+    "mask_credentials",
+    "uv_variables",
+    "without_controls",
+]
 
 _DEFAULT = "https://pypi.org/simple"
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*+(?:@[^\s/@]*+)*@")
+_NAME = re.compile(r"\A[\w.-]+=")
 _UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
 
@@ -37,7 +46,8 @@ def check_index(environ: Mapping[str, str]) -> None:
     Reject an index that is asked in plain text, but for one of loopback.
 
     Raises:
-        PackageIndexError: Any of the indexes that pip or uv would ask; names it without credentials.
+        PackageIndexError: Any of the indexes that pip's variables and files or uv's variables name, or it is no URL;
+            the text has no credentials.
     """
     extra = environ.get("PIP_EXTRA_INDEX_URL") or _from_files(environ, "extra-index-url")
     for url in [
@@ -45,12 +55,18 @@ def check_index(environ: Mapping[str, str]) -> None:
         *extra.split(),
         *(part for name in _UV_INDEX for part in environ.get(name, "").split()),
     ]:
-        _check_url(url.rpartition("=")[2] if re.match(r"[\w-]+=http", url) else url)
+        _check_url(_NAME.sub("", url))  # uv's may begin with a name
 
 
 def _check_url(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:  # its text may contain the credentials
+        raise PackageIndexError(
+            "the URL of a package index cannot be read: are its credentials percent-encoded?"
+        ) from None
+    if parts.scheme == "http" and not _is_loopback(host):
         raise PackageIndexError(
             f"{mask_credentials(url)}: what it responds with can be changed on the way: use https://"
         )
@@ -66,6 +82,15 @@ def _is_loopback(host: str) -> bool:
 def mask_credentials(text: str) -> str:
     """Return *text*, as an installer writes it, without the credentials in its URLs."""
     return _CREDENTIALS.sub("***@", text)
+
+
+def without_controls(text: str) -> str:
+    """
+    Return *text* fit for a terminal: U+FFFD in place of each character that is not printed.
+
+    The index may have written it; the filter of `middleware`, which is for all other texts, needs an environment.
+    """
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def uv_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -107,12 +132,18 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def _from_files(environ: Mapping[str, str], option: str) -> str:
     """Return *option* of pip's configuration files, the last one of which wins; empty where none has it."""
     found = configparser.RawConfigParser(strict=False)
+    found.optionxform = _option  # type: ignore[method-assign,assignment] # as the standard library documents it
     for path in _files(environ):
         try:
             found.read(path, "utf-8")
         except (configparser.Error, OSError, UnicodeDecodeError):
             continue  # pip says what is wrong with it
     return next((found[section][option] for section in ("install", "global") if found.has_option(section, option)), "")
+
+
+def _option(name: str) -> str:
+    """Return *name* as pip reads it: `index_url` and `--index-url` are `index-url`."""
+    return name.lower().replace("_", "-").removeprefix("--")
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:

@@ -153,7 +153,7 @@ def check_base_url(base_url: Any, *, name: str = "base_url") -> str:
                 problem = "must not contain a query or a fragment"
             elif parts.port == 0:
                 problem = "must have a port between 1 and 65535"
-            elif not _is_host(parts.hostname):
+            elif ("[" in parts.netloc) != (":" in parts.hostname) or not _is_host(parts.hostname):
                 problem = "must have a host name of at most 253 characters, or an IP address"
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
             port = "" if parts.port is None else f":{parts.port}"

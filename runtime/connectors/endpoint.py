@@ -52,7 +52,7 @@ class Endpoint(Generic[T_co]):
 
     def __post_init__(self) -> None:
         try:
-            check_endpoint(str(self.method).upper(), self.path)  # R54
+            check_endpoint(self.method, self.path)  # R54
         except InvalidArgumentError as error:
             problem = f"Endpoint {self.operation}: {error.reason}"
         else:

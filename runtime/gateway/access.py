@@ -15,6 +15,7 @@ __all__ = ["CONTROL", "Access", "is_loopback"]
 
 CONTROL = "/__gateway__/"
 _HOST = re.compile(r"(?:\[([^][]*+)\]|([^][:]*+))(?::[0-9]*+)?")
+_NAMED = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 class Access:
@@ -29,9 +30,10 @@ class Access:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._names = {_name(name) for name in names}
-        if "" in self._names:
+        given = list(names)
+        if not all(map(_NAMED.fullmatch, given)):
             raise ValueError("must be a host name without a port")
+        self._names = {_name(name) for name in given}
 
     def refusal(self, request: Request) -> Response | None:
         """Return the response to a request that is not taken; None for one that is."""

@@ -537,7 +537,7 @@ def _clean(text: str) -> str:
     """Return a text of the document as one that may be in a docstring."""
     text = re.sub(r"<[^<>\n]{1,80}>", " ", text)
     plain = "".join(_PLAIN.get(char, char) for char in text)
-    kept = (char if char.isascii() or unicodedata.category(char)[0] == "L" else " " for char in plain)
+    kept = (char if " " <= char <= "~" or unicodedata.category(char)[0] == "L" else " " for char in plain)
     return " ".join("".join(kept).replace("\\", "/").replace('"""', "'''").split())
 
 
@@ -611,7 +611,7 @@ def _report(plan: Plan) -> str:
     api = plan.api
     lines = [f"# {plan.options.name}", ""]
     lines += [
-        f"Made from {_clean(api.title) or 'a document'} {api.api_version} (OpenAPI {api.version}) by",
+        f"Made from {_clean(api.title) or 'a document'} {_clean(api.api_version)} (OpenAPI {api.version}) by",
         "`python3 -m runtime new`.",
     ]
     lines += ["", f"{len(plan.methods)} operations, {len(plan.models)} models, {len(plan.enums)} enums.", ""]
@@ -627,4 +627,5 @@ def _report(plan: Plan) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    text = text.replace("|", "\\|").replace("\n", " ")
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -293,6 +293,8 @@ class _Planner:
     def _method(self, operation: Operation, name: str) -> Method:
         if operation.method not in _CALLED:
             raise _NotExpressedError(f"the client does not send {operation.method}")
+        if not operation.path.isprintable():
+            raise _NotExpressedError("its path has a character that is not printed")
         content = operation.body.json if operation.body else None
         if operation.body and content is None:
             raise _NotExpressedError(

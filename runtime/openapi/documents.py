@@ -24,6 +24,8 @@ class DocumentError(ValueError):
     """
     A document that cannot be read.
 
+    The text has U+FFFD in place of each character that is not printed: a part of it is the document's own.
+
     Attributes:
         place: JSON pointer, or the source.
         reason: What is wrong there.

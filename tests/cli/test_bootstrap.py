@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from runtime.cli import bootstrap
 from runtime.cli.bootstrap import BootstrapError, requirements
 from runtime.cli.main import COMMANDS, main
-from runtime.cli.package_index import PackageIndexError, fetch, index_url, mask_credentials, uv_variables
+from runtime.cli.package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
 from runtime.cli.test import main as run_tests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +173,26 @@ def test_releases_of_the_lock_are_installed_by_digest(checkout, monkeypatch, tmp
     assert bootstrap._stamp(tmp_path / "dir")[1] == {a, f"b==2.1 --hash=sha256:{one}"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"# head\n",
+        b"# all\na==1\n",
+        b"# all\n<<<<<<< HEAD\na==1 \\\n    --hash=sha256:0\n# all\nb==1 \\\n    --hash=sha256:0\n",
+        b"# all\nb==1 \\\n    --hash=sha256:0\n    # via a\n",
+        b"\xff",
+    ],
+    ids=["empty", "no release", "no digest", "merge", "another tool", "bytes"],
+)
+def test_a_lock_that_cannot_be_read_installs_nothing(checkout, monkeypatch, tmp_path, content):
+    """Neither without digests nor with a part of what is needed."""
+    (checkout / bootstrap.LOCK).write_bytes(content)
+    with pytest.raises(BootstrapError, match=bootstrap.LOCK):
+        enter(monkeypatch, tmp_path / "dir")
+    assert not (tmp_path / "dir").exists()
+
+
 def test_the_downloaded_pip_is_one_of_the_lock(checkout, monkeypatch, tmp_path):
     """Whatever the index lists, and calls newer."""
     content, known = b"pip itself", hashlib.sha256(b"pip itself").hexdigest()
@@ -206,6 +226,23 @@ def test_a_way_that_no_longer_works_gives_way_to_one_that_installs_everything(ve
     bootstrap._install(venv, ["b>=1"], run)
     assert run.commands[-1].endswith("a>=1 b>=1")
     assert bootstrap._is_ready(venv, ["a>=1", "b>=1"])
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_releases_with_digests_and_without_are_not_installed_together(venv, is_locked):
+    """No installer takes both: an environment from before the lock is made anew, also where the first way fails."""
+    lines = ["a>=1", "b>=1 --hash=sha256:0"] if is_locked else ["b>=1 --hash=sha256:0", "a>=1"]
+    bootstrap._install(venv, lines[:1], Runner(venv))
+    bootstrap._install(venv, lines[1:], Runner(venv, broken=[f"{venv}/bin/python -I -m pip install"]))
+    assert bootstrap._stamp(venv)[1] == set(lines[1:])
+
+
+def test_a_release_takes_the_place_of_that_of_another_marker(venv):
+    """An installer refuses the same name twice."""
+    bootstrap._install(venv, ["a==1", "c==1"], Runner(venv))
+    wanted = ["a==2 ; python_version < '4'", "a==3 ; python_version >= '4'"]
+    bootstrap._install(venv, wanted, Runner(venv))
+    assert bootstrap._stamp(venv)[1] == {*wanted, "c==1"}
 
 
 def test_an_interrupted_install_starts_anew(venv):
@@ -504,12 +541,27 @@ def test_no_credentials_of_an_index_are_in_a_message(venv):
     assert "me" not in mask_credentials("https://me:s3c@ret@index.test/x").replace("index", "")
 
 
+def test_what_the_index_says_controls_no_terminal(venv):
+    """An installer shows names and reasons that the index has sent."""
+
+    def failing(command):
+        raise subprocess.CalledProcessError(1, command, stderr=b"no a: \x1b[2J\x07 \xe2\x80\xae yanked \xff")
+
+    with pytest.raises(BootstrapError) as caught:
+        bootstrap._install(venv, ["a>=1"], failing)
+    assert "no a: \ufffd[2J\ufffd \ufffd yanked \ufffd" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("environ", "refused"),
     [
         ({"PIP_INDEX_URL": "http://me:s3cret@index.test/simple"}, "http://***@index.test/simple: "),
         ({"PIP_EXTRA_INDEX_URL": "https://a.test http://b.test"}, "http://b.test: "),
         ({"UV_INDEX": "own=http://b.test"}, "http://b.test: "),
+        ({"UV_INDEX": "my.own=HTTP://me:s3cret=@b.test"}, "HTTP://***@b.test: "),
+        ({"PIP_INDEX_URL": "https://me:s3/cret@index.test/simple"}, "the URL of a package index cannot be read: "),
+        ({"PIP_INDEX_URL": "https://me:s3cret@ho\u2100st.test/simple"}, "the URL of a package index cannot be read: "),
         ({"PIP_INDEX_URL": "http://127.0.0.1:3141/simple"}, ""),
         ({"PIP_INDEX_URL": "http://localhost/simple"}, ""),
         ({"PIP_INDEX_URL": "https://me:s3cret@index.test/simple"}, ""),
@@ -524,9 +576,18 @@ def test_an_index_in_plain_text_is_refused(venv, monkeypatch, environ, refused):
         with pytest.raises(BootstrapError) as caught:
             bootstrap._install(venv, ["a>=1"], run)
         assert str(caught.value).startswith(f"cannot set up {venv}: {refused}")
+        assert "cret" not in str(caught.value)
         assert run.commands == []
     else:
         bootstrap._install(venv, ["a>=1"], run)
+
+
+@pytest.mark.parametrize("option", ["index_url", "--index-url", "Extra_Index-URL"])
+def test_options_of_pips_files_have_the_spellings_that_pip_reads(tmp_path, option):
+    """Else an index in plain text would be asked."""
+    (tmp_path / "pip.conf").write_text(f"[global]\n{option} = http://index.test/simple\n")
+    with pytest.raises(PackageIndexError, match=r"http://index\.test/simple"):
+        check_index({"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "HOME": str(tmp_path)})
 
 
 def test_the_index_is_the_one_of_pips_files(tmp_path, monkeypatch):

@@ -110,7 +110,9 @@ def test_what_the_exchange_explains_is_no_difference(date, expected):
     assert doctor._skew(formatdate(date, usegmt=True), 100.0, 101.0) == expected
 
 
-@pytest.mark.parametrize("date", ["", "yesterday"])
+@pytest.mark.parametrize(
+    "date", ["", "yesterday", "Mon, 01 Jan 2024 00:00:00 +99999999999999", f"Mon, 01 Jan {10**20} 00:00:00 GMT"]
+)
 def test_without_a_date_no_clock_is_compared(date):
     """The header is optional."""
     assert doctor._skew(date, 1.0, 2.0) is None
@@ -214,6 +216,19 @@ def test_an_index_that_cannot_be_asked_is_a_warning(healthy, diagnose):
     assert code == 0
     masked = "https://***@index.test/simple"
     assert found == [("warning", f"{masked}: {masked} is not there")]
+
+
+def test_what_an_index_says_controls_no_terminal(healthy, capsys):
+    """The reason phrase of its response is its own text."""
+
+    def fail(*_, **__):
+        raise OSError("HTTP Error 500: \x1b[2J\x9b1m\u202e down\u2028\x1f")
+
+    healthy.setattr(doctor, "fetch", fail)
+    assert doctor.main([]) == 0
+    out = capsys.readouterr().out
+    assert "HTTP Error 500: \ufffd[2J\ufffd1m\ufffd down" in " ".join(out.split())
+    assert all(line.isprintable() for line in out.split("\n"))
 
 
 def test_what_is_not_installed_is_named_with_the_command(healthy, capsys, monkeypatch):

@@ -74,6 +74,7 @@ def test_a_base_url_is_taken_without_trailing_slashes(given, taken):
             for host in ("a..b", ".a", "-a", "a-.b", "*.a", "a%41", "a" * 64, "a." * 127 + "a")
         ),
         *((f"http://{host}", HOST) for host in ("1.2.3", "256.1.1.1", "010.1.1.1", "0x7f.0x1", "a.1", "1.2.3.4.")),
+        ("http://[v1.a]/x", HOST),
     ],
 )
 def test_a_base_url_that_cannot_be_used_is_not_shown(given, problem):

@@ -315,6 +315,7 @@ async def test_a_failed_call_of_an_endpoint_keeps_no_credentials():
         ("GET", "a", "path: must start with exactly one '/': absolute URLs are refused"),
         ("GET", "/a\ud800", "path: not encodable as UTF-8"),
         ("GET", None, "path: must be str, got NoneType"),
+        (None, "/a", "method: must be str, got NoneType"),
     ],
 )
 def test_an_endpoint_that_can_never_be_sent_is_rejected_when_it_is_made(method, path, problem):

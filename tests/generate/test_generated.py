@@ -453,7 +453,30 @@ def test_a_document_cannot_steer_the_terminal(odd_file, capsys):
     odd = {**ODD, "paths": {**ODD["paths"], "/a\x1b[2J": ODD["paths"]["/upload"]}}
     Path(odd_file).write_text(json.dumps(odd))
     assert new.main(["odd", "--from", odd_file, "--dry-run"]) == 0
-    assert "operation POST /a?[2J: its body is multipart/form-data" in capsys.readouterr().err
+    assert "has a character that is not printed (/paths/~1a?[2J/post)" in capsys.readouterr().err
+
+
+HOSTILE = "a\x1b[2J\x07\x9b\u202e\u2028z"
+
+
+def test_no_text_of_a_document_controls_a_terminal(tmp_path, capsys):
+    """Neither in what is written nor in what is shown; a path with such a character is left out."""
+    schema = {"type": "object", "description": HOSTILE, "properties": {HOSTILE: {"$ref": f"#/{HOSTILE}"}}}
+    content = {"application/json": {"schema": schema}}
+    operation = {"operationId": HOSTILE, "summary": HOSTILE, "responses": {"200": {"description": HOSTILE, "content": content}}}  # fmt: skip
+    paths = {path: {"get": operation} for path in ("/a", f"/{HOSTILE}")}
+    document = {"openapi": "3.0.3", "info": {"title": HOSTILE, "version": HOSTILE}, "paths": paths}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (tmp_path / "b.json").write_text(json.dumps({"openapi": HOSTILE}))
+    assert new.main(["odd", "--from", str(tmp_path / "a.json"), "--output", str(tmp_path / "odd")]) == 0
+    with pytest.raises(SystemExit):
+        new.main(["odd", "--from", str(tmp_path / "b.json")])
+    shown = capsys.readouterr()
+    assert shown.err.count("its path has a character that is not printed") == 1
+    files = [path.read_text() for path in (tmp_path / "odd").rglob("*") if path.is_file()]
+    assert len(files) > 4
+    for text in (shown.out, shown.err, *files):
+        assert all(line.isprintable() for line in text.split("\n"))
 
 
 def test_next_to_an_installed_runtime_the_connector_is_installed(odd_file, capsys, monkeypatch):

@@ -97,6 +97,16 @@ def test_what_is_no_document_is_one_error(content, problem):
         read(parse(content, "test"))
 
 
+@pytest.mark.parametrize(
+    "content", [rb'{"openapi": "4\u001b[2J\u202e\u009b"}', 'a: "\u202e'.encode()], ids=["version", "yaml"]
+)
+def test_no_text_of_a_document_controls_a_terminal(content):
+    """Commands show the error as it is."""
+    with pytest.raises(DocumentError, match=r"\?") as caught:
+        read(parse(content, "test"))
+    assert str(caught.value).isprintable()
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     """As above."""
     with pytest.raises(DocumentError, match="cannot be read"):

@@ -143,6 +143,29 @@ def test_a_value_holds_no_control_characters(control):
         assert caught.value.reason == _HELD
 
 
+@pytest.mark.parametrize(
+    ("template", "values", "allow_slash"),
+    [
+        ("/a/{x}{y}/b", {"x": "%2", "y": "e%2e"}, False),
+        ("/a/{x}{y}/b", {"x": "%252", "y": "e%2e"}, False),
+        ("/a/{x}{y}/b", {"x": "%2", "y": "fb"}, False),
+        ("/a/{x}2e./b", {"x": "%"}, False),
+        ("/a/%2{x}./b", {"x": "e"}, False),
+        ("/a/%252{x}./b", {"x": "e"}, False),
+        ("/a/..{x}", {"x": ";b"}, True),
+    ],
+)
+def test_a_value_forms_nothing_with_the_text_next_to_it(template, values, allow_slash):
+    """R54: neither a percent-escape nor a dot segment, of which each has a part alone."""
+    with pytest.raises(InvalidArgumentError, match="path_params: must not form"):
+        encode_target(template, values, None, allow_slash=allow_slash)
+
+
+def test_a_value_may_share_its_segment():
+    """Also one that is encoded, next to text that is encoded."""
+    assert encode_target("/a%20{x}:b/{y}.json", {"x": "1 %", "y": "\u00e9"}, None) == "/a%201%20%25:b/%C3%A9.json"
+
+
 @pytest.mark.parametrize("template", ["/a/../{id}", "/a/./{id}", "/a/%2e%2e/{id}", "/a/..%2f{id}"])
 def test_a_template_is_looked_at_too(template):
     """R54: by the same rule."""
@@ -151,11 +174,12 @@ def test_a_template_is_looked_at_too(template):
     assert caught.value.reason == _DOTS
 
 
-@given(st.text("./\\%25eEfFcC;a", max_size=12))
-def test_no_reader_that_decodes_up_to_three_times_is_led_elsewhere(value):
+@given(st.text("./\\%25eEfFcC;a", max_size=12), st.sampled_from(["{id}", "{id}{x}", ".{id}2e", "%2{id}:x"]))
+def test_no_reader_that_decodes_up_to_three_times_is_led_elsewhere(value, segment):
     """R54: what is sent has been encoded once, so that its value decoded twice has been decoded three times."""
     try:
-        target = encode_target("/a/{id}", {"id": value}, None)
+        values = {"id": value, "x": value[::-1]} if "{x}" in segment else {"id": value}
+        target = encode_target(f"/a/{segment}", values, None)
     except InvalidArgumentError:
         return
     assert target.count("/") == 2
