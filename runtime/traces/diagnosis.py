@@ -110,11 +110,6 @@ _TIMEOUT = "lower {ATTEMPT_TIMEOUT_S} to a little above the slowest good respons
 _ADVICE = (
     (r"timed out", _TIMEOUT, "connectorcallsslow"),
     (
-        r"deadline",
-        "{DEADLINE_TOTAL_S} is over before attempts and waits are; see which of them takes the time",
-        "connectorcallsslow",
-    ),
-    (
         r"circuit",
         "follows from failures before it: nothing is sent for {CIRCUIT_BREAKER_OPEN_S}, then one call probes",
         "circuitbreakeropen",
@@ -122,7 +117,21 @@ _ADVICE = (
     (r"call cap", "raise {CALLS_MAX_IN_FLIGHT} if the service has capacity", "connectorrefusesitself"),
     (r"bulkhead", "raise {BULKHEAD_PERMITS} if the service has capacity", "connectorrefusesitself"),
     (r"rate limit", "raise {RATE_LIMIT_PER_SECOND} if the service allows more", "connectorrefusesitself"),
-    (r"^429$", "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}", "connectorcallsfail"),
+    (
+        r"^429$|quota: Retry-After",
+        "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}",
+        "connectorcallsfail",
+    ),
+    (
+        r"quota",
+        "raise {QUOTA_PER_SECOND} if the service allows more; of a process' share, look at the quota's server",
+        "connectorrefusesitself",
+    ),
+    (  # behind the guards, whose texts say that a slot is after the deadline
+        r"deadline",
+        "{DEADLINE_TOTAL_S} is over before attempts and waits are; see which of them takes the time",
+        "connectorcallsslow",
+    ),
     (
         r"^5\d\d$",
         "sent by the platform, look at its logs: no setting mends it; lower {RETRY_MAX_ATTEMPTS} if retries add load",

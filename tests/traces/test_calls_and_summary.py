@@ -288,6 +288,24 @@ def test_changed_settings_next_to_the_onset_are_said():
     assert said[0] == "settings of identity aaaaaaaa → bbbbbbbb at 14:00:15"
 
 
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("client-side rate limit: next slot is after the deadline", "IDENTITY__RATE_LIMIT_PER_SECOND"),
+        ("shared quota: its slot of this process' share is after the deadline", "IDENTITY__QUOTA_PER_SECOND"),
+        ("shared quota: Retry-After of an earlier response ends after the deadline", "IDENTITY__RATE_LIMIT_PER_SECOND"),
+        ("deadline exceeded", "IDENTITY__DEADLINE_TOTAL_S"),
+    ],
+)
+def test_a_guard_whose_slot_is_after_the_deadline_is_what_is_advised_on(text, setting):
+    """The deadline is not: a longer one only makes the wait longer."""
+    spans = incident(error="RateLimitExceededError")
+    summary = summary_of(span._replace(message=text) if span.status == "ERROR" else span for span in spans)
+    (said,) = advice(summary.onsets()[0], [])
+    assert said.startswith(f"{text}: ")
+    assert f"MOZAIKS_CONNECTORS_{setting} " in f"{said} "
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_healthy_operation_has_no_onset(seed):
     """Long tails, bursts and a steady share of failures are no change."""
