@@ -113,6 +113,8 @@ def test_a_program_without_connectors_has_calls_too():
         ("ResponseLostError", "ReadError after the request was sent", "ReadError after the request was sent"),
         ("CircuitOpenError", "circuit identity is open", "circuit identity is open"),
         ("DeadlineExceededError", "deadline of 0.37 s exceeded", "deadline exceeded"),
+        ("BulkheadFullError", "bulkhead full: 2/2 permits, 1/4 queued, waited 0.348 s", "bulkhead full"),
+        ("BulkheadFullError", "call cap reached: 1000 calls in flight", "call cap reached"),
         ("503", "", "503"),
     ],
 )
