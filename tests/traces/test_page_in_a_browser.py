@@ -125,6 +125,21 @@ def test_times_are_the_readers_and_can_be_searched(browser, pages):
     assert MANY * 0.45 < half < MANY * 0.55
 
 
+def test_a_time_after_midnight_is_of_the_next_day(browser, pages):
+    """In Brisbane the traces are from 23:45 to 00:35; also where the time is after the last of them, as the strip's end."""
+
+    def look(page):
+        found = []
+        for since, until in (("23:50", ""), ("00:00", ""), ("", "23:50"), ("", "00:10"), ("00:00", "00:40")):
+            page.fill("#from", since)
+            page.fill("#until", until)
+            found.append(count(page))
+        return found
+
+    found = browser.visit(pages / "many.html", look, timezone_id="Australia/Brisbane")
+    assert found == [MANY - 300, MANY - 900, 300, 1500, MANY - 900]
+
+
 def test_the_worst_are_first_and_other_orders_are_there(browser, pages, stories):
     """Failed before retried before slow; by start and by duration."""
 
