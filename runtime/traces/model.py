@@ -24,6 +24,7 @@ __all__ = [
     "clock_text",
     "how_often",
     "rows_of",
+    "step_text",
     "time_text",
     "tone_of",
     "traces_of",
@@ -152,6 +153,15 @@ def time_text(seconds: float) -> str:
     if seconds < 0.01:  # noqa: PLR2004 - below it, whole milliseconds are too coarse
         return f"{seconds * 1000:.1f} ms"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def step_text(step_ns: int) -> str:
+    """Return the length of a step of time in its largest unit."""
+    seconds = step_ns // 1_000_000_000
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def clock_text(at_ns: int, *, parts: int = 0) -> str:

@@ -14,9 +14,9 @@ from html import escape
 from itertools import groupby
 
 from .diagnosis import advice, failure_text, headlines, share_text
-from .model import clock_text, time_text
+from .model import clock_text, step_text, time_text
 from .states import ServiceStates, States, worst_states
-from .summary import Change, Figures, Onset, Operation, Summary
+from .summary import STEPS_S, Change, Figures, Onset, Operation, Summary
 
 __all__ = ["render_overview", "time_element"]
 
@@ -30,7 +30,6 @@ _WIDE = 9.0
 _DIGIT = 4.0
 """Percent of the width that the number of an onset takes, with its comma, on a phone."""
 _OFTEN = 0.05
-_TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TIME = re.compile("\ue000([0-9]+)\ue000")
 _IN_A_VARIABLE = re.compile("(?<=[A-Z])_+(?=[A-Z])")
 _TONES = {"closed": "good", "half_open": "unsure", "open": "bad", "forced_open": "bad"}
@@ -75,7 +74,7 @@ class _Axis:
         """Yield times to name, in nanoseconds since 1970."""
         length_s = (self.end_ns - self.start_ns) / 1e9
         days_s = -(-length_s // (86400 * _MOST_TICKS)) * 86400
-        tick_ns = int(next((one for one in _TICKS_S if length_s / one <= _MOST_TICKS), days_s)) * 1_000_000_000
+        tick_ns = int(next((one for one in STEPS_S if length_s / one <= _MOST_TICKS), days_s)) * 1_000_000_000
         at_ns = -(-self.start_ns // tick_ns) * tick_ns
         while at_ns <= self.end_ns:
             yield at_ns
@@ -199,9 +198,8 @@ def _calls_lane(summary: Summary, axis: _Axis, onsets: Sequence[Onset]) -> str:
     marks = "".join(f" Change {number} began at {clock_text(onset.at_ns)}." for number, onset in enumerate(onsets, 1))
     total = sum(figures.calls for figures in steps.values())
     failed_calls = sum(figures.failed for figures in steps.values())
-    step = time_text(axis.step_ns / 1e9).replace(".00", "")
     strip = _lane(
-        _label(f"Calls per {step}", f"0 to {most}, failed in red"),
+        _label(f"Calls per {step_text(axis.step_ns)}", f"0 to {most}, failed in red"),
         f'<g id="strip" data-start="{axis.start_ns // 1_000_000}" data-end="{axis.end_ns // 1_000_000}" data-steps="'
         f'{axis.steps}"><rect class="ground" width="100%" height="100%"/>{"".join(bars)}</g>'
         + _onset_lines(axis, onsets)
