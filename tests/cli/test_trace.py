@@ -412,6 +412,14 @@ def test_the_page_is_bounded_and_says_so():
     assert "3 of 30 traces: those that failed" in render_page(chosen, of=30, source="x")
 
 
+def test_traces_are_counted_by_the_half_of_their_ids_that_is_random():
+    """The first half of an id of 64 bits is zeros."""
+    ranking = Ranking(1)
+    for call in calls_of(a_span(1, trace_id=number, **CALL) for number in (7, 8, 8, 9)):
+        ranking.add(call)
+    assert ranking.traces == 3
+
+
 def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
     """The script runs under the page's own policy, the keyboard reaches it, and nothing overflows a phone."""
     if BROWSER is None:
