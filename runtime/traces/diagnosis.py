@@ -151,7 +151,7 @@ def _filled(text: str, onset: Onset) -> str:
     """Put the variables of the service into *text*."""
     good = onset.usual.good
     usual = f": {time_text(good.quantile(0.99))} at other times (p99)" if good.count else ""
-    if usual and onset.worse.good.count:  # a timeout below it fails these calls too
+    if usual and onset.worse.good.count and not onset.worse.recovered:  # a timeout below it fails these calls too
         usual += f", {time_text(onset.worse.good.quantile(0.99))} in this time"
     prefix = f"MOZAIKS_CONNECTORS_{re.sub('[^A-Z0-9]', '_', onset.service.upper())}__"
     return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text.replace("{usual}", usual))

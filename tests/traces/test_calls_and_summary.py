@@ -267,6 +267,13 @@ def test_the_onset_is_said_in_one_sentence():
     assert "docs/runbook.md#connectorcallsslow" in said
 
 
+def test_a_call_with_a_retry_says_nothing_of_how_long_a_response_takes():
+    """Its time has the timeout of the attempt before; so the advice is without the time of good responses meanwhile."""
+    spans = (span._replace(events=(RETRY,) if span.end_ns - span.start_ns > 10**9 else ()) for span in incident())
+    (said,) = advice(summary_of(spans).onsets()[0], [])
+    assert "at other times (p99) (docs" in said
+
+
 def test_an_incident_that_is_over_has_an_end():
     """The last call that was worse."""
     summary = summary_of(incident(until_s=1200))
