@@ -297,6 +297,8 @@ strip?.addEventListener("pointerdown", (event) => {
   pulled = timeUnder(event);
   strip.setPointerCapture(event.pointerId);
 });
+// Else a drag selects text, and the next one takes that along in its place.
+strip?.addEventListener("mousedown", (event) => event.preventDefault());
 strip?.addEventListener("pointerup", (event) => {
   if (!pulled) return;
   const both = [...pulled, ...timeUnder(event)];

@@ -125,6 +125,21 @@ def test_times_are_the_readers_and_can_be_searched(browser, pages):
     assert MANY * 0.45 < half < MANY * 0.55
 
 
+def test_the_strip_is_dragged_over_not_dragged_away(browser, pages):
+    """Also where text is selected, which a drag does by itself: the next one would take the selection along instead."""
+
+    def look(page):
+        box = page.locator(".strip svg").bounding_box()
+        page.keyboard.press("Control+A")
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20)
+        page.mouse.up()
+        return count(page)
+
+    assert SOME * 0.45 < browser.visit(pages / "some.html", look) < SOME * 0.55
+
+
 def test_a_time_after_midnight_is_of_the_next_day(browser, pages):
     """In Brisbane the traces are from 23:45 to 00:35; also where the time is after the last of them, as the strip's end."""
 
