@@ -45,12 +45,12 @@ from runtime.traces.trace_file import Span, read_line
 
 ITEMS = "/api/service/items"
 METRICS = [value for value in vars(semconv).values() if isinstance(value, semconv.Metric)]
-# Reported by the Collector only after it has lost something; promtool's tests see the alerts that read them.
 # What was usual a day or a week ago: this stack has no past.
 ONLY_AFTER_A_DAY = {
     "connector:mozaiks_operation_calls_failed:ratio_usual",
     "connector:mozaiks_operation_call_duration_seconds:p95_usual",
 }
+# Reported by the Collector only after it has lost something; promtool's tests see the alerts that read them.
 ONLY_AFTER_A_LOSS = {"otelcol_exporter_send_failed_spans_total", "otelcol_exporter_enqueue_failed_spans_total"}
 
 

@@ -140,6 +140,8 @@ def what_happened(span: Span) -> str:
         return kind
     if kind == "DeadlineExceededError":  # the text has the seconds, which callers choose
         return "deadline exceeded"
+    if kind == "BulkheadFullError":  # the text has the figures of that moment: `bulkhead full: 2/2 permits, …`
+        return span.message.partition(":")[0]
     return span.message.removeprefix("attempt ")
 
 

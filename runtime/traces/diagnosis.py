@@ -110,11 +110,6 @@ _TIMEOUT = "lower {ATTEMPT_TIMEOUT_S} to a little above the slowest good respons
 _ADVICE = (
     (r"timed out", _TIMEOUT, "connectorcallsslow"),
     (
-        r"deadline",
-        "{DEADLINE_TOTAL_S} is over before attempts and waits are; see which of them takes the time",
-        "connectorcallsslow",
-    ),
-    (
         r"circuit",
         "follows from failures before it: nothing is sent for {CIRCUIT_BREAKER_OPEN_S}, then one call probes",
         "circuitbreakeropen",
@@ -122,7 +117,21 @@ _ADVICE = (
     (r"call cap", "raise {CALLS_MAX_IN_FLIGHT} if the service has capacity", "connectorrefusesitself"),
     (r"bulkhead", "raise {BULKHEAD_PERMITS} if the service has capacity", "connectorrefusesitself"),
     (r"rate limit", "raise {RATE_LIMIT_PER_SECOND} if the service allows more", "connectorrefusesitself"),
-    (r"^429$", "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}", "connectorcallsfail"),
+    (
+        r"^429$|quota: Retry-After",
+        "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}",
+        "connectorcallsfail",
+    ),
+    (
+        r"quota",
+        "raise {QUOTA_PER_SECOND} if the service allows more; of a process' share, look at the quota's server",
+        "connectorrefusesitself",
+    ),
+    (  # behind the guards, whose texts say that a slot is after the deadline
+        r"deadline",
+        "{DEADLINE_TOTAL_S} is over before attempts and waits are; see which of them takes the time",
+        "connectorcallsslow",
+    ),
     (
         r"^5\d\d$",
         "sent by the platform, look at its logs: no setting mends it; lower {RETRY_MAX_ATTEMPTS} if retries add load",
@@ -142,6 +151,8 @@ def _filled(text: str, onset: Onset) -> str:
     """Put the variables of the service into *text*."""
     good = onset.usual.good
     usual = f": {time_text(good.quantile(0.99))} at other times (p99)" if good.count else ""
+    if usual and onset.worse.good.count and not onset.worse.recovered:  # a timeout below it fails these calls too
+        usual += f", {time_text(onset.worse.good.quantile(0.99))} in this time"
     prefix = f"MOZAIKS_CONNECTORS_{re.sub('[^A-Z0-9]', '_', onset.service.upper())}__"
     return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text.replace("{usual}", usual))
 

@@ -24,6 +24,7 @@ __all__ = [
     "clock_text",
     "how_often",
     "rows_of",
+    "step_text",
     "time_text",
     "tone_of",
     "traces_of",
@@ -154,6 +155,15 @@ def time_text(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
+def step_text(step_ns: int) -> str:
+    """Return the length of a step of time in its largest unit."""
+    seconds = step_ns // 1_000_000_000
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
 def clock_text(at_ns: int, *, parts: int = 0) -> str:
     """
     Return the time of day, in this machine's time zone.
@@ -274,6 +284,8 @@ _UNITS = {
     semconv.RETRY_AFTER: "s",
     semconv.RETRY_BUDGET_BALANCE: "retries",
     semconv.BULKHEAD_WAIT: "s",
+    semconv.QUOTA_WAIT: "s",
+    semconv.QUOTA_PENALTY: "s",
     semconv.HEDGE_DELAY: "s",
     semconv.DEADLINE: "s",
     "http.request.body.size": "bytes",
@@ -369,7 +381,7 @@ def _why_rejected(attributes: Mapping[str, Any]) -> str:
 
 
 def _why_waited_for_quota(attributes: Mapping[str, Any]) -> str:
-    text = f"{_figure(attributes.get(semconv.QUOTA_WAIT))} s, {attributes.get(semconv.QUOTA_SOURCE)} quota"
+    text = f"{attributes.get(semconv.QUOTA_SOURCE)} quota"
     penalty = attributes.get(semconv.QUOTA_PENALTY)
     return text if penalty is None else f"{text}, {_figure(penalty)} s of it for a Retry-After"
 
@@ -415,14 +427,17 @@ _EVENT_TEXTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
+_WAITS = {semconv.EVENT_QUEUED: semconv.BULKHEAD_WAIT, semconv.EVENT_QUOTA_WAITED: semconv.QUOTA_WAIT}
+
+
 def _event_row(trace: Trace, event: SpanEvent, depth: int) -> Row:
     attributes = event.attributes
     start_s = end_s = _after(trace, event.at_ns)
     kind, tone = "event", "note"
     if event.name == semconv.EVENT_RETRY_SCHEDULED:  # emitted before the wait
         kind, tone, end_s = "wait", "wait", start_s + _number(attributes.get(semconv.RETRY_DELAY))
-    elif event.name == semconv.EVENT_QUEUED:  # emitted after the wait
-        kind, tone, start_s = "wait", "wait", max(0.0, end_s - _number(attributes.get(semconv.BULKHEAD_WAIT)))
+    elif event.name in _WAITS:  # emitted after the wait
+        kind, tone, start_s = "wait", "wait", max(0.0, end_s - _number(attributes.get(_WAITS[event.name])))
     label, say = _EVENT_TEXTS.get(event.name, (event.name, lambda attributes: ", ".join(map(str, attributes.values()))))
     return Row(
         depth=depth,

@@ -14,9 +14,9 @@ from html import escape
 from itertools import groupby
 
 from .diagnosis import advice, failure_text, headlines, share_text
-from .model import clock_text, time_text
+from .model import clock_text, step_text, time_text
 from .states import ServiceStates, States, worst_states
-from .summary import Change, Figures, Onset, Operation, Summary
+from .summary import STEPS_S, Change, Figures, Onset, Operation, Summary
 
 __all__ = ["render_overview", "time_element"]
 
@@ -27,9 +27,11 @@ _MOST_SERVICES = 30
 _MOST_CHANGES = 200
 _WIDE = 9.0
 """Percent of the width from which on there is space for the digits of a hash."""
+_DIGIT = 4.0
+"""Percent of the width that the number of an onset takes, with its comma, on a phone."""
 _OFTEN = 0.05
-_TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TIME = re.compile("\ue000([0-9]+)\ue000")
+_IN_A_VARIABLE = re.compile("(?<=[A-Z])_+(?=[A-Z])")
 _TONES = {"closed": "good", "half_open": "unsure", "open": "bad", "forced_open": "bad"}
 _TONES |= {"shadow_open": "unsure", "shadow_half_open": "unsure"}
 
@@ -72,7 +74,7 @@ class _Axis:
         """Yield times to name, in nanoseconds since 1970."""
         length_s = (self.end_ns - self.start_ns) / 1e9
         days_s = -(-length_s // (86400 * _MOST_TICKS)) * 86400
-        tick_ns = int(next((one for one in _TICKS_S if length_s / one <= _MOST_TICKS), days_s)) * 1_000_000_000
+        tick_ns = int(next((one for one in STEPS_S if length_s / one <= _MOST_TICKS), days_s)) * 1_000_000_000
         at_ns = -(-self.start_ns // tick_ns) * tick_ns
         while at_ns <= self.end_ns:
             yield at_ns
@@ -109,7 +111,8 @@ def _marked(at_ns: int) -> str:
 
 
 def _sentence(text: str) -> str:
-    return _TIME.sub(lambda found: time_element(int(found[1])), escape(text))
+    breakable = _IN_A_VARIABLE.sub(r"\g<0><wbr>", escape(text))  # else they are broken anywhere on a phone
+    return _TIME.sub(lambda found: time_element(int(found[1])), breakable)
 
 
 def _findings(summary: Summary, onsets: Sequence[Onset]) -> str:
@@ -153,14 +156,23 @@ def _title(axis: _Axis, number: int, text: str) -> str:
     return f'<title{_moment(at_ns)} data-more=", {escape(text)}">{clock_text(at_ns)}, {escape(text)}</title>'
 
 
-def _onset_lines(axis: _Axis, onsets: Iterable[Onset], names: Mapping[str, str] | None = None) -> str:
-    found = []
-    for onset in onsets:
-        at = f"{axis.at(onset.at_ns):.2f}%"
-        found.append(f'<line class="onset" x1="{at}" x2="{at}" y1="0" y2="100%"/>')
-        if names:
-            found.append(f'<text class="onset-name" x="{at}" dx="3" y="11">{names[onset.operation]}</text>')
-    return "".join(found)
+def _onset_lines(axis: _Axis, onsets: Iterable[Onset]) -> str:
+    places = (f"{axis.at(onset.at_ns):.2f}%" for onset in onsets)
+    return "".join(f'<line class="onset" x1="{at}" x2="{at}" y1="0" y2="100%"/>' for at in places)
+
+
+def _onset_numbers(axis: _Axis, onsets: Sequence[Onset]) -> str:
+    """Write the number of each onset at its line; those that have no space of their own are one text."""
+    texts: list[tuple[float, list[str]]] = []
+    for at, number in sorted((axis.at(onset.at_ns), number) for number, onset in enumerate(onsets, 1)):
+        if texts and at < texts[-1][0] + _DIGIT * len(texts[-1][1]):
+            texts[-1][1].append(str(number))
+        else:
+            texts.append((at, [str(number)]))
+    return "".join(
+        f'<text class="onset-name" x="{at:.2f}%" dx="3" y="11">{", ".join(sorted(numbers, key=int))}</text>'
+        for at, numbers in texts
+    )
 
 
 def _by_step(operations: Iterable[Operation], summary: Summary, axis: _Axis) -> dict[int, Figures]:
@@ -183,16 +195,15 @@ def _calls_lane(summary: Summary, axis: _Axis, onsets: Sequence[Onset]) -> str:
         bars.append(_bar(left, width, 100 * figures.calls / most, "wait-tone", title))
         if figures.failed:
             bars.append(_bar(left, width, 100 * figures.failed / most, "bad", title))
-    numbers = {onset.operation: str(number) for number, onset in enumerate(onsets, 1)}
-    marks = "".join(f" Change {numbers[onset.operation]} began at {clock_text(onset.at_ns)}." for onset in onsets)
+    marks = "".join(f" Change {number} began at {clock_text(onset.at_ns)}." for number, onset in enumerate(onsets, 1))
     total = sum(figures.calls for figures in steps.values())
     failed_calls = sum(figures.failed for figures in steps.values())
-    step = time_text(axis.step_ns / 1e9).replace(".00", "")
     strip = _lane(
-        _label(f"Calls per {step}", f"0 to {most}, failed in red"),
+        _label(f"Calls per {step_text(axis.step_ns)}", f"0 to {most}, failed in red"),
         f'<g id="strip" data-start="{axis.start_ns // 1_000_000}" data-end="{axis.end_ns // 1_000_000}" data-steps="'
         f'{axis.steps}"><rect class="ground" width="100%" height="100%"/>{"".join(bars)}</g>'
-        + _onset_lines(axis, onsets, numbers),
+        + _onset_lines(axis, onsets)
+        + _onset_numbers(axis, onsets),
         "strip",
         f"Calls over time: {total}, {failed_calls} failed.{marks}",
     )

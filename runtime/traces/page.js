@@ -223,7 +223,7 @@ const ORDERS = {
 let order = "worst";
 let sorted = items;
 
-// A clock time is of the first day, or of the next one where the traces reach so far.
+// A clock time is of the first day, or of the next one where that is nearer to the traces.
 function moment(input) {
   if (!input.value) return null;
   if (input.type !== "time") return new Date(input.value).getTime();
@@ -231,7 +231,7 @@ function moment(input) {
   const at = new Date(first);
   at.setHours(...input.value.split(":").map(Number), 0);
   if (!input.value.slice(6)) at.setSeconds(0);
-  if (at.getTime() < first - 1000 && at.getTime() + DAY_MS <= last) at.setDate(at.getDate() + 1);
+  if (first - at > Math.max(1000, at.getTime() + DAY_MS - last)) at.setDate(at.getDate() + 1);
   return at.getTime();
 }
 
@@ -297,6 +297,8 @@ strip?.addEventListener("pointerdown", (event) => {
   pulled = timeUnder(event);
   strip.setPointerCapture(event.pointerId);
 });
+// Else a drag selects text, and the next one takes that along in its place.
+strip?.addEventListener("mousedown", (event) => event.preventDefault());
 strip?.addEventListener("pointerup", (event) => {
   if (!pulled) return;
   const both = [...pulled, ...timeUnder(event)];

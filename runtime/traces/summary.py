@@ -15,7 +15,7 @@ from middleware.telemetry import semconv
 
 from .calls import NO_FAILURES, Call, is_call, what_happened
 
-__all__ = ["Change", "Durations", "Figures", "Onset", "Operation", "Summary", "onset_of"]
+__all__ = ["STEPS_S", "Change", "Durations", "Figures", "Onset", "Operation", "Summary", "onset_of"]
 
 _LOG_WIDTH = math.log(1.02)
 _MAX_CELLS = 20_000
@@ -23,7 +23,8 @@ _MAX_CELLS = 20_000
 _MAX_OPERATIONS = 300
 _MAX_CHANGES = 1000
 _MAX_KINDS = 30
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+"""Usual lengths of time on clocks and axes."""
 OTHER = "(other)"
 """Where operations go that are too many, as those of a program with ids in its names."""
 
@@ -292,7 +293,7 @@ class Summary:
         """Return the length of a step, a usual one for clocks, of which about *most* make up the whole time."""
         length_s = (self.last_ns - self.first_ns) / 1e9
         least_s = max(length_s / most, self.slice_ns / 1e9)
-        step_s = next((step for step in _STEPS_S if step >= least_s), 0) or int(-(-least_s // 86400) * 86400)
+        step_s = next((step for step in STEPS_S if step >= least_s), 0) or int(-(-least_s // 86400) * 86400)
         return -(-step_s * 1_000_000_000 // self.slice_ns) * self.slice_ns
 
     def onsets(self) -> "list[Onset]":

@@ -17,7 +17,7 @@ from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 
 from .diagnosis import Comparison, advice, failure_text, headlines, share_text, worst_first
-from .model import CallTrace, Row, Trace, clock_text, how_often, rows_of, time_text
+from .model import CallTrace, Row, Trace, clock_text, how_often, rows_of, step_text, time_text
 from .summary import Figures, Onset, Operation, Summary
 
 __all__ = [
@@ -228,18 +228,10 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
     step_ns = summary.step_ns(_MOST_STEPS)
     for operation, _ in ordered[:_MOST_TABLES]:
         yield ""
-        yield Text(f"{operation.name}, by {_step_text(step_ns)}", "bold cyan")
+        yield Text(f"{operation.name}, by {step_text(step_ns)}", "bold cyan")
         yield from _figures("from", _over_time(operation, summary, step_ns, found.get(operation.name)), width)
     if len(ordered) > _MOST_TABLES:
         yield Text(f"{len(ordered) - _MOST_TABLES} more operations: choose with --service or --operation", "dim")
-
-
-def _step_text(step_ns: int) -> str:
-    seconds = step_ns // 1_000_000_000
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 _FigureRow: TypeAlias = "tuple[str, Figures, str, str]"

@@ -110,6 +110,9 @@ def test_a_call_hangs_below_the_hosts_spans():
     [
         ("retry.scheduled", {"mozaiks.retry.delay": 1.0, "mozaiks.retry.retry_after": 1.0}, ("wait", "Retry-After 1 s")),
         ("bulkhead.queued", {"mozaiks.bulkhead.wait": 0.2}, ("queued", "bulkhead")),
+        ("quota.waited", {"mozaiks.quota.source": "shared", "mozaiks.quota.wait": 0.2}, ("wait", "shared quota")),
+        ("quota.waited", {"mozaiks.quota.source": "local", "mozaiks.quota.wait": 2.0, "mozaiks.quota.penalty": 1.5}, ("wait", "local quota, 1.5 s of it for a Retry-After")),
+        ("quota.source_changed", {"mozaiks.quota.source": "local", "mozaiks.quota.reason": "timeout"}, ("quota", "local, server timeout")),
         ("circuit_breaker.state_changed", {"mozaiks.circuit_breaker.from": "closed", "mozaiks.circuit_breaker.to": "open"}, ("circuit breaker", "closed → open")),
         ("circuit_breaker.rejected", {"mozaiks.guard": "circuit_breaker", "mozaiks.retry.retry_after": 4.2}, ("rejected", "by circuit_breaker for 4.2 s more")),
         ("rejected", {"mozaiks.guard": "bulkhead"}, ("rejected", "by bulkhead")),
@@ -135,13 +138,15 @@ def test_each_event_has_its_row(name, attributes, row):
     assert [key for key, _ in shown.details[1:]] == list(attributes)
 
 
-def test_a_wait_in_a_queue_lies_before_its_event():
-    """The event is emitted when it is over."""
-    found = Trace(
-        "1" * 32, [a_span(1, 0, 0, 100, events=[("bulkhead.queued", 50, {"mozaiks.bulkhead.wait": 0.03})], **CALL)]
-    )
+@pytest.mark.parametrize(
+    ("name", "attribute"), [("bulkhead.queued", "mozaiks.bulkhead.wait"), ("quota.waited", "mozaiks.quota.wait")]
+)
+def test_a_wait_in_a_queue_lies_before_its_event(name, attribute):
+    """The event is emitted when it is over; the attribute's value has its unit."""
+    found = Trace("1" * 32, [a_span(1, 0, 0, 100, events=[(name, 50, {attribute: 0.03})], **CALL)])
     row = rows_of(found)[1]
-    assert (row.start_s, row.end_s) == (pytest.approx(0.02), pytest.approx(0.05))
+    assert (row.kind, row.start_s, row.end_s) == ("wait", pytest.approx(0.02), pytest.approx(0.05))
+    assert (attribute, "0.03 s") in row.details
 
 
 def test_a_refused_call_of_no_duration_can_be_drawn():
@@ -405,6 +410,14 @@ def test_the_page_is_bounded_and_says_so():
     chosen = [found for found in traces_of(spans) if found.trace_id in ranking.worst]
     assert sorted(int(found.trace_id, 16) for found in chosen) == [28, 29, 99]
     assert "3 of 30 traces: those that failed" in render_page(chosen, of=30, source="x")
+
+
+def test_traces_are_counted_by_the_half_of_their_ids_that_is_random():
+    """The first half of an id of 64 bits is zeros."""
+    ranking = Ranking(1)
+    for call in calls_of(a_span(1, trace_id=number, **CALL) for number in (7, 8, 8, 9)):
+        ranking.add(call)
+    assert ranking.traces == 3
 
 
 def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):

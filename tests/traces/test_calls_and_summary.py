@@ -113,6 +113,8 @@ def test_a_program_without_connectors_has_calls_too():
         ("ResponseLostError", "ReadError after the request was sent", "ReadError after the request was sent"),
         ("CircuitOpenError", "circuit identity is open", "circuit identity is open"),
         ("DeadlineExceededError", "deadline of 0.37 s exceeded", "deadline exceeded"),
+        ("BulkheadFullError", "bulkhead full: 2/2 permits, 1/4 queued, waited 0.348 s", "bulkhead full"),
+        ("BulkheadFullError", "call cap reached: 1000 calls in flight", "call cap reached"),
         ("503", "", "503"),
     ],
 )
@@ -261,7 +263,15 @@ def test_the_onset_is_said_in_one_sentence():
     assert onsets[0].until_ns is None
     (said,) = advice(onsets[0], [])
     assert "MOZAIKS_CONNECTORS_IDENTITY__ATTEMPT_TIMEOUT_S" in said
+    assert "slowest good response: 10 ms at other times (p99), 3.09 s in this time (docs" in said
     assert "docs/runbook.md#connectorcallsslow" in said
+
+
+def test_a_call_with_a_retry_says_nothing_of_how_long_a_response_takes():
+    """Its time has the timeout of the attempt before; so the advice is without the time of good responses meanwhile."""
+    spans = (span._replace(events=(RETRY,) if span.end_ns - span.start_ns > 10**9 else ()) for span in incident())
+    (said,) = advice(summary_of(spans).onsets()[0], [])
+    assert "at other times (p99) (docs" in said
 
 
 def test_an_incident_that_is_over_has_an_end():
@@ -286,6 +296,24 @@ def test_changed_settings_next_to_the_onset_are_said():
     summary = summary_of(incident(settings=("aaaaaaaa", "bbbbbbbb")))
     said = list(advice(summary.onsets()[0], summary.settings_changes))
     assert said[0] == "settings of identity aaaaaaaa → bbbbbbbb at 14:00:15"
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("client-side rate limit: next slot is after the deadline", "IDENTITY__RATE_LIMIT_PER_SECOND"),
+        ("shared quota: its slot of this process' share is after the deadline", "IDENTITY__QUOTA_PER_SECOND"),
+        ("shared quota: Retry-After of an earlier response ends after the deadline", "IDENTITY__RATE_LIMIT_PER_SECOND"),
+        ("deadline exceeded", "IDENTITY__DEADLINE_TOTAL_S"),
+    ],
+)
+def test_a_guard_whose_slot_is_after_the_deadline_is_what_is_advised_on(text, setting):
+    """The deadline is not: a longer one only makes the wait longer."""
+    spans = incident(error="RateLimitExceededError")
+    summary = summary_of(span._replace(message=text) if span.status == "ERROR" else span for span in spans)
+    (said,) = advice(summary.onsets()[0], [])
+    assert said.startswith(f"{text}: ")
+    assert f"MOZAIKS_CONNECTORS_{setting} " in f"{said} "
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -146,9 +146,21 @@ def test_an_onset_is_said_and_marked():
     (said,) = re.findall(r"<li><strong>(.*?)</strong>", text)
     assert re.fullmatch(rf'identity.get_user: failed 0 % → 100 % at <time datetime="[^"]+">{at}</time>; .*', said)
     assert re.findall(r'class="onset" x1="([\d.]+)%"', text) == ["80.00"] * 2
+    assert "MOZAIKS_<wbr>CONNECTORS_<wbr>IDENTITY__<wbr>RETRY_<wbr>MAX_<wbr>ATTEMPTS" in text
     rows = re.findall(r'data-operation="(\d)"><span>(\w+)', text)
     assert rows == [("0", "identity"), ("1", "billing")]
     assert '<td class=bad title="20 % 503">20 <small>(20 %)</small></td>' in text
+
+
+def test_numbers_of_onsets_can_be_read():
+    """Those that would lie on each other are one text, in their order."""
+    onsets = {"identity.get_user": 80, "billing.get_plan": 81, "hosting.list_apps": 60}
+    calls = [call(1000 * row + at, at_s=at, name=name, failed=at >= since)
+             for row, (name, since) in enumerate(onsets.items()) for at in range(100)]  # fmt: skip
+    found = re.findall(r'class="onset-name" x="([\d.]+)%"[^>]*>([^<]+)<', page_of(*calls))
+    assert [at for at, _ in found] == ["60.00", "80.00"]
+    assert {number for _, numbers in found for number in numbers.split(", ")} == {"1", "2", "3"}
+    assert found[1][1] in {"1, 2", "1, 3", "2, 3"}
 
 
 def test_the_overview_is_of_all_calls_not_of_those_on_the_list():

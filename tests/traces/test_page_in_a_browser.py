@@ -125,6 +125,36 @@ def test_times_are_the_readers_and_can_be_searched(browser, pages):
     assert MANY * 0.45 < half < MANY * 0.55
 
 
+def test_the_strip_is_dragged_over_not_dragged_away(browser, pages):
+    """Also where text is selected, which a drag does by itself: the next one would take the selection along instead."""
+
+    def look(page):
+        box = page.locator(".strip svg").bounding_box()
+        page.keyboard.press("Control+A")
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20)
+        page.mouse.up()
+        return count(page)
+
+    assert SOME * 0.45 < browser.visit(pages / "some.html", look) < SOME * 0.55
+
+
+def test_a_time_after_midnight_is_of_the_next_day(browser, pages):
+    """In Brisbane the traces are from 23:45 to 00:35; also where the time is after the last of them, as the strip's end."""
+
+    def look(page):
+        found = []
+        for since, until in (("23:50", ""), ("00:00", ""), ("", "23:50"), ("", "00:10"), ("00:00", "00:40")):
+            page.fill("#from", since)
+            page.fill("#until", until)
+            found.append(count(page))
+        return found
+
+    found = browser.visit(pages / "many.html", look, timezone_id="Australia/Brisbane")
+    assert found == [MANY - 300, MANY - 900, 300, 1500, MANY - 900]
+
+
 def test_the_worst_are_first_and_other_orders_are_there(browser, pages, stories):
     """Failed before retried before slow; by start and by duration."""
 
@@ -211,7 +241,7 @@ def test_what_is_inside_of_a_trace(browser, pages):
 
 @pytest.mark.parametrize(("width", "lines"), [(1440, 1), (500, 2), (390, 2)])
 def test_lines_fit_any_width(browser, pages, width, lines):
-    """A trace is one line in a grid on a screen and two on a phone, and nothing overflows; neither does what is inside."""
+    """A trace is one line in a grid on a screen and two on a phone, and nothing overflows; a usual outcome is whole."""
 
     def look(page):
         page.click("#list summary")
@@ -222,7 +252,10 @@ def test_lines_fit_any_width(browser, pages, width, lines):
             "#list > li:last-child summary > .name, #list > li:last-child summary > .outcome",
             "(all) => all.map((one) => one.getBoundingClientRect().top)",
         )
-        names = page.eval_on_selector_all(".name", "(all) => all.map((one) => one.scrollWidth - one.clientWidth)")
+        names = page.eval_on_selector_all(
+            ".name, .outcome",
+            "(all) => all.filter((one) => one.textContent.length < 30).map((one) => one.scrollWidth - one.clientWidth)",
+        )
         return tops, max(names), page.evaluate("document.documentElement.scrollWidth")
 
     tops, hidden, wide = browser.visit(pages / "stories.html", look, width=width)
