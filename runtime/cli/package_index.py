@@ -11,9 +11,11 @@ import ipaddress
 import os
 import re
 import sys
+import tomllib
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
 _DEFAULT = "https://pypi.org/simple"
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*+(?:@[^\s/@]*+)*@")
 _NAME = re.compile(r"\A[\w.-]+=")
+_UV_FILE_OPTIONS = ("index", "index-url", "extra-index-url", "find-links")
 _UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
 
@@ -46,14 +49,18 @@ def check_index(environ: Mapping[str, str]) -> None:
     Reject an index that is asked in plain text, but for one of loopback.
 
     Raises:
-        PackageIndexError: Any of the indexes that pip's variables and files or uv's variables name, or it is no URL;
-            the text has no credentials.
+        PackageIndexError: Any of the indexes, or places of files, that variables and configuration files of pip and uv
+            name, or it is no URL; the text has no credentials.
     """
     extra = environ.get("PIP_EXTRA_INDEX_URL") or _from_files(environ, "extra-index-url")
+    places = environ.get("PIP_FIND_LINKS") or _from_files(environ, "find-links")
     for url in [
         index_url(environ),
         *extra.split(),
+        *places.split(),
         *(part for name in _UV_INDEX for part in environ.get(name, "").split()),
+        *re.split(r"[\s,]+", environ.get("UV_FIND_LINKS", "")),
+        *_of_uv_files(environ),
     ]:
         _check_url(_NAME.sub("", url))  # uv's may begin with a name
 
@@ -139,6 +146,33 @@ def _from_files(environ: Mapping[str, str], option: str) -> str:
         except (configparser.Error, OSError, UnicodeDecodeError):
             continue  # pip says what is wrong with it
     return next((found[section][option] for section in ("install", "global") if found.has_option(section, option)), "")
+
+
+def _of_uv_files(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the indexes and places of files in uv's own configuration; what cannot be read is for uv to say."""
+    # Source: https://docs.astral.sh/uv/concepts/configuration-files/
+    home = Path(environ.get("HOME") or "/")
+    own = [Path(environ["UV_CONFIG_FILE"])] if environ.get("UV_CONFIG_FILE") else []
+    for path in (
+        Path("/etc/uv/uv.toml"),
+        Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv" / "uv.toml",
+        *own,
+    ):
+        with suppress(OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+            found = tomllib.loads(path.read_text("utf-8"))
+            for section in (found, found.get("pip")):
+                if isinstance(section, dict):
+                    yield from _urls_in([section.get(name) for name in _UV_FILE_OPTIONS])
+
+
+def _urls_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):  # an entry of `index`
+        yield from _urls_in(value.get("url"))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _urls_in(one)
 
 
 def _option(name: str) -> str:

@@ -559,6 +559,9 @@ def test_what_the_index_says_controls_no_terminal(venv):
         ({"PIP_INDEX_URL": "http://me:s3cret@index.test/simple"}, "http://***@index.test/simple: "),
         ({"PIP_EXTRA_INDEX_URL": "https://a.test http://b.test"}, "http://b.test: "),
         ({"UV_INDEX": "own=http://b.test"}, "http://b.test: "),
+        ({"PIP_FIND_LINKS": "/wheels http://b.test/files"}, "http://b.test/files: "),
+        ({"UV_FIND_LINKS": "wheels,http://b.test/files"}, "http://b.test/files: "),
+        ({"PIP_FIND_LINKS": "/wheels"}, ""),
         ({"UV_INDEX": "my.own=HTTP://me:s3cret=@b.test"}, "HTTP://***@b.test: "),
         ({"PIP_INDEX_URL": "https://me:s3/cret@index.test/simple"}, "the URL of a package index cannot be read: "),
         ({"PIP_INDEX_URL": "https://me:s3cret@ho\u2100st.test/simple"}, "the URL of a package index cannot be read: "),
@@ -588,6 +591,27 @@ def test_options_of_pips_files_have_the_spellings_that_pip_reads(tmp_path, optio
     (tmp_path / "pip.conf").write_text(f"[global]\n{option} = http://index.test/simple\n")
     with pytest.raises(PackageIndexError, match=r"http://index\.test/simple"):
         check_index({"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'index-url = "http://index.test/simple"',
+        '[[index]]\nname = "own"\nurl = "http://index.test/simple"',
+        'extra-index-url = ["https://a.test", "http://index.test/simple"]',
+        '[pip]\nfind-links = ["wheels", "http://index.test/simple"]',
+    ],
+    ids=["one", "named", "extra", "files"],
+)
+@pytest.mark.parametrize("place", ["XDG_CONFIG_HOME", "UV_CONFIG_FILE"])
+def test_an_index_of_uvs_files_is_checked_too(tmp_path, text, place):
+    """Which uv asks without a word of pip's configuration."""
+    file = tmp_path / "uv" / "uv.toml"
+    file.parent.mkdir()
+    file.write_text(text)
+    value = file if place == "UV_CONFIG_FILE" else tmp_path
+    with pytest.raises(PackageIndexError, match=r"http://index\.test/simple"):
+        check_index({"HOME": str(tmp_path / "home"), "PIP_CONFIG_FILE": os.devnull, place: str(value)})
 
 
 def test_the_index_is_the_one_of_pips_files(tmp_path, monkeypatch):
