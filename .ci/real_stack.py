@@ -32,8 +32,10 @@ from middleware.policies.bulkhead import BulkheadSettings
 from middleware.policies.circuit_breaker import CircuitBreakerSettings
 from middleware.policies.deadline import AttemptTimeoutSettings, DeadlineSettings
 from middleware.policies.hedging import HedgingSettings
+from middleware.policies.quota import QuotaSettings
 from middleware.policies.retry import RetrySettings
 from middleware.policies.retry_budget import RetryBudgetSettings
+from middleware.settings import SecretUrl
 from middleware.stack import FixedSettings, SettingsChange
 from middleware.telemetry import semconv
 from runtime.connectors.base import PlatformHttpClient
@@ -368,10 +370,14 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
         narrow = client("narrow", StackSettings(bulkhead=BulkheadSettings(permits=1, queue=2)))
         shifted = client("shifted", StackSettings(circuit_breaker=no_breaker))
         shadow = client("shadow", StackSettings(circuit_breaker=CircuitBreakerSettings(mode="shadow")))
+        # Its server is away, so that each process has its share.
+        quota = QuotaSettings(per_second=50.0, replicas=2, url=SecretUrl("redis://127.0.0.1:9/0"))
+        shared = client("shared", StackSettings(quota=quota))
         changing = client("changing", Reloading(StackSettings(attempt=AttemptTimeoutSettings(timeout_s=5))))
         gateway.script(
             Fault(kind="status", status=503, share=0.9, times=0, path="/api/broken/"),
             Fault(kind="status", status=503, times=0, path="/api/(poor|shadow)/"),
+            Fault(kind="status", status=429, headers={"retry-after": "1"}, share=0.2, times=0, path="/api/shared/"),
             Fault(kind="latency", seconds=0.05, times=0, path="/api/(late|capped|narrow)/"),
             Fault(kind="reset", applied=True, times=0, method="POST", path="/api/changing/"),
             Fault(
@@ -397,10 +403,11 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
             go_on(crowd),
             go_on(lambda: shifted.get("/api/shifted/items", path_params={})),
             go_on(lambda: shadow.get("/api/shadow/items", path_params={})),
+            go_on(lambda: shared.get("/api/shared/items", path_params={})),
             go_on(lambda: changing.get("/api/changing/items", path_params={})),
             go_on(lambda: changing.post("/api/changing/items", path_params={}, json_body={"name": "Item"})),
         )
-        for made in (broken, poor, late, capped, narrow, shifted, shadow, changing):
+        for made in (broken, poor, late, capped, narrow, shifted, shadow, shared, changing):
             await made.aclose()
 
 

@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, RuntimeError) as error:
         sys.stderr.write(f"{printable(f'{folder}: {error}')}\n")
         return 1
+    sys.stdout.flush()  # before the summary, also where both go to one file
     sys.stderr.write(_summary(plan, found, folder, dry_run=options.dry_run))
     return 1 if any(one.conflicts for one in found) else 0
 
