@@ -403,6 +403,8 @@ async def make_traffic(handle: TelemetryHandle, seconds: float) -> None:
             go_on(crowd),
             go_on(lambda: shifted.get("/api/shifted/items", path_params={})),
             go_on(lambda: shadow.get("/api/shadow/items", path_params={})),
+            # Two, since the one that is given a Retry-After waits as a retry does, and the other for the penalty.
+            go_on(lambda: shared.get("/api/shared/items", path_params={})),
             go_on(lambda: shared.get("/api/shared/items", path_params={})),
             go_on(lambda: changing.get("/api/changing/items", path_params={})),
             go_on(lambda: changing.post("/api/changing/items", path_params={}, json_body={"name": "Item"})),
