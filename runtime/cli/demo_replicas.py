@@ -4,7 +4,6 @@
 What is shown is counted from the gateway's own log.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from .replicas import (
     ServerUnavailableError,
     per_second,
 )
-from .story import Step, make_console, save_picture, show_step, verdict
+from .story import Step, make_console, save_picture, show_end, show_step
 
 if TYPE_CHECKING:
     from runtime.gateway import GatewayProcess
@@ -45,14 +44,7 @@ def run(count: int, *, as_json: bool, picture: str | None) -> int:
     except (ReplicaEndedError, ServerUnavailableError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 2
-    elapsed_s = time.monotonic() - started
-    checks = [check for step in steps for check in step.checks]
-    ok = all(passed for _, passed in checks)
-    if as_json:
-        document = {"ok": ok, "elapsed_s": round(elapsed_s, 3), "steps": [step.to_json() for step in steps]}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        console.print(verdict(checks, elapsed_s=elapsed_s), soft_wrap=True)
+    ok = show_end(console, steps, elapsed_s=time.monotonic() - started, as_json=as_json)
     return save_picture(console, picture, None, code=0 if ok else 1)
 
 

@@ -7,7 +7,6 @@ from the responses, from the spans that its workers append to a file, and from t
 
 import asyncio
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from runtime._internal.installation import project_directory
 
 from .behind import free_port
-from .story import Step, make_console, save_picture, show_step, verdict
+from .story import Step, make_console, save_picture, show_end, show_step
 
 if TYPE_CHECKING:
     import httpx
@@ -61,16 +60,9 @@ def run(*, as_json: bool, picture: str | None, trace_file: str | None) -> int:
             except _HostFailedError as error:
                 sys.stderr.write(f"demo: {error}\n")
                 return 1
-    elapsed_s = time.monotonic() - started
-    checks = [check for step in steps for check in step.checks]
-    ok = all(passed for _, passed in checks)
-    if as_json:
-        document = {"ok": ok, "elapsed_s": round(elapsed_s, 3), "steps": [step.to_json() for step in steps]}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        console.print(verdict(checks, elapsed_s=elapsed_s), soft_wrap=True)
-        if trace_file:
-            console.print(f"The spans are in {trace_file}: python3 -m runtime trace {trace_file}", soft_wrap=True)
+    ok = show_end(console, steps, elapsed_s=time.monotonic() - started, as_json=as_json)
+    if trace_file and not as_json:
+        console.print(f"The spans are in {trace_file}: python3 -m runtime trace {trace_file}", soft_wrap=True)
     return save_picture(console, picture, trace_file, code=0 if ok else 1)
 
 

@@ -1,5 +1,6 @@
-"""What the stories of both demos are made of: steps, what was checked in them, and how they are shown."""
+"""What the stories of the demos are made of: steps, what was checked in them, and how they are shown."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ if TYPE_CHECKING:  # the first line of a demo must not wait for these imports
     from runtime.traces.model import CallTrace, Trace
     from runtime.traces.trace_file import Span
 
-__all__ = ["Recorder", "Step", "make_console", "save_picture", "show_step", "verdict"]
+__all__ = ["Recorder", "Step", "make_console", "save_picture", "show_end", "show_step", "verdict"]
 
 _WIDTH = 100  # where output is no terminal
 
@@ -129,3 +130,15 @@ def verdict(checks: Sequence[tuple[str, bool]], *, elapsed_s: float) -> "Text":
     failed = [what for what, passed in checks if not passed]
     ended = (printable(f"{len(failed)} failed: {'; '.join(failed)}"), "red") if failed else ("all passed", "green")
     return Text.assemble(f"\n{len(checks)} checks, ", ended, f", {elapsed_s:.1f} s.")
+
+
+def show_end(console: "Console", steps: Sequence[Step], *, elapsed_s: float, as_json: bool) -> bool:
+    """Print the verdict on all steps, or all of them as one JSON document; returns whether every check passed."""
+    checks = [check for step in steps for check in step.checks]
+    ok = all(passed for _, passed in checks)
+    if as_json:
+        document = {"ok": ok, "elapsed_s": round(elapsed_s, 3), "steps": [step.to_json() for step in steps]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        console.print(verdict(checks, elapsed_s=elapsed_s), soft_wrap=True)
+    return ok

@@ -79,7 +79,7 @@ def _gateway(options: argparse.Namespace) -> tuple[Gateway, Api | None]:
     """
     host = "127.0.0.1" if options.host == "localhost" else options.host
     if not is_loopback(host):
-        raise ValueError(f"--host: {options.host} is not a loopback address; this stand-in is not for the network")
+        raise ValueError(f"--host: {options.host} is not a loopback address; the gateway is not for the network")
     if not 0 <= options.port <= 65535:  # noqa: PLR2004
         raise ValueError(f"--port: must be between 0 and 65535, got {options.port}")
     if options.source and options.dialect:
