@@ -8,20 +8,19 @@ removes a file.
 """
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from seen import ask, until
+from seen import check as check_here
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROGRAMS, PLACE = map(Path, sys.argv[1:])
@@ -32,33 +31,18 @@ MONITOR = {"service": "mozaiks-connector-demo", "spanKind": "internal", "groupBy
 
 def check(what: str, condition: Any, seen: Any = "") -> None:
     """Print *what*, or end the run."""
-    if not condition:
-        sys.exit(f"FAILED as composed: {what}\n{seen}")
-    print(f"  passed as composed: {what}", flush=True)
+    check_here(f"as composed: {what}", condition, seen)
 
 
-def until(look: Callable[[], Any], seconds: float = 30) -> Any:
-    """Return what *look* finds, once it finds something; else the last it saw."""
-    ends = time.monotonic() + seconds
-    while not (found := look()) and time.monotonic() < ends:
-        time.sleep(0.25)
-    return found
-
-
-def ask(port: int, path: str, **query: str) -> bytes:
+def body(port: int, path: str, **query: str) -> bytes:
     """Return the body of a service's 200 response; nothing otherwise."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", f"{path}?{urllib.parse.urlencode(query)}")
-        response = connection.getresponse()
-        return response.read() if response.status == 200 else b""
-    finally:
-        connection.close()
+    status, found = ask(port, f"{path}?{urllib.parse.urlencode(query)}")
+    return found if status == 200 else b""
 
 
 def query(expression: str) -> list[Any]:
     """Return the series that Prometheus finds."""
-    return json.loads(ask(9090, "/api/v1/query", query=expression))["data"]["result"]
+    return json.loads(body(9090, "/api/v1/query", query=expression))["data"]["result"]
 
 
 def is_open(port: str) -> bool:
@@ -124,12 +108,12 @@ def main() -> None:
         operations = "count by (mozaiks_connector_operation) (mozaiks_connector_call_duration_seconds_count)"
         check("the demo's calls are in Prometheus", until(lambda: len(query(operations)) > 10))
         check("Prometheus reads all of its targets", until(lambda: len(query("up == 1")) == 3), query("up"))
-        check("Prometheus has the rules", len(json.loads(ask(9090, "/api/v1/rules"))["data"]["groups"]) == 3)
-        services = until(lambda: json.loads(ask(16686, "/api/v3/services")).get("services"))
+        check("Prometheus has the rules", len(json.loads(body(9090, "/api/v1/rules"))["data"]["groups"]) == 3)
+        services = until(lambda: json.loads(body(16686, "/api/v3/services")).get("services"))
         check("the demo's spans are in Jaeger", services == ["mozaiks-connector-demo"], services)
-        calls = until(lambda: json.loads(ask(16686, "/api/metrics/calls", **MONITOR) or b"{}").get("metrics"))
+        calls = until(lambda: json.loads(body(16686, "/api/metrics/calls", **MONITOR) or b"{}").get("metrics"))
         check("Jaeger asks Prometheus for its Monitor tab", calls)
-        check("Jaeger has our settings in its page", b"lastAtmSearchSpanKind" in ask(16686, "/"))
+        check("Jaeger has our settings in its page", b"lastAtmSearchSpanKind" in body(16686, "/"))
 
 
 if __name__ == "__main__":
