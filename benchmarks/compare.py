@@ -377,9 +377,8 @@ def chart(document: dict[str, Any]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def write_between(command: str, text: str) -> None:
-    """Put what *command* found where people read it: between its marks in docs/performance.md."""
-    page = ROOT / "docs/performance.md"
+def write_between(command: str, text: str, page: Path = ROOT / "docs/performance.md") -> None:
+    """Put what *command* found where people read it: between its marks in *page*."""
     begin, end = f"<!-- written by benchmarks/{command} -->", "<!-- end -->"
     before, _, rest = page.read_text().partition(begin)
     after = rest.partition(end)[2]
