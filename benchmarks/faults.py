@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -188,6 +188,7 @@ class World:
     provider: Any
     exporter: Any
     ready: asyncio.Barrier
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     async def there(self, work: Any) -> Any:
@@ -203,13 +204,13 @@ class World:
         server = Server(behave)
         if listening:
             await self.there(server.listen())
-        try:
-            async with self.make(server.url, limits, self.provider) as call:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(lambda: self.there(server.close()))
+            async with self.opening:  # one at a time: it takes CPU, of which the first call's deadline knows nothing
+                call = await stack.enter_async_context(self.make(server.url, limits, self.provider))
                 if listening:
                     await call("GET", "/warm")
-                yield partial(timed, call, limits), server
-        finally:
-            await self.there(server.close())
+            yield partial(timed, call, limits), server
 
 
 def without_times(seen: Seen) -> Seen:
