@@ -54,6 +54,9 @@ PAGE = ROOT / "docs/is-it-for-you.md"
 WAVES, A_WAVE = 5, 200
 """The storm: so many calls start at once, so often."""
 
+MOST_LAG_S = 0.25
+"""A run in which the loop was later than this is made again."""
+
 TRIPS, A_TRIP = 5, 20
 """Calls that fail, at most, for a breaker to open."""
 
@@ -454,11 +457,23 @@ def in_words(key: str, seen: Seen) -> str:
     return words
 
 
-async def run(name: str, *, patient: bool = False) -> dict[str, Seen]:
+async def watch(world: World, lags: list[float]) -> None:
+    """Note by how much the loop is late, from when every client is open."""
+    await world.ready.wait()
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(0.02)
+        lags.append(time.monotonic() - began - 0.02)
+
+
+async def run(name: str, *, patient: bool = False) -> tuple[dict[str, Seen], float]:
     """
     Run the scenarios with the client of that name; *patient* are those that are judged by counts alone.
 
     Those of one call go first, and start together once every client is open: opening one takes CPU.
+
+    Returns:
+        What was seen, by fault, and by how much the loop was late at most while times counted.
     """
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -473,15 +488,18 @@ async def run(name: str, *, patient: bool = False) -> dict[str, Seen]:
     thread = threading.Thread(target=servers.run_forever, daemon=True)
     thread.start()
     found: dict[str, Seen] = {}
+    lags: list[float] = []
     for group in GROUPS:
         chosen = [scenario for scenario in group if not (patient and scenario in TIMED)]
         limits = PATIENT if patient else Limits()
-        world = World(CLIENTS[name], limits, servers, provider, exporter, asyncio.Barrier(len(chosen)))
+        world = World(CLIENTS[name], limits, servers, provider, exporter, asyncio.Barrier(len(chosen) + 1))
+        watching = asyncio.create_task(watch(world, lags))
         results = await asyncio.gather(*(scenario(world) for scenario in chosen))
+        watching.cancel()
         found |= {scenario.__name__: seen for scenario, seen in zip(chosen, results, strict=True)}
     servers.call_soon_threadsafe(servers.stop)
     thread.join()
-    return found
+    return found, max(lags)
 
 
 def judged(found: dict[str, Seen]) -> dict[str, list[str]]:
@@ -497,23 +515,31 @@ def run_elsewhere(name: str, runs: int) -> dict[str, list[str]] | None:
     """
     Run them in processes of their own, *runs* times; None where the client cannot run here.
 
-    A verdict is right where it was right each time.
+    A verdict is right where it was right each time. A run that the machine kept waiting is made again: what is late by
+    itself would count as the client's doing.
     """
-    rows = []
-    for _ in range(runs):
+    rows: list[dict[str, list[str]]] = []
+    for _ in range(5 * runs):
         done = subprocess.run(  # noqa: S603 - ourselves
             [sys.executable, str(Path(__file__)), "--one", name], capture_output=True, text=True, check=False
         )
         if done.returncode:
             print(f"{name}: left out: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
             return None
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(name, {key: seen for key, (verdict, seen) in rows[-1].items() if verdict == "wrong"}, file=sys.stderr)
+        row, lag_s = json.loads(done.stdout.splitlines()[-1])
+        wrong = {key: seen for key, (verdict, seen) in row.items() if verdict == "wrong"}
+        print(f"{name}, up to {lag_s:.2f} s late: {wrong}", file=sys.stderr)
+        if lag_s <= MOST_LAG_S:
+            rows.append(row)
+        if len(rows) == runs:
+            break
+    else:
+        sys.exit("the machine is too busy")
     combined = {}
     for fault in FAULTS:
-        wrong = [row[fault.key] for row in rows if row[fault.key][0] == "wrong"]
-        verdict, seen = wrong[0] if wrong else rows[0][fault.key]
-        often = f" ({len(wrong)} of {runs} times)" if 0 < len(wrong) < runs else ""
+        failed = [row[fault.key] for row in rows if row[fault.key][0] == "wrong"]
+        verdict, seen = failed[0] if failed else rows[0][fault.key]
+        often = f" ({len(failed)} of {runs} times)" if 0 < len(failed) < runs else ""
         combined[fault.key] = [verdict, seen + often]
     return combined
 
@@ -578,10 +604,12 @@ def main() -> int:
         write_page(json.loads(RESULTS.read_text()))
         return 0
     if arguments.one:
-        print(json.dumps(judged(asyncio.run(run(arguments.one)))))
+        found, lag_s = asyncio.run(run(arguments.one))
+        print(json.dumps([judged(found), lag_s]))
         return 0
     if arguments.quick:
-        rows = judged({key: without_times(seen) for key, seen in asyncio.run(run("ours", patient=True)).items()})
+        found, _ = asyncio.run(run("ours", patient=True))
+        rows = judged({key: without_times(seen) for key, seen in found.items()})
         wrong = [f"{key}: {seen}" for key, (verdict, seen) in rows.items() if verdict != "right"]
         print("\n".join([f"{len(rows) - len(wrong)} of {len(rows)} faults right by their counts", *wrong]))
         return int(bool(wrong))
@@ -589,12 +617,12 @@ def main() -> int:
 
     enter_environment()
     names = arguments.only or list(CLIENTS)
-    found = {name: run_elsewhere(name, arguments.runs) for name in names}
+    results = {name: run_elsewhere(name, arguments.runs) for name in names}
     document = {
         "python": platform.python_version(),
         "command": "python3 benchmarks/faults.py --write",
         "clients": {
-            name: {"versions": versions_of(name), "faults": faults} for name, faults in found.items() if faults
+            name: {"versions": versions_of(name), "faults": faults} for name, faults in results.items() if faults
         },
     }
     if arguments.write:
