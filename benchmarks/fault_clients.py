@@ -248,7 +248,7 @@ async def kiota(url: str, limits: Limits, _provider: Any) -> AsyncIterator[Call]
 
 @asynccontextmanager
 async def aiohttp_retry(url: str, limits: Limits, _provider: Any) -> AsyncIterator[Call]:
-    """Open aiohttp-retry with its exponential retry; its documentation leaves Retry-After to a class of one's own."""
+    """Open aiohttp-retry with its exponential retry; Retry-After takes a class of one's own."""
     import aiohttp
     import aiohttp_retry
     from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor

@@ -600,6 +600,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=list(CLIENTS), help="one of the clients; may be repeated")
     parser.add_argument("--one", choices=list(CLIENTS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.write and arguments.only:
+        parser.error("--write writes about all clients")
     if arguments.redraw:
         write_page(json.loads(RESULTS.read_text()))
         return 0

@@ -5,7 +5,7 @@ from typing import Any
 
 PANEL, LINE, TOP, BARS, BARS_WIDTH, GAP = 390, 22, 44, 222, 106, 12
 LEFT_OUT = "stack on one-connection httpx transports"
-"""A candidate that nobody can use; its row is in the table."""
+"""A candidate that was not chosen; its row is in the table."""
 
 _STYLE = """\
 text { font: 12px system-ui, sans-serif; fill: #1c1d1f; }
