@@ -229,6 +229,27 @@ async def test_limits_share_one_timer():
 
 
 @virtual_time
+async def test_limits_that_are_over_together_share_their_iterations():
+    """R44, R45: a callback in each, and one that looks again, for all of them: the errors of a thousand calls wait for it."""
+    loop, callbacks = asyncio.get_running_loop(), []
+    call_soon, call_later = loop.call_soon, loop.call_later
+
+    async def block(ends_at):
+        with TimeLimit(ends_at - loop.time(), Pieces()) as limit:
+            await asyncio.Event().wait()
+        return limit.is_exceeded
+
+    tasks = [asyncio.create_task(block(1.0)) for _ in range(100)]
+    await asyncio.sleep(0)
+    loop.call_soon = lambda *args, **options: callbacks.append(args[0]) or call_soon(*args, **options)
+    loop.call_later = lambda *args, **options: callbacks.append(args[1]) or call_later(*args, **options)
+    await asyncio.wait(tasks)
+    assert [task.result() for task in tasks] == [True] * 100
+    ours = [one for one in callbacks if getattr(one, "__module__", "") == TimeLimit.__module__]
+    assert len(ours) == 25  # 24 iterations, and the one that looks again
+
+
+@virtual_time
 async def test_limits_that_have_stopped_are_dropped():
     """However many were set: they are kept for a while, since to look for each would cost more than the limit."""
     alarm = _ALARMS.get()
