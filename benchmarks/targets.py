@@ -6,7 +6,7 @@ What the stack may cost: every target with the limit, what is seen, and whether 
     python3 benchmarks/targets.py --rounds 3       # a look; for figures to rely on, nine rounds at least
     python3 benchmarks/targets.py --only T4 --only T12
 
-Figures are CPU time, and ratios are the median of the ratios within rounds that take turns, as of `compare.py`, whose
+Figures are CPU time, and ratios are the median of the ratios within interleaved rounds, as of `compare.py`, whose
 environment it uses. On a busy machine ratios of short blocks still move, and T12, which is wall time, says nothing:
 look at the load average, which is printed before and after.
 """
