@@ -117,8 +117,7 @@ class Http1Transport(KeepingTransport[Http1Connection]):
             wire = _wire_request(request, origin, target)
             if connection.is_new:
                 await self._connect(connection, origin)
-            parser = self.parser(request.method)
-            status, fields = await connection.exchange(request, wire, parser, config.max_header_bytes)
+            status, fields = await connection.exchange(request, wire, self.parser(), config.max_header_bytes)
             headers = receive_head(request, status, fields, config)
             body = connection.whole_body()
             received = await receive_body(
