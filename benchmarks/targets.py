@@ -1,7 +1,7 @@
 """
 What the stack may cost: every target with the limit, what is seen, and whether it is met.
 
-    python3 benchmarks/targets.py                  # against the commit that the targets are relative to; ten minutes
+    python3 benchmarks/targets.py                  # against the commit that the targets are relative to; six minutes
     python3 benchmarks/targets.py --against DIR    # another checkout in its place
     python3 benchmarks/targets.py --rounds 3       # a look; for figures to rely on, nine rounds at least
     python3 benchmarks/targets.py --only T4 --only T12
