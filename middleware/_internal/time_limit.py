@@ -131,28 +131,34 @@ class _Ending:
         if iteration and (now := loop.time()) < self._late_until:
             for limit in self._limits:
                 limit.look_for_pieces(now, iteration)
+        due: list[TimeLimit] = []
         if iteration >= self._next:
             running = [limit for limit in self._limits if limit.is_running]
-            _cancel([limit for limit in running if limit.cancelled_in <= iteration], _AGAIN_S)
+            due = [limit for limit in running if limit.cancelled_in <= iteration]
             self._limits = [limit for limit in running if limit.cancelled_in > iteration]
-            if not self._limits:
-                return
-            self._next = min(limit.cancelled_in for limit in self._limits)
-        self._iteration = iteration + 1
-        loop.call_soon(self.run)
+            self._next = min((limit.cancelled_in for limit in self._limits), default=0)
+        if self._limits:
+            self._iteration = iteration + 1
+            loop.call_soon(self.run)
+        if due:
+            _cancel(due, _AGAIN_S)
 
 
 def _cancel(limits: "list[TimeLimit]", again_s: float) -> None:
     """Cancel the blocks of *limits* that still run, and look again after *again_s* which of them have been left."""
-    cancelled, later = list[TimeLimit](), list[TimeLimit]()
-    for limit in limits:
-        if limit.is_running:
-            (cancelled if limit.cancel() else later).append(limit)
     loop = asyncio.get_running_loop()
-    if later:
-        loop.call_soon(_cancel, later, again_s)
-    if cancelled:
-        loop.call_later(again_s, _cancel, cancelled, min(2 * again_s, _AGAIN_MAX_S))
+    cancelled, later = list[TimeLimit](), list[TimeLimit]()
+    rest = iter(limits)
+    try:
+        for limit in rest:
+            if limit.is_running:
+                (cancelled if limit.cancel() else later).append(limit)
+    finally:
+        later += rest  # where a task waits for what a host has made, and its `cancel` raises: the loop reports that
+        if later:
+            loop.call_soon(_cancel, later, again_s)
+        if cancelled:
+            loop.call_later(again_s, _cancel, cancelled, min(2 * again_s, _AGAIN_MAX_S))
 
 
 class TimeLimit:

@@ -249,6 +249,32 @@ async def test_limits_that_are_over_together_share_their_iterations():
     assert len(ours) == 25  # 24 iterations, and the one that looks again
 
 
+class _Uncancellable(asyncio.Future):
+    def cancel(self, msg=None):
+        raise KeyError(msg)
+
+
+@virtual_time
+async def test_a_future_that_cannot_be_cancelled_keeps_no_other_block_from_ending():
+    """R44: of limits that are over together; a host may have made it, and its loop reports the error."""
+    loop, reported = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, found: reported.append(type(found["exception"])))
+    unending = _Uncancellable()
+
+    async def block(waits_for, iterations):
+        with TimeLimit(1.0, Pieces(), iterations) as limit:
+            await waits_for
+        return limit.is_exceeded
+
+    kinds = [(unending, 8), *((asyncio.Event().wait(), iterations) for iterations in (8, 8, 24))]
+    first, *others = [asyncio.create_task(block(*kind)) for kind in kinds]
+    await asyncio.wait(others)
+    assert [task.result() for task in others] == [True] * 3
+    assert reported == [KeyError]
+    unending.set_result(None)
+    assert await first is False
+
+
 @virtual_time
 async def test_limits_that_have_stopped_are_dropped():
     """However many were set: they are kept for a while, since to look for each would cost more than the limit."""
