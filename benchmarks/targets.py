@@ -38,7 +38,6 @@ BASE = "aedca19"
 """The commit that targets are relative to: the last one before connections of our own and layers in plain functions."""
 
 STACK, UNSAMPLED, NO_SDK = "stack on httptools", *compare.WITH_LESS
-WIRE = "GET, sampled, log line"
 
 
 class Target(NamedTuple):
@@ -69,7 +68,7 @@ OF_BASE = {
     "T1": ("GET, raw transport, no SDK, no log", {1: 0.35}),
     "T2": ("GET, raw transport, unsampled, log line", {1: 0.45}),
     "T3": ("GET, raw transport, sampled, log line", {1: 0.52}),
-    "T4": (WIRE, {1: 0.45, 16: 0.45, 64: 0.42}),
+    "T4": ("GET, sampled, log line", {1: 0.45, 16: 0.45, 64: 0.42}),
     "T13": ("GET by h11, sampled, log line", {16: 0.60}),
 }
 """Scenarios of `checkout.py`, and the most that one may cost of what it costs there, by calls at a time."""
@@ -85,10 +84,11 @@ OF_PEERS = {
 }
 """Clients of `clients.py`, and the most that one may cost of another, by calls at a time."""
 
-CALLS = {"T10": {"default, sampled": 450, "default, no SDK": 130}}
-BYTES_IN_FLIGHT = 20_000
-LATE_MS, HUNG = 25, 1000
-FLAT = 1.15
+CALLS = {"default, sampled": 450, "default, no SDK": 130}
+"""The most Python function calls per GET, by the names of `function_calls.py`."""
+
+BYTES_IN_FLIGHT, FLAT, LATE_MS = 20_000, 1.15, 25
+HUNG = 1000
 
 
 def of_base(other: Path, url: str, chosen: list[str], rounds: int) -> Iterator[Target]:
@@ -114,10 +114,10 @@ async def of_peers(url: str, telemetry: Any, chosen: list[str], rounds: int) -> 
         names = {name for _, ours, theirs, _ in pairs for name in (ours, theirs)}
         if not names:
             continue
-        found = await compare.measure(
+        found, _ = await compare.measure(
             url, telemetry, (concurrency,), rounds=rounds, budget_s=0.3, is_chosen=names.__contains__
         )
-        costs = {name: compare.cpu(results) for name, results in found[0][concurrency].items()}
+        costs = {name: compare.cpu(results) for name, results in found[concurrency].items()}
         for name, ours, theirs, limits in pairs:
             share = compare.ratio(costs[ours], costs[theirs])
             what = f"{ours}, {concurrency} at a time, of {theirs}"
@@ -130,9 +130,8 @@ def function_calls() -> Iterator[Target]:
     from benchmarks.function_calls import figures_now
 
     seen = figures_now()
-    for name, limits in CALLS.items():
-        for kind, limit in limits.items():
-            yield Target(name, f"function calls per GET, {kind}", limit, seen[kind], 0)
+    for kind, limit in CALLS.items():
+        yield Target("T10", f"function calls per GET, {kind}", limit, seen[kind], 0)
 
 
 async def memory(url: str, telemetry: Any) -> Target:
@@ -162,10 +161,9 @@ async def hung(url: str, rounds: int) -> Target:
 async def flat(url: str, telemetry: Any, rounds: int) -> Target:
     """Measure what a call costs when a thousand are made at a time."""
     few, many = compare.FLAT
-    found = (await compare.measure(url, telemetry, compare.FLAT, rounds=rounds, budget_s=0.3, is_chosen=STACK.__eq__))[
-        0
-    ]
-    share = compare.ratio(*(compare.cpu(found[concurrency][STACK]) for concurrency in (many, few)))
+    found, _ = await compare.measure(url, telemetry, (few, many), rounds=rounds, budget_s=0.3, is_chosen=STACK.__eq__)
+    costs = {concurrency: compare.cpu(results[STACK]) for concurrency, results in found.items()}
+    share = compare.ratio(costs[many], costs[few])
     return Target("T14", f"CPU per call at {many} at a time, of that at {few}", FLAT, share)
 
 
