@@ -90,8 +90,9 @@ class Http1Connection(Stream):
             fields = parser.head(head)
             if len(fields) != head.count(b"\n") - 2:
                 raise RemoteProtocolError("fields and lines differ in number")
+            # Of an interim response too, which must not have a length: parsers differ about one there.
+            body = BodyFraming(request.method, status, head, max_header_bytes)
             if status >= FINAL:
-                body = BodyFraming(request.method, status, head, max_header_bytes)
                 self._body, self._parser = body, parser if body.is_chunked else None
                 return status, fields
 
