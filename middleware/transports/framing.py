@@ -246,9 +246,8 @@ class FramingWatch:
                 head, data = data[:end], data[end:]
                 status = check_head(head)
                 self._searched = 0
-                body = BodyFraming(
-                    self._method, status, head, self._max_header_bytes
-                )  # of an interim one too: parsers differ
+                # Of an interim response too: parsers differ about its length.
+                body = BodyFraming(self._method, status, head, self._max_header_bytes)
                 if status >= FINAL:
                     self._body = body
             end = body.take(data)
