@@ -191,9 +191,14 @@ async def memory(url: str, telemetry: Any, count: int, is_chosen: Callable[[str]
 
 
 async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
-    """CPU per call of the layers alone, over the same stub, and that of `httpx.AsyncClient` with nothing around it."""
+    """
+    CPU per call of the layers alone, and that of `httpx.AsyncClient` with nothing around it.
+
+    All over the same stub of httpx; the layers also over a transport of ours that responds at once.
+    """
     import httpx
 
+    from benchmarks.checkout import raw_transport
     from benchmarks.clients import getter, headers, no_sdk, sdk, stack
     from benchmarks.server import BODY
 
@@ -211,6 +216,9 @@ async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
         "stack, sampled": getter(stack("http://stub", sdk(), transport=Stub())),
         "stack, unsampled": getter(stack("http://stub", sdk(sampled=False), transport=Stub())),
         "stack, no SDK": getter(stack("http://stub", no_sdk(), transport=Stub())),
+        "stack, sampled, raw transport": getter(stack("http://stub", sdk(), transport=raw_transport())),
+        "stack, unsampled, raw transport": getter(stack("http://stub", sdk(sampled=False), transport=raw_transport())),
+        "stack, no SDK, raw transport": getter(stack("http://stub", no_sdk(), transport=raw_transport())),
     }
     counter = Counter()
     found: dict[str, list[float]] = {name: [] for name in clients}
@@ -322,7 +330,12 @@ def markdown(document: dict[str, Any]) -> str:
     if document["flat_16_to_1000"]:
         flat = ", ".join(f"{name} {value:.2f}" for name, value in document["flat_16_to_1000"].items())
         lines += [f"CPU per call at 1000 tasks over that at 16: {flat}.", ""]
-    lines += ["Without a wire, over the same stub:", "", "| | CPU per call, µs | ratio |", "| --- | --- | --- |"]
+    lines += [
+        "Without a wire, over the same stub of httpx, and over a raw transport:",
+        "",
+        "| | CPU per call, µs | ratio |",
+        "| --- | --- | --- |",
+    ]
     for name, value in document["no_io_cpu_us"].items():
         share = document["no_io_ratios"].get(name)
         lines.append(f"| {name} | {value:.0f} | {f'{share:.2f}' if share else ''} |")
