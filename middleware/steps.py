@@ -79,8 +79,8 @@ def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
                         break
                 entered.append(state)
             else:
-                entered.append(None)  # of steps without `enter`
                 response = await call_next(request)
+            entered.append(None)  # of steps without `enter`
             for depth, at, succeeded in leaving:  # noqa: B007 - read when one raises
                 succeeded(request, entered[at], response)
             return response

@@ -44,7 +44,7 @@ def test_what_a_maker_makes_is_what_the_class_makes(made):
     assert (type(found), found, repr(found)) == (type(made), made, repr(made))
     assert pickle.loads(pickle.dumps(found)) == replace(found) == copy.copy(found) == made
     with pytest.raises(FrozenInstanceError):
-        found.call = None
+        setattr(found, next(iter(given)), None)
     with pytest.raises(TypeError):
         maker(type(made))(unknown=1, **given)
     with pytest.raises(TypeError):
