@@ -46,7 +46,11 @@ def maker(kind: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def _twin(kind: Any) -> Any:
-    """Return a class with the slots of *kind* whose fields can be set; *kind* itself where they can."""
+    """
+    Return a class with the slots of *kind* whose fields can be set; *kind* itself where they can.
+
+    It has the bases of *kind*, without which Python would not let an object change from one to the other.
+    """
     if not kind.__dataclass_params__.frozen:
         return kind
     content = {"__slots__": kind.__slots__, "__setattr__": object.__setattr__, "__module__": kind.__module__}
