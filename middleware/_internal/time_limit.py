@@ -13,7 +13,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from .per_loop import PerLoop
 
@@ -163,7 +163,7 @@ def _cancel(limits: "list[TimeLimit]", again_s: float) -> None:
 
 class TimeLimit:
     """
-    Cancels its block after some time, and swallows that cancellation (R44).
+    Cancels its block after some time, and swallows that cancellation (R44); the time starts when it is made.
 
     When its time is over, the event loop runs a few more iterations before the block is cancelled, so that what has
     arrived by then is used (R45). When the timer itself was late, the block goes on while pieces of the response are
@@ -179,6 +179,7 @@ class TimeLimit:
         iterations: How many more iterations; fewer for a limit within another one, which may end in the same moment.
 
     Attributes:
+        seconds: The time for the block.
         cancelled_in: Iteration after its time in which the block is cancelled.
         ends_at: Reading of the event loop's clock when its time is over.
         is_exceeded: The block was cancelled because its time was over, and not by its caller too.
@@ -193,39 +194,35 @@ class TimeLimit:
         "_cancels",
         "_pieces_read",
         "_progress",
-        "_seconds",
         "_task",
         "cancelled_in",
         "ends_at",
         "is_exceeded",
         "is_running",
         "late_until",
+        "seconds",
     )
 
     cancelled_in: int
-    ends_at: float
     late_until: float
-    _before: int
-    _task: "asyncio.Task[Any]"
 
     def __init__(self, seconds: float, progress: Progress, iterations: int = _ITERATIONS) -> None:
-        self._seconds = seconds
-        self._progress = progress
-        self._allowed = iterations
-        self._cancels = 0
-        self.is_exceeded = self.is_running = False
-
-    def __enter__(self) -> Self:
-        """Start the time."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a time limit needs a task, which it can cancel")
         self._task = task
         self._before = task.cancelling()
-        self.ends_at = loop.time() + self._seconds
+        self._progress = progress
+        self._allowed = iterations
+        self._cancels = 0
+        self.seconds = seconds
+        self.ends_at = loop.time() + seconds
+        self.is_exceeded = False
         self.is_running = True
         _ALARMS.get().add(self, loop)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
