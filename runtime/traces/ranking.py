@@ -18,11 +18,10 @@ class _Top:
         self._number = count(0, -1)  # of equal ones the first stays
 
     def add(self, key: float, call: Call) -> None:
-        entry = (key, next(self._number), call)
         if len(self._heap) < self._size:
-            heapq.heappush(self._heap, entry)
+            heapq.heappush(self._heap, (key, next(self._number), call))
         elif key > self._heap[0][0]:
-            heapq.heapreplace(self._heap, entry)
+            heapq.heapreplace(self._heap, (key, next(self._number), call))
 
     def calls(self) -> list[Call]:
         return [call for _, _, call in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]

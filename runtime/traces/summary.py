@@ -49,7 +49,9 @@ class Durations:
 
     def update(self, other: "Durations") -> None:
         """Add all durations of *other*."""
-        self.buckets.update(other.buckets)
+        buckets = self.buckets
+        for bucket, number in other.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + number
         self.count += other.count
 
     def quantile(self, share: float) -> float:
