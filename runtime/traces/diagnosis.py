@@ -119,7 +119,7 @@ _ADVICE = (
     (r"rate limit", "raise {RATE_LIMIT_PER_SECOND} if the service allows more", "connectorrefusesitself"),
     (
         r"^429$|quota: Retry-After",
-        "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}",
+        "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}{accepted}",
         "connectorcallsfail",
     ),
     (
@@ -153,8 +153,22 @@ def _filled(text: str, onset: Onset) -> str:
     usual = f": {time_text(good.quantile(0.99))} at other times (p99)" if good.count else ""
     if usual and onset.worse.good.count and not onset.worse.recovered:  # a timeout below it fails these calls too
         usual += f", {time_text(onset.worse.good.quantile(0.99))} in this time"
+    elif usual and onset.worse.recovered < onset.worse.good.count / 2:
+        usual += f"; in this time half of them take {time_text(onset.worse.good.quantile(0.5))} or longer"
     prefix = f"MOZAIKS_CONNECTORS_{re.sub('[^A-Z0-9]', '_', onset.service.upper())}__"
-    return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text.replace("{usual}", usual))
+    text = text.replace("{usual}", usual).replace("{accepted}", _accepted(onset))
+    return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text)
+
+
+def _accepted(onset: Onset) -> str:
+    """Return how many attempts per second got another response than a 429, for a rate to begin with."""
+    worse = onset.worse
+    seconds = (worse.last_ns - worse.first_ns) / 1e9
+    asked_less = worse.attempt_failures["429"]
+    if not asked_less or seconds < 1:
+        return ""
+    sent, accepted = worse.attempts / seconds, (worse.attempts - asked_less) / seconds
+    return f"; of {sent:.1f} attempts/s to {onset.operation} it accepted {accepted:.1f}/s in this time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from html import escape
 from itertools import groupby
 
 from .diagnosis import advice, failure_text, headlines, share_text
-from .model import clock_text, step_text, time_text
+from .model import clock_text, count_text, step_text, time_text
 from .states import ServiceStates, States, worst_states
 from .summary import STEPS_S, Change, Figures, Onset, Operation, Summary
 
@@ -189,7 +189,7 @@ def _calls_lane(summary: Summary, axis: _Axis, onsets: Sequence[Onset]) -> str:
     most = max(figures.calls for figures in steps.values())
     bars = []
     for number, figures in sorted(steps.items()):
-        what = f"{figures.calls} calls, {figures.failed} failed, p95 {time_text(figures.quantile(0.95))}"
+        what = f"{count_text(figures.calls, 'call')}, {figures.failed} failed, p95 {time_text(figures.quantile(0.95))}"
         title = _title(axis, number, what)
         left, width = axis.left(number), axis.width * 0.86
         bars.append(_bar(left, width, 100 * figures.calls / most, "wait-tone", title))

@@ -17,7 +17,7 @@ from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 
 from .diagnosis import Comparison, advice, failure_text, headlines, share_text, worst_first
-from .model import CallTrace, Row, Trace, clock_text, how_often, rows_of, step_text, time_text
+from .model import CallTrace, Row, Trace, clock_text, count_text, how_often, rows_of, step_text, time_text
 from .summary import Figures, Onset, Operation, Summary
 
 __all__ = [
@@ -219,7 +219,7 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
     for change in changes[:_MOST_CHANGES]:
         yield Text(f"◆ {clock_text(change.at_ns)} {change.text}", _STYLES["note"])
     if len(changes) > _MOST_CHANGES:
-        yield Text(f"◆ {len(changes) - _MOST_CHANGES} more state changes", _STYLES["note"])
+        yield Text(f"◆ {count_text(len(changes) - _MOST_CHANGES, 'more state change')}", _STYLES["note"])
     found = {onset.operation: onset for onset in onsets}
     ordered = worst_first(summary, onsets)
     yield ""
@@ -231,7 +231,8 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
         yield Text(f"{operation.name}, by {step_text(step_ns)}", "bold cyan")
         yield from _figures("from", _over_time(operation, summary, step_ns, found.get(operation.name)), width)
     if len(ordered) > _MOST_TABLES:
-        yield Text(f"{len(ordered) - _MOST_TABLES} more operations: choose with --service or --operation", "dim")
+        more = count_text(len(ordered) - _MOST_TABLES, "more operation")
+        yield Text(f"{more}: choose with --service or --operation", "dim")
 
 
 _FigureRow: TypeAlias = "tuple[str, Figures, str, str]"
@@ -329,4 +330,4 @@ def write_picture(console: Console, path: Path, *, title: str, inputs: Iterable[
         OSError: *path* cannot be written, is a symbolic link or one of *inputs*.
     """
     drawing = re.sub(r"@font-face \{[^{}]*+\}", "", console.export_svg(title=title))
-    write_text(path, drawing, inputs=inputs)
+    write_text(path, drawing, inputs=inputs, private=True)

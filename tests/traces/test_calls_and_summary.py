@@ -10,7 +10,7 @@ import pytest
 from runtime.traces.calls import Call, calls_of, state_of, what_happened
 from runtime.traces.diagnosis import advice, compare, headlines
 from runtime.traces.filters import CallFilter, parse_duration, parse_time
-from runtime.traces.model import clock_text
+from runtime.traces.model import clock_text, count_text
 from runtime.traces.summary import Durations, Summary
 from runtime.traces.trace_file import Span, SpanEvent
 
@@ -227,6 +227,14 @@ def test_percentiles_are_exact_to_a_hundredth():
         assert durations.quantile(share) == pytest.approx(exact, rel=0.0101)
 
 
+def test_no_percentile_exceeds_the_longest_duration():
+    """Nothing lasts longer than the timeout, though the middle of the bucket does."""
+    durations = Durations()
+    for _ in range(20):
+        durations.add(9_860_000_000)
+    assert durations.quantile(0.5) == durations.quantile(0.99) == pytest.approx(9.86)
+
+
 def incident(
     *,
     after_s=(3.0, 3.1),
@@ -272,6 +280,32 @@ def test_a_call_with_a_retry_says_nothing_of_how_long_a_response_takes():
     spans = (span._replace(events=(RETRY,) if span.end_ns - span.start_ns > 10**9 else ()) for span in incident())
     (said,) = advice(summary_of(spans).onsets()[0], [])
     assert "at other times (p99) (docs" in said
+
+
+def test_where_a_few_were_retried_the_half_says_how_long_a_response_takes():
+    """Else the advice would be a timeout below what nearly all responses take now."""
+    spans = (span._replace(events=(RETRY,) if span.end_ns % 9 == 0 else ()) for span in incident())
+    (said,) = advice(summary_of(spans).onsets()[0], [])
+    assert "at other times (p99); in this time half of them take 3.0" in said
+
+
+def test_a_platform_that_asks_for_less_has_a_rate_that_it_accepts():
+    """Of each two attempts per second one; a rate limit begins with that."""
+    found = []
+    for number, one in enumerate(incident(error="429"), 1):
+        bad = one.status == "ERROR"
+        first = attempt(number, number, error="429" if bad else "", status=429 if bad else 200, at_s=number - 1)
+        second = attempt(number, number, status=200, at_s=number - 1)._replace(span_id=f"{number:015x}b")
+        found += [first, *[second] * bad, with_attempts(one, 1 + bad)]
+    (said,) = advice(summary_of(found).onsets()[0], [])
+    assert "MOZAIKS_CONNECTORS_IDENTITY__RATE_LIMIT_PER_SECOND; of 2.0 attempts/s" in said
+    assert "to identity.get_user it accepted 1.0/s in this time" in said
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls")])
+def test_one_is_no_plural(number, text):
+    """In every place that counts."""
+    assert count_text(number, "call") == text
 
 
 def test_an_incident_that_is_over_has_an_end():
