@@ -440,7 +440,7 @@ def _compare(options: argparse.Namespace) -> int:
         if not summary.first_ns:
             return _nothing(options, f"no calls: {name}")
     console = _console(record=bool(options.svg))
-    _print_all(console, render_comparison(compare(before, after), *names))
+    _print_all(console, render_comparison(compare(before, after), *names, width=console.width))
     _draw(options, console, source)
     return 0
 

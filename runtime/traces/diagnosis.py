@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .model import clock_text, time_text
 from .summary import Change, Figures, Onset, Operation, Summary
 
-__all__ = ["Comparison", "advice", "compare", "failure_text", "headlines", "share_text", "worst_first"]
+__all__ = ["Comparison", "advice", "compare", "failure_text", "findings", "headlines", "share_text", "worst_first"]
 
 _MOST_KINDS = 4
 _NEAR_S = 120.0
@@ -52,11 +52,35 @@ def headlines(summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], 
     sick = {onset.service for onset in onsets}
     services = {operation.service for operation in summary.operations}
     found = [_sentence(onset, _unchanged(onset, summary, changed, services - sick), clock) for onset in onsets]
+    always = (f"{one.operation}: fails all the time; {failure_text(one.worse)}" for one in _failing(summary, onsets))
+    return [*found, *always]
+
+
+def findings(
+    summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text
+) -> list[tuple[str, list[str]]]:
+    """Return each of `headlines` with its `advice`."""
+    found = [list(advice(onset, summary.settings_changes, clock)) for onset in onsets]
+    always = [list(advice(one, (), clock)) for one in _failing(summary, onsets)]
+    return list(zip(headlines(summary, onsets, clock), [*found, *always], strict=True))
+
+
+def _failing(summary: Summary, onsets: Sequence[Onset]) -> Iterator[Onset]:
+    """Yield the operations that fail all the time, with nothing to compare with: `--since` may begin too late."""
+    changed = {onset.operation for onset in onsets}
     for operation in summary.operations:
         total = operation.total()
         if operation.name not in changed and total.calls >= _FEW and total.failed >= total.calls * _OFTEN:
-            found.append(f"{operation.name}: fails all the time; {failure_text(total)}")
-    return found
+            yield Onset(
+                operation=operation.name,
+                service=operation.service,
+                at_ns=total.first_ns,
+                until_ns=None,
+                from_start=True,
+                usual=Figures(),
+                worse=total,
+                weight=0.0,
+            )
 
 
 def _unchanged(onset: Onset, summary: Summary, changed: set[str], well: set[str]) -> str:

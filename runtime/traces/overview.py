@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import groupby
 
-from .diagnosis import advice, failure_text, headlines, share_text
+from .diagnosis import failure_text, findings, share_text
 from .model import clock_text, count_text, step_text, time_text
 from .states import ServiceStates, States, worst_states
 from .summary import STEPS_S, Change, Figures, Onset, Operation, Summary
@@ -117,8 +117,7 @@ def _sentence(text: str) -> str:
 
 def _findings(summary: Summary, onsets: Sequence[Onset]) -> str:
     items = []
-    for number, text in enumerate(headlines(summary, onsets, _marked)):
-        lines = advice(onsets[number], summary.settings_changes, _marked) if number < len(onsets) else ()
+    for text, lines in findings(summary, onsets, _marked):
         below = "".join(f"<li>{_sentence(line)}</li>" for line in lines)
         items.append(f"<li><strong>{_sentence(text)}</strong>{f'<ul>{below}</ul>' if below else ''}</li>")
     if not items:

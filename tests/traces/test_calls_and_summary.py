@@ -1,17 +1,20 @@
 """Calls from a stream of spans, their figures over time, and what is said of them."""
 
+import io
 import json
 from datetime import datetime
 from pathlib import Path
 from random import Random
 
 import pytest
+from rich.console import Console
 
 from runtime.traces.calls import Call, calls_of, state_of, what_happened
-from runtime.traces.diagnosis import advice, compare, headlines
+from runtime.traces.diagnosis import advice, compare, findings, headlines
 from runtime.traces.filters import CallFilter, parse_duration, parse_time
 from runtime.traces.model import clock_text, count_text
 from runtime.traces.summary import Durations, Summary
+from runtime.traces.terminal import render_comparison
 from runtime.traces.trace_file import Span, SpanEvent
 
 START = round(datetime(2026, 11, 28, 13, 45).astimezone().timestamp()) * 1_000_000_000
@@ -366,6 +369,28 @@ def test_what_fails_all_the_time_is_said_without_a_time():
     """There is nothing to compare it with."""
     summary = summary_of(call(number, at_s=number, error="404" if number % 2 else "") for number in range(200))
     assert headlines(summary, summary.onsets()) == ["identity.get_user: fails all the time; 50 % 404"]
+
+
+def test_what_fails_all_the_time_has_advice_too():
+    """As where only the minutes after an onset were chosen."""
+    summary = summary_of(call(number, at_s=number, error="404" if number % 2 else "") for number in range(200))
+    ((sentence, (said,)),) = findings(summary, summary.onsets())
+    assert sentence == "identity.get_user: fails all the time; 50 % 404"
+    assert said.startswith("404: the platform does not accept the request")
+
+
+@pytest.mark.parametrize(("width", "short"), [(60, True), (80, False)])
+def test_a_comparison_breaks_nothing(width, short):
+    """Where columns are too few, names are on lines of their own; no figure and no verdict is broken."""
+    first, second = (summary_of(one) for one in (incident(after_s=(0.004, 0.005)), incident()))
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    for part in render_comparison(compare(first, second), "a", "b", width=width):
+        console.print(part)
+    lines = console.file.getvalue().splitlines()
+    (after,) = (line for line in lines if "after " in line and line.endswith("worse"))
+    assert len(after) <= width
+    assert not any("…" in line for line in lines)
+    assert ("identity.get_user" in lines) is short
 
 
 def test_memory_is_bounded_by_time_not_by_calls():
