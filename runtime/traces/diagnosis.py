@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .model import clock_text, time_text
 from .summary import Change, Figures, Onset, Operation, Summary
 
-__all__ = ["Comparison", "advice", "compare", "failure_text", "findings", "headlines", "share_text", "worst_first"]
+__all__ = ["Comparison", "advice", "compare", "failure_text", "findings", "share_text", "worst_first"]
 
 _MOST_KINDS = 4
 _NEAR_S = 120.0
@@ -39,38 +39,36 @@ def worst_first(summary: Summary, onsets: Sequence[Onset]) -> list[tuple[Operati
     return sorted(found, key=lambda row: (rank.get(row[0].name, len(rank)), -row[1].failed, row[0].name))
 
 
-def headlines(summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text) -> list[str]:
-    """
-    Return one sentence per operation that changed for the worse, or that fails all the time, the worst first.
-
-    Args:
-        summary: The figures.
-        onsets: Its onsets.
-        clock: How a time, in nanoseconds since 1970, is written.
-    """
-    changed = {onset.operation for onset in onsets}
-    sick = {onset.service for onset in onsets}
-    services = {operation.service for operation in summary.operations}
-    found = [_sentence(onset, _unchanged(onset, summary, changed, services - sick), clock) for onset in onsets]
-    always = (f"{one.operation}: fails all the time; {failure_text(one.worse)}" for one in _failing(summary, onsets))
-    return [*found, *always]
-
-
 def findings(
     summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text
 ) -> list[tuple[str, list[str]]]:
-    """Return each of `headlines` with its `advice`."""
-    found = [list(advice(onset, summary.settings_changes, clock)) for onset in onsets]
-    always = [list(advice(one, (), clock)) for one in _failing(summary, onsets)]
-    return list(zip(headlines(summary, onsets, clock), [*found, *always], strict=True))
+    """
+    Return one sentence per operation that changed for the worse, or that fails all the time, each with its `advice`.
 
-
-def _failing(summary: Summary, onsets: Sequence[Onset]) -> Iterator[Onset]:
-    """Yield the operations that fail all the time, with nothing to compare with: `--since` may begin too late."""
+    Args:
+        summary: The figures.
+        onsets: Its onsets; the worst is the first, here too.
+        clock: How a time, in nanoseconds since 1970, is written.
+    """
     changed = {onset.operation for onset in onsets}
+    well = {operation.service for operation in summary.operations} - {onset.service for onset in onsets}
+    found = []
+    for onset in onsets:
+        sentence = _sentence(onset, _unchanged(onset, summary, changed, well), clock)
+        found.append((sentence, list(advice(onset, summary.settings_changes, clock))))
+    for one in _failing(summary, changed):
+        sentence = f"{one.operation}: fails all the time; {failure_text(one.worse)}"
+        found.append((sentence, list(advice(one, (), clock))))
+    return found
+
+
+def _failing(summary: Summary, changed: set[str]) -> Iterator[Onset]:
+    """Yield the others that fail all the time, with nothing to compare with: `--since` may begin too late."""
     for operation in summary.operations:
-        total = operation.total()
-        if operation.name not in changed and total.calls >= _FEW and total.failed >= total.calls * _OFTEN:
+        calls = sum(cell.calls for cell in operation.cells.values())
+        failed = sum(cell.failed for cell in operation.cells.values())
+        if operation.name not in changed and calls >= _FEW and failed >= calls * _OFTEN:
+            total = operation.total()
             yield Onset(
                 operation=operation.name,
                 service=operation.service,
@@ -117,7 +115,7 @@ def _sentence(onset: Onset, unchanged: str, clock: Callable[[int], str]) -> str:
 
 
 def advice(onset: Onset, changes: Iterable[Change], clock: Callable[[int], str] = clock_text) -> Iterator[str]:
-    """Yield what to look at, and which setting to change, each with its heading in docs/runbook.md; as `headlines`."""
+    """Yield what to look at, and which setting to change, each with its heading in docs/runbook.md; as `findings`."""
     for change in changes:
         if change.service == onset.service and -_NEAR_S * 1e9 <= change.at_ns - onset.at_ns <= _NEAR_S * 1e9:
             yield f"{change.text} at {clock(change.at_ns)}"

@@ -307,7 +307,7 @@ with suppress(ImportError):
         return SpanEvent(_text(event.name), _time(event.time_unix_nano), _attributes_in(bytes(event.attributes)))
 
     def _read_all(line: bytes) -> list[Span] | None:
-        """Return the spans of a line without anything odd; None leaves it to the reader that counts what is."""
+        """Return the spans of a line without anything odd; None for a line that is for the reader that counts."""
         found = []
         try:
             for program, spans in programs_of(line):

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from runtime.traces.calls import Call, calls_of, state_of, what_happened
-from runtime.traces.diagnosis import advice, compare, findings, headlines
+from runtime.traces.diagnosis import advice, compare, findings
 from runtime.traces.filters import CallFilter, parse_duration, parse_time
 from runtime.traces.model import clock_text, count_text
 from runtime.traces.summary import Durations, Summary
@@ -71,6 +71,10 @@ def summary_of(spans):
     for one in calls_of(spans):
         summary.add(one)
     return summary
+
+
+def headlines(summary, onsets):
+    return [sentence for sentence, _ in findings(summary, onsets)]
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
