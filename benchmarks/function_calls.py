@@ -60,7 +60,6 @@ async def count(url: str, library: str, telemetry: Telemetry, *, logs: bool, cal
 
 def figures_now() -> dict[str, int]:
     """Count every library with every kind of telemetry."""
-    log_to_null()
     now = {}
     with running() as url:
         for name, library in LIBRARIES.items():
@@ -76,6 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    log_to_null()
     now = figures_now()
     if arguments.write:
         figures[version] = now
