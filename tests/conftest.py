@@ -25,6 +25,7 @@ pytest_plugins = ["runtime.conformance.plugin", "unit_mode"]
 
 def pytest_addoption(parser):
     parser.addoption("--rule", help="run only the tests that name this rule, for example R15, in their docstring")
+    parser.addoption("--update-pictures", action="store_true", help="write the pictures of the page of traces anew")
 
 
 def pytest_collection_modifyitems(config, items):

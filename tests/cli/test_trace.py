@@ -428,6 +428,7 @@ def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):
         return
     page = tmp_path / "page.html"
     assert trace.main([str(demo[0]), "--html", str(page)]) == 0
+    assert page.stat().st_mode & 0o777 == 0o600  # as the trace file
     (tmp_path / "frame.html").write_text(
         '<iframe id="f" src="page.html" style="width:390px;height:800px;border:0"></iframe>'
         "<script>onload = () => { const d = f.contentDocument, w = f.contentWindow;"

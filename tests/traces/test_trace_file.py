@@ -258,6 +258,36 @@ def test_equal_attributes_are_read_once_and_long_ones_are_not_kept():
     assert all(len(raw) < 5000 for raw in trace_file._known)
 
 
+def with_ids(*pairs):
+    attributes = ",".join(f'{{"key":{json.dumps(key)},"value":{value}}}' for key, value in pairs)
+    return COLLECTOR.replace('{"key":"a.number","value":{"intValue":"7"}}', attributes).encode()
+
+
+NAME = "mozaiks.correlation_id"
+NESTED = f'{{"kvlistValue":{{"values":[{{"key":"{NAME}","value":{{"stringValue":"%s"}}}}]}}}}'
+
+
+@pytest.mark.parametrize(
+    ("form", "quick"),
+    [
+        ([(NAME, '{"stringValue":"%s"}')], True),
+        ([("a", '{"boolValue":true}'), (NAME, '{"stringValue":"%s"}'), ("b", '{"doubleValue":0.5}')], True),
+        ([(NAME, '{"stringValue":"%s"}'), (NAME, '{"stringValue":"last"}')], True),
+        ([(NAME, '{"stringValue":"%s"}'), ("outer", NESTED)], True),
+        ([("outer", NESTED)], True),
+        ([(NAME, '{"stringValue":"%s","stringValue":"later"}')], True),
+        ([(NAME, '{"intValue":"1","boolValue":true}'), ("id", '{"stringValue":"%s"}')], True),
+    ],
+    ids=["alone", "between others", "twice", "inside of another too", "only inside", "two values", "two kinds"],
+)
+def test_calls_that_differ_in_their_correlation_id_are_read_alike(form, quick):
+    """Each with its own, wherever and however often it is written; an empty one, and one with an escape, too."""
+    pytest.importorskip("msgspec")
+    for correlation_id in ("one", "two", "", "last", r"\u0007", "three"):
+        line = with_ids(*((key, value.replace("%s", correlation_id)) for key, value in form))
+        assert same_in_both_ways(line) is quick
+
+
 KEYS = st.sampled_from(["stringValue", "intValue", "arrayValue", "values", "key", "value", "x"])
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 SHALLOW = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(KEYS, LEAVES, max_size=3)
