@@ -31,7 +31,7 @@ for every new shell; the folder for zsh is one of $fpath:
   {_PROGRAM} completion fish > ~/.config/fish/completions/{_PROGRAM}.fish
   {_PROGRAM} completion zsh > ~/.zfunc/_{_PROGRAM}
 
-in a checkout, where no program has that name, a function takes its place:
+in a checkout, where no program has that name, a function takes its place; in bash and zsh:
   {_PROGRAM}() {{ python3 -m runtime "$@"; }}
   source <({_PROGRAM} completion bash)
 """
