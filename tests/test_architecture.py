@@ -115,6 +115,7 @@ THIRD_PARTY = {
     "redis": {"middleware/policies/redis_limiter.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
+    "shtab": {"runtime/cli/completion.py"},
     "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},

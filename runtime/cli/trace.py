@@ -32,7 +32,7 @@ from runtime.traces.trace_file import Span, SpanReader
 if TYPE_CHECKING:  # the terminal's library is not needed for a page
     from rich.console import Console, RenderableType
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _WIDTH = 100  # where output is no terminal
 _POLL_S = 0.2
@@ -64,8 +64,7 @@ from a Jaeger:
 
 def main(argv: Sequence[str]) -> int:
     """Show traces; returns 0, 1 when nothing was found, or 2 for wrong usage."""
-    parser = _parser()
-    options = parser.parse_intermixed_args(argv)
+    options = make_parser().parse_intermixed_args(argv)
     try:
         _check(options)
         collecting = gc.isenabled()
@@ -88,7 +87,8 @@ class _UsageError(Exception):
     """Options that contradict each other, or a value that cannot be read; the text names it."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime trace",
         description=__doc__,
