@@ -219,14 +219,14 @@ WORDS = [
 
 
 @pytest.mark.parametrize("settings", WORDS, ids=lambda one: "-".join(map(repr, one.values())))
-def test_the_mode_is_the_cores_once_installed(core, caplog, settings):
+def test_the_mode_is_the_cores_once_installed(shared_core, caplog, settings):
     """The same as the core's own rule for every combination; a word that it does not know is logged."""
     from mozaiks_app.runtime import connector_loader
 
     core_rule = connector_loader.is_managed_mode
     adapter.install()
     for name, value in settings.items():
-        core.setenv(name, value)
+        shared_core.setenv(name, value)
     for _ in range(2):
         assert connector_loader.load_connectors().mode == ("managed" if core_rule() else "self_hosted")
         assert connector_loader.is_managed_mode() is core_rule()
