@@ -334,6 +334,7 @@ def test_what_fails_all_the_time_is_said_without_a_time():
     assert headlines(summary, summary.onsets()) == ["identity.get_user: fails all the time; 50 % 404"]
 
 
+@pytest.mark.torture
 def test_memory_is_bounded_by_time_not_by_calls():
     """Slices become longer where there are too many, names that have ids become one."""
     summary = summary_of(call(number, at_s=number * 2) for number in range(25_000))
