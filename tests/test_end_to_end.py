@@ -1,4 +1,9 @@
-"""Calls through the whole stack to a real socket; what counts is what the gateway read."""
+"""
+Calls through the whole stack to a real socket; what counts is what the gateway read.
+
+Its border: requests, the order of layers, and for each layer a test that fails without it. What the caller of a failed
+call gets is in `test_outcomes.py`, what an engineer sees in `test_stories.py`, what stays after an interruption in `torture`.
+"""
 
 import asyncio
 import json

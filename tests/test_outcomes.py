@@ -1,4 +1,9 @@
-"""What the caller of a failed call gets: the class of its error, its texts and ids; and what it keeps alive."""
+"""
+What the caller of a failed call gets: the class of its error, its texts and ids; and what it keeps alive.
+
+Its border: the error as its caller has it. What the server read is in `test_end_to_end.py`, telemetry in
+`test_stories.py`.
+"""
 
 import asyncio
 import gc

@@ -1,4 +1,9 @@
-"""Telemetry of whole calls: what an engineer sees of each story, of each fault, and what never shows."""
+"""
+Telemetry of whole calls: what an engineer sees of each story, of each fault, and what never shows.
+
+Its border: spans, metrics and log lines of one call, with each other. Those of a single layer are in
+`middleware/telemetry`, the error itself in `test_outcomes.py`.
+"""
 
 import asyncio
 import json
