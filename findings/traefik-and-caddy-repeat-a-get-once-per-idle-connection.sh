@@ -7,8 +7,7 @@
 # So a service that fails while it works on a request (a worker that is killed, a deploy) gets the request that it
 # failed at as often as the gateway has idle connections to it, without a wait: after 20 calls at a time, up to 21
 # times. It is the same for a POST with the header Idempotency-Key and no body, since Go takes that header for a
-# promise; not for PUT and DELETE, though those are idempotent. Neither gateway logs or counts it as a retry. Envoy
-# sends each request once.
+# promise; not for PUT and DELETE, though those are idempotent. Envoy sends each request once.
 #
 # Seen with Traefik 3.7.15 and Caddy 2.11.7. Exits with 1 when the behaviour changes.
 set -euo pipefail
