@@ -30,6 +30,7 @@ examples:
   python3 -m runtime demo
   python3 -m runtime demo --tuning --svg tuning.svg
   python3 -m runtime demo --traces traces.jsonl
+  python3 -m runtime demo --behind envoy
   python3 -m runtime demo --replicas 4
 
 exit codes: 0 all checks passed, 1 a check failed, 2 wrong usage

@@ -1,5 +1,5 @@
 """
-What each gateway does on its own: its retries next to ours, its error page in our errors, and Varnish's cache.
+What each gateway does on its own: its retries and replays next to ours, its error page in our errors, Varnish's cache.
 
     python tests/gateways/own_retries.py    # prints the tables of docs/gateways.md
 
@@ -52,6 +52,19 @@ async def amplification(program, folder, options):
     return cells
 
 
+async def replayed(program, folder, *options):
+    """Requests that the upstream reads of a GET whose connections it closes, after six calls at a time."""
+    async with (
+        Upstream() as upstream,
+        running(program, folder, upstream.port, *base_options(program), *options) as gateway,
+        client_of(gateway) as client,
+    ):
+        await asyncio.gather(*(client.get("/lab/slow/100", path_params={}) for _ in range(6)))
+        with suppress(CallError):
+            await client.get("/lab/cut/0/GET", path_params={})
+        return sum(seen.target == "/lab/cut/0/GET" for seen in upstream.requests)
+
+
 async def page(program, folder):
     """The error of a GET whose upstream refuses connections."""
     async with (
@@ -91,6 +104,11 @@ async def main(folder):
                     f"| {program.name} {program.version()} | {'on' if options else 'default'} | {' | '.join(cells)} |",
                     flush=True,
                 )
+    print("\n| gateway | GETs read with idle connections | without replays |\n| --- | --- | --- |")
+    for program in installed:
+        if "once" in program.offers:
+            cells = [await replayed(program, folder), await replayed(program, folder, "once")]
+            print(f"| {program.name} | {' | '.join(map(str, cells))} |", flush=True)
     print("\n| gateway | a POST whose upstream is down |\n| --- | --- |")
     for program in installed:
         print(f"| {program.name} | {await page(program, folder)} |", flush=True)

@@ -46,8 +46,8 @@ class Program:
         second: Port of a further upstream, for its own retries; 0 for none.
         options: What differs from the smallest configuration: `keepalive` (nginx), `idle` (client connections are
             closed after 1 s), `limit` (2 requests at a time, else its own error response), `limit-429`,
-            `limit-retry-after` (nginx), `retry` (its own retries), `tls`, `h2` (towards the upstream), `pass` (Varnish
-            caches nothing that has credentials).
+            `limit-retry-after` (nginx), `retry` (its own retries), `once` (no replays on idle connections), `tls`, `h2`
+            (towards the upstream), `pass` (Varnish caches nothing that has credentials).
         certificate: PEM file of certificate and key, for `tls`.
         port: Where it listens.
     """
@@ -189,7 +189,7 @@ class Program:
 
 class Nginx(Program):
     name, executable = "nginx", "nginx"
-    offers = frozenset({"keepalive", "idle", "limit", "limit-429", "limit-retry-after", "retry", "tls"})
+    offers = frozenset({"keepalive", "idle", "limit", "limit-429", "limit-retry-after", "retry", "once", "tls"})
     stop_signal = signal.SIGQUIT
 
     def write(self):
@@ -215,6 +215,8 @@ class Nginx(Program):
             server += "location @limited { add_header Retry-After 1 always; return 503; }"
         if self.has("retry"):
             location += "proxy_next_upstream error timeout http_502 http_503 http_504;"
+        if self.has("once"):
+            location += "proxy_next_upstream off;"
         if self.has("tls"):
             listen = "ssl"
             server += f"ssl_certificate {self.certificate}; ssl_certificate_key {self.certificate};"
@@ -328,7 +330,7 @@ class Envoy(Program):
 class Traefik(Program):
     name, executable = "Traefik", "traefik"
     version_command = ("version",)
-    offers = frozenset({"idle", "limit", "limit-429", "retry", "tls", "h2"})
+    offers = frozenset({"idle", "limit", "limit-429", "retry", "once", "tls", "h2"})
 
     def write(self):
         routes = traefik_routes(self.upstream, "h2c" if self.has("h2") else "http")
@@ -339,6 +341,9 @@ class Traefik(Program):
         if self.has("retry"):
             routes["http"]["middlewares"] = {"again": {"retry": {"attempts": 3, "initialInterval": "10ms"}}}
             router["middlewares"] = ["again"]
+        if self.has("once"):
+            routes["http"]["serversTransports"] = {"fresh": {"maxIdleConnsPerHost": -1}}
+            routes["http"]["services"]["upstream"]["loadBalancer"]["serversTransport"] = "fresh"
         if self.has("tls"):
             router["tls"] = {}
             pair = {"certFile": str(self.certificate), "keyFile": str(self.certificate)}
@@ -359,7 +364,7 @@ class Traefik(Program):
 class Caddy(Program):
     name, executable = "Caddy", "caddy"
     version_command = ("version",)
-    offers = frozenset({"idle", "limit", "retry", "tls", "h2"})
+    offers = frozenset({"idle", "limit", "retry", "once", "tls", "h2"})
 
     def write(self):
         self.admin = getattr(self, "admin", None) or free_port()
@@ -367,6 +372,7 @@ class Caddy(Program):
         proxy += "unhealthy_request_count 2\n" if self.has("limit") else ""
         proxy += "lb_try_duration 2s\nlb_try_interval 250ms\n" if self.has("retry") else ""
         proxy += "transport http {\nversions h2c\n}\n" if self.has("h2") else ""
+        proxy += "transport http {\nkeepalive off\n}\n" if self.has("once") else ""
         servers = "timeouts {\nidle 1s\n}" if self.has("idle") else ""
         site = f"tls {self.certificate} {self.certificate}" if self.has("tls") else ""
         text = caddy_config(
