@@ -63,17 +63,20 @@ def explanation_text(explanation: Explanation) -> str:
 
 def _traffic(traffic: Traffic, explanation: Explanation) -> list[str]:
     breaker = explanation.settings.circuit_breaker
-    requests = f"{traffic.with_budget:.3g} requests/s, without the retry budget {traffic.without_budget:.3g}"
+    refused = explanation.schedule.fault == "refused"  # attempts that are no requests: nothing reads them
+    unit = "connection attempts/s" if refused else "requests/s"
+    requests = f"{traffic.with_budget:.3g} {unit}, without the retry budget {traffic.without_budget:.3g}"
     lines = [f"at {traffic.rps:g} calls/s of one process, while the circuit is closed: {requests}"]
     if traffic.opens_at_s is None:
         return [*lines, f"the circuit does not open: {traffic.why_closed}"]
     open_s = f"{seconds(breaker.open_s)} to {seconds(breaker.open_s * 1.2)}"
-    if explanation.schedule.fault == "refused":  # R33
+    if refused:  # R33
         open_s = _span((min(0.8, breaker.open_s), min(0.95, breaker.open_s * 1.2)))
     lines.append(f"the circuit opens after {_span(traffic.opens_at_s, digits=1)}, each time for {open_s}")
     if traffic.when_open is not None:
         shares = ", ".join(f"{share:.0%} {name}" for name, share in traffic.then.items())
-        lines.append(f"from then on {traffic.when_open:.2g} requests/s; the calls get: {shares}")
+        sent = "" if refused else f"{traffic.when_open:.2g} requests/s; "
+        lines.append(f"from then on {sent}the calls get: {shares}")
     return lines
 
 
@@ -123,7 +126,10 @@ def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> st
     seeds = len(runs[names[0]])
     calls = sum(run.calls for run in runs[names[0]]) // seeds
     ill = f"from {seconds(setting.ill_from_s)} to {seconds(setting.ill_until_s)} of {seconds(scenario.duration_s)}"
-    lines = [f"{scenario.fault} {ill}: {traffic_text(scenario)}, {calls} calls, {seeds} seeds", ""]
+    lines = [
+        f"{scenario.fault} {ill}: {traffic_text(scenario)}, {calls} calls, {seeds} seed{'s' if seeds > 1 else ''}",
+        "",
+    ]
     figures = {name: summary(scenario, found) for name, found in runs.items()}
     heads = ["mean of the seeds (least to most)", *(f"{name}" for name in names)]
     differences = compare(scenario, runs[names[0]], runs[names[1]]) if len(names) > 1 else {}

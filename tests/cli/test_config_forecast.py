@@ -41,9 +41,13 @@ def test_explain_says_what_the_traffic_does(capsys):
 
 
 def test_explain_says_how_long_a_refused_circuit_stays_open(capsys):
-    """R33: shorter after refused connections alone."""
+    """R33: shorter after refused connections alone, which are attempts and no requests."""
     assert main(["explain", "hosting", "--fault", "refused", "--rps", "5"]) == 0
-    assert "each time for 800 ms to 950 ms" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "each time for 800 ms to 950 ms" in shown
+    assert "while the circuit is closed: 7 connection attempts/s, without the retry budget 25" in shown
+    assert re.search(r"^from then on the calls get: \d+% CIRCUIT_OPEN", shown, re.MULTILINE)
+    assert "requests/s" not in shown
 
 
 def test_explain_writes_a_picture(tmp_path, capsys):
