@@ -91,6 +91,17 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def _listed(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the cells of each row below its first one, each with the head of its column."""
+    (title, *heads), *figures = rows
+    width = max(map(len, heads))
+    lines = [title]
+    for label, *cells in figures:
+        lines.append(label)
+        lines += [f"  {head:<{width}}  {cell}" for head, cell in zip(heads, cells, strict=True)]
+    return lines
+
+
 # --- traffic ----------------------------------------------------------------------------------------------------------
 
 
@@ -120,8 +131,15 @@ def compare(scenario: Scenario, first: Sequence[Run], second: Sequence[Run]) -> 
     return compared({name: (before[name], after[name]) for name in before})
 
 
-def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return the runs of one policy, or of two, as a table; policies by their name."""
+def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]], *, columns: int | None = None) -> str:
+    """
+    Return the runs of one policy, or of two, as a table.
+
+    Args:
+        scenario: What was simulated.
+        runs: Policies by their name.
+        columns: Width of the terminal; a table that is wider becomes a list. None for a table of any width.
+    """
     names, setting = list(runs), scenario.setting
     seeds = len(runs[names[0]])
     calls = sum(run.calls for run in runs[names[0]]) // seeds
@@ -140,7 +158,8 @@ def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> st
             found = differences[figure]
             row += [difference_text(figure, found), verdict_text(found)]
         rows.append(row)
-    lines += _aligned(rows)
+    table = _aligned(rows)
+    lines += table if columns is None or max(map(len, table)) <= columns else _listed(rows)
     lines.append("")
     for name in names:
         never = sum(run.recovery_s is None for run in runs[name])

@@ -77,6 +77,18 @@ def test_simulate_compares_two_files(tmp_path, capsys):
     assert page.count("<svg") == 2
 
 
+def test_a_table_that_is_wider_than_the_terminal_becomes_a_list(tmp_path, capsys, monkeypatch):
+    """Each figure with its two policies and their difference, in 80 columns; a pipe gets the table."""
+    (tmp_path / "one.toml").write_text("[retry]\nmax_attempts = 1\n")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["simulate", "hosting", "--fault", "errors:30%", *SIMULATE, "--vs", "one.toml"]) == 0
+    shown = capsys.readouterr().out
+    figures = shown[shown.index("mean of the seeds") : shown.index("\n\nnow:")].splitlines()
+    assert max(map(len, figures)) <= 80
+    assert re.search(r"^requests per call\n  now +1\.\d+.*\n  one\.toml +1\.000\n  difference", shown, re.MULTILINE)
+
+
 def test_simulate_says_nothing_of_a_recovery_that_it_cannot_see(capsys):
     """Five seconds in a row are needed after the illness; here it lasts to the end."""
     assert main(["simulate", "hosting", "--fault", "errors:30%", *SIMULATE, "--ill", "0-6", "--page", "page.html"]) == 0
