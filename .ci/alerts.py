@@ -211,6 +211,14 @@ CASES = [
         rate=4,
         guard="rate_limit",
     ),
+    Case(
+        alert="ConnectorRefusesItself",
+        service="shared",
+        before={"quota": {"per_second": 1.0, "burst": 1}, "deadline": {"total_s": 2.0}},
+        faults=(),
+        rate=4,
+        guard="quota",
+    ),
 ]
 
 
@@ -568,6 +576,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # else nothing would be taken down
     known = [rule["alert"] for rule in alerts()]
     check("every alert has its provocation", {case.alert for case in CASES} | OTHERS.keys() == set(known), known)
+    refusing = "ConnectorRefusesItself"
+    guards = set(re.findall(r"\] # (\w+)$", lines_of(refusing, "toml"), re.MULTILINE))
+    check("so has every guard of its entry", {case.guard for case in CASES if case.alert == refusing} == guards, guards)
     names = sys.argv[2:] or known
     if unknown := set(names) - set(known):
         sys.exit(f"no such alert: {', '.join(sorted(unknown))}")

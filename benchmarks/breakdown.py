@@ -9,6 +9,7 @@ in another one. Reported next to it: the SDK's own calls in a loop of nothing el
     python3 benchmarks/breakdown.py            # 1 and 64 calls at a time; about two minutes
     python3 benchmarks/breakdown.py --write    # also writes the table into docs/performance.md
     python3 benchmarks/breakdown.py --quick    # two short rounds, to see that it runs
+    python3 benchmarks/breakdown.py --floor    # without a wire: a call, and others' code in it alone
 """
 
 import argparse
@@ -114,6 +115,53 @@ def sdk_alone(calls: int) -> float:
     return (time.process_time() - started) / calls * 1e6
 
 
+def others_alone(telemetry: Any, *, logs: bool) -> Any:
+    """Make what spends a call's worth of code that is not ours: the SDK, the host's log handler, the JSON decoder."""
+    import msgspec
+
+    from benchmarks.clients import sdk_calls
+    from benchmarks.server import BODY
+
+    spans_and_records = sdk_calls(telemetry) if telemetry.tracer_provider else lambda _calls: None
+    decode, logger = msgspec.json.Decoder().decode, logging.getLogger("mozaiks.connectors")
+    fields = {f"field_{number}": "value" for number in range(12)}  # as many as a line of ours has
+
+    async def act(_n: int, _path: str) -> Any:
+        spans_and_records(1)
+        if logs:
+            record = logger.makeRecord(logger.name, logging.DEBUG, __file__, 1, "call.succeeded", (), None)
+            record.__dict__.update(fields)
+            logger.handle(record)
+        return decode(BODY)
+
+    return act
+
+
+async def floor(rounds: int, calls: int) -> str:
+    """Without a wire, in turn: a call, and what of it is not ours in a loop of nothing else; 10th percentiles."""
+    from benchmarks.checkout import raw_transport
+    from benchmarks.clients import getter, sdk, stack
+    from middleware import Telemetry
+
+    counter, logger = Counter(), logging.getLogger("mozaiks.connectors")
+    lines = ["| over a raw `Transport` | a call, µs | others' code alone, µs | its share |", "|" + " --- |" * 4]
+    for name, telemetry in {"no SDK": Telemetry(), "unsampled": sdk(sampled=False), "sampled": sdk()}.items():
+        logs = name != "no SDK"
+        whole, alone = (
+            getter(stack("http://stub", telemetry, transport=raw_transport())),
+            others_alone(telemetry, logs=logs),
+        )
+        found: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds):
+            for costs, get in zip(found, (whole, alone), strict=True):
+                logger.disabled = not logs
+                costs.append((await run(get, calls, 1, counter))["cpu_us"])
+        ours, theirs = (sorted(costs)[len(costs) // 10] for costs in found)
+        title = f"{name}, log line" if logs else f"{name}, no log"
+        lines.append(f"| {title} | {ours:.0f} | {theirs:.0f} | {theirs / ours:.2f} |")
+    return "\n".join(lines)
+
+
 async def measure(url: str, concurrency: int, rounds: int, calls: int) -> dict[str, dict[str, list[float]]]:
     """CPU per call in µs of every part of every transport."""
     opened: list[Any] = []
@@ -181,9 +229,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--floor", action="store_true")
     arguments = parser.parse_args()
     enter_environment()
     gc.freeze()
+    if arguments.floor:
+        from benchmarks.clients import log_to_null
+
+        log_to_null()
+        print(asyncio.run(floor(5, 20) if arguments.quick else floor(100, 50)))
+        return
     text = asyncio.run(everything(quick=arguments.quick))
     if arguments.write:
         write_between("breakdown.py", text)

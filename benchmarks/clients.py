@@ -346,10 +346,10 @@ async def _httpware(url: str, _telemetry: Telemetry, opened: AsyncExitStack) -> 
             httpx2.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False)
         ),
         middleware=[
-            httpware.AsyncTimeout(timeout=25),
-            httpware.AsyncRetry(),
-            httpware.AsyncBulkhead(max_concurrent=10_000),
             httpware.AsyncCircuitBreaker(),
+            httpware.AsyncTimeout(timeout=25),
+            httpware.AsyncBulkhead(max_concurrent=10_000),
+            httpware.AsyncRetry(),
         ],
     )
 

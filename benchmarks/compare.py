@@ -3,7 +3,8 @@ The stack on each transport and its peers: CPU, throughput, latency and memory p
 
     python3 benchmarks/compare.py            # prints the table; under ten minutes
     python3 benchmarks/compare.py --json     # the same as one document
-    python3 benchmarks/compare.py --write    # also rewrites the table and the chart of docs/performance.md
+    python3 benchmarks/compare.py --write    # also writes benchmarks/compare.json, docs/performance.md and its chart
+    python3 benchmarks/compare.py --redraw   # writes page and chart anew from benchmarks/compare.json, without a run
     python3 benchmarks/compare.py --quick    # two short rounds that fail on counts, never on time
     python3 benchmarks/compare.py --against DIR             # this checkout against another one, in turn
     python3 benchmarks/compare.py --against . --python PY   # this checkout under another Python against this one
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks/compare.json"
 sys.path.insert(0, str(ROOT))
 
 CONCURRENCY = (1, 16, 64, 256)
@@ -189,9 +191,14 @@ async def memory(url: str, telemetry: Any, count: int, is_chosen: Callable[[str]
 
 
 async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
-    """CPU per call of the layers alone, over the same stub, and that of `httpx.AsyncClient` with nothing around it."""
+    """
+    CPU per call of the layers alone, and that of `httpx.AsyncClient` with nothing around it.
+
+    All over the same stub of httpx; the layers also over a transport of ours that responds at once.
+    """
     import httpx
 
+    from benchmarks.checkout import raw_transport
     from benchmarks.clients import getter, headers, no_sdk, sdk, stack
     from benchmarks.server import BODY
 
@@ -209,6 +216,9 @@ async def no_io(rounds: int, calls: int) -> dict[str, list[float]]:
         "stack, sampled": getter(stack("http://stub", sdk(), transport=Stub())),
         "stack, unsampled": getter(stack("http://stub", sdk(sampled=False), transport=Stub())),
         "stack, no SDK": getter(stack("http://stub", no_sdk(), transport=Stub())),
+        "stack, sampled, raw transport": getter(stack("http://stub", sdk(), transport=raw_transport())),
+        "stack, unsampled, raw transport": getter(stack("http://stub", sdk(sampled=False), transport=raw_transport())),
+        "stack, no SDK, raw transport": getter(stack("http://stub", no_sdk(), transport=raw_transport())),
     }
     counter = Counter()
     found: dict[str, list[float]] = {name: [] for name in clients}
@@ -274,16 +284,24 @@ def document_of(
     }
 
 
+def rounds_of(document: dict[str, Any]) -> list[str]:
+    """Say how many rounds there were under which load; nothing for a run that did not record it."""
+    load = document.get("load_average")
+    if not load:
+        return []
+    return [
+        "{} rounds; load average {:.1f} at the start, {:.1f} at the end.".format(document["rounds"], *load),
+        "",
+    ]
+
+
 def markdown(document: dict[str, Any]) -> str:
     """Tables for people."""
     named = ", ".join(f"{name} {found}" for name, found in document["versions"].items())
     lines = [
         f"Python {document['python']} on {document['machine']}; {named}.",
         "",
-        "{} rounds; load average {:.1f} at the start, {:.1f} at the end.".format(
-            document["rounds"], *document["load_average"]
-        ),
-        "",
+        *rounds_of(document),
         "CPU per call in µs, median of the rounds:",
         "",
     ]
@@ -312,7 +330,12 @@ def markdown(document: dict[str, Any]) -> str:
     if document["flat_16_to_1000"]:
         flat = ", ".join(f"{name} {value:.2f}" for name, value in document["flat_16_to_1000"].items())
         lines += [f"CPU per call at 1000 tasks over that at 16: {flat}.", ""]
-    lines += ["Without a wire, over the same stub:", "", "| | CPU per call, µs | ratio |", "| --- | --- | --- |"]
+    lines += [
+        "Without a wire, over the same stub of httpx, and over a raw transport:",
+        "",
+        "| | CPU per call, µs | ratio |",
+        "| --- | --- | --- |",
+    ]
     for name, value in document["no_io_cpu_us"].items():
         share = document["no_io_ratios"].get(name)
         lines.append(f"| {name} | {value:.0f} | {f'{share:.2f}' if share else ''} |")
@@ -324,62 +347,17 @@ def markdown(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def chart(document: dict[str, Any]) -> str:
-    """Bars of CPU per call, one group per concurrency, on a logarithmic scale; plain SVG."""
-    import math
+def write_page(document: dict[str, Any]) -> None:
+    """Write the tables of docs/performance.md, and its chart: two panels in a row, and one for narrow screens."""
+    from benchmarks.performance_chart import chart
 
-    columns = list(document["table"])
-    names = list(document["table"][columns[0]])
-    colours = [
-        "#0b6e4f",
-        "#4caf50",
-        "#a5d6a7",
-        "#1565c0",
-        "#64b5f6",
-        "#b0bec5",
-        "#ef6c00",
-        "#8e24aa",
-        "#c62828",
-        "#f9a825",
-    ]
-    high = max(document["table"][c][n]["cpu_us"] for c in columns for n in names)
-    low, width, height, left = 50.0, 960, 420, 60
-
-    def y(value: float) -> float:
-        return 360 - 320 * math.log(max(value, low) / low) / math.log(high * 1.2 / low)
-
-    box = f'viewBox="0 0 {width} {height + 40}" font-family="sans-serif" font-size="12"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
-        f'<rect width="{width}" height="{height + 40}" fill="white"/>',
-        '<text x="60" y="20" font-size="14">CPU per call in µs, by calls at a time (logarithmic)</text>',
-    ]
-    for tick in (100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000):
-        if low < tick < high * 1.2:
-            parts.append(f'<line x1="{left}" x2="{width - 10}" y1="{y(tick):.0f}" y2="{y(tick):.0f}" stroke="#ddd"/>')
-            parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.0f}" text-anchor="end">{tick}</text>')
-    group = (width - left - 20) / len(columns)
-    bar = (group - 20) / len(names)
-    for place, concurrency in enumerate(columns):
-        x = left + 10 + place * group
-        for index, name in enumerate(names):
-            value = document["table"][concurrency][name]["cpu_us"]
-            place_and_size = f'x="{x + index * bar:.1f}" y="{y(value):.1f}" width="{bar - 2:.1f}"'
-            parts.append(
-                f'<rect {place_and_size} height="{360 - y(value):.1f}" fill="{colours[index % len(colours)]}">'
-                f"<title>{name}: {value:.0f}</title></rect>"
-            )
-        parts.append(f'<text x="{x + group / 2 - 20:.0f}" y="378">{concurrency} at a time</text>')
-    for index, name in enumerate(names):
-        x, line = left + (index % 3) * 300, 400 + (index // 3) * 18
-        parts.append(f'<rect x="{x}" y="{line - 10}" width="12" height="12" fill="{colours[index % len(colours)]}"/>')
-        parts.append(f'<text x="{x + 18}" y="{line}">{name}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    write_between("compare.py", markdown(document))
+    (ROOT / "docs/performance.svg").write_text(chart(document, columns=2))
+    (ROOT / "docs/performance-narrow.svg").write_text(chart(document, columns=1))
 
 
-def write_between(command: str, text: str) -> None:
-    """Put what *command* found where people read it: between its marks in docs/performance.md."""
-    page = ROOT / "docs/performance.md"
+def write_between(command: str, text: str, page: Path = ROOT / "docs/performance.md") -> None:
+    """Put what *command* found where people read it: between its marks in *page*."""
     begin, end = f"<!-- written by benchmarks/{command} -->", "<!-- end -->"
     before, _, rest = page.read_text().partition(begin)
     after = rest.partition(end)[2]
@@ -509,6 +487,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--redraw", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in turn with this one")
@@ -520,6 +499,9 @@ def main() -> None:
         help="clients, with --against scenarios, whose name contains one of them",
     )
     arguments = parser.parse_args()
+    if arguments.redraw:
+        write_page(json.loads(RESULTS.read_text()))
+        return
     enter_environment()
     if arguments.against is not None:
         rounds = 2 if arguments.quick else arguments.rounds
@@ -527,10 +509,10 @@ def main() -> None:
         print(against(arguments.against, python, rounds=rounds, quick=arguments.quick, only=only))
         return
     gc.freeze()
-    document = asyncio.run(everything(arguments))
+    document = json.loads(json.dumps(asyncio.run(everything(arguments))))  # keys as --redraw reads them
     if arguments.write:
-        write_between("compare.py", markdown(document))
-        (ROOT / "docs/performance.svg").write_text(chart(document))
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+        write_page(document)
     print(json.dumps(document, indent=2) if arguments.json else markdown(document))
 
 

@@ -3,6 +3,7 @@ Python function calls per successful GET: the gate against a stack that grows sl
 
     python3 benchmarks/function_calls.py           # fails when a figure has risen by more than 2 %
     python3 benchmarks/function_calls.py --write   # commits the present figures to benchmarks/function_calls.json
+    python3 benchmarks/function_calls.py --where   # whose functions they are, on the default transport
 
 Counted by `sys.setprofile` over whole calls through all layers and a real socket, on the default transport and on
 aiohttp: with both spans sampled and a log line, with no span sampled and a log line, and without an SDK and a line; the
@@ -16,6 +17,7 @@ import json
 import logging
 import statistics
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,36 @@ TOLERANCE = 1.02
 
 
 LIBRARIES = {"default": "", "aiohttp": "aiohttp"}
+KINDS = {"sampled": sdk, "unsampled": lambda: sdk(sampled=False), "no SDK": Telemetry}
+OWNERS = {
+    "middleware/transports": "the transport",
+    "middleware": "the layers",
+    "runtime": "the client",
+    "benchmarks": "this benchmark and its log handler",
+    "opentelemetry": "OpenTelemetry",
+    "frozen abc": "OpenTelemetry, its checks of types",
+    "typing.py": "OpenTelemetry, its checks of types",
+    "logging": "logging",
+    "asyncio": "asyncio and its selector",
+    "selectors.py": "asyncio and its selector",
+    "<string>": "the layers",  # functions made from text: `maker`
+}
+"""Whose functions are in a file, by a part of its path; the first that fits."""
 
 
-async def count(url: str, library: str, telemetry: Telemetry, *, logs: bool, calls: int) -> int:
-    """Median number of Python functions entered during one GET."""
+async def count(
+    url: str, library: str, telemetry: Telemetry, *, logs: bool, calls: int, where: Counter[str] | None = None
+) -> int:
+    """Median number of Python functions entered during one GET; *where* counts them by the path of their file."""
     counted = []
     entered = 0
     logging.getLogger("mozaiks.connectors").disabled = not logs
 
-    def profile(_frame: Any, event: str, _argument: Any) -> None:
+    def profile(frame: Any, event: str, _argument: Any) -> None:
         nonlocal entered
         entered += event == "call"
+        if where is not None and event == "call":
+            where[frame.f_code.co_filename] += 1
 
     async with stack(url, telemetry, library=library) as client:
         get = getter(client)
@@ -60,22 +81,50 @@ async def count(url: str, library: str, telemetry: Telemetry, *, logs: bool, cal
 
 def figures_now() -> dict[str, int]:
     """Count every library with every kind of telemetry."""
-    log_to_null()
     now = {}
     with running() as url:
         for name, library in LIBRARIES.items():
-            for kind, telemetry in {"sampled": sdk(), "unsampled": sdk(sampled=False), "no SDK": Telemetry()}.items():
-                counting = count(url, library, telemetry, logs=kind != "no SDK", calls=200)
+            for kind, telemetry in KINDS.items():
+                counting = count(url, library, telemetry(), logs=kind != "no SDK", calls=200)
                 now[f"{name}, {kind}"] = asyncio.run(counting)
     return now
+
+
+def owner_of(path: str) -> str:
+    """Whose functions are in the file at *path*."""
+    inside = path.removeprefix(f"{ROOT}/") if "site-packages" not in path else path.rpartition("site-packages/")[2]
+    return next((owner for part, owner in OWNERS.items() if part in inside), "others")
+
+
+def table(calls: int = 100) -> str:
+    """Functions of one GET on the default transport by whose they are, for each kind of telemetry."""
+    log_to_null()
+    found: dict[str, Counter[str]] = {}
+    with running() as url:
+        for kind, telemetry in KINDS.items():
+            where: Counter[str] = Counter()
+            asyncio.run(count(url, "", telemetry(), logs=kind != "no SDK", calls=calls, where=where))
+            found[kind] = Counter()
+            for path, entered in where.items():
+                found[kind][owner_of(path)] += entered
+    lines = [f"| | {' | '.join(found)} |", "|" + " --- |" * (1 + len(found))]
+    for owner in [*found["sampled"], ""]:
+        figures = (by[owner] if owner else by.total() for by in found.values())
+        lines.append(f"| {owner or 'in all'} | {' | '.join(f'{figure / calls:.0f}' for figure in figures)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--where", action="store_true")
     arguments = parser.parse_args()
+    if arguments.where:
+        print(table())
+        return
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    log_to_null()
     now = figures_now()
     if arguments.write:
         figures[version] = now

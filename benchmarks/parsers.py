@@ -238,7 +238,7 @@ async def read(parser: Any, method: str, response: bytes, cuts: list[int]) -> tu
 
     loop.call_soon(arrive, 0, *cuts, len(response))
     try:
-        status, fields = await connection.exchange(Request(method), b"", parser(method), 64 * 1024)
+        status, fields = await connection.exchange(Request(method), b"", parser(), 64 * 1024)
         body = connection.whole_body()
         if body is None:
             body = b"".join([piece async for piece in connection.pieces()])

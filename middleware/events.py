@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ._internal.frozen import quick_init
 from .errors import CallError
 from .records import AttemptRecord, CallInfo, Outcome, StopReason
 
@@ -56,13 +55,11 @@ class Event:
     call: CallInfo
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted(Event):
     """A connector's call entered the stack."""
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
     """
@@ -105,7 +102,6 @@ class CorrelationIdMismatched(Event):
     received: str
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
     """
@@ -118,7 +114,6 @@ class AttemptStarted(Event):
     number: int
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):
     """

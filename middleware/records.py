@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ._internal.frozen import quick_init
-
 __all__ = ["RANK", "AnsweredBy", "Applied", "AttemptRecord", "CallInfo", "Outcome", "RequestSent", "StopReason", "most"]
 
 RequestSent: TypeAlias = Literal["no", "maybe", "yes"]
@@ -32,7 +30,6 @@ def most(levels: Iterable[_Level]) -> _Level:
     return max(levels, key=RANK.__getitem__, default="no")
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """
@@ -71,7 +68,6 @@ class AttemptRecord:
         return self.applied == "maybe"
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallInfo:
     """
@@ -97,7 +93,6 @@ class CallInfo:
     base_url: str = ""
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """

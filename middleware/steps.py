@@ -6,7 +6,8 @@ Most layers only do something before and after what is below them. They are writ
 neighbouring ones in one coroutine, in the order in which they are listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import CoroutineType
 from typing import Any, NamedTuple
 
@@ -30,6 +31,14 @@ class Step:
             What `succeeded` or `failed` get as *entered*; where the step has to wait first, a coroutine of it.
         """
 
+    def enter_above(self, below: Handler, request: PlatformRequest) -> Any:
+        """
+        Run as `enter`, instead of it, in a step that may run *below*, the layers below it, in a way of its own.
+
+        Returns:
+            As `enter`; where the step does that, a coroutine of their response.
+        """
+
     def succeeded(self, request: PlatformRequest, entered: Any, response: PlatformResponse) -> None:
         """Run after the layers below returned *response*; what this raises is a failure to the layers above."""
 
@@ -45,8 +54,10 @@ class Step:
 def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
     """Return a handler that runs *steps*, the first one outermost, around *call_next*."""
     # Those that do nothing at that point are left out, once here and not in each call.
-    entering = tuple(step.enter for step in steps if type(step).enter is not Step.enter)
-    places = list(reversed(_places(steps)))
+    places = _places(steps)
+    entering = tuple(_enter(place.step, steps[place.depth + 1 :], call_next) for place in places if place.at >= 0)
+    depths = tuple(place.depth for place in places if place.at >= 0)
+    places.reverse()
     succeeding = tuple(
         (p.depth, p.at, p.step.succeeded) for p in places if type(p.step).succeeded is not Step.succeeded
     )
@@ -56,15 +67,21 @@ def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
         entered: list[Any] = []
         state: Any = None
         depth = -1  # of the step whose `succeeded` runs
+        leaving = succeeding
         try:
             for enter in entering:
                 state = enter(request)
                 if state is not None and type(state) is CoroutineType:
                     state = await state
+                    if isinstance(state, PlatformResponse):  # the step has run the layers below it
+                        response, taken = state, depths[len(entered)]
+                        leaving = tuple(outer for outer in succeeding if outer[0] < taken)
+                        break
                 entered.append(state)
+            else:
+                response = await call_next(request)
             entered.append(None)  # of steps without `enter`
-            response = await call_next(request)
-            for depth, at, succeeded in succeeding:  # noqa: B007 - read when one raises
+            for depth, at, succeeded in leaving:  # noqa: B007 - read when one raises
                 succeeded(request, entered[at], response)
             return response
         except BaseException as raised:  # noqa: BLE001 - raised again below
@@ -76,6 +93,13 @@ def in_one(steps: Sequence[Step], call_next: Handler) -> Handler:
             del error, state  # each refers to this frame, by its traceback: a cycle
 
     return handle
+
+
+def _enter(step: Step, below: Sequence[Step], call_next: Handler) -> Callable[[PlatformRequest], Any]:
+    """Return what enters *step*; the steps *below* it are run around *call_next*."""
+    if type(step).enter_above is Step.enter_above:
+        return step.enter
+    return partial(step.enter_above, in_one(below, call_next) if below else call_next)
 
 
 class _Place(NamedTuple):
@@ -98,7 +122,7 @@ class _Place(NamedTuple):
 def _places(steps: Sequence[Step]) -> list[_Place]:
     found, entering = list[_Place](), 0
     for depth, step in enumerate(steps):
-        enters = type(step).enter is not Step.enter
+        enters = (type(step).enter, type(step).enter_above) != (Step.enter, Step.enter_above)
         found.append(_Place(step, depth, entering if enters else -1, entering + enters))
         entering += enters
     return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from ._internal.frozen import maker
 from ._internal.moved import renamed_member
 from .errors import CallError
 from .records import AnsweredBy, AttemptRecord, CallInfo, Outcome, RequestSent, StopReason, most
@@ -52,6 +53,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110 section 9.2.1); TRACE is not used."""
 
 _ROUNDING_S = 1e-6
+
+_new_outcome = maker(Outcome)
 
 _T = TypeVar("_T")
 
@@ -205,7 +208,7 @@ class Call:
 
     def outcome(self, now: float, *, answered_by: AnsweredBy = "") -> Outcome:
         """Return the record of this call at clock reading *now*; *answered_by*: who sent its error response."""
-        return Outcome(
+        return _new_outcome(
             call=self.info,
             attempts=self.attempts_sent,
             elapsed_s=max(0.0, now - self.started_at),

@@ -25,6 +25,7 @@ pytest_plugins = ["runtime.conformance.plugin", "unit_mode"]
 
 def pytest_addoption(parser):
     parser.addoption("--rule", help="run only the tests that name this rule, for example R15, in their docstring")
+    parser.addoption("--update-pictures", action="store_true", help="write the pictures of the page of traces anew")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -35,6 +36,16 @@ def pytest_collection_modifyitems(config, items):
             (kept if named else others).append(item)
         config.hook.pytest_deselected(items=others)
         items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage meanwhile: of the many objects that collection makes nearly all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish():

@@ -115,6 +115,7 @@ THIRD_PARTY = {
     "redis": {"middleware/policies/redis_limiter.py"},
     "requests": {"runtime/telemetry/otlp.py"},
     "rich": {"runtime/cli", "runtime/traces/terminal.py"},
+    "shtab": {"runtime/cli/completion.py"},
     "starlette": {"runtime/adapters/starlette.py"},
     "structlog": {"middleware/telemetry/host_structlog.py", "middleware/telemetry/logs.py"},
     "tenacity": {"middleware/policies/retry.py"},
@@ -141,15 +142,33 @@ def dotted(path):
 EVERYTHING = {dotted(path): path for package in OURS for path in modules(package)}
 
 
+def statements(node):
+    """Every statement of *node*, also those in others."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for one in getattr(node, block, ()):
+            yield one
+            yield from statements(one)
+
+
+@functools.cache
+def read(path):
+    """Imports and names of classes of *path*; its tree, large as it is, is not kept."""
+    found = list(statements(ast.parse((ROOT / path).read_text())))
+    return (
+        [node for node in found if isinstance(node, ast.Import | ast.ImportFrom)],
+        [node.name for node in found if isinstance(node, ast.ClassDef)],
+    )
+
+
 @functools.cache
 def imports(path):
     """Dotted names that *path* imports anywhere, inside functions too; of a package's name its module, where it is one."""
     found = set()
     package = path.split("/")[:-1]
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in read(path)[0]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package[: len(package) - node.level + 1] if node.level else []
             name = ".".join([*base, *(node.module or "").split(".")]).strip(".")
             submodules = {f"{name}.{alias.name}" for alias in node.names} & set(EVERYTHING)
@@ -180,8 +199,7 @@ def test_no_import_closes_a_circle():
 
 
 def defines_a_layer(path):
-    names = [node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ClassDef)]
-    return any(name.endswith("Middleware") for name in names)
+    return any(name.endswith("Middleware") for name in read(path)[1])
 
 
 LAYERS = [path for path in modules("middleware") if defines_a_layer(path) and path != "middleware/types.py"]

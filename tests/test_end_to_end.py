@@ -1,4 +1,9 @@
-"""Calls through the whole stack to a real socket; what counts is what the gateway read."""
+"""
+Calls through the whole stack to a real socket; what counts is what the gateway read.
+
+Its border: requests, the order of layers, and for each layer a test that fails without it. What the caller of a failed
+call gets is in `test_outcomes.py`, what an engineer sees in `test_stories.py`, what stays after an interruption in `torture`.
+"""
 
 import asyncio
 import json
@@ -238,7 +243,8 @@ async def test_attempts_are_bounded(make_client, gateway):
     with pytest.raises(ServerError) as caught:
         await make_client().get("/api/service/items", path_params={})
     assert len(gateway.requests) == 3
-    assert (caught.value.status, caught.value.attempts) == (502, 3)
+    assert caught.value.status == 502
+    assert caught.value.attempts == 3
     assert caught.value.outcome.stop_reason == "max_attempts"
 
 
@@ -265,7 +271,8 @@ async def test_a_hopeless_retry_after_is_not_waited_for(make_client, gateway, cl
         await make_client().get("/api/service/items", path_params={})
     assert len(gateway.requests) == 1
     assert clock.slept == []
-    assert (caught.value.retry_after_s, caught.value.outcome.stop_reason) == (60.0, "retry_after_max")
+    assert caught.value.retry_after_s == 60.0
+    assert caught.value.outcome.stop_reason == "retry_after_max"
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun(make_client, gateway, clock):
@@ -322,7 +329,8 @@ async def test_a_refused_connection_is_repeated_even_for_a_write(make_client, ga
     await gateway.stop()
     with pytest.raises(RequestNotSentError) as caught:
         await make_client().post("/api/service/items", path_params={}, json_body=ITEM)
-    assert (caught.value.attempts, caught.value.outcome.request_sent) == (5, "no")
+    assert caught.value.attempts == 5
+    assert caught.value.outcome.request_sent == "no"
     assert caught.value.is_retry_safe
 
 
@@ -336,7 +344,9 @@ async def test_an_outage_opens_the_circuit_and_one_probe_closes_it(make_client, 
     sent = len(gateway.requests)
     with pytest.raises(CircuitOpenError) as caught:
         await client.get("/api/service/items", path_params={})
-    assert (sent, len(gateway.requests), caught.value.attempts) == (10, 10, 0)
+    assert sent == 10
+    assert len(gateway.requests) == 10
+    assert caught.value.attempts == 0
     assert 0 < caught.value.retry_after_s <= 6
     gateway.clear_faults()
     await clock.sleep(caught.value.retry_after_s)
@@ -439,7 +449,9 @@ async def test_what_fails_in_a_layer_itself_is_one_of_our_errors_too(make_client
     with pytest.raises(InternalError) as caught:
         await make_client().get("/api/service/items")
     assert "test_end_to_end:" in caught.value.origin[-1]
-    assert (caught.value.outcome.attempts, caught.value.__cause__, gateway.requests) == (0, None, [])
+    assert caught.value.outcome.attempts == 0
+    assert caught.value.__cause__ is None
+    assert gateway.requests == []
 
 
 async def test_calls_made_at_once_begin_in_turns(make_client, gateway, recorder):
@@ -530,7 +542,8 @@ async def test_the_unexpected_becomes_an_internal_error(gateway):
     client = PlatformHttpClient(gateway.url, transport=Broken())
     with pytest.raises(InternalError) as caught:
         await client.get("/x")
-    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
     assert caught.value.origin[-1].endswith("in test_the_unexpected_becomes_an_internal_error.<locals>.Broken.send")
     assert caught.value.outcome.attempts == 1
 
@@ -582,7 +595,8 @@ async def test_a_refused_connection_is_one_duration_sample(make_client, gateway,
     with call_options(max_attempts=1), pytest.raises(RequestNotSentError):
         await make_client().get("/api/service/items", path_params={})
     (point,) = recorder.points("http.client.request.duration")
-    assert (point.count, point.attributes["error.type"]) == (1, "RequestNotSentError")
+    assert point.count == 1
+    assert point.attributes["error.type"] == "RequestNotSentError"
 
 
 async def test_log_levels_leave_the_verdict_to_the_application(make_client, gateway, caplog):

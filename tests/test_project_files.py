@@ -35,6 +35,26 @@ def test_the_workflow_runs_steps_that_exist():
     assert jobs["step"]["steps"][-1]["run"] == ".ci/run ${{ matrix.step }}"
 
 
+def test_the_steps_that_other_files_name_exist():
+    """The workflow, the hooks, templates, release notes and pages, also where a step is renamed."""
+    files = [*(ROOT / ".github").rglob("*.*"), *(ROOT / "docs").rglob("*.md"), ROOT / ".pre-commit-config.yaml"]
+    files += [ROOT / "RELEASING.md", ROOT / "SECURITY.md"]
+    named = {
+        (file.name, name)
+        for file in files
+        for names in re.findall(r"\.ci/run ((?:\w+ )*\w+)(?=`|$)", file.read_text(), re.MULTILINE)
+        for name in names.split()
+    }
+    assert {"ci.yml", ".pre-commit-config.yaml", "pull_request_template.md"} <= {file for file, _ in named}
+    assert {(file, name) for file, name in named if name not in STEPS} == set()
+
+
+def test_the_workflow_builds_the_site():
+    """Broken links and stale pages are errors of every change."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    assert "docs" in jobs["step"]["strategy"]["matrix"]["step"]
+
+
 def test_the_workflow_runs_the_steps_of_security_and_keeps_what_they_write():
     """Hostile input in short, and the bill of materials and the licences as artefacts."""
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]

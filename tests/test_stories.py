@@ -1,4 +1,9 @@
-"""Telemetry of whole calls: what an engineer sees of each story, of each fault, and what never shows."""
+"""
+Telemetry of whole calls: what an engineer sees of each story, of each fault, and what never shows.
+
+Its border: spans, metrics and log lines of one call, with each other. Those of a single layer are in
+`middleware/telemetry`, the error itself in `test_outcomes.py`.
+"""
 
 import asyncio
 import json
@@ -64,7 +69,9 @@ async def test_story_success(make_client, gateway, recorder):
     """One call, one attempt, no event."""
     await make_client().get(ITEMS, path_params={}, params={"page": 1}, operation="list_items", correlation_id="c-1")
     call, (attempt,) = shape(recorder)
-    assert (call.name, status(call), told(call)) == ("service.list_items", "UNSET", [])
+    assert call.name == "service.list_items"
+    assert status(call) == "UNSET"
+    assert told(call) == []
     assert dict(call.attributes) == {
         "mozaiks.connector.name": "service",
         "mozaiks.connector.operation": "list_items",
@@ -75,7 +82,9 @@ async def test_story_success(make_client, gateway, recorder):
         "mozaiks.request_sent": "yes",
         "mozaiks.circuit_breaker.state": "closed",
     }
-    assert (attempt.name, status(attempt), told(attempt)) == ("GET /api/service/items", "UNSET", [])
+    assert attempt.name == "GET /api/service/items"
+    assert status(attempt) == "UNSET"
+    assert told(attempt) == []
     assert dict(attempt.attributes) == {
         "http.request.method": "GET",
         "url.full": f"{gateway.url}/api/service/items?page=REDACTED",
@@ -93,7 +102,8 @@ async def test_story_recovered_after_two_retries(make_client, gateway, recorder,
     gateway.script(Fault(kind="status", status=503), Fault(kind="status", status=429, retry_after="1"))
     await make_client().get(ITEMS, path_params={})
     call, attempts = shape(recorder)
-    assert (status(call), call.attributes["mozaiks.outcome"]) == ("UNSET", "success")
+    assert status(call) == "UNSET"
+    assert call.attributes["mozaiks.outcome"] == "success"
     assert "error.type" not in call.attributes
     assert call.attributes["mozaiks.retry.attempts"] == 3
     assert [status(span) for span in attempts] == ["ERROR", "ERROR", "UNSET"]
@@ -101,9 +111,13 @@ async def test_story_recovered_after_two_retries(make_client, gateway, recorder,
     assert [span.attributes["http.response.status_code"] for span in attempts] == [503, 429, 200]
     assert [span.attributes.get("http.request.resend_count") for span in attempts] == [None, 1, 2]
     (first, why), (second, throttled) = told(call)
-    assert (first, second) == ("retry.scheduled", "retry.scheduled")
-    assert (why["mozaiks.retry.attempt"], why["error.type"], why["mozaiks.retry.delay"]) == (1, "503", clock.slept[0])
-    assert (throttled["error.type"], throttled["mozaiks.retry.retry_after"]) == ("429", 1.0)
+    assert first == "retry.scheduled"
+    assert second == "retry.scheduled"
+    assert why["mozaiks.retry.attempt"] == 1
+    assert why["error.type"] == "503"
+    assert why["mozaiks.retry.delay"] == clock.slept[0]
+    assert throttled["error.type"] == "429"
+    assert throttled["mozaiks.retry.retry_after"] == 1.0
     assert throttled["mozaiks.retry.delay"] == clock.slept[1] >= 1.0
     parents = [request.header("traceparent").split("-")[2] for request in gateway.requests]
     assert parents == [f"{span.context.span_id:016x}" for span in attempts]
@@ -147,15 +161,19 @@ async def test_story_rejected_by_an_open_circuit(make_client, gateway, recorder)
     with pytest.raises(CircuitOpenError) as caught:
         await client.get(ITEMS, path_params={})
     call, attempts = shape(recorder)
-    assert (attempts, len(gateway.requests)) == ([], 1)
-    assert (status(call), call.status.description) == ("ERROR", "circuit service is open")
+    assert attempts == []
+    assert len(gateway.requests) == 1
+    assert status(call) == "ERROR"
+    assert call.status.description == "circuit service is open"
     assert call.attributes["error.type"] == "CircuitOpenError"
     assert call.attributes["mozaiks.circuit_breaker.state"] == "open"
     assert call.attributes["mozaiks.stop_reason"] == "circuit_open"
-    assert (call.attributes["mozaiks.retry.attempts"], call.attributes["mozaiks.request_sent"]) == (0, "no")
+    assert call.attributes["mozaiks.retry.attempts"] == 0
+    assert call.attributes["mozaiks.request_sent"] == "no"
     assert call.attributes["mozaiks.retry.retry_after"] == pytest.approx(caught.value.retry_after_s)
     ((name, attributes),) = told(call)
-    assert (name, attributes["mozaiks.guard"]) == ("circuit_breaker.rejected", "circuit_breaker")
+    assert name == "circuit_breaker.rejected"
+    assert attributes["mozaiks.guard"] == "circuit_breaker"
     assert attributes["mozaiks.retry.retry_after"] > 0
 
 
@@ -165,18 +183,17 @@ async def test_story_hedged(make_client, gateway, recorder):
     await make_client(hedging=HedgingSettings(max_hedges=1, delay_s=0.05)).get(ITEMS, path_params={})
     call, (late, hedge) = shape(recorder)
     assert [status(span) for span in (call, late, hedge)] == ["UNSET"] * 3
-    assert (call.attributes["mozaiks.outcome"], call.attributes["mozaiks.retry.attempts"]) == ("success", 2)
+    assert call.attributes["mozaiks.outcome"] == "success"
+    assert call.attributes["mozaiks.retry.attempts"] == 2
     assert ["mozaiks.attempt.is_hedge" in span.attributes for span in (late, hedge)] == [False, True]
     assert [span.attributes["mozaiks.attempt.outcome"] for span in (late, hedge)] == ["cancelled", "ok"]
     assert hedge.attributes["http.request.resend_count"] == 1
     assert hedge.start_time < late.end_time
     (started, why), (won, which) = told(call)
-    assert (started, why["mozaiks.hedge.number"], won, which) == (
-        "hedge.started",
-        1,
-        "hedge.won",
-        {"mozaiks.hedge.number": 1},
-    )
+    assert started == "hedge.started"
+    assert why["mozaiks.hedge.number"] == 1
+    assert won == "hedge.won"
+    assert which == {"mozaiks.hedge.number": 1}
     assert why["mozaiks.hedge.delay"] >= 0.05
     parents = {request.header("traceparent").split("-")[2] for request in gateway.requests}
     assert parents == {f"{span.context.span_id:016x}" for span in (late, hedge)}
@@ -190,14 +207,17 @@ async def test_story_deadline_cut(make_client, gateway, recorder):
     with pytest.raises(DeadlineExceededError):
         await make_client(deadline=DeadlineSettings(total_s=0.4)).get(ITEMS, path_params={})
     call, (attempt,) = shape(recorder)
-    assert (status(call), call.status.description) == ("ERROR", "deadline of 0.4 s exceeded")
+    assert status(call) == "ERROR"
+    assert call.status.description == "deadline of 0.4 s exceeded"
     assert call.attributes["error.type"] == "DeadlineExceededError"
     assert call.attributes["mozaiks.stop_reason"] == "deadline"
     assert told(call) == [("deadline.reached", {"mozaiks.deadline": 0.4})]
     assert call.attributes["mozaiks.request_sent"] == "maybe"
-    assert (status(attempt), attempt.attributes["error.type"]) == ("ERROR", "DeadlineExceededError")
+    assert status(attempt) == "ERROR"
+    assert attempt.attributes["error.type"] == "DeadlineExceededError"
     (point,) = recorder.points("http.client.request.duration")
-    assert (point.count, point.attributes["error.type"]) == (1, "DeadlineExceededError")
+    assert point.count == 1
+    assert point.attributes["error.type"] == "DeadlineExceededError"
     # What the attempt lasted, not the 0.4 s of the call: on a busy machine much of these passes before the attempt.
     assert point.sum == pytest.approx((attempt.end_time - attempt.start_time) / 1e9, rel=0.5)
 
@@ -216,7 +236,8 @@ async def test_story_cancelled(make_client, gateway, recorder):
     assert (call.attributes["mozaiks.outcome"], attempt.attributes["mozaiks.attempt.outcome"]) == ("cancelled",) * 2
     assert not [span for span in (call, attempt) if "error.type" in span.attributes]
     (point,) = recorder.points("http.client.request.duration")
-    assert (point.count, "error.type" in point.attributes) == (1, False)
+    assert point.count == 1
+    assert "error.type" not in point.attributes
 
 
 async def test_story_write_with_unknown_outcome(make_client, gateway, recorder):
@@ -225,7 +246,8 @@ async def test_story_write_with_unknown_outcome(make_client, gateway, recorder):
     with pytest.raises(ResponseLostError):
         await make_client().post(ITEMS, path_params={}, json_body={"name": "Item"})
     call, (attempt,) = shape(recorder)
-    assert (status(call), call.attributes["mozaiks.outcome"]) == ("ERROR", "unknown")
+    assert status(call) == "ERROR"
+    assert call.attributes["mozaiks.outcome"] == "unknown"
     assert call.attributes["mozaiks.request_sent"] == attempt.attributes["mozaiks.request_sent"] == "maybe"
     assert call.attributes["mozaiks.stop_reason"] == "not_retryable"
     assert attempt.attributes["error.type"] == "ResponseLostError"
@@ -263,7 +285,8 @@ async def test_every_fault_is_one_span_and_one_sample_per_attempt(make_client, g
         record.request_sent for record in outcome.timeline
     ]
     ((labels, count),) = [(p.attributes, p.count) for p in recorder.points("mozaiks.connector.call.duration")]
-    assert (labels["mozaiks.outcome"], count) == (expected, 1)
+    assert labels["mozaiks.outcome"] == expected
+    assert count == 1
     failed = [span for span in attempts if "error.type" in span.attributes]
     assert [status(span) for span in failed] == ["ERROR"] * len(failed)
 
@@ -396,7 +419,9 @@ def test_without_a_span_of_ours_the_hosts_own_says_nothing_of_us(telemetry):
 
     run_virtual(scenario())
     (span,) = exporter.get_finished_spans()
-    assert (dict(span.attributes), span.events, span.status.status_code.name) == ({}, (), "UNSET")
+    assert dict(span.attributes) == {}
+    assert span.events == ()
+    assert span.status.status_code.name == "UNSET"
 
 
 async def test_without_an_sdk_the_instrumentations_are_suppressed_too():
@@ -409,4 +434,5 @@ async def test_without_an_sdk_the_instrumentations_are_suppressed_too():
 
     client = PlatformHttpClient("http://platform.test", transport=httpx.MockTransport(answer))
     await client.get("/r")
-    assert (seen, context.get_value("suppress_instrumentation")) == ([True], None)
+    assert seen == [True]
+    assert context.get_value("suppress_instrumentation") is None

@@ -73,8 +73,8 @@ RESPONSES = {
     "204": 204,
 }
 USE = """\
-In a plugin: `load_connectors().{service}`; its models are in `runtime.connectors.{service}`. Without a platform:
-[what the mocks return](../mocks.md)."""
+In a plugin: `connectors.{service}` of `plugin_connectors(data)` ([tutorial](../tutorial.md)) or of `load_connectors()`.
+Its models are in `runtime.connectors.{service}`. Without a platform: [what the mocks return](../mocks.md)."""
 BEFORE = """\
 A value that cannot be sent is an `InvalidArgumentError` (`VALIDATION_ERROR`), and a call that a guard rejects a
 `LocalRejectionError` with the guard's own code; nothing is sent then. After the last attempt:"""

@@ -13,7 +13,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from .per_loop import PerLoop
 
@@ -95,18 +95,75 @@ class Alarm:
         self._looks_at = float("inf")
         if limits:
             self._set(limits[0][0], loop)
-        # A limit within another one began later. Where both are over, the outer one ends the block, with its own error:
-        # that of the inner one would say that there is time left.
-        for _, limit in sorted(over):
-            limit.end()
+        if over:
+            # A limit within another one began later. Where both are over, the outer one ends the block, with its own
+            # error: that of the inner one would say that there is time left.
+            _Ending([limit for _, limit in sorted(over)], now).run()
 
 
 _ALARMS = PerLoop(Alarm)
 
 
+class _Ending:
+    """
+    Ends the blocks of limits that are over together, as of the calls that share a deadline: one callback for them all.
+
+    Only the event loop refers to it, as a callback: it refers to tasks, and so to the loop.
+
+    Args:
+        limits: In the order in which their blocks are cancelled.
+        now: Reading of the event loop's clock.
+    """
+
+    __slots__ = ("_iteration", "_late_until", "_limits", "_next")
+
+    def __init__(self, limits: "list[TimeLimit]", now: float) -> None:
+        self._limits = limits
+        self._iteration = 0
+        for limit in limits:
+            limit.begin_to_end(now)
+        self._next = min(limit.cancelled_in for limit in limits)
+        self._late_until = max(limit.late_until for limit in limits)
+
+    def run(self) -> None:
+        """Let the event loop run the iterations that each limit allows, then cancel its block."""
+        loop, iteration = asyncio.get_running_loop(), self._iteration
+        if iteration and (now := loop.time()) < self._late_until:
+            for limit in self._limits:
+                limit.look_for_pieces(now, iteration)
+        due: list[TimeLimit] = []
+        if iteration >= self._next:
+            running = [limit for limit in self._limits if limit.is_running]
+            due = [limit for limit in running if limit.cancelled_in <= iteration]
+            self._limits = [limit for limit in running if limit.cancelled_in > iteration]
+            self._next = min((limit.cancelled_in for limit in self._limits), default=0)
+        if self._limits:
+            self._iteration = iteration + 1
+            loop.call_soon(self.run)
+        if due:
+            _cancel(due, _AGAIN_S)
+
+
+def _cancel(limits: "list[TimeLimit]", again_s: float) -> None:
+    """Cancel the blocks of *limits* that still run, and look again after *again_s* which of them have been left."""
+    loop = asyncio.get_running_loop()
+    cancelled, later = list[TimeLimit](), list[TimeLimit]()
+    rest = iter(limits)
+    try:
+        for limit in rest:
+            if limit.is_running:
+                (cancelled if limit.cancel() else later).append(limit)
+    finally:
+        later += rest  # where a task waits for what a host has made, and its `cancel` raises: the loop reports that
+        if later:
+            loop.call_soon(_cancel, later, again_s)
+        if cancelled:
+            loop.call_later(again_s, _cancel, cancelled, min(2 * again_s, _AGAIN_MAX_S))
+
+
 class TimeLimit:
     """
-    Cancels its block after some time, and swallows that cancellation (R44).
+    Cancels its block after some time, and swallows that cancellation (R44); the time starts when it is made.
 
     When its time is over, the event loop runs a few more iterations before the block is cancelled, so that what has
     arrived by then is used (R45). When the timer itself was late, the block goes on while pieces of the response are
@@ -122,52 +179,50 @@ class TimeLimit:
         iterations: How many more iterations; fewer for a limit within another one, which may end in the same moment.
 
     Attributes:
+        seconds: The time for the block.
+        cancelled_in: Iteration after its time in which the block is cancelled.
         ends_at: Reading of the event loop's clock when its time is over.
         is_exceeded: The block was cancelled because its time was over, and not by its caller too.
         is_running: Its block has begun and not ended.
+        late_until: Reading of that clock until which pieces of the response postpone the cancellation.
     """
 
     __slots__ = (
         "__weakref__",
-        "_again_s",
         "_allowed",
         "_before",
         "_cancels",
-        "_handle",
-        "_iterations",
-        "_late_until",
         "_pieces_read",
         "_progress",
-        "_seconds",
         "_task",
+        "cancelled_in",
         "ends_at",
         "is_exceeded",
         "is_running",
+        "late_until",
+        "seconds",
     )
 
-    ends_at: float
-    _before: int
-    _task: "asyncio.Task[Any]"
+    cancelled_in: int
+    late_until: float
 
     def __init__(self, seconds: float, progress: Progress, iterations: int = _ITERATIONS) -> None:
-        self._seconds = seconds
-        self._progress = progress
-        self._allowed = iterations
-        self._cancels = 0
-        self._handle: asyncio.Handle | None = None
-        self.is_exceeded = self.is_running = False
-
-    def __enter__(self) -> Self:
-        """Start the time."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a time limit needs a task, which it can cancel")
         self._task = task
         self._before = task.cancelling()
-        self.ends_at = loop.time() + self._seconds
+        self._progress = progress
+        self._allowed = iterations
+        self._cancels = 0
+        self.seconds = seconds
+        self.ends_at = loop.time() + seconds
+        self.is_exceeded = False
         self.is_running = True
         _ALARMS.get().add(self, loop)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -175,46 +230,35 @@ class TimeLimit:
     ) -> bool:
         """Stop the time; True, which swallows *error*, when it is the cancellation by this limit alone."""
         self.is_running = False
-        if self._handle is None:
+        if not self._cancels:
             return False
-        self._handle.cancel()
-        left = self._task.cancelling()
+        left = 0
         for _ in range(self._cancels):
             left = self._task.uncancel()
-        is_ours = self._cancels > 0 and isinstance(error, asyncio.CancelledError) and left <= self._before
+        is_ours = isinstance(error, asyncio.CancelledError) and left <= self._before
         self._cancels, self.is_exceeded = 0, is_ours
         return is_ours
 
-    def end(self) -> None:
-        """Begin to end the block: its time is over."""
-        now = asyncio.get_running_loop().time()
-        self._late_until = now + (now - self.ends_at)
+    def begin_to_end(self, now: float) -> None:
+        """Note that its time is over, by the reading *now* of the event loop's clock."""
+        self.late_until = now + (now - self.ends_at)
+        self.cancelled_in = self._allowed
         self._pieces_read = self._progress.pieces_read
-        self._iterations = 0
-        self._again_s = _AGAIN_S
-        self._end()
 
-    def _end(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._progress.pieces_read != self._pieces_read and loop.time() < self._late_until:
+    def look_for_pieces(self, now: float, iteration: int) -> None:
+        """Allow as many iterations again after *iteration* where pieces were read meanwhile and the timer was late."""
+        if self._progress.pieces_read != self._pieces_read and now < self.late_until:
             self._pieces_read = self._progress.pieces_read
-            self._iterations = 0
-        if self._iterations < self._allowed:
-            self._iterations += 1
-            self._handle = loop.call_soon(self._end)
-            return
-        self._cancel()
+            self.cancelled_in = iteration + self._allowed
 
-    def _cancel(self) -> None:
-        """Cancel the task, and look again later whether it has left the block."""
-        loop, task = asyncio.get_running_loop(), self._task
+    def cancel(self) -> bool:
+        """Cancel the task; False where it cannot be cancelled in this iteration of the event loop."""
+        task = self._task
         # As anyio does: a task whose wait has ended runs in the next iteration, with a result that it would lose; and
         # after a cancellation that was not delivered yet, another one would be left over when the block has ended.
         waiter = task._fut_waiter  # type: ignore[attr-defined] # noqa: SLF001
         if task._must_cancel or (isinstance(waiter, asyncio.Future) and waiter.done()):  # type: ignore[attr-defined] # noqa: SLF001
-            self._handle = loop.call_soon(self._cancel)
-            return
+            return False
         task.cancel()
         self._cancels += 1
-        self._handle = loop.call_later(self._again_s, self._cancel)
-        self._again_s = min(2 * self._again_s, _AGAIN_MAX_S)
+        return True

@@ -1,7 +1,8 @@
 """Time limits: one deadline for the whole call, one timeout for each attempt."""
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from middleware._internal.time_limit import TimeLimit
 from middleware.clock import Clock
@@ -85,7 +86,7 @@ class DeadlineMiddleware(Step):
         left_s = call.deadline_at - self._clock.now()
         if left_s <= 0:  # nothing may be sent; a time limit would end the call only at its first wait
             raise self._exceeded(call, total_s)
-        return TimeLimit(left_s, call).__enter__(), total_s  # R44, R45
+        return TimeLimit(left_s, call), total_s  # R44, R45
 
     def succeeded(
         self, _request: PlatformRequest, entered: tuple[TimeLimit, float], _response: PlatformResponse
@@ -109,7 +110,7 @@ class DeadlineMiddleware(Step):
         return error
 
 
-class AttemptTimeoutMiddleware:
+class AttemptTimeoutMiddleware(Step):
     """
     Ends an attempt that takes too long, so that time is left for another one.
 
@@ -122,13 +123,14 @@ class AttemptTimeoutMiddleware:
         self._clock = clock
         self._watched = watched
 
-    async def __call__(self, request: PlatformRequest, call_next: Handler) -> PlatformResponse:
+    def enter_above(
+        self, below: Handler, request: PlatformRequest
+    ) -> TimeLimit | Coroutine[Any, Any, PlatformResponse] | None:
         """
-        Run the attempt inside one time limit.
+        Start the time of the attempt; one that may outlive its call is run in a task of its own.
 
-        Raises:
-            RequestNotSentError: The time was over before the first byte of the request was sent.
-            ResponseLostError: The time was over later.
+        Returns:
+            The limit; None where the deadline comes first.
         """
         call, attempt = request.call, request.attempt
         config = call.settings(AttemptTimeoutSettings)
@@ -141,12 +143,26 @@ class AttemptTimeoutMiddleware:
             left_ms = max(1, int(min(left_s, timeout_s) * 1000))
             request.headers[TIME_LEFT_HEADER] = str(left_ms)  # R50
         if attempt.on_late_end is not None:
-            return await self._watched.run(request, _timed(request, call_next, timeout_s), attempt.on_late_end)
+            return self._watched.run(request, _timed(request, below, timeout_s), attempt.on_late_end)
         if left_s <= timeout_s:  # R40: the deadline ends it first, with its own error
-            return await call_next(request)
-        with TimeLimit(timeout_s, call):  # R42, R44, R45
-            return await call_next(request)
-        raise _timed_out(request, timeout_s)
+            return None
+        return TimeLimit(timeout_s, call)  # R42, R44, R45
+
+    def succeeded(self, _request: PlatformRequest, limit: TimeLimit | None, _response: PlatformResponse) -> None:
+        """Stop the time."""
+        if limit is not None:
+            limit.__exit__(None, None, None)
+
+    def failed(self, request: PlatformRequest, limit: TimeLimit | None, error: BaseException) -> BaseException:
+        """
+        Stop the time; a cancellation at its end becomes one of our errors.
+
+        Returns:
+            A `RequestNotSentError` where the first byte of the request was not sent yet, else a `ResponseLostError`.
+        """
+        if limit is not None and limit.__exit__(type(error), error, None):  # R42
+            return _timed_out(request, limit.seconds)
+        return error
 
 
 async def _timed(request: PlatformRequest, call_next: Handler, timeout_s: float) -> PlatformResponse:

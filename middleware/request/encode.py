@@ -27,6 +27,7 @@ from .idempotency import add_key
 __all__ = ["EncodeMiddleware", "PathSettings", "check_endpoint", "encode_body", "encode_target", "time_span"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_USUAL_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"})
 _METHOD = re.compile(r"(?!(?:CONNECT|TRACE)\Z)[A-Z]{1,20}")  # those two address a proxy, or return credentials
 _SAFE = "/%:@!$&'()*+,;=~"  # in a path, and not a separator of its own
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")  # RFC 3986 section 2.3: characters that are never encoded
@@ -37,6 +38,8 @@ _SEPARATOR = re.compile(r"[/\\;]")
 _NO_DOT_SEGMENTS = "must not contain '.' or '..' segments"
 # Values that JSON has no type for; a datetime is a date too.
 _VALUES = (UUID, date, time, timedelta, Decimal)
+_LARGE = 2**64  # equivalent: a larger one is written alike, unless it has more digits than CPython writes
+_DOTS = frozenset({".", ".."})
 _MAX_TARGET = 8192  # characters; common servers accept a request line of that length
 
 
@@ -151,7 +154,13 @@ def _fill(path: str, values: Mapping[str, Any], *, allow_slash: bool) -> str:
         raise InvalidArgumentError(f"path_params: not in the path: {', '.join(sorted(map(str, unused)))}")
     filled = list(parts)
     for index in range(1, len(parts), 2):
-        filled[index] = _segment(parts[index], values, allow_slash=allow_slash)
+        value = values.get(parts[index])  # of the two usual kinds of ids nothing is to be checked or encoded
+        if type(value) is str and _UNRESERVED.fullmatch(value) is not None and value not in _DOTS:
+            filled[index] = value
+        elif type(value) is int and -_LARGE < value < _LARGE:
+            filled[index] = str(value)
+        else:
+            filled[index] = _segment(parts[index], values, allow_slash=allow_slash)
     target = "".join(filled)
     if "%" in target and _shares_segment(path):  # R54
         # Once more than a value by itself, which is encoded here.
@@ -308,7 +317,7 @@ class EncodeMiddleware(Step):
         """
         if request.problem:
             raise InvalidArgumentError(request.problem)
-        if _METHOD.fullmatch(request.method) is None:
+        if request.method not in _USUAL_METHODS and _METHOD.fullmatch(request.method) is None:
             raise _not_a_method(request.method)
         if request.user_jwt is not None and request.user_jwt != "" and not is_token(request.user_jwt):
             # Checked here and not where it is added: what can never be sent must not count as an attempt.

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
+from middleware._internal.frozen import maker
 from middleware.clock import Clock
 from middleware.errors import CallError, DeadlineExceededError, internal_error, is_refused_connection
 from middleware.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, Event, FanOut, Listener
@@ -21,6 +22,10 @@ from . import semconv
 from .tracing import SUPPRESS, OpenSpan, SafeTracer, attempt_span
 
 __all__ = ["AttemptRecordingMiddleware", "CallRecordingMiddleware"]
+
+_new_record = maker(AttemptRecord)
+_attempt_finished = maker(AttemptFinished)
+_call_finished = maker(CallFinished)
 
 
 class CallRecordingMiddleware(Step):
@@ -66,10 +71,10 @@ class CallRecordingMiddleware(Step):
         response.outcome = outcome = call.outcome(self._clock.now())
         if opened is None:
             if self._is_needed(CallFinished):
-                self._emit(CallFinished(call=call.info, outcome=outcome, error=None))
+                self._emit(_call_finished(call=call.info, outcome=outcome, error=None))
             return
         try:
-            self._emit(CallFinished(call=call.info, outcome=outcome, error=None))
+            self._emit(_call_finished(call=call.info, outcome=outcome, error=None))
         finally:
             self._tracer.end(*opened)
 
@@ -83,7 +88,7 @@ class CallRecordingMiddleware(Step):
         if failure is not None:
             failure.outcome = outcome  # before the event: listeners read it from the error too
         try:
-            self._emit(CallFinished(call=call.info, outcome=outcome, error=failure, cancelled=failure is None))
+            self._emit(_call_finished(call=call.info, outcome=outcome, error=failure, cancelled=failure is None))
         finally:
             self._end_span(opened and _to_end(opened, error))
         return error
@@ -190,7 +195,7 @@ class AttemptRecordingMiddleware(Step):
     ) -> None:
         call, attempt = request.call, request.attempt
         opened, number, started = entered
-        record = AttemptRecord(
+        record = _new_record(
             number=number,
             started_s=started - call.started_at,
             ended_s=self._clock.now() - call.started_at,
@@ -208,7 +213,7 @@ class AttemptRecordingMiddleware(Step):
             self._tracer.detach(opened[1])
             return
         try:
-            self._emit(AttemptFinished(call=call.info, record=record, error=error))
+            self._emit(_attempt_finished(call=call.info, record=record, error=error))
         finally:
             self._end_span(opened)
 

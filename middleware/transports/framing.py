@@ -246,8 +246,10 @@ class FramingWatch:
                 head, data = data[:end], data[end:]
                 status = check_head(head)
                 self._searched = 0
+                # Of an interim response too: parsers differ about its length.
+                body = BodyFraming(self._method, status, head, self._max_header_bytes)
                 if status >= FINAL:
-                    self._body = BodyFraming(self._method, status, head, self._max_header_bytes)
+                    self._body = body
             end = body.take(data)
             self._rest = self._look_further(body, data, end) if end < len(data) else b""
             self.is_clean = body.is_over and body.may_keep

@@ -74,32 +74,27 @@ class Http1Connection(Stream):
         # All at once: from its own buffer asyncio writes after it has read. A write of another piece to a connection
         # that the peer has reset would discard the response.
         transport.write(wire)
-        left = max_header_bytes
-        while True:
-            head = await self._head(left, max_header_bytes)
-            left -= len(head)
-            status = check_head(head)
-            fields = parser.head(head)
-            if len(fields) != head.count(b"\n") - 2:
-                raise RemoteProtocolError("fields and lines differ in number")
-            if status >= FINAL:
-                body = BodyFraming(request.method, status, head, max_header_bytes)
-                self._body, self._parser = body, parser if body.is_chunked else None
-                return status, fields
-
-    async def _head(self, left: int, max_header_bytes: int) -> bytes:
-        """Return the next head, which may have *left* bytes."""
-        searched = 0
+        left, searched = max_header_bytes, 0
         while True:
             data = self._received
             end = find_head(data, searched) if data else 0
             if (end or len(data)) > left:
                 raise head_too_large(max_header_bytes)
-            if end:
-                self._received = data[end:]
-                return data[:end]
-            searched = len(data)
-            await self._more()
+            if not end:
+                searched = len(data)
+                await self._more()
+                continue
+            head, self._received = data[:end], data[end:]
+            left, searched = left - end, 0
+            status = check_head(head)
+            fields = parser.head(head)
+            if len(fields) != head.count(b"\n") - 2:
+                raise RemoteProtocolError("fields and lines differ in number")
+            # Of an interim response too, which must not have a length: parsers differ about one there.
+            body = BodyFraming(request.method, status, head, max_header_bytes)
+            if status >= FINAL:
+                self._body, self._parser = body, parser if body.is_chunked else None
+                return status, fields
 
     def whole_body(self) -> bytes | None:
         """
@@ -144,7 +139,8 @@ class Http1Connection(Stream):
         end = body.take(data)
         taken = data if end == len(data) else data[:end]
         self._received = b"" if end == len(data) else data[end:]
-        self._resume()
+        if self._paused_reading:
+            self._resume()
         if not body.is_chunked or not taken:
             return taken
         parser = self._parser
@@ -155,15 +151,21 @@ class Http1Connection(Stream):
         body.decoded(len(piece))
         return piece
 
-    async def _more(self) -> None:
-        """Wait until more has arrived."""
+    def _more(self) -> asyncio.Future[None]:
+        """
+        Return what is done when more has arrived, or the connection is over.
+
+        Raises:
+            ReadError: It has broken already.
+            RemoteProtocolError: It has ended already.
+        """
         if self._error is not None:
             raise ReadError(str(self._error)) from self._error
         if self._ended or self._aborted:
             raise RemoteProtocolError("the connection ended before the response")
-        # Where it is closing, for why. `_wait` itself would be one more frame.
+        # Where it is closing, for why. A coroutine would be one more frame, as `_wait` is.
         self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        return self._waiter
 
     @property
     def is_reusable(self) -> bool:

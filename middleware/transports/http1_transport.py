@@ -26,7 +26,7 @@ from .keep_alive import may_be_reused
 from .loop_bound import KeepingTransport
 from .origin import Origin
 from .parser import Parser
-from .response_reader import Received, receive_body, receive_head
+from .response_reader import receive_body, receive_head
 from .translation import BODY_METHODS, to_response, translate_error
 from .transport_settings import MAX_IDLE_FOR_UNSAFE_S, TransportSettings
 
@@ -112,11 +112,24 @@ class Http1Transport(KeepingTransport[Http1Connection]):
         self, connection: Http1Connection, idle: _Idle, origin: Origin, target: str, request: PlatformRequest
     ) -> PlatformResponse:
         """Make one exchange over *connection*, and keep or drop it."""
+        config = self._config
         try:
             wire = _wire_request(request, origin, target)
             if connection.is_new:
                 await self._connect(connection, origin)
-            received = await self._exchange(connection, wire, request)
+            status, fields = await connection.exchange(request, wire, self.parser(), config.max_header_bytes)
+            headers = receive_head(request, status, fields, config)
+            body = connection.whole_body()
+            received = await receive_body(
+                request,
+                status,
+                headers,
+                connection.pieces() if body is None else body,
+                config=config,
+                now=self._clock.now,
+                lost=_TRANSLATED,
+                extra_info=connection.get_extra_info,
+            )
         except (LocalProtocolError, *_TRANSLATED) as error:
             idle.discard(connection)
             lost = translate_error(request, error, phase_known=True, is_new=connection.is_new)
@@ -136,22 +149,6 @@ class Http1Transport(KeepingTransport[Http1Connection]):
         await connection.connect(self._resolver, origin.host, origin.port, self._config.connect_timeout_s)
         if tls is not None:
             await connection.shake_hands(tls, origin.host)
-
-    async def _exchange(self, connection: Http1Connection, wire: bytes, request: PlatformRequest) -> Received:
-        config = self._config
-        status, fields = await connection.exchange(request, wire, self.parser(request.method), config.max_header_bytes)
-        headers = receive_head(request, status, fields, config)
-        body = connection.whole_body()
-        return await receive_body(
-            request,
-            status,
-            headers,
-            connection.pieces() if body is None else body,
-            config=config,
-            now=self._clock.now,
-            lost=_TRANSLATED,
-            extra_info=connection.get_extra_info,
-        )
 
 
 _own_function: Any = None
@@ -178,7 +175,7 @@ def _wire_request(request: PlatformRequest, origin: Origin, target: str) -> byte
         UnicodeError: A header has characters beyond Latin-1.
     """
     method, content, headers = request.method, request.content, request.headers
-    if not (_are_tokens((method,)) and _are_tokens(headers)):
+    if not ((method in _tokens and _tokens.issuperset(headers)) or _are_tokens((method, *headers))):
         raise LocalProtocolError("invalid method, or name of a header")
     if not target.isascii() or " " in target:
         raise LocalProtocolError("invalid target")
@@ -195,8 +192,7 @@ def _wire_request(request: PlatformRequest, origin: Origin, target: str) -> byte
 
 
 def _are_tokens(names: Iterable[str]) -> bool:
-    if _tokens.issuperset(names):
-        return True
+    """Look at each of *names*, and keep those that are valid in `_tokens`."""
     for name in names:
         if _TOKEN.fullmatch(name) is None or name.lower() in _OURS:
             return False

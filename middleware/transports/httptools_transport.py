@@ -33,12 +33,11 @@ class _Sink:
 
 
 class HttptoolsParser:
-    """A `Parser`; the request's method is of no concern, since a body of known length is not parsed."""
+    """A `Parser`."""
 
     __slots__ = ("_parser", "_sink")
 
-    def __init__(self, method: str) -> None:
-        del method
+    def __init__(self) -> None:
         self._sink = _Sink()
         self._parser = httptools.HttpResponseParser(self._sink)
 

@@ -9,11 +9,10 @@ class Parser(Protocol):
     """
     Parses the response to one request, interim ones before it included.
 
-    Args:
-        method: Of the request.
+    The request's method is of no concern: a body that cannot be, as after HEAD, is not parsed.
     """
 
-    def __init__(self, method: str) -> None: ...
+    def __init__(self) -> None: ...
 
     def head(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """

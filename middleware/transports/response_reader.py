@@ -273,7 +273,8 @@ async def read_body(
         ResponseLostError: Its compressed data is incomplete.
     """
     limit = config.max_response_bytes
-    inflater = _inflater(headers.get("content-encoding", ""))
+    encoding = headers.get("content-encoding")
+    inflater = _inflater(encoding) if encoding else None
     if isinstance(pieces, bytes):
         if inflater is None and len(pieces) <= limit:
             return pieces
@@ -327,8 +328,6 @@ def _inflater(encoding: str) -> "_Inflater | None":
     Raises:
         DecodeError: The encoding is unsupported.
     """
-    if not encoding:
-        return None
     names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     if names in ([], ["identity"]):
         return None

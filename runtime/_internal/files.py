@@ -33,20 +33,21 @@ def refuse_link(path: Path) -> None:
         raise _is_link(path)
 
 
-def write_text(path: Path, text: str, *, inputs: Iterable[Path] = ()) -> None:
+def write_text(path: Path, text: str, *, inputs: Iterable[Path] = (), private: bool = False) -> None:
     """
-    Write *text* to *path* in UTF-8 in place of the file's content; a new file has the permissions of the umask.
+    Write *text* to *path* in UTF-8 in place of the file's content; one that exists keeps the mode it was given.
 
     Args:
         path: The file; its directory must exist.
         text: What to write.
         inputs: Files that must stay as they are, under whichever of their names *path* finds them.
+        private: A new file is for its owner alone (mode 0600), not as the umask says.
 
     Raises:
         OSError: *path* is a symbolic link or one of *inputs*, and nothing was changed; or it cannot be written.
     """
     content = text.encode()
-    with os.fdopen(_open(path, os.O_WRONLY | os.O_CREAT, _BY_UMASK), "wb") as file:
+    with os.fdopen(_open(path, os.O_WRONLY | os.O_CREAT, _PRIVATE if private else _BY_UMASK), "wb") as file:
         opened = os.fstat(file.fileno())
         for source in inputs:
             try:

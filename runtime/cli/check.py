@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime._version import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DEFAULT = Path("runtime/connectors")
 
@@ -17,20 +17,11 @@ _DEFAULT = Path("runtime/connectors")
 def main(argv: Sequence[str]) -> int:
     """Print what breaks the contract; 0, 1 when there is an error, 2 for wrong usage."""
     from runtime._internal.findings import Tool
-    from runtime.contract import CONTRACTS, RULES, check_paths, fix_paths
+    from runtime.contract import RULES, check_paths, fix_paths
 
-    from .findings_options import add_findings_options, explain_rules, write_findings
+    from .findings_options import explain_rules, write_findings
 
-    parser = argparse.ArgumentParser(prog="python3 -m runtime check", description=__doc__)
-    parser.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help=f"files and folders; default {_DEFAULT} or ."
-    )
-    parser.add_argument("--strict", action="store_true", help="count warnings as errors")
-    parser.add_argument(
-        "--contract", type=int, choices=CONTRACTS, default=1, help="version of the contract (default: %(default)s)"
-    )
-    parser.add_argument("--fix", action="store_true", help="rewrite what has the shape of the contract's template")
-    add_findings_options(parser)
+    parser = make_parser()
     options = parser.parse_args(argv)
     tool = Tool("connector-contract-check", __version__, RULES)
     if options.explain:
@@ -48,6 +39,25 @@ def main(argv: Sequence[str]) -> int:
     with _without_collections():
         found = check_paths(paths, strict=options.strict, contract=options.contract)
     return write_findings(parser, options, found, tool)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
+    from runtime.contract import CONTRACTS
+
+    from .findings_options import add_findings_options
+
+    parser = argparse.ArgumentParser(prog="python3 -m runtime check", description=__doc__)
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help=f"files and folders; default {_DEFAULT} or ."
+    )
+    parser.add_argument("--strict", action="store_true", help="count warnings as errors")
+    parser.add_argument(
+        "--contract", type=int, choices=CONTRACTS, default=1, help="version of the contract (default: %(default)s)"
+    )
+    parser.add_argument("--fix", action="store_true", help="rewrite what has the shape of the contract's template")
+    add_findings_options(parser)
+    return parser
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """`python3 -m runtime config`: what the settings are, what is wrong with them, and what they will do."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["SUBCOMMANDS", "main"]
+__all__ = ["SUBCOMMANDS", "main", "make_parser"]
 
 
 class Subcommand(NamedTuple):
@@ -79,3 +80,32 @@ def main(argv: Sequence[str]) -> int:
     from .config_show import settings_of_service
 
     return settings_of_service(argv, list(SUBCOMMANDS))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """
+    Return the parsers of all subcommands and services as one, for completion alone: `main` imports what it runs.
+
+    Raises:
+        ConfigError: A connector that another package adds is unusable.
+    """
+    from . import config_check, config_explain, config_schema, config_show, config_simulate
+    from .config_settings import services
+
+    known = services()
+    parsers = {
+        "check": config_check.make_parser(),
+        "explain": config_explain.make_parser(known),
+        "schema": config_schema.make_parser(),
+        "show": config_show.make_parser(known),
+        "simulate": config_simulate.make_parser(known),
+    }
+    whole = argparse.ArgumentParser(prog="python3 -m runtime config")
+    names = whole.add_subparsers()
+    for name, parser in parsers.items():
+        names.add_parser(name, help=SUBCOMMANDS[name].help, parents=[parser], add_help=False)
+    for name, connector in known.items():
+        service = names.add_parser(name, help="print the settings of this service")
+        service.add_argument("operation", nargs="?", choices=list(connector.operations), help="name of its method")
+        service.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    return whole

@@ -31,7 +31,7 @@ from .config_settings import environ_of
 from .config_show import in_force
 from .findings_options import add_findings_options, explain_rules, write_findings
 
-__all__ = ["check", "main"]
+__all__ = ["check", "main", "make_parser"]
 
 _T = TypeVar("_T", int, float)
 
@@ -51,6 +51,28 @@ _SHOWN_SCOPES = 3
 
 def main(argv: Sequence[str]) -> int:
     """Print what is wrong; 0, 1 when there is an error, 2 for wrong usage."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    tool = Tool("connector-config-check", __version__, RULES)
+    if options.explain:
+        explain_rules(parser, options.explain, tool)
+        return 0
+    if options.file is not None and not options.file.exists():
+        parser.error(f"no such file: {options.file}")
+    facts = Facts(
+        budget_s=options.budget,
+        calls_per_s=options.rps,
+        concurrency=options.concurrency,
+        processes=options.processes,
+    )
+    found = check(environ_of(options.file), facts)
+    if options.strict:
+        found = [replace(one, severity=Severity.ERROR) if one.severity is Severity.WARNING else one for one in found]
+    return write_findings(parser, options, found, tool)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config check",
         description=__doc__,
@@ -79,23 +101,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--strict", action="store_true", help="count warnings as errors")
     add_findings_options(parser)
-    options = parser.parse_args(argv)
-    tool = Tool("connector-config-check", __version__, RULES)
-    if options.explain:
-        explain_rules(parser, options.explain, tool)
-        return 0
-    if options.file is not None and not options.file.exists():
-        parser.error(f"no such file: {options.file}")
-    facts = Facts(
-        budget_s=options.budget,
-        calls_per_s=options.rps,
-        concurrency=options.concurrency,
-        processes=options.processes,
-    )
-    found = check(environ_of(options.file), facts)
-    if options.strict:
-        found = [replace(one, severity=Severity.ERROR) if one.severity is Severity.WARNING else one for one in found]
-    return write_findings(parser, options, found, tool)
+    return parser
 
 
 def _positive(kind: Callable[[str], _T]) -> Callable[[str], _T]:

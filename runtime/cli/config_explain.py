@@ -8,7 +8,7 @@ the traffic makes of it, with and without the retry budget, when the circuit ope
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from middleware import ConfigError
@@ -20,7 +20,7 @@ from runtime.forecast.report import explanation_text
 from .config_settings import services, write_problems
 from .config_target import add_target, number, operation_of, settings_of
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 faults:
@@ -47,18 +47,7 @@ def main(argv: Sequence[str]) -> int:
         known = services()
     except ConfigError as error:
         return write_problems(error)
-    parser = argparse.ArgumentParser(
-        prog="python3 -m runtime config explain",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_target(parser, list(known))
-    parser.add_argument("--fault", default="hang", metavar="F", help="what is wrong with the service; default hang")
-    rate = number("the rate", least=0.001)
-    parser.add_argument("--rps", type=rate, metavar="N", help="calls per second of one process")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the chart of the schedule to a file")
+    parser = make_parser(known)
     options = parser.parse_args(argv)
     connector = known[options.service]
     operation = operation_of(parser, connector, options.operation)
@@ -77,3 +66,20 @@ def main(argv: Sequence[str]) -> int:
             sys.stderr.write(f"{options.svg}: {error.strerror}\n")
             return 1
     return 0
+
+
+def make_parser(known: Collection[str]) -> argparse.ArgumentParser:
+    """Return what reads the arguments, for the services *known*."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m runtime config explain",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_target(parser, known)
+    parser.add_argument("--fault", default="hang", metavar="F", help="what is wrong with the service; default hang")
+    rate = number("the rate", least=0.001)
+    parser.add_argument("--rps", type=rate, metavar="N", help="calls per second of one process")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the chart of the schedule to a file")
+    return parser

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 examples:
@@ -28,13 +28,7 @@ def main(argv: Sequence[str]) -> int:
 
     from .config_settings import write_problems
 
-    parser = argparse.ArgumentParser(
-        prog="python3 -m runtime config schema",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of standard output")
+    parser = make_parser()
     options = parser.parse_args(argv)
     try:
         document = schema(services_and_operations())
@@ -49,3 +43,15 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         parser.error(f"argument --output: cannot be written: {error.strerror}")
     return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m runtime config schema",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of standard output")
+    return parser

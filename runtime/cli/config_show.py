@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from runtime.settings.typos import closest
 
 from .config_settings import MAX_ATTEMPTS, config_of, declared_attempts, services, write_problems
 
-__all__ = ["in_force", "main", "settings_of_service"]
+__all__ = ["in_force", "main", "make_parser", "settings_of_service"]
 
 _FILES = ("transport.ca_file", "transport.client_certificate_file", "transport.client_key_file")
 
@@ -42,16 +42,7 @@ def main(argv: Sequence[str]) -> int:
         known = services()
     except ConfigError as error:  # of a connector that another package adds
         return write_problems(error)
-    parser = argparse.ArgumentParser(
-        prog="python3 -m runtime config show",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_names(parser, known, required=False)
-    parser.add_argument("--file", type=Path, metavar="FILE", help=f"TOML file; default ${FILE_VARIABLE}")
-    parser.add_argument("--diff", type=Path, metavar="OTHER", help="print what another TOML file would change instead")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser = make_parser(known)
     options = _parsed(parser, known, argv)
     if missing := next((file for file in (options.file, options.diff) if file is not None and not file.exists()), None):
         parser.error(f"no such file: {missing}")
@@ -71,6 +62,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def make_parser(known: Collection[str]) -> argparse.ArgumentParser:
+    """Return what reads the arguments, for the services *known*."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m runtime config show",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_names(parser, known, required=False)
+    parser.add_argument("--file", type=Path, metavar="FILE", help=f"TOML file; default ${FILE_VARIABLE}")
+    parser.add_argument("--diff", type=Path, metavar="OTHER", help="print what another TOML file would change instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    return parser
+
+
 def settings_of_service(argv: Sequence[str], subcommands: Sequence[str]) -> int:
     """Print the effective policy of a service or an operation; 0, 2 for wrong usage, or 3 when settings are wrong."""
     try:
@@ -80,9 +86,9 @@ def settings_of_service(argv: Sequence[str], subcommands: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config", description="Print the settings in force, and where each comes from."
     )
-    _add_names(parser, known, required=True)
+    _add_names(parser, known, subcommands, required=True)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    options = _parsed(parser, known, argv, subcommands)
+    options = _parsed(parser, known, argv)
     try:
         config = ConnectorConfig.from_env()
         open_transport(config, options.service)
@@ -114,11 +120,22 @@ def in_force(
     ]
 
 
-def _add_names(parser: argparse.ArgumentParser, known: dict[str, Connector[Any]], *, required: bool) -> None:
+def _add_names(
+    parser: argparse.ArgumentParser, known: Collection[str], subcommands: Sequence[str] = (), *, required: bool
+) -> None:
+    def service(text: str) -> str:
+        if text not in known:
+            meant = closest(text, [*known, *subcommands])
+            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(known))}"
+            what = "service or subcommand" if subcommands else "service"
+            raise argparse.ArgumentTypeError(f"no such {what}: {text}; {hint}")
+        return text
+
     parser.add_argument(
         "service",
         nargs=None if required else "?",
-        default="",
+        type=service,
+        choices=sorted(known),  # for completion; `service` has the better error
         metavar="SERVICE",
         help=f"name of the connector: {', '.join(sorted(known))}",
     )
@@ -126,17 +143,9 @@ def _add_names(parser: argparse.ArgumentParser, known: dict[str, Connector[Any]]
 
 
 def _parsed(
-    parser: argparse.ArgumentParser,
-    known: dict[str, Connector[Any]],
-    argv: Sequence[str],
-    subcommands: Sequence[str] = (),
+    parser: argparse.ArgumentParser, known: dict[str, Connector[Any]], argv: Sequence[str]
 ) -> argparse.Namespace:
     options = parser.parse_args(argv)
-    if options.service not in {"", *known}:
-        meant = closest(options.service, [*known, *subcommands])
-        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(known))}"
-        what = "service or subcommand" if subcommands else "service"
-        parser.error(f"argument SERVICE: no such {what}: {options.service}; {hint}")
     if options.operation and options.operation not in known[options.service].operations:
         operations = ", ".join(known[options.service].operations)
         parser.error(f"argument operation: {options.service} has {operations}")

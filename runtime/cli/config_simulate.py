@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from runtime.forecast.simulate import Run, Scenario, Sections, run_all, sections
 from .config_settings import services, write_problems
 from .config_target import add_target, number, operation_of, settings_of
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 models, besides a status as 503 or 429:30:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         known = services()
     except ConfigError as error:
         return write_problems(error)
-    parser = _parser(list(known))
+    parser = make_parser(known)
     options = parser.parse_args(argv)
     if options.ill is not None and options.ill[0] >= options.duration:
         parser.error(f"argument --ill: must begin before the end of --duration, {options.duration:g} s")
@@ -95,7 +95,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(known: Collection[str]) -> argparse.ArgumentParser:
+    """Return what reads the arguments, for the services *known*."""
     models = "\n".join(f"  {one.form:<16}{one.doc}" for one in MODELS.values())
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime config simulate",

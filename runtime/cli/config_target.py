@@ -1,7 +1,7 @@
 """What `config explain` and `config simulate` are about: a service or an operation of it, and its settings."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .config_settings import config_of, declared_attempts
 __all__ = ["add_target", "number", "operation_of", "settings_of"]
 
 
-def add_target(parser: argparse.ArgumentParser, known: Sequence[str]) -> None:
+def add_target(parser: argparse.ArgumentParser, known: Collection[str]) -> None:
     """Add the arguments that name the operation and the settings."""
     parser.add_argument("service", choices=sorted(known), metavar="SERVICE", help=f"one of {', '.join(sorted(known))}")
     parser.add_argument("operation", nargs="?", default="", metavar="OPERATION", help="name of its method; else a GET")

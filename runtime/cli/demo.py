@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the first line must not wait for these imports
     from runtime.connectors.loader import ConnectorBundle
     from runtime.gateway import GatewayProcess
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _JWT = "token-ada"
 _EPILOG = """\
@@ -52,25 +52,7 @@ class Story(Protocol):
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo; returns 0 only if every check passed."""
-    # Options are written out: the environment is set up for them before they are parsed.
-    parser = argparse.ArgumentParser(
-        prog="python3 -m runtime demo",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--host", action="store_true", help="drive the example host over HTTP instead, with two workers"
-    )
-    parser.add_argument(
-        "--replicas", type=int, metavar="N", help="run N processes that share one quota instead, 2 to 16; needs a Redis"
-    )
-    parser.add_argument("--tuning", action="store_true", help="show how a bad policy is found and changed instead")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
-    parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
-    parser.add_argument("--behind", choices=NAMES, help="run the story behind a real gateway, where it is installed")
+    parser = make_parser()
     options = parser.parse_args(argv)
     if sum(map(bool, (options.host, options.behind, options.tuning, options.replicas is not None))) > 1:
         parser.error("--host, --tuning, --behind and --replicas: only one of them")
@@ -106,6 +88,29 @@ def main(argv: Sequence[str]) -> int:
     except GatewayUnavailableError as error:
         sys.stderr.write(f"demo: {error}\n")
         return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m runtime demo",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # options are written out: the environment is set up for them before they are parsed
+    )
+    parser.add_argument(
+        "--host", action="store_true", help="drive the example host over HTTP instead, with two workers"
+    )
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="run N processes that share one quota instead, 2 to 16; needs a Redis"
+    )
+    parser.add_argument("--tuning", action="store_true", help="show how a bad policy is found and changed instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument("--svg", metavar="FILE", help="also draw the output into a picture")
+    parser.add_argument("--traces", metavar="FILE", help="also append the spans to FILE, for the trace command")
+    parser.add_argument("--behind", choices=NAMES, help="run the story behind a real gateway, where it is installed")
+    return parser
 
 
 def _run(

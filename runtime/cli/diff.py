@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime._version import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,15 +20,9 @@ def main(argv: Sequence[str]) -> int:
     from runtime.contract.source import UNREADABLE, Sources
     from runtime.openapi import DocumentError, load, read
 
-    from .findings_options import add_findings_options, explain_rules, write_findings, write_text
+    from .findings_options import explain_rules, write_findings, write_text
 
-    parser = argparse.ArgumentParser(prog="python3 -m runtime diff", description=__doc__)
-    parser.add_argument("old", nargs="?", metavar="OLD", help="file or URL of the document that is in use")
-    parser.add_argument("new", nargs="?", metavar="NEW", help="file or URL of the changed document")
-    parser.add_argument(
-        "paths", nargs="*", type=Path, metavar="CONNECTOR", help="connectors, files or folders: what it means for these"
-    )
-    add_findings_options(parser)
+    parser = make_parser()
     options = parser.parse_args(argv)
     tool = Tool("openapi-diff", __version__, RULES)
     if options.explain:
@@ -58,3 +52,17 @@ def main(argv: Sequence[str]) -> int:
         write_text(parser, options, report.text(found) if options.format == "text" else report.json_text(found))
         return 1 if any(one.verdict is Verdict.BREAKING for one in methods) else 0
     return write_findings(parser, options, report.findings(found), tool)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
+    from .findings_options import add_findings_options
+
+    parser = argparse.ArgumentParser(prog="python3 -m runtime diff", description=__doc__)
+    parser.add_argument("old", nargs="?", metavar="OLD", help="file or URL of the document that is in use")
+    parser.add_argument("new", nargs="?", metavar="NEW", help="file or URL of the changed document")
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="CONNECTOR", help="connectors, files or folders: what it means for these"
+    )
+    add_findings_options(parser)
+    return parser

@@ -29,7 +29,7 @@ from runtime._version import __version__
 from .bootstrap import BootstrapError, enter_environment
 from .package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, without_controls
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 examples:
@@ -43,7 +43,7 @@ _EXTRAS = {
     "otel": "export of telemetry",
     "fast": "faster parsing of responses and JSON",
     "aiohttp": "the aiohttp transport",
-    "cli": "demo and trace",
+    "cli": "demo, trace and completion",
     "gateway": "the reference gateway",
     "generate": "`new`",
 }
@@ -84,17 +84,7 @@ class Result:
 
 def main(argv: Sequence[str]) -> int:
     """Print what each check found; 0, 1 when there is an error, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m runtime doctor",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="settings file instead of the environment's")
-    parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="S", help="longest wait for one response (default: %(default)g)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser = make_parser()
     options = parser.parse_args(argv)
     if not 0 < options.timeout <= 60:  # noqa: PLR2004 - a minute
         parser.error(f"--timeout: must be above 0 and at most 60, got {options.timeout:g}")
@@ -132,6 +122,22 @@ def _text(result: Result) -> str:
     if result.hint:
         lines.append(f"{margin}-> {without_controls(result.hint)}")  # in one line: commands are copied
     return "\n".join(lines) + "\n"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m runtime doctor",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="settings file instead of the environment's")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="longest wait for one response (default: %(default)g)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    return parser
 
 
 def _results(options: argparse.Namespace, command: Sequence[str]) -> Iterator[Result]:

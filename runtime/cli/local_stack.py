@@ -30,7 +30,7 @@ from runtime._internal.installation import project_directory
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["SERVICES", "main"]
+__all__ = ["SERVICES", "main", "make_parser"]
 
 _HOST = "127.0.0.1"
 _WIDTH = 100  # where output is no terminal
@@ -125,9 +125,7 @@ class Process(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
     """Run the stack; returns 0, 1 when something is missing, busy or not ready, or 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python3 -m runtime stack", description=__doc__)
-    parser.add_argument("action", choices=("up", "down", "status"))
-    options = parser.parse_args(argv)
+    options = make_parser().parse_args(argv)
     project = project_directory()
     if project is None or not (project / "dashboards").is_dir():
         sys.stderr.write("stack: no dashboards/ here; they come with the source, not with the installed package\n")
@@ -147,6 +145,13 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"stack: {error.filename or state}: {error.strerror or error}\n")
         return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
+    parser = argparse.ArgumentParser(prog="python3 -m runtime stack", description=__doc__)
+    parser.add_argument("action", choices=("up", "down", "status"))
+    return parser
 
 
 def _of_another_user(state: Path) -> OSError:

@@ -36,6 +36,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "check": Command("runtime.cli.check", None, "check connectors against the connector contract"),
+    "completion": Command("runtime.cli.completion", ("cli",), "print a script that completes commands in a shell"),
     "config": Command("runtime.cli.config", (), "print the settings in force, and where each comes from"),
     "demo": Command(
         "runtime.cli.demo",

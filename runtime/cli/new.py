@@ -17,7 +17,7 @@ from runtime.generate import FileChange, NotGeneratedError, Options, Plan, chang
 from runtime.generate.template import FIELD_TYPES, template
 from runtime.openapi import Document, DocumentError, load, plain, read
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _DEFAULT_FIELDS = ("name:str", "status:str", "created_at:datetime")
@@ -25,7 +25,7 @@ _DEFAULT_FIELDS = ("name:str", "status:str", "created_at:datetime")
 
 def main(argv: Sequence[str]) -> int:
     """Write a connector; 0, 1 where edits and changes are in conflict or nothing can be written, 2 for wrong usage."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(argv)
     name = options.name
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if any(one.conflicts for one in found) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
     parser = argparse.ArgumentParser(prog="python3 -m runtime new", description=__doc__)
     parser.add_argument("name", metavar="NAME", help="name of the connector, such as orders")
     parser.add_argument("--from", dest="source", metavar="DOCUMENT", help="file or URL of an OpenAPI document")

@@ -1,5 +1,6 @@
 """`python3 -m runtime test`: the suite on every core; `--unit`: without the tests that need sockets or processes."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from runtime._internal.installation import project_directory
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,6 +38,15 @@ def main(argv: Sequence[str]) -> int:
         )
     command = [sys.executable, "-m", "pytest", *cores, "-p", "runtime.conformance.plugin", *argv]
     return subprocess.run(command, cwd=project, env=environment, check=False).returncode  # noqa: S603 - ourselves
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the suite's own options and its files, for completion alone: pytest reads the arguments."""
+    parser = argparse.ArgumentParser(prog="python3 -m runtime test")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders of tests")
+    parser.add_argument("--unit", action="store_true", help="only tests that open no socket and start no process")
+    parser.add_argument("--rule", metavar="ID", help="only the tests of a rule, such as R15")
+    return parser
 
 
 def _path_from_here(argument: str, project: Path) -> str:

@@ -22,7 +22,7 @@ from runtime._internal.files import write_text
 from runtime.traces.calls import Call, calls_of, is_call, state_of
 from runtime.traces.diagnosis import compare
 from runtime.traces.filters import OUTCOMES, CallFilter, parse_duration, parse_time
-from runtime.traces.model import Trace, clock_text, traces_of
+from runtime.traces.model import Trace, clock_text, count_text, traces_of
 from runtime.traces.ranking import Ranking, trace_of
 from runtime.traces.source import Source, is_url
 from runtime.traces.states import ServiceStates
@@ -32,7 +32,7 @@ from runtime.traces.trace_file import Span, SpanReader
 if TYPE_CHECKING:  # the terminal's library is not needed for a page
     from rich.console import Console, RenderableType
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _WIDTH = 100  # where output is no terminal
 _POLL_S = 0.2
@@ -64,8 +64,7 @@ from a Jaeger:
 
 def main(argv: Sequence[str]) -> int:
     """Show traces; returns 0, 1 when nothing was found, or 2 for wrong usage."""
-    parser = _parser()
-    options = parser.parse_intermixed_args(argv)
+    options = make_parser().parse_intermixed_args(argv)
     try:
         _check(options)
         collecting = gc.isenabled()
@@ -88,7 +87,8 @@ class _UsageError(Exception):
     """Options that contradict each other, or a value that cannot be read; the text names it."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime trace",
         description=__doc__,
@@ -280,10 +280,10 @@ def _reach(source: Source) -> tuple[int, int]:
 
 def _chosen(source: Source, wanted: CallFilter) -> Iterator[Call]:
     """Yield the calls that are meant; where a file has no beginning of anything, whatever it has."""
-    found = False
+    found, everything = False, wanted == CallFilter()
     for call in calls_of(source.spans()):
         found = True
-        if wanted.accepts(call):
+        if everything or wanted.accepts(call):
             yield call
     if not found:
         spans = [span for span, _ in zip(source.spans(), range(_SAMPLE), strict=False)]
@@ -326,8 +326,8 @@ def _write_page(
     found = traces_of((span for span in source.spans() if span.trace_id in chosen), summary.medians())
     names = ", ".join(Path(name).name for name in options.files)
     page = render_page(found, of=ranking.traces, source=names, note=note, summary=summary, states=states)
-    write_text(options.html, page, inputs=source.paths)
-    sys.stdout.write(f"{printable(str(options.html))}: {len(found)} of {ranking.traces} traces\n")
+    write_text(options.html, page, inputs=source.paths, private=True)
+    sys.stdout.write(f"{printable(str(options.html))}: {len(found)} of {count_text(ranking.traces, 'trace')}\n")
     return 0
 
 
@@ -342,7 +342,7 @@ def _bad(reader: SpanReader) -> str:
     bad = reader.bad_lines
     first = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, the first is {bad[0]},"
     counted = [(reader.bad_spans, "span"), (reader.bad_events, "event")]
-    parts = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counted if number]
+    parts = [count_text(number, what) for number, what in counted if number]
     return f"{first} of {reader.lines} cannot be read as OTLP JSON" + (f"; {', '.join(parts)} left out" * bool(parts))
 
 
@@ -385,8 +385,8 @@ def _print_all(console: "Console", parts: "Iterable[RenderableType]") -> None:
 
 def _counts(ranking: Ranking) -> str:
     return (
-        f"{ranking.traces} traces, {ranking.calls} calls of connectors; {ranking.failed} failed,"
-        f" {ranking.retried} retried"
+        f"{count_text(ranking.traces, 'trace')}, {count_text(ranking.calls, 'call')} of connectors;"
+        f" {ranking.failed} failed, {ranking.retried} retried"
     )
 
 
@@ -440,7 +440,7 @@ def _compare(options: argparse.Namespace) -> int:
         if not summary.first_ns:
             return _nothing(options, f"no calls: {name}")
     console = _console(record=bool(options.svg))
-    _print_all(console, render_comparison(compare(before, after), *names))
+    _print_all(console, render_comparison(compare(before, after), *names, width=console.width))
     _draw(options, console, source)
     return 0
 

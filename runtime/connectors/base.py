@@ -14,6 +14,7 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from middleware._internal.forks import renew_in_child
+from middleware._internal.frozen import maker
 from middleware.call_options import (
     NO_OPTIONS,
     call_options,
@@ -31,7 +32,7 @@ from middleware.request.auth import check_api_key
 from middleware.request.correlation import choose_correlation_id
 from middleware.stack import FixedSettings, SettingsChange, SettingsSource, StackSettings, Telemetry, build_stack
 from middleware.transports.registry import as_transport
-from middleware.types import Call, PlatformRequest, PlatformResponse
+from middleware.types import Attempt, Call, PlatformRequest, PlatformResponse
 from runtime._version import __version__
 from runtime.settings import LiveSettings, ResolvedSettings
 
@@ -122,6 +123,12 @@ _CONSTANT_HEADERS = {
 }
 
 _OTHER_ROUTE = "other"
+
+_new_info = maker(CallInfo)
+_new_call = maker(Call)
+_new_attempt = maker(Attempt)
+_new_request = maker(PlatformRequest)
+
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
 # RFC 1123 section 2.1, with the underscore that names of containers have; a final dot is that of the root.
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.|\Z))+")
@@ -475,7 +482,7 @@ class PlatformHttpClient:
         options, now = current_options() if incoming_deadlines() else given_options(), self._clock.now()
         change = self._policies.poll(now)
         policy = self._policies.of(self.service, operation)
-        info = CallInfo(
+        info = _new_info(
             service=self.service,
             operation=operation,
             method=method,
@@ -489,7 +496,7 @@ class PlatformHttpClient:
         allowed, declared = policy.retry.max_attempts, arguments.get("max_attempts")
         if declared is not None and not self._is_set(self.service, operation, "retry.max_attempts"):
             allowed = min(allowed, declared)  # R11
-        call = Call(
+        call = _new_call(
             info=info,
             started_at=now,
             snapshot=policy.by_type,  # R61: one snapshot for the whole call
@@ -503,8 +510,9 @@ class PlatformHttpClient:
         )
         if running is not None:
             running.has_called = True
-        return PlatformRequest(
+        return _new_request(
             call=call,
+            attempt=_new_attempt(),
             method=method,
             path=path,
             path_params=path_params,

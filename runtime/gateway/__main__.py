@@ -16,7 +16,7 @@ from .app import DEFAULT_API_KEY, DEFAULT_TOKENS, Gateway
 from .dialects import DIALECTS
 from .faults import KINDS, Fault
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _FAULTS = """\
 faults:
@@ -29,6 +29,21 @@ faults:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the gateway until it is interrupted; returns the exit code."""
+    options = make_parser().parse_args(argv)
+    try:
+        gateway, api = _gateway(options)
+    except ValueError as error:
+        return _refuse(str(error))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_run(gateway, options, api))
+    except OSError as error:
+        return _refuse(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments."""
     parser = argparse.ArgumentParser(
         prog="python3 -m runtime gateway",
         description=__doc__,
@@ -57,17 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fault", action="append", default=[], metavar="TEXT", help="misbehave, see below")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
-    options = parser.parse_args(argv)
-    try:
-        gateway, api = _gateway(options)
-    except ValueError as error:
-        return _refuse(str(error))
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(gateway, options, api))
-    except OSError as error:
-        return _refuse(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
-    return 0
+    return parser
 
 
 def _gateway(options: argparse.Namespace) -> tuple[Gateway, Api | None]:

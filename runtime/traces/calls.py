@@ -150,8 +150,8 @@ def calls_of(spans: Iterable[Span | None]) -> Iterator[Call]:
     Yield each call once, with its attempts, in bounded memory.
 
     Attempts end before their call, so a file has them first; where it does not, the call waits for as many as it says
-    that it made, while at most 10 000 others wait. A span that a file contains twice counts once, unless 10 000 calls
-    lie between.
+    that it made, while at most 10 000 others wait. A span that a file contains twice counts once, unless more than
+    10 000 calls lie between.
 
     Args:
         spans: Spans; at a None no more are there for now, and calls that wait are yielded as they are.
@@ -177,7 +177,8 @@ class _Waiting:
         # By trace and call: a span's id is unique in its trace alone.
         self._attempts: OrderedDict[tuple[str, str], dict[str, Span]] = OrderedDict()
         self._calls: OrderedDict[tuple[str, str], Span] = OrderedDict()
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: set[tuple[str, str]] = set()
+        self._seen_before: set[tuple[str, str]] = set()
 
     def with_attempt(self, span: Span) -> Call | None:
         """Return the call that is complete with this attempt, if it is."""
@@ -187,7 +188,7 @@ class _Waiting:
             known = self._attempts[key] = {}
         known[span.span_id] = span
         call = self._calls.get(key)
-        if call is not None and self._is_whole(key, call):
+        if call is not None and _is_whole(call, known):
             del self._calls[key]
             return self._taken(key, call)
         if len(self._attempts) > _KEPT:
@@ -197,14 +198,14 @@ class _Waiting:
     def with_call(self, span: Span) -> Call | None:
         """Return the call, if all of its attempts are there; or the one that waited longest, if too many wait."""
         key = (span.trace_id, span.span_id)
-        if key in self._seen:
+        if key in self._seen or key in self._seen_before:
             if key not in self._calls:
                 self._attempts.pop(key, None)  # those of the second copy
             return None
-        self._seen[key] = None
+        self._seen.add(key)
         if len(self._seen) > _KEPT:
-            self._seen.popitem(last=False)
-        if self._is_whole(key, span):
+            self._seen, self._seen_before = set(), self._seen
+        if _is_whole(span, self._attempts.get(key, _NO_ATTEMPTS)):
             return self._taken(key, span)
         self._calls[key] = span
         return self._taken(*self._calls.popitem(last=False)) if len(self._calls) > _KEPT else None
@@ -214,10 +215,14 @@ class _Waiting:
         while self._calls:
             yield self._taken(*self._calls.popitem(last=False))
 
-    def _is_whole(self, key: tuple[str, str], span: Span) -> bool:
-        wanted = span.attributes.get(semconv.RETRY_ATTEMPTS, 0)
-        return not isinstance(wanted, int) or len(self._attempts.get(key, ())) >= wanted
-
     def _taken(self, key: tuple[str, str], span: Span) -> Call:
-        found = tuple(self._attempts.pop(key, {}).values())
+        found = tuple(self._attempts.pop(key, _NO_ATTEMPTS).values())
         return Call(span, found if len(found) < 2 else tuple(sorted(found, key=lambda attempt: attempt.start_ns)))  # noqa: PLR2004 - one is sorted
+
+
+_NO_ATTEMPTS: dict[str, Span] = {}
+
+
+def _is_whole(span: Span, attempts: dict[str, Span]) -> bool:
+    wanted = span.attributes.get(semconv.RETRY_ATTEMPTS, 0)
+    return not isinstance(wanted, int) or len(attempts) >= wanted

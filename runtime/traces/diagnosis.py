@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .model import clock_text, time_text
 from .summary import Change, Figures, Onset, Operation, Summary
 
-__all__ = ["Comparison", "advice", "compare", "failure_text", "headlines", "share_text", "worst_first"]
+__all__ = ["Comparison", "advice", "compare", "failure_text", "findings", "share_text", "worst_first"]
 
 _MOST_KINDS = 4
 _NEAR_S = 120.0
@@ -39,24 +39,46 @@ def worst_first(summary: Summary, onsets: Sequence[Onset]) -> list[tuple[Operati
     return sorted(found, key=lambda row: (rank.get(row[0].name, len(rank)), -row[1].failed, row[0].name))
 
 
-def headlines(summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text) -> list[str]:
+def findings(
+    summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text
+) -> list[tuple[str, list[str]]]:
     """
-    Return one sentence per operation that changed for the worse, or that fails all the time, the worst first.
+    Return one sentence per operation that changed for the worse, or that fails all the time, each with its `advice`.
 
     Args:
         summary: The figures.
-        onsets: Its onsets.
+        onsets: Its onsets; the worst is the first, here too.
         clock: How a time, in nanoseconds since 1970, is written.
     """
     changed = {onset.operation for onset in onsets}
-    sick = {onset.service for onset in onsets}
-    services = {operation.service for operation in summary.operations}
-    found = [_sentence(onset, _unchanged(onset, summary, changed, services - sick), clock) for onset in onsets]
-    for operation in summary.operations:
-        total = operation.total()
-        if operation.name not in changed and total.calls >= _FEW and total.failed >= total.calls * _OFTEN:
-            found.append(f"{operation.name}: fails all the time; {failure_text(total)}")
+    well = {operation.service for operation in summary.operations} - {onset.service for onset in onsets}
+    found = []
+    for onset in onsets:
+        sentence = _sentence(onset, _unchanged(onset, summary, changed, well), clock)
+        found.append((sentence, list(advice(onset, summary.settings_changes, clock))))
+    for one in _failing(summary, changed):
+        sentence = f"{one.operation}: fails all the time; {failure_text(one.worse)}"
+        found.append((sentence, list(advice(one, (), clock))))
     return found
+
+
+def _failing(summary: Summary, changed: set[str]) -> Iterator[Onset]:
+    """Yield the others that fail all the time, with nothing to compare with: `--since` may begin too late."""
+    for operation in summary.operations:
+        calls = sum(cell.calls for cell in operation.cells.values())
+        failed = sum(cell.failed for cell in operation.cells.values())
+        if operation.name not in changed and calls >= _FEW and failed >= calls * _OFTEN:
+            total = operation.total()
+            yield Onset(
+                operation=operation.name,
+                service=operation.service,
+                at_ns=total.first_ns,
+                until_ns=None,
+                from_start=True,
+                usual=Figures(),
+                worse=total,
+                weight=0.0,
+            )
 
 
 def _unchanged(onset: Onset, summary: Summary, changed: set[str], well: set[str]) -> str:
@@ -93,7 +115,7 @@ def _sentence(onset: Onset, unchanged: str, clock: Callable[[int], str]) -> str:
 
 
 def advice(onset: Onset, changes: Iterable[Change], clock: Callable[[int], str] = clock_text) -> Iterator[str]:
-    """Yield what to look at, and which setting to change, each with its heading in docs/runbook.md; as `headlines`."""
+    """Yield what to look at, and which setting to change, each with its heading in docs/runbook.md; as `findings`."""
     for change in changes:
         if change.service == onset.service and -_NEAR_S * 1e9 <= change.at_ns - onset.at_ns <= _NEAR_S * 1e9:
             yield f"{change.text} at {clock(change.at_ns)}"
@@ -119,7 +141,7 @@ _ADVICE = (
     (r"rate limit", "raise {RATE_LIMIT_PER_SECOND} if the service allows more", "connectorrefusesitself"),
     (
         r"^429$|quota: Retry-After",
-        "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}",
+        "the platform asks for less: pace calls with {RATE_LIMIT_PER_SECOND}{accepted}",
         "connectorcallsfail",
     ),
     (
@@ -153,8 +175,22 @@ def _filled(text: str, onset: Onset) -> str:
     usual = f": {time_text(good.quantile(0.99))} at other times (p99)" if good.count else ""
     if usual and onset.worse.good.count and not onset.worse.recovered:  # a timeout below it fails these calls too
         usual += f", {time_text(onset.worse.good.quantile(0.99))} in this time"
+    elif usual and onset.worse.recovered < onset.worse.good.count / 2:
+        usual += f"; in this time half of them take {time_text(onset.worse.good.quantile(0.5))} or longer"
     prefix = f"MOZAIKS_CONNECTORS_{re.sub('[^A-Z0-9]', '_', onset.service.upper())}__"
-    return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text.replace("{usual}", usual))
+    text = text.replace("{usual}", usual).replace("{accepted}", _accepted(onset))
+    return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text)
+
+
+def _accepted(onset: Onset) -> str:
+    """Return how many attempts per second got another response than a 429, for a rate to begin with."""
+    worse = onset.worse
+    seconds = (worse.last_ns - worse.first_ns) / 1e9
+    asked_less = worse.attempt_failures["429"]
+    if not asked_less or seconds < 1:
+        return ""
+    sent, accepted = worse.attempts / seconds, (worse.attempts - asked_less) / seconds
+    return f"; of {sent:.1f} attempts/s to {onset.operation} it accepted {accepted:.1f}/s in this time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

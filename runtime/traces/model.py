@@ -22,6 +22,7 @@ __all__ = [
     "Trace",
     "call_traces",
     "clock_text",
+    "count_text",
     "how_often",
     "rows_of",
     "step_text",
@@ -176,13 +177,18 @@ def clock_text(at_ns: int, *, parts: int = 0) -> str:
     return text[: 9 + parts] if parts else text[:8]
 
 
+def count_text(number: int, what: str) -> str:
+    """Return a number of things: `1 call`, `2 calls`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def how_often(trace: Trace) -> list[str]:
     """Return what is not as usual, which is one call, one attempt and no retry."""
     found = []
     if trace.calls > 1:
-        found.append(f"{trace.calls} calls")
+        found.append(count_text(trace.calls, "call"))
     if trace.attempts != trace.calls:
-        found.append("no attempt" if not trace.attempts else f"{trace.attempts} attempt{'s' * (trace.attempts > 1)}")
+        found.append("no attempt" if not trace.attempts else count_text(trace.attempts, "attempt"))
     if trace.retries:
         found.append("1 retry" if trace.retries == 1 else f"{trace.retries} retries")
     return found

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import groupby
 
-from .diagnosis import advice, failure_text, headlines, share_text
-from .model import clock_text, step_text, time_text
+from .diagnosis import failure_text, findings, share_text
+from .model import clock_text, count_text, step_text, time_text
 from .states import ServiceStates, States, worst_states
 from .summary import STEPS_S, Change, Figures, Onset, Operation, Summary
 
@@ -117,8 +117,7 @@ def _sentence(text: str) -> str:
 
 def _findings(summary: Summary, onsets: Sequence[Onset]) -> str:
     items = []
-    for number, text in enumerate(headlines(summary, onsets, _marked)):
-        lines = advice(onsets[number], summary.settings_changes, _marked) if number < len(onsets) else ()
+    for text, lines in findings(summary, onsets, _marked):
         below = "".join(f"<li>{_sentence(line)}</li>" for line in lines)
         items.append(f"<li><strong>{_sentence(text)}</strong>{f'<ul>{below}</ul>' if below else ''}</li>")
     if not items:
@@ -189,7 +188,7 @@ def _calls_lane(summary: Summary, axis: _Axis, onsets: Sequence[Onset]) -> str:
     most = max(figures.calls for figures in steps.values())
     bars = []
     for number, figures in sorted(steps.items()):
-        what = f"{figures.calls} calls, {figures.failed} failed, p95 {time_text(figures.quantile(0.95))}"
+        what = f"{count_text(figures.calls, 'call')}, {figures.failed} failed, p95 {time_text(figures.quantile(0.95))}"
         title = _title(axis, number, what)
         left, width = axis.left(number), axis.width * 0.86
         bars.append(_bar(left, width, 100 * figures.calls / most, "wait-tone", title))

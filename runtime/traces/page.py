@@ -20,7 +20,7 @@ from runtime._internal.page_style import PAGE_STYLE
 
 from .calls import Call, calls_of, is_call
 from .diagnosis import worst_first
-from .model import Row, Trace, how_often, rows_of, time_text
+from .model import Row, Trace, count_text, how_often, rows_of, time_text
 from .overview import render_overview, time_element
 from .states import ServiceStates
 from .summary import Summary
@@ -116,7 +116,7 @@ def _zone(summary: Summary) -> str:
 
 
 def _counted(of: int, listed: int, summary: Summary) -> str:
-    number = f"{of} trace{'s' * (of != 1)}"
+    number = count_text(of, "trace")
     if listed < of:
         number = f"{listed} of {of} traces: those that failed, were retried most or took longest"
     if not summary.first_ns:

@@ -8,13 +8,21 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Attribute", "QuickSpan", "attributes_of", "programs_of", "value_of"]
+__all__ = ["QuickEvent", "QuickSpan", "plain_attributes_of", "programs_of", "value_of"]
 
 _NONE = msgspec.Raw(b"null")
 
 
+class QuickEvent(msgspec.Struct, gc=False, rename="camel"):
+    """An event of a span; its attributes are not read yet."""
+
+    time_unix_nano: str | int
+    name: str = ""
+    attributes: msgspec.Raw = _NONE
+
+
 class QuickSpan(msgspec.Struct, gc=False, rename="camel"):
-    """A span; its attributes and events are not read yet."""
+    """A span; its attributes are not read yet."""
 
     trace_id: str
     span_id: str
@@ -25,14 +33,21 @@ class QuickSpan(msgspec.Struct, gc=False, rename="camel"):
     kind: int | str = 0
     status: dict[str, Any] | None = None
     attributes: msgspec.Raw = _NONE
-    events: msgspec.Raw = _NONE
+    events: list[QuickEvent] | None = None
 
 
-class Attribute(msgspec.Struct, gc=False):
-    """A name, and its value as OTLP writes it."""
+class _Plain(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=True):
+    """A value of one of the usual kinds, as OTLP writes it."""
 
+    string_value: str | msgspec.UnsetType = msgspec.UNSET
+    int_value: int | str | msgspec.UnsetType = msgspec.UNSET
+    double_value: float | str | msgspec.UnsetType = msgspec.UNSET
+    bool_value: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Attribute(msgspec.Struct, gc=False):
     key: str
-    value: dict[str, Any] | None = None
+    value: _Plain | None = None
 
 
 class _Scope(msgspec.Struct, gc=False, rename="camel"):
@@ -53,7 +68,7 @@ class _Document(_Request, gc=False, rename="camel"):
 
 
 _document = msgspec.json.Decoder(_Document)
-_attributes = msgspec.json.Decoder(list[Attribute] | None)
+_attributes = msgspec.json.Decoder(list[_Attribute] | None)
 _value = msgspec.json.Decoder()
 
 
@@ -75,14 +90,33 @@ def programs_of(line: bytes) -> list[tuple[Any, list[QuickSpan]]]:
     ]
 
 
-def attributes_of(raw: bytes) -> list[Attribute]:
+def plain_attributes_of(raw: bytes) -> dict[str, Any]:
     """
-    Return the attributes in *raw*.
+    Return the attributes in *raw*, texts as they are.
 
     Raises:
-        msgspec.DecodeError: They are of another shape.
+        msgspec.DecodeError: They are of another shape, or not all of the usual kinds.
+        ValueError: A number is none.
     """
-    return _attributes.decode(raw) or []
+    found: dict[str, Any] = {}
+    for attribute in _attributes.decode(raw) or ():
+        value = attribute.value
+        if value is None:
+            found[attribute.key] = None
+        else:
+            text = value.string_value
+            found[attribute.key] = _scalar(value) if text is msgspec.UNSET else text
+    return found
+
+
+def _scalar(value: _Plain) -> Any:
+    whole, number, flag = value.int_value, value.double_value, value.bool_value
+    kinds = [kind for kind in (whole, number, flag) if kind is not msgspec.UNSET]
+    if len(kinds) > 1:
+        raise msgspec.ValidationError("a value has one kind")
+    if whole is not msgspec.UNSET:
+        return int(whole)
+    return float(number) if number is not msgspec.UNSET else kinds[0] if kinds else None
 
 
 def value_of(raw: bytes) -> Any:

@@ -30,27 +30,32 @@ OTHER = "(other)"
 
 
 class Durations:
-    """Durations in buckets, each 2 % wider than the one before."""
+    """Durations in buckets, each 2 % wider than the one before, and the longest of them as it is."""
 
-    __slots__ = ("buckets", "count")
+    __slots__ = ("buckets", "count", "longest_ns")
 
     def __init__(self) -> None:
-        self.buckets: Counter[int] = Counter()
+        self.buckets: dict[int, int] = {}
         self.count = 0
+        self.longest_ns = 0
 
     def add(self, nanoseconds: int) -> None:
         """Count a duration."""
-        self.add_bucket(_bucket(nanoseconds))
+        self.add_in(_bucket(nanoseconds), nanoseconds)
 
-    def add_bucket(self, bucket: int) -> None:
-        """Count a duration by its bucket."""
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1  # `Counter` finds a missing one in Python
+    def add_in(self, bucket: int, nanoseconds: int) -> None:
+        """Count a duration whose bucket is known."""
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
         self.count += 1
+        self.longest_ns = max(self.longest_ns, nanoseconds)
 
     def update(self, other: "Durations") -> None:
         """Add all durations of *other*."""
-        self.buckets.update(other.buckets)
+        buckets = self.buckets
+        for bucket, number in other.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + number
         self.count += other.count
+        self.longest_ns = max(self.longest_ns, other.longest_ns)
 
     def quantile(self, share: float) -> float:
         """Return the duration in seconds that *share* of all do not exceed; 0.0 of none."""
@@ -58,7 +63,7 @@ class Durations:
         for bucket in sorted(self.buckets):
             rank -= self.buckets[bucket]
             if rank <= 0:
-                return math.exp((bucket - 0.5) * _LOG_WIDTH) / 1e9
+                return min(math.exp((bucket - 0.5) * _LOG_WIDTH), self.longest_ns) / 1e9  # no timeout is exceeded
         return 0.0
 
     def above(self, seconds: float) -> int:
@@ -112,8 +117,8 @@ class Figures:
         whole.update(self.bad)
         return whole.quantile(share)
 
-    def add(self, call: Call, bucket: int, outcome: str) -> None:
-        """Count *call*, with the bucket of its duration, and its outcome."""
+    def add(self, call: Call, lasted_ns: int, bucket: int, outcome: str) -> None:
+        """Count *call*, with its duration and the bucket of it, and its outcome."""
         span = call.span
         start_ns = span.start_ns
         if not self.calls or start_ns < self.first_ns:
@@ -124,10 +129,10 @@ class Figures:
         retries = call.retries if span.events else 0
         self.retries += retries
         if outcome in NO_FAILURES:
-            self.good.add_bucket(bucket)
+            self.good.add_in(bucket, lasted_ns)
             self.recovered += retries > 0 and outcome == "success"
         else:
-            self.bad.add_bucket(bucket)
+            self.bad.add_in(bucket, lasted_ns)
             _count(self.failures, what_happened(span) or outcome)
         for attempt in call.attempts:
             if attempt.status == "ERROR":
@@ -222,7 +227,8 @@ class Summary:
     def add(self, call: Call) -> None:
         """Count *call*."""
         span, outcome = call.span, call.outcome
-        start_ns, bucket = span.start_ns, _bucket(span.end_ns - span.start_ns)
+        start_ns, lasted_ns = span.start_ns, span.end_ns - span.start_ns
+        bucket = _bucket(lasted_ns)
         operation = self._operations.get(call.operation)
         if operation is None:
             operation = self._new_operation(call)
@@ -231,9 +237,9 @@ class Summary:
         if cell is None:
             cell = operation.cells[number] = Figures()
             self._cells += 1
-        cell.add(call, bucket, outcome)
+        cell.add(call, lasted_ns, bucket, outcome)
         if outcome in NO_FAILURES:
-            operation.good.add_bucket(bucket)
+            operation.good.add_in(bucket, lasted_ns)
         if start_ns < self.first_ns or not self.first_ns:
             self.first_ns = start_ns
         self.last_ns = max(self.last_ns, span.end_ns)

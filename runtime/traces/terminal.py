@@ -16,8 +16,8 @@ from rich.text import Text
 from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 
-from .diagnosis import Comparison, advice, failure_text, headlines, share_text, worst_first
-from .model import CallTrace, Row, Trace, clock_text, how_often, rows_of, step_text, time_text
+from .diagnosis import Comparison, failure_text, findings, share_text, worst_first
+from .model import CallTrace, Row, Trace, clock_text, count_text, how_often, rows_of, step_text, time_text
 from .summary import Figures, Onset, Operation, Summary
 
 __all__ = [
@@ -211,15 +211,17 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
         width: Columns that there are.
     """
     onsets, settings_changes = summary.onsets(), summary.settings_changes
-    for number, sentence in enumerate(headlines(summary, onsets) or [_NOTHING]):
-        yield Text(sentence, "bold red" if sentence is not _NOTHING else "bold")
-        for line in advice(onsets[number], settings_changes) if number < len(onsets) else ():
-            yield Padding(Text(f"→ {line}"), (0, 0, 0, 2))
+    said = findings(summary, onsets)
+    if not said:
+        yield Text(_NOTHING, "bold")
+    for sentence, lines in said:
+        yield Text(sentence, "bold red")
+        yield from (Padding(Text(f"→ {line}"), (0, 0, 0, 2)) for line in lines)
     changes = sorted([*summary.changes, *settings_changes], key=lambda change: change.at_ns)
     for change in changes[:_MOST_CHANGES]:
         yield Text(f"◆ {clock_text(change.at_ns)} {change.text}", _STYLES["note"])
     if len(changes) > _MOST_CHANGES:
-        yield Text(f"◆ {len(changes) - _MOST_CHANGES} more state changes", _STYLES["note"])
+        yield Text(f"◆ {count_text(len(changes) - _MOST_CHANGES, 'more state change')}", _STYLES["note"])
     found = {onset.operation: onset for onset in onsets}
     ordered = worst_first(summary, onsets)
     yield ""
@@ -231,7 +233,8 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
         yield Text(f"{operation.name}, by {step_text(step_ns)}", "bold cyan")
         yield from _figures("from", _over_time(operation, summary, step_ns, found.get(operation.name)), width)
     if len(ordered) > _MOST_TABLES:
-        yield Text(f"{len(ordered) - _MOST_TABLES} more operations: choose with --service or --operation", "dim")
+        more = count_text(len(ordered) - _MOST_TABLES, "more operation")
+        yield Text(f"{more}: choose with --service or --operation", "dim")
 
 
 _FigureRow: TypeAlias = "tuple[str, Figures, str, str]"
@@ -281,8 +284,18 @@ def _figures(first: str, rows: Sequence[_FigureRow], width: int) -> Iterator[Ren
 _VERDICTS = {"worse": "red", "better": "green", "gone": "yellow", "new": "yellow"}
 
 
-def render_comparison(rows: Sequence[Comparison], before: str, after: str) -> Iterator[RenderableType]:
-    """Draw two times, files or settings next to each other, by operation."""
+def render_comparison(
+    rows: Sequence[Comparison], before: str, after: str, *, width: int = _NARROW
+) -> Iterator[RenderableType]:
+    """
+    Draw two times, files or settings next to each other, by operation.
+
+    Args:
+        rows: The operations.
+        before: What the first is.
+        after: What the second is.
+        width: Columns that there are; where they are too few, names are on lines of their own.
+    """
     worse = [row for row in rows if row.verdict == "worse"]
     for row in worse:
         yield Text(f"{row.operation}: {_difference(row)}", "bold red")
@@ -290,26 +303,30 @@ def render_comparison(rows: Sequence[Comparison], before: str, after: str) -> It
         yield Text("no operation is worse", "bold")
     yield ""
     yield Text(f"before: {before}; after: {after}", "dim")
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("operation", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for name in ("calls", "retries", "failed", "p50", "p95", "p99"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    yield from _comparison(rows, width)
+
+
+_COMPARED = ("calls", "retries", "failed", "p50", "p95", "p99")
+
+
+def _comparison(rows: Sequence[Comparison], width: int) -> Iterator[RenderableType]:
+    lines = [["operation", "", *_COMPARED, "verdict"]]
     for row in rows:
-        for name, figures in ((row.operation, row.before), ("", row.after)):
+        for name, figures, verdict in ((row.operation, row.before, ""), ("", row.after, row.verdict)):
             times = [time_text(figures.quantile(share)) if figures.calls else "" for _, share in _QUANTILES]
-            verdict = "" if name else row.verdict
-            table.add_row(
-                name,
-                "before" if name else "after",
-                str(figures.calls),
-                str(figures.retries),
-                share_text(figures.failed, figures.calls) if figures.calls else "",
-                *times,
-                Text(verdict, _VERDICTS.get(verdict, "")),
-            )
-    yield table
+            failed = share_text(figures.failed, figures.calls) if figures.calls else ""
+            counts = (str(figures.calls), str(figures.retries), failed)
+            lines.append([name, "before" if name else "after", *counts, *times, verdict])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    short = sum(widths) + len(widths) - 1 > width
+    for name, which, *figures_texts, verdict in lines:
+        cells = " ".join(cell.rjust(size) for cell, size in zip(figures_texts, widths[2:-1], strict=True))
+        style = "bold" if name == "operation" else ""
+        if short and name:
+            yield Text(name, style, no_wrap=True, overflow="ignore")
+        first = "    " if short else f"{name.ljust(widths[0])} "
+        line = Text(f"{first}{which.ljust(widths[1])} {cells}", style, no_wrap=True, overflow="ignore")
+        yield line.append(f" {verdict}" * bool(verdict), _VERDICTS.get(verdict, ""))
 
 
 def _difference(row: Comparison) -> str:
@@ -329,4 +346,4 @@ def write_picture(console: Console, path: Path, *, title: str, inputs: Iterable[
         OSError: *path* cannot be written, is a symbolic link or one of *inputs*.
     """
     drawing = re.sub(r"@font-face \{[^{}]*+\}", "", console.export_svg(title=title))
-    write_text(path, drawing, inputs=inputs)
+    write_text(path, drawing, inputs=inputs, private=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from middleware.redaction import printable
+from middleware.telemetry import semconv
 from runtime._internal.files import append_private
 
 __all__ = ["Span", "SpanEvent", "SpanReader", "TraceFile", "format_line", "read_line"]
@@ -30,7 +31,6 @@ _LOWER_IDS = re.compile("[0-9a-f]{32} [0-9a-f]{16} (?:[0-9a-f]{16})?")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_VALUE: Mapping[str, Any] = {}
 _MAX_DEPTH = 8
-_NO_EVENTS = (b"null", b"[]")
 _KEPT_ATTRIBUTES, _KEPT_LENGTH = 512, 4096
 _SCALARS: dict[str, Any] = {"intValue": int, "doubleValue": float, "boolValue": bool}
 
@@ -260,35 +260,54 @@ _read_quickly: Callable[[bytes], list[Span] | None] = _read_nothing
 with suppress(ImportError):
     from msgspec import DecodeError
 
-    from .quick_lines import attributes_of, programs_of, value_of
+    from .quick_lines import QuickEvent, plain_attributes_of, programs_of, value_of
 
-    # Attempts of one route and status have the same attributes, byte for byte.
+    # Attempts of one route and status have the same attributes, byte for byte; calls too, but for the correlation id,
+    # without which they are known.
     _known: dict[bytes, Mapping[str, Any]] = {}
+    _known_but_for_id: dict[bytes, Mapping[str, Any]] = {}
+    _CORRELATION_ID = re.compile(
+        rb'\{"key": ?"%s", ?"value": ?\{"stringValue": ?"([ !#-\[\]-~]*)"\}\}'
+        % re.escape(semconv.CORRELATION_ID.encode())
+    )
 
     def _attributes_in(raw: bytes) -> Mapping[str, Any]:
         found = _known.get(raw)
-        if found is None:
-            if raw.isascii() and b"\\" not in raw and b"\x7f" not in raw:  # so every text in it is plain
-                found = {}
-                for attribute in attributes_of(raw):
-                    value = attribute.value or _NO_VALUE
-                    text = value.get("stringValue")
-                    found[attribute.key] = text if text.__class__ is str else _value(value)
-            else:
-                found = _attributes(value_of(raw))
-            if len(_known) >= _KEPT_ATTRIBUTES:
-                _known.clear()
-            if len(raw) <= _KEPT_LENGTH:
-                _known[raw] = found
+        if found is not None:
+            return found
+        written = _CORRELATION_ID.search(raw)
+        if written is None:
+            found = _decoded(raw)
+            _keep(_known, raw, found)
+            return found
+        start, end = written.span(1)
+        others = raw[:start] + raw[end:]
+        correlation_id = written[1].decode()
+        found = _known_but_for_id.get(others)
+        if found is not None:
+            return {**found, semconv.CORRELATION_ID: correlation_id}
+        found = _decoded(raw)
+        if found.get(semconv.CORRELATION_ID) == correlation_id and _CORRELATION_ID.search(raw, end) is None:
+            _keep(_known_but_for_id, others, found)
         return found
 
-    def _events_in(raw: bytes) -> tuple[SpanEvent, ...]:
-        if raw in _NO_EVENTS:
-            return ()
-        return tuple(sorted([_event(event) for event in value_of(raw)], key=_event_by_time))
+    def _keep(known: dict[bytes, Mapping[str, Any]], raw: bytes, found: Mapping[str, Any]) -> None:
+        if len(known) >= _KEPT_ATTRIBUTES:
+            known.clear()
+        if len(raw) <= _KEPT_LENGTH:
+            known[raw] = found
+
+    def _decoded(raw: bytes) -> Mapping[str, Any]:
+        if raw.isascii() and b"\\" not in raw and b"\x7f" not in raw:  # so every text in it is plain
+            with suppress(DecodeError):
+                return plain_attributes_of(raw)
+        return _attributes(value_of(raw))
+
+    def _quick_event(event: QuickEvent) -> SpanEvent:
+        return SpanEvent(_text(event.name), _time(event.time_unix_nano), _attributes_in(bytes(event.attributes)))
 
     def _read_all(line: bytes) -> list[Span] | None:
-        """Return the spans of a line without anything odd; None leaves it to the reader that counts what is."""
+        """Return the spans of a line without anything odd; None for a line that is for the reader that counts."""
         found = []
         try:
             for program, spans in programs_of(line):
@@ -300,7 +319,7 @@ with suppress(ImportError):
                         return None
                     if _LOWER_IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") is None:
                         return None
-                    name, kind, status = span.name, span.kind, span.status
+                    name, kind, status, events = span.name, span.kind, span.status, span.events
                     found.append(
                         Span(
                             trace_id,
@@ -313,7 +332,7 @@ with suppress(ImportError):
                             _status(status) if status else "UNSET",
                             _text(status["message"]) if status and "message" in status else "",
                             _attributes_in(bytes(span.attributes)),
-                            _events_in(bytes(span.events)),
+                            tuple(sorted(map(_quick_event, events), key=_event_by_time)) if events else (),
                             service,
                         )
                     )

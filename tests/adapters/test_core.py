@@ -85,7 +85,8 @@ def test_every_name_that_the_core_uses_is_ours(core):
     from mozaiks_app.runtime import connector_loader
 
     report = adapter.install()
-    assert (report.missing, report.kept) == ((), ())
+    assert report.missing == ()
+    assert report.kept == ()
     assert routes.load_connectors is connector_loader.load_connectors is adapter.load_connectors
     assert connector_loader.is_managed_mode is adapter.is_managed_mode
     assert package.get_connectors is adapter.get_connectors
@@ -219,14 +220,14 @@ WORDS = [
 
 
 @pytest.mark.parametrize("settings", WORDS, ids=lambda one: "-".join(map(repr, one.values())))
-def test_the_mode_is_the_cores_once_installed(core, caplog, settings):
+def test_the_mode_is_the_cores_once_installed(shared_core, caplog, settings):
     """The same as the core's own rule for every combination; a word that it does not know is logged."""
     from mozaiks_app.runtime import connector_loader
 
     core_rule = connector_loader.is_managed_mode
     adapter.install()
     for name, value in settings.items():
-        core.setenv(name, value)
+        shared_core.setenv(name, value)
     for _ in range(2):
         assert connector_loader.load_connectors().mode == ("managed" if core_rule() else "self_hosted")
         assert connector_loader.is_managed_mode() is core_rule()
@@ -254,7 +255,8 @@ def test_the_bundle_has_the_cores_shape(core):
     with pytest.raises(dataclasses.FrozenInstanceError):
         bundle.mode = "managed"
     own = connector_loader.ConnectorBundle("self_hosted", mock.MockPaymentConnector())
-    assert (own.mode, own.identity) == ("self_hosted", None)
+    assert own.mode == "self_hosted"
+    assert own.identity is None
     assert isinstance(bundle.payment, mock.MockPaymentConnector | base.PaymentConnector)
     managed(core)
     assert isinstance(loaded().payment, client.ManagedPaymentConnector)
@@ -289,7 +291,8 @@ def test_the_environment_is_read_at_each_call(core):
     first = package.get_connectors()
     managed(core)
     second = loaded()
-    assert (first.mode, second.mode) == ("self_hosted", "managed")
+    assert first.mode == "self_hosted"
+    assert second.mode == "managed"
     assert loaded() is second
     core.delenv("MOZAIKS_MANAGED")
     assert loaded() is first
@@ -345,15 +348,23 @@ def test_the_payment_policy_is_the_cores(core, tmp_path):
     adapter.install()
     inner = loader.load_connectors()
     policy = loader.client_of(inner, "payment").policy("subscription_status")
-    assert (policy.attempt.timeout_s, policy.transport.connect_timeout_s) == (10.0, 5.0)
+    assert policy.attempt.timeout_s == 10.0
+    assert policy.transport.connect_timeout_s == 5.0
     retry = policy.retry
-    assert (retry.max_attempts, retry.base_delay_s, retry.max_delay_s) == (3, 0.25, 3.0)
-    assert (retry.throttle_base_delay_s, retry.throttle_max_delay_s) == (0.25, 2.0)
-    assert (retry.not_sent_max_attempts, retry.not_sent_base_delay_s, retry.not_sent_max_delay_s) == (3, 0.25, 2.0)
+    assert retry.max_attempts == 3
+    assert retry.base_delay_s == 0.25
+    assert retry.max_delay_s == 3.0
+    assert retry.throttle_base_delay_s == 0.25
+    assert retry.throttle_max_delay_s == 2.0
+    assert retry.not_sent_max_attempts == 3
+    assert retry.not_sent_base_delay_s == 0.25
+    assert retry.not_sent_max_delay_s == 2.0
     assert loader.client_of(inner, "billing").policy() == type(policy)()
     core.setenv("MOZAIKS_CONNECTORS_FILE", str(file))
     policy = loader.client_of(loader.load_connectors(), "payment").policy()
-    assert (policy.attempt.timeout_s, policy.retry.max_delay_s, policy.retry.base_delay_s) == (7.0, 3.0, 0.25)
+    assert policy.attempt.timeout_s == 7.0
+    assert policy.retry.max_delay_s == 3.0
+    assert policy.retry.base_delay_s == 0.25
 
 
 @pytest.mark.sockets
@@ -631,4 +642,5 @@ async def test_health_of_the_cores_calls_is_that_of_the_loaders_bundle(core):
         await loaded().payment.subscription_status(**STATUS)
         last = loader.get_connectors().health().services["payment"].last_error
         await close()
-    assert (last.operation, last.status) == ("subscription_status", 403)
+    assert last.operation == "subscription_status"
+    assert last.status == 403

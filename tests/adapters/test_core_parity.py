@@ -410,7 +410,7 @@ async def run(situation, make_payment, core, caplog, gateway_error):
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda one: one.name)
-async def test_a_call_is_the_incumbents_but_for_what_is_listed(situation, core, caplog):
+async def test_a_call_is_the_incumbents_but_for_what_is_listed(situation, shared_core, caplog):
     """Path, query, body, headers, requests on the wire, outcome, and log events in order."""
     caplog.set_level(logging.INFO)
     from mozaiks_app.connectors import managed
@@ -419,7 +419,7 @@ async def test_a_call_is_the_incumbents_but_for_what_is_listed(situation, core, 
     async def no_wait(_delay_s):
         pass
 
-    core.setattr(managed, "_sleep", no_wait)
+    shared_core.setattr(managed, "_sleep", no_wait)
 
     def incumbent(*, short):
         payment = connector_loader.load_connectors().payment
@@ -428,10 +428,14 @@ async def test_a_call_is_the_incumbents_but_for_what_is_listed(situation, core, 
             payment._http._config = managed.ManagedGatewayConfig(config.base_url, config.api_key, timeout_s=0.3)
         return payment
 
-    before = await run(situation, incumbent, core, caplog, managed.GatewayRequestError)
+    before = await run(situation, incumbent, shared_core, caplog, managed.GatewayRequestError)
     adapter.install()
     after = await run(
-        situation, lambda short: connector_loader.load_connectors().payment, core, caplog, managed.GatewayRequestError
+        situation,
+        lambda short: connector_loader.load_connectors().payment,
+        shared_core,
+        caplog,
+        managed.GatewayRequestError,
     )
 
     expected = dict(before.aspects)

@@ -33,7 +33,8 @@ def responding(document, status=200):
 async def test_get_current_user_is_whose_token_it_is(identity, gateway):
     """The token decides; the profile and times are typed."""
     user = await identity.get_current_user(user_jwt="token-ada", correlation_id="c-1")
-    assert (user.user_id, user.roles) == ("user_1", ["user", "admin"])
+    assert user.user_id == "user_1"
+    assert user.roles == ["user", "admin"]
     assert user.profile == UserProfile("Ada", "https://cdn.example.com/ada.png", "First.")
     assert user.created_at.isoformat() == "2025-03-14T15:09:26.535897+00:00"
     assert gateway.requests[0].header("x-correlation-id") == "c-1"
@@ -43,7 +44,8 @@ async def test_get_user_reads_zoneless_times_as_utc(identity):
     """A .NET time without a zone is UTC, and null is None."""
     user = await identity.get_user("user_2")
     assert user.created_at.isoformat() == "2025-06-01T10:00:00+00:00"
-    assert (user.last_login, user.profile) == (None, None)
+    assert user.last_login is None
+    assert user.profile is None
 
 
 async def test_the_zero_date_is_none(identity):
@@ -56,7 +58,9 @@ async def test_list_users_is_a_page(identity, gateway):
     page = await identity.list_users(skip=1, limit=2, role="user")
     assert isinstance(page, Page)
     assert [user.user_id for user in page] == ["user_2", "user_3"]
-    assert (page.total, page.skip, page.limit) == (4, 1, 2)
+    assert page.total == 4
+    assert page.skip == 1
+    assert page.limit == 2
     assert gateway.requests[0].query == "skip=1&limit=2&role=user"
 
 
@@ -84,7 +88,8 @@ async def test_an_unknown_user_is_not_found(identity):
     """The body's code and message are on the error."""
     with pytest.raises(NotFoundError) as caught:
         await identity.get_user("nobody")
-    assert (caught.value.problem.code, caught.value.operation) == ("NotFound", "get_user")
+    assert caught.value.problem.code == "NotFound"
+    assert caught.value.operation == "get_user"
 
 
 async def test_roles_are_replaced(identity):
@@ -171,16 +176,16 @@ async def test_the_mock_returns_what_is_documented():
     """One local user with all permissions."""
     mock = MockIdentityConnector()
     user = await mock.get_current_user()
-    assert (user.user_id, user.username, user.email, user.roles) == (
-        "mock_user",
-        "mock_user",
-        "mock@example.com",
-        ["user", "admin"],
-    )
+    assert user.user_id == "mock_user"
+    assert user.username == "mock_user"
+    assert user.email == "mock@example.com"
+    assert user.roles == ["user", "admin"]
     other = await mock.get_user("7")
-    assert (other.username, other.email) == ("user_7", "7@example.com")
+    assert other.username == "user_7"
+    assert other.email == "7@example.com"
     users = await mock.list_users()
-    assert (users, users.total) == ([], 0)
+    assert users == []
+    assert users.total == 0
     assert (await mock.get_user_roles("7")).permissions == ["read:self"]
     assert await mock.check_permission("7", "anything") is True
     assert await mock.check_permissions("7", ["a", "b"]) == {"a": True, "b": True}

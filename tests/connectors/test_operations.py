@@ -108,7 +108,10 @@ async def test_a_response_that_the_template_cannot_read_is_a_decode_error(operat
         await getattr(connector(upstream), operation)(*arguments, user_jwt=TOKEN, correlation_id="c-1")
     error = caught.value
     expected = "list_items" if operation == "first_item" else operation
-    assert (error.service, error.operation, error.attempts, error.status) == ("orders", expected, 1, 200)
+    assert error.service == "orders"
+    assert error.operation == expected
+    assert error.attempts == 1
+    assert error.status == 200
     assert error.request_sent == "yes"
     assert error.reason.startswith("2xx response is not what the connector expects: ")
     assert "test_operations:" in error.reason
@@ -150,7 +153,8 @@ async def test_what_is_no_matter_of_data_is_an_internal_error():
     for call, sent in ((connector(upstream).count(broken), "yes"), (connector(upstream).count_missing(), "no")):
         with pytest.raises(InternalError) as caught:
             await call
-        assert (caught.value.request_sent, TOKEN in str(caught.value)) == (sent, False)
+        assert caught.value.request_sent == sent
+        assert TOKEN not in str(caught.value)
         assert is_clean(caught.value)
 
 
@@ -185,7 +189,8 @@ async def test_the_templates_calls_have_the_name_of_their_operation():
     for operation, attempts in (("list_items", 1), ("get_item", 3)):
         with pytest.raises(CallError) as caught:
             await getattr(made, operation)(**({} if operation == "list_items" else {"item_id": "a"}))
-        assert (caught.value.operation, caught.value.attempts) == (operation, attempts)
+        assert caught.value.operation == operation
+        assert caught.value.attempts == attempts
     with call_options(max_attempts=1), pytest.raises(CallError) as caught:
         await made._http.get("/api/items")  # outside of an operation, as before
     assert caught.value.operation == "get"

@@ -10,7 +10,9 @@ def test_a_page_is_a_list():
     page = Page([1, 2], total=5, skip=0, limit=2)
     assert page == [1, 2]
     assert isinstance(page, list)
-    assert (Page().total, Page().skip, Page().limit) == (None, 0, None)
+    assert Page().total is None
+    assert Page().skip == 0
+    assert Page().limit is None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,8 @@ async def test_an_endless_list_is_bounded():
         return Page([1], total=10**9, skip=skip, limit=1, fetch=load)
 
     pages = [page async for page in (await load(0)).pages(max_pages=3)]
-    assert (len(pages), loads) == (3, [0, 1, 2])
+    assert len(pages) == 3
+    assert loads == [0, 1, 2]
     assert [page async for page in (await load(7)).pages(max_pages=1)] == [[1]]
     assert [page async for page in (await load(7)).pages(max_pages=0)] == []
     assert len([page async for page in (await load(0)).pages()]) == 100

@@ -107,13 +107,13 @@ def test_json(broken, capsys):
     """One record per finding."""
     assert main([".", "--json"]) == 1
     first, second = json.loads(capsys.readouterr().out)
-    assert (first["code"], first["severity"], first["filename"], first["location"]["column"]) == (
-        "CC202",
-        "error",
-        "orders.py",
-        1,
-    )
-    assert (second["code"], second["severity"], second["name"]) == ("CC403", "warning", "times-have-a-zone")
+    assert first["code"] == "CC202"
+    assert first["severity"] == "error"
+    assert first["filename"] == "orders.py"
+    assert first["location"]["column"] == 1
+    assert second["code"] == "CC403"
+    assert second["severity"] == "warning"
+    assert second["name"] == "times-have-a-zone"
 
 
 def test_sarif(broken, capsys):

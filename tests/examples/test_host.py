@@ -36,10 +36,12 @@ async def test_a_plugin_acts_as_the_bearer_of_the_request_alone():
     given = {"authorization": "Bearer token-ada", "x-correlation-id": "req-1"}
     app = make_app()
     response = await post(app, "/api/execute/greeting", {"user_jwt": "another"}, given)
-    assert (response.json(), response.headers["x-correlation-id"]) == ({"hello": "ada"}, "req-1")
+    assert response.json() == {"hello": "ada"}
+    assert response.headers["x-correlation-id"] == "req-1"
     await post(app, "/api/execute/greeting", {"user_jwt": "another"})
     seen = [one.headers.get("authorization") for one in upstream.requests]
-    assert (seen, upstream.requests[0].headers["x-correlation-id"]) == (["Bearer token-ada", None], "req-1")
+    assert seen == ["Bearer token-ada", None]
+    assert upstream.requests[0].headers["x-correlation-id"] == "req-1"
     await connectors.aclose()
 
 
@@ -70,7 +72,9 @@ def test_a_plugin_that_takes_too_long_or_raises_is_an_object_with_error():
         return [await manager.execute(name, {"a": 1}) for name in ("slow", "broken", "plain")]
 
     slow_, broken_, plain = run_virtual(main())
-    assert (slow_["error_code"], broken_["error_code"], plain) == ("TIMEOUT", "PLUGIN_FAILED", {"a": 1})
+    assert slow_["error_code"] == "TIMEOUT"
+    assert broken_["error_code"] == "PLUGIN_FAILED"
+    assert plain == {"a": 1}
 
 
 @virtual_time

@@ -51,7 +51,8 @@ def test_the_environment_of_the_pod_gives_managed_mode_and_follows_its_settings(
     config = ConnectorConfig.from_env({**environ, "MOZAIKS_CONNECTORS_FILE": str(file)})
     assert config.managed_mode
     policies = config.policies
-    assert (policies.of("identity").bulkhead.permits, policies.problems) == (50, ())
+    assert policies.of("identity").bulkhead.permits == 50
+    assert policies.problems == ()
     mounted(tmp_path, FILES["connectors.toml"].replace("permits = 50", "permits = 60"), 2)
     assert policies.poll(10.0).changes == ("bulkhead.permits: 50 -> 60",)
     mounted(tmp_path, "[transport]\nconnect_timeout_s = 1.0\n", 3)
@@ -105,7 +106,9 @@ def test_the_host_has_the_url_and_the_password_of_the_quotas_server():
     assert f"create secret generic {secret['name']} --from-literal={secret['key']}=" in head
     url = urlsplit(variables["MOZAIKS_CONNECTORS_QUOTA_URL"]["value"].replace("$(QUOTA_PASSWORD)", "secret"))
     (port,) = QUOTA["Service"]["spec"]["ports"]
-    assert (url.hostname, url.port, url.password) == (QUOTA["Service"]["metadata"]["name"], port["port"], "secret")
+    assert url.hostname == QUOTA["Service"]["metadata"]["name"]
+    assert url.port == port["port"]
+    assert url.password == "secret"
     assert QUOTA["Service"]["spec"]["selector"] == QUOTA["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert {one["name"] for one in SERVER["ports"]} == {port["targetPort"]}
     assert url.port == SERVER["ports"][0]["containerPort"]
@@ -129,9 +132,11 @@ def test_the_quotas_server_keeps_within_its_memory_and_evicts_nothing():
     most_mb, limit_mb = int(options["--maxmemory"].removesuffix("mb")), int(limit.removesuffix("Mi"))
     assert 2 * most_mb <= limit_mb
     assert options["--maxmemory-policy"] == "noeviction"
-    assert (options["--save"], options["--appendonly"]) == ("", "no")
+    assert options["--save"] == ""
+    assert options["--appendonly"] == "no"
     spec = QUOTA["Deployment"]["spec"]
-    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    assert spec["replicas"] == 1
+    assert spec["strategy"]["type"] == "Recreate"
     (rule,) = QUOTA["NetworkPolicy"]["spec"]["ingress"]
     (source,) = rule["from"]
     labels = DOCUMENTS["Deployment"]["spec"]["template"]["metadata"]["labels"]

@@ -32,6 +32,16 @@ def test_a_text_replaces_what_the_file_held(tmp_path, umask, existing):
     assert mode_of(path) == 0o644
 
 
+@pytest.mark.parametrize(("existing", "mode"), [(False, 0o600), (True, 0o644)])
+def test_a_private_text_is_its_owners_alone(tmp_path, umask, existing, mode):
+    """A new file; one that exists keeps the mode that it was given."""
+    path = tmp_path / "page.html"
+    if existing:
+        path.touch(0o644)
+    files.write_text(path, "of customers", private=True)
+    assert mode_of(path) == mode
+
+
 def test_a_text_can_go_into_a_pipe(tmp_path):
     """Nothing can be removed there, and nothing is lost."""
     path = tmp_path / "pipe"

@@ -42,7 +42,8 @@ from middleware.redaction import redact
 def test_every_shape_in_use(document, code, message):
     """One typed Problem, whichever service wrote the body."""
     problem = parse_problem(json.dumps(document).encode(), "application/json")
-    assert (problem.code, problem.message) == (code, message)
+    assert problem.code == code
+    assert problem.message == message
 
 
 def test_field_errors_of_both_frameworks():
@@ -108,7 +109,9 @@ def test_field_errors_get_what_the_message_leaves():
     """Code, message and correlation id are read first, wherever they are placed."""
     document = {"errors": {"a": ["x" * 250] * 100}, "message": "m", "code": "c", "correlationId": "x-1"}
     problem = problem_of(document)
-    assert (problem.code, problem.message, problem.correlation_id) == ("c", "m", "x-1")
+    assert problem.code == "c"
+    assert problem.message == "m"
+    assert problem.correlation_id == "x-1"
     assert problem.field_errors == {"a": ("x" * 250,) * 63}
 
 
@@ -124,8 +127,11 @@ def test_a_word_on_retrying_is_a_flag(said):
 def test_a_body_that_says_nothing_is_an_empty_problem():
     """Empty texts, no fields, no word on retrying."""
     problem = parse_problem(b" \n", "application/json")
-    assert (problem.code, problem.message, problem.field_errors) == ("", "", {})
-    assert (problem.correlation_id, problem.retryable) == ("", None)
+    assert problem.code == ""
+    assert problem.message == ""
+    assert problem.field_errors == {}
+    assert problem.correlation_id == ""
+    assert problem.retryable is None
 
 
 @pytest.mark.parametrize("size", [65536, 65537, 1_000_000])

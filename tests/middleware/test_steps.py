@@ -152,3 +152,49 @@ async def test_a_step_without_enter_is_entered_when_those_above_are():
     assert await run(Boundary(), rejecting) == "not entered"
     assert await run(Noted("a", []), Boundary(), then=fails) == "below"
     assert notes == [("boundary", None, "not entered"), ("boundary", None, "below")]
+
+
+class Above(Noted):
+    """Runs the layers below it itself, in a task, where the test says so."""
+
+    def enter_above(self, below, request):
+        self._note("enter")
+        return self._run(below, request) if "runs" in self.acts else f"{self.name}'s"
+
+    async def _run(self, below, request):
+        response = await asyncio.create_task(below(request))
+        self.notes.append((self.name, "ran"))
+        return response
+
+
+class WithoutEnter(Step):
+    """Notes only what comes after."""
+
+    def __init__(self, notes):
+        self.notes = notes
+
+    def succeeded(self, request, entered, response):
+        self.notes.append(("x", "succeeded", entered))
+
+    def failed(self, request, entered, error):
+        self.notes.append(("x", "failed", entered, str(error)))
+        return error
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_step_may_run_those_below_itself(runs, fails):
+    """Each of them is entered once and left once, by whoever runs it; the step itself is left where it does not."""
+    notes = []
+    acts = {"succeeded": ValueError("no")} if fails else {}
+    above = Above("b", notes, runs=True) if runs else Above("b", notes)
+    steps = (Noted("a", notes), WithoutEnter(notes), above, Noted("c", notes, **acts), WithoutEnter(notes))
+    assert await run(*steps) == ("no" if fails else 200)
+    below = [("a", "enter"), ("b", "enter"), ("c", "enter"), ("x", "succeeded", None), ("c", "succeeded", "c's")]
+    if fails:
+        after = [] if runs else [("b", "failed", "b's", "no")]
+        after += [("x", "failed", None, "no"), ("a", "failed", "a's", "no")]
+    else:
+        after = [("b", "ran")] if runs else [("b", "succeeded", "b's")]
+        after += [("x", "succeeded", None), ("a", "succeeded", "a's")]
+    assert notes == below + after

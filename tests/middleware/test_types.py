@@ -25,19 +25,25 @@ def test_the_most_that_any_attempt_reached(sent, most):
     """Whatever came after it."""
     call = a_request().call
     call.timeline.extend(a_record(one) for one in sent)
-    assert (call.most_sent, call.outcome(2.0).request_sent) == (most, most)
+    assert call.most_sent == most
+    assert call.outcome(2.0).request_sent == most
 
 
 def test_a_call_returns_a_frozen_record():
     """R52: later changes are none of it."""
     call = a_request(started_at=5.0).call
     before = call.outcome(4.0)
-    assert (before.call, before.attempts, before.elapsed_s, before.timeline) == (call.info, 0, 0.0, ())
+    assert before.call == call.info
+    assert before.attempts == 0
+    assert before.elapsed_s == 0.0
+    assert before.timeline == ()
     assert (before.stop_reason, before.circuit_state, before.already_deleted) == ("", "", False)
     call.attempts_sent, call.stop_reason, call.circuit_state, call.already_deleted = 2, "budget", "open", True
     call.timeline.append(a_record("yes"))
     after = call.outcome(7.5)
-    assert (after.attempts, after.elapsed_s, after.timeline) == (2, 2.5, tuple(call.timeline))
+    assert after.attempts == 2
+    assert after.elapsed_s == 2.5
+    assert after.timeline == tuple(call.timeline)
     assert (after.stop_reason, after.circuit_state, after.already_deleted) == ("budget", "open", True)
     assert before.timeline == ()
 
@@ -130,11 +136,17 @@ def test_what_is_left_out_says_nothing():
     )
     assert (outcome.already_deleted, outcome.keyed) == (False, False)
     request = PlatformRequest(call=call, method="GET", path="/")
-    assert (request.attempt.request_sent, request.problem, request.target, request.headers) == ("no", "", "", {})
+    assert request.attempt.request_sent == "no"
+    assert request.problem == ""
+    assert request.target == ""
+    assert request.headers == {}
     for name in ("path_params", "params", "json_body", "user_jwt", "decode", "content"):
         assert getattr(request, name) is None
     response = PlatformResponse(status=200, headers={})
-    assert (response.body, response.data, response.correlation_id, response.outcome) == (b"", None, "", None)
+    assert response.body == b""
+    assert response.data is None
+    assert response.correlation_id == ""
+    assert response.outcome is None
 
 
 @pytest.mark.parametrize(

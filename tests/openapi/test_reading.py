@@ -36,7 +36,8 @@ def test_each_real_document_is_read_whole(name, operations, schemas):
     """Every operation and component, whatever version and generator; each place is in the document."""
     document = load(FOLDER / f"{name}.json")
     found = read(document)
-    assert (len(found.operations), len(found.schemas)) == (operations, schemas)
+    assert len(found.operations) == operations
+    assert len(found.schemas) == schemas
     for one in (*found.operations, *found.schemas.values(), *found.notes):
         assert document.at(one.place) is not None
     names = operation_names(found.operations)
@@ -72,7 +73,8 @@ def test_yaml_has_the_types_of_json():
     """A status is a text, a time and a `no` are no other values."""
     text = "openapi: 3.0.1\npaths:\n  /a:\n    get:\n      summary: no\n      responses:\n        200: {description: 2026-11-27}\n"
     (found,) = read(parse(text.encode(), "test")).operations
-    assert (found.summary, found.responses["200"].description) == ("no", "2026-11-27")
+    assert found.summary == "no"
+    assert found.responses["200"].description == "2026-11-27"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,8 @@ def test_credentials_of_a_url_are_not_shown():
 def test_notations_of_one_type_are_one_type(schema, kind, nullable):
     """Nullable values, unions with a number's text, wrapped references, formats without a type."""
     found = component(schema, Two={"type": "object"})
-    assert (found.kind, found.nullable) == (kind, nullable)
+    assert found.kind == kind
+    assert found.nullable == nullable
     assert "pattern" not in found.limits
 
 
@@ -179,7 +182,8 @@ def test_parts_of_all_of_are_one_object():
         },
         Base={"properties": {"a": {"type": "string"}}},
     )
-    assert (found.bases, [(one.name, one.required) for one in found.properties]) == (("Base",), [("b", True)])
+    assert found.bases == ("Base",)
+    assert [(one.name, one.required) for one in found.properties] == [("b", True)]
 
 
 def test_a_discriminator_without_a_mapping_means_the_names_of_what_derives():
@@ -275,7 +279,8 @@ def test_methods_of_openapi_3_2_are_operations():
     stream = {"200": {"content": {"application/x-ndjson": {"itemSchema": {"type": "integer"}}}}}
     item = {"query": {"responses": stream}, "additionalOperations": {"PURGE": {}}}
     query, purge = api(openapi="3.2.0", paths={"/a": item}).operations
-    assert (query.method, purge.method) == ("QUERY", "PURGE")
+    assert query.method == "QUERY"
+    assert purge.method == "PURGE"
     assert query.responses["200"].contents["application/x-ndjson"].items.kind == "integer"
 
 

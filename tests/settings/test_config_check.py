@@ -174,7 +174,8 @@ def test_a_connector_that_cannot_be_loaded_is_a_finding(monkeypatch):
 
     monkeypatch.setattr("runtime.cli.config_check.connectors", gone)
     (finding,) = check({}, Facts())
-    assert (finding.rule, place_of(finding)) == ("ST111", "entry point parcels of mozaiks.connectors")
+    assert finding.rule == "ST111"
+    assert place_of(finding) == "entry point parcels of mozaiks.connectors"
 
 
 def test_all_findings_come_at_once(checked):
@@ -286,7 +287,8 @@ def test_text(file, capsys):
 def test_exit_codes(file, capsys):
     """0 without an error, 1 with one; `--strict` counts warnings, never notes."""
     file.write_text("[circuit_breaker]\nfailure_ratio = 0.5\n")
-    assert (main(["check", "settings.toml"]), main(["check", "settings.toml", "--strict"])) == (0, 1)
+    assert main(["check", "settings.toml"]) == 0
+    assert main(["check", "settings.toml", "--strict"]) == 1
     file.write_text("[transport]\nkeepalive_expiry_s = 60\n")
     assert main(["check", "settings.toml", "--strict"]) == 0
     assert main(["check"]) == 0
@@ -310,7 +312,8 @@ def test_json(file, capsys, no_settings):
         "remedy": RULES["ST103"].remedy,
         "did_you_mean": "retry.max_attempts",
     }
-    assert (variable["filename"], variable["source"]) == (None, f"{PREFIX}RETRY_MAX_ATTEMPTS")
+    assert variable["filename"] is None
+    assert variable["source"] == f"{PREFIX}RETRY_MAX_ATTEMPTS"
 
 
 def test_sarif_and_github(file, capsys, no_settings):

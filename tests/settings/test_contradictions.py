@@ -143,7 +143,8 @@ def test_a_bundle_logs_each_contradiction_once_at_its_start(caplog):
     assert caplog.records == []
     load_connectors(config)
     (record,) = caplog.records
-    assert (record.levelname, record.event) == ("WARNING", "settings.contradictory")
+    assert record.levelname == "WARNING"
+    assert record.event == "settings.contradictory"
     assert "attempt.timeout_s = 30.0 (MOZAIKS_CONNECTORS_ATTEMPT_TIMEOUT_S)" in record.getMessage()
     caplog.clear()
     load_connectors(ConnectorConfig.from_env(environ | {"MOZAIKS_MANAGED": "0"}))

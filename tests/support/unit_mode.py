@@ -15,6 +15,7 @@ import pytest
 EXCLUDED = {"sockets", "torture"}
 FIXTURES = {"collector", "demo", "gateway"}
 PROCESSES = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+WATCHED = {"socket.__new__", *PROCESSES}
 WHOLE_FILE = re.compile(rf"^pytestmark = pytest\.mark\.({'|'.join(EXCLUDED)})$", re.MULTILINE)
 EXAMPLES = 10
 
@@ -29,17 +30,20 @@ class UnitMode:
     def __init__(self):
         self._test = ""
         self._used = []
+
+    def pytest_collection_finish(self):
+        """Imports, of which collection is full, are events too; the hook is called for each."""
         sys.addaudithook(self._audit)
 
     def _audit(self, event, arguments):
-        if not self._test:
+        if event not in WATCHED or not self._test:
             return
         # The event loop wakes itself through a pair of Unix sockets.
         if event == "socket.__new__" and arguments[1] in {socket.AF_INET, socket.AF_INET6}:
             used = "opens a socket"
         elif event in PROCESSES:
             used = f"starts a process ({event})"
-        else:
+        else:  # a socket of another family
             return
         self._used.append(f"{self._test} {used}: mark it with `sockets`")
         raise ForbiddenUseError(self._used[-1])
@@ -100,6 +104,8 @@ def pytest_collection_modifyitems(config, items):
         if FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("sockets")
     if config.getoption("--unit"):
-        excluded = [item for item in items if EXCLUDED.intersection(mark.name for mark in item.iter_markers())]
+        kept, excluded = [], []
+        for item in items:
+            (excluded if EXCLUDED.intersection(mark.name for mark in item.iter_markers()) else kept).append(item)
         config.hook.pytest_deselected(items=excluded)
-        items[:] = [item for item in items if item not in set(excluded)]
+        items[:] = kept

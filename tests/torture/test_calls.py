@@ -1,4 +1,9 @@
-"""Each call across a border, one at a time, raises, or finds its caller cancelled."""
+"""
+Each call across a border, one at a time, raises, or finds its caller cancelled.
+
+Its border: permits, connections and counters that stay after a cancellation or fault at each point. Which error a single
+fault becomes is in `test_outcomes.py`.
+"""
 
 import asyncio
 

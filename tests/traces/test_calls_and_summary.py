@@ -1,17 +1,20 @@
 """Calls from a stream of spans, their figures over time, and what is said of them."""
 
+import io
 import json
 from datetime import datetime
 from pathlib import Path
 from random import Random
 
 import pytest
+from rich.console import Console
 
 from runtime.traces.calls import Call, calls_of, state_of, what_happened
-from runtime.traces.diagnosis import advice, compare, headlines
+from runtime.traces.diagnosis import advice, compare, findings
 from runtime.traces.filters import CallFilter, parse_duration, parse_time
-from runtime.traces.model import clock_text
+from runtime.traces.model import clock_text, count_text
 from runtime.traces.summary import Durations, Summary
+from runtime.traces.terminal import render_comparison
 from runtime.traces.trace_file import Span, SpanEvent
 
 START = round(datetime(2026, 11, 28, 13, 45).astimezone().timestamp()) * 1_000_000_000
@@ -68,6 +71,10 @@ def summary_of(spans):
     for one in calls_of(spans):
         summary.add(one)
     return summary
+
+
+def headlines(summary, onsets):
+    return [sentence for sentence, _ in findings(summary, onsets)]
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -227,6 +234,14 @@ def test_percentiles_are_exact_to_a_hundredth():
         assert durations.quantile(share) == pytest.approx(exact, rel=0.0101)
 
 
+def test_no_percentile_exceeds_the_longest_duration():
+    """Nothing lasts longer than the timeout, though the middle of the bucket does."""
+    durations = Durations()
+    for _ in range(20):
+        durations.add(9_860_000_000)
+    assert durations.quantile(0.5) == durations.quantile(0.99) == pytest.approx(9.86)
+
+
 def incident(
     *,
     after_s=(3.0, 3.1),
@@ -272,6 +287,32 @@ def test_a_call_with_a_retry_says_nothing_of_how_long_a_response_takes():
     spans = (span._replace(events=(RETRY,) if span.end_ns - span.start_ns > 10**9 else ()) for span in incident())
     (said,) = advice(summary_of(spans).onsets()[0], [])
     assert "at other times (p99) (docs" in said
+
+
+def test_where_a_few_were_retried_the_half_says_how_long_a_response_takes():
+    """Else the advice would be a timeout below what nearly all responses take now."""
+    spans = (span._replace(events=(RETRY,) if span.end_ns % 9 == 0 else ()) for span in incident())
+    (said,) = advice(summary_of(spans).onsets()[0], [])
+    assert "at other times (p99); in this time half of them take 3.0" in said
+
+
+def test_a_platform_that_asks_for_less_has_a_rate_that_it_accepts():
+    """Of each two attempts per second one; a rate limit begins with that."""
+    found = []
+    for number, one in enumerate(incident(error="429"), 1):
+        bad = one.status == "ERROR"
+        first = attempt(number, number, error="429" if bad else "", status=429 if bad else 200, at_s=number - 1)
+        second = attempt(number, number, status=200, at_s=number - 1)._replace(span_id=f"{number:015x}b")
+        found += [first, *[second] * bad, with_attempts(one, 1 + bad)]
+    (said,) = advice(summary_of(found).onsets()[0], [])
+    assert "MOZAIKS_CONNECTORS_IDENTITY__RATE_LIMIT_PER_SECOND; of 2.0 attempts/s" in said
+    assert "to identity.get_user it accepted 1.0/s in this time" in said
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls")])
+def test_one_is_no_plural(number, text):
+    """In every place that counts."""
+    assert count_text(number, "call") == text
 
 
 def test_an_incident_that_is_over_has_an_end():
@@ -332,6 +373,28 @@ def test_what_fails_all_the_time_is_said_without_a_time():
     """There is nothing to compare it with."""
     summary = summary_of(call(number, at_s=number, error="404" if number % 2 else "") for number in range(200))
     assert headlines(summary, summary.onsets()) == ["identity.get_user: fails all the time; 50 % 404"]
+
+
+def test_what_fails_all_the_time_has_advice_too():
+    """As where only the minutes after an onset were chosen."""
+    summary = summary_of(call(number, at_s=number, error="404" if number % 2 else "") for number in range(200))
+    ((sentence, (said,)),) = findings(summary, summary.onsets())
+    assert sentence == "identity.get_user: fails all the time; 50 % 404"
+    assert said.startswith("404: the platform does not accept the request")
+
+
+@pytest.mark.parametrize(("width", "short"), [(60, True), (80, False)])
+def test_a_comparison_breaks_nothing(width, short):
+    """Where columns are too few, names are on lines of their own; no figure and no verdict is broken."""
+    first, second = (summary_of(one) for one in (incident(after_s=(0.004, 0.005)), incident()))
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    for part in render_comparison(compare(first, second), "a", "b", width=width):
+        console.print(part)
+    lines = console.file.getvalue().splitlines()
+    (after,) = (line for line in lines if "after " in line and line.endswith("worse"))
+    assert len(after) <= width
+    assert not any("…" in line for line in lines)
+    assert ("identity.get_user" in lines) is short
 
 
 def test_memory_is_bounded_by_time_not_by_calls():

@@ -119,7 +119,8 @@ def test_times_are_the_readers_and_can_be_searched(browser, pages):
         return first, zone, minute, page.input_value("#from"), count(page)
 
     first, zone, minute, since, half = browser.visit(pages / "many.html", look, timezone_id="America/New_York")
-    assert (first, zone) == ("08:45:00.000", "America/New_York")
+    assert first == "08:45:00.000"
+    assert zone == "America/New_York"
     assert minute == (60, "08:50:00.000")
     assert since == "08:45:00"
     assert MANY * 0.45 < half < MANY * 0.55
@@ -329,5 +330,6 @@ def test_texts_from_outside_stay_texts(browser, tmp_path):
     name, values, images, found = browser.visit(tmp_path / "page.html", look)
     assert name == hostile
     assert hostile in values
-    assert (images, found) == (0, 1)
+    assert images == 0
+    assert found == 1
     assert json.dumps(hostile)[1:-1] not in (tmp_path / "page.html").read_text("utf-8")

@@ -53,16 +53,24 @@ def test_what_is_written_is_what_the_sdk_had():
     attempt, call = finished_spans()
     (read_attempt, read_call) = read_line(encode_line([attempt, call]))
     assert read_attempt.trace_id == f"{attempt.context.trace_id:032x}" == read_call.trace_id
-    assert (read_attempt.span_id, read_attempt.parent_id) == (f"{attempt.context.span_id:016x}", read_call.span_id)
+    assert read_attempt.span_id == f"{attempt.context.span_id:016x}"
+    assert read_attempt.parent_id == read_call.span_id
     assert read_call.parent_id == ""
-    assert (read_attempt.kind, read_call.kind, read_call.service) == ("CLIENT", "INTERNAL", "me")
-    assert (read_attempt.start_ns, read_attempt.end_ns) == (attempt.start_time, attempt.end_time)
-    assert (read_attempt.status, read_attempt.message, read_call.status) == ("ERROR", "why", "UNSET")
+    assert read_attempt.kind == "CLIENT"
+    assert read_call.kind == "INTERNAL"
+    assert read_call.service == "me"
+    assert read_attempt.start_ns == attempt.start_time
+    assert read_attempt.end_ns == attempt.end_time
+    assert read_attempt.status == "ERROR"
+    assert read_attempt.message == "why"
+    assert read_call.status == "UNSET"
     assert read_attempt.attributes == {
         key: list(value) if isinstance(value, tuple) else value for key, value in attempt.attributes.items()
     }
     (event,) = read_call.events
-    assert (event.name, event.at_ns, event.attributes) == ("retry.scheduled", call.events[0].timestamp, {"delay": 0.5})
+    assert event.name == "retry.scheduled"
+    assert event.at_ns == call.events[0].timestamp
+    assert event.attributes == {"delay": 0.5}
 
 
 def test_a_line_is_otlp_json():
@@ -86,9 +94,13 @@ def test_a_line_is_otlp_json():
 def test_a_file_of_the_collector_is_read():
     """Spans of other programs, with values of every type."""
     (span,) = read_line(COLLECTOR.encode())
-    assert (span.name, span.kind, span.service, span.parent_id) == ("GET /items", "SERVER", "core", "")
+    assert span.name == "GET /items"
+    assert span.kind == "SERVER"
+    assert span.service == "core"
+    assert span.parent_id == ""
     assert span.attributes == {"a.number": 7, "a.list": [True, 0.5], "a.map": {"k": "v"}}
-    assert (span.status, span.message) == ("ERROR", "oops")
+    assert span.status == "ERROR"
+    assert span.message == "oops"
     assert span.events[0].at_ns - span.start_ns == 500_000_000
 
 
@@ -122,7 +134,8 @@ def test_a_line_that_is_no_otlp_is_counted_and_the_rest_is_read(line):
     reader = SpanReader()
     spans = list(reader.read([COLLECTOR.encode(), line.encode(), COLLECTOR.encode()]))
     assert len(spans) == 2
-    assert (reader.bad_lines, reader.lines) == ([2], 3)
+    assert reader.bad_lines == [2]
+    assert reader.lines == 3
 
 
 ODD_SPANS = {
@@ -171,7 +184,10 @@ def read_with(*, span=None, event=None):
 def test_an_odd_span_costs_itself_alone_and_is_counted(odd):
     """Those next to it on its line are shown."""
     reader, spans = read_with(span=odd)
-    assert (len(spans), reader.bad_spans, reader.bad_events, reader.bad_lines) == (3, 1, 0, [2])
+    assert len(spans) == 3
+    assert reader.bad_spans == 1
+    assert reader.bad_events == 0
+    assert reader.bad_lines == [2]
 
 
 @pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
@@ -179,7 +195,9 @@ def test_an_odd_event_costs_itself_alone_and_is_counted(odd):
     """Its span is shown, with its other events."""
     reader, spans = read_with(event=odd)
     assert [len(span.events) for span in spans] == [1, 1, 2, 1]
-    assert (reader.bad_spans, reader.bad_events, reader.bad_lines) == (0, 1, [2])
+    assert reader.bad_spans == 0
+    assert reader.bad_events == 1
+    assert reader.bad_lines == [2]
 
 
 def test_one_line_is_read_whole_or_not_at_all_where_it_is_asked_for():
@@ -256,6 +274,36 @@ def test_equal_attributes_are_read_once_and_long_ones_are_not_kept():
     first, second = (read_line(short.encode())[0] for _ in range(2))
     assert first.attributes is second.attributes
     assert all(len(raw) < 5000 for raw in trace_file._known)
+
+
+def with_ids(*pairs):
+    attributes = ",".join(f'{{"key":{json.dumps(key)},"value":{value}}}' for key, value in pairs)
+    return COLLECTOR.replace('{"key":"a.number","value":{"intValue":"7"}}', attributes).encode()
+
+
+NAME = "mozaiks.correlation_id"
+NESTED = f'{{"kvlistValue":{{"values":[{{"key":"{NAME}","value":{{"stringValue":"%s"}}}}]}}}}'
+
+
+@pytest.mark.parametrize(
+    ("form", "quick"),
+    [
+        ([(NAME, '{"stringValue":"%s"}')], True),
+        ([("a", '{"boolValue":true}'), (NAME, '{"stringValue":"%s"}'), ("b", '{"doubleValue":0.5}')], True),
+        ([(NAME, '{"stringValue":"%s"}'), (NAME, '{"stringValue":"last"}')], True),
+        ([(NAME, '{"stringValue":"%s"}'), ("outer", NESTED)], True),
+        ([("outer", NESTED)], True),
+        ([(NAME, '{"stringValue":"%s","stringValue":"later"}')], True),
+        ([(NAME, '{"intValue":"1","boolValue":true}'), ("id", '{"stringValue":"%s"}')], True),
+    ],
+    ids=["alone", "between others", "twice", "inside of another too", "only inside", "two values", "two kinds"],
+)
+def test_calls_that_differ_in_their_correlation_id_are_read_alike(form, quick):
+    """Each with its own, wherever and however often it is written; an empty one, and one with an escape, too."""
+    pytest.importorskip("msgspec")
+    for correlation_id in ("one", "two", "", "last", r"\u0007", "three"):
+        line = with_ids(*((key, value.replace("%s", correlation_id)) for key, value in form))
+        assert same_in_both_ways(line) is quick
 
 
 KEYS = st.sampled_from(["stringValue", "intValue", "arrayValue", "values", "key", "value", "x"])

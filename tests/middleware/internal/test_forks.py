@@ -48,7 +48,9 @@ def test_an_object_is_renewed_in_the_child_alone():
     """In the order of registration, since an object uses those that were made before it."""
     first, second = Counter("first"), Counter("second")
     assert in_child(lambda: [first.count, second.count, Counter.order]) == [1, 1, ["first", "second"]]
-    assert (first.count, second.count, Counter.order) == (0, 0, [])
+    assert first.count == 0
+    assert second.count == 0
+    assert Counter.order == []
 
 
 def test_an_object_that_is_gone_is_not_renewed():
@@ -94,4 +96,5 @@ def test_the_end_of_the_interpreter_is_silent():
         asyncio.run(call())
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert (done.stdout.strip(), done.stderr) == ("RequestNotSentError", "")
+    assert done.stdout.strip() == "RequestNotSentError"
+    assert done.stderr == ""

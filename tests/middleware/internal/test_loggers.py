@@ -94,8 +94,11 @@ def test_a_line_goes_to_the_handlers_of_its_ancestors(root, names):
     logger.log(logging.WARNING, "100% %s", {"name": "not this", "route": "/r"})
     logger.log(logging.INFO, "not enabled", {})
     (record,) = handler.records
-    assert (record.name, record.route, record.getMessage()) == (names[0], "/r", "100% %s")
-    assert (record.pathname, record.funcName) == (__file__, "test_a_line_goes_to_the_handlers_of_its_ancestors")
+    assert record.name == names[0]
+    assert record.route == "/r"
+    assert record.getMessage() == "100% %s"
+    assert record.pathname == __file__
+    assert record.funcName == "test_a_line_goes_to_the_handlers_of_its_ancestors"
 
 
 @pytest.mark.parametrize("prints", [False, True])

@@ -98,7 +98,8 @@ def test_two_event_loops_share_one_run():
     work.release.set()
     for thread in threads:
         thread.join()
-    assert (results, work.runs) == (["done", "done"], 1)
+    assert results == ["done", "done"]
+    assert work.runs == 1
 
 
 def test_a_loop_that_was_closed_meanwhile_is_no_trouble(caplog):

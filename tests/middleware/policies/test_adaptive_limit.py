@@ -68,7 +68,8 @@ def test_the_permits_are_the_upper_bound():
     limit.on_overload(0.0, 1.0, 4, 5)
     for _ in range(30):
         limit.on_response(5, 5)
-    assert (limit.of(5), limit.of(100)) == (5, 100)
+    assert limit.of(5) == 5
+    assert limit.of(100) == 100
     limit.on_overload(1.0, 2.0, 2, 2)
     limit.on_response(1, 2)
     assert limit.of(100) == 100, "2 of 2 permits"
@@ -179,7 +180,8 @@ async def test_an_attempt_stops_waiting_where_its_call_has_no_time_left_for_it()
     await layer(request(deadline_at=100.0), rest)
     assert events[-1] == AttemptQueued(call=request().call.info, waited_s=pytest.approx(6.1))
     await holder
-    assert (layer.load(), upstream.requests) == ((0, 0), [])
+    assert layer.load() == (0, 0)
+    assert upstream.requests == []
 
 
 async def _held_and_waiting():
@@ -214,7 +216,8 @@ async def test_a_cancellation_that_the_scope_of_the_wait_has_swallowed_is_passed
     monkeypatch.setattr("middleware.policies.bulkhead.pending_cancels", lambda: -1)  # one more than before
     layer, holder, waiting = await _held_and_waiting()
     await asyncio.wait([waiting])
-    assert (waiting.cancelled(), layer.load()) == (True, (1, 0))
+    assert waiting.cancelled()
+    assert layer.load() == (1, 0)
     await holder
 
 
@@ -262,14 +265,17 @@ async def test_a_reload_switches_it():
     assert layer.limit() == 1
     calls = [asyncio.ensure_future(layer(request(0.0, adaptive=True), rest)) for _ in range(3)]
     await asyncio.sleep(0.5)
-    assert (len(through), layer.load()) == (1, (1, 2))
+    assert len(through) == 1
+    assert layer.load() == (1, 2)
     calls.append(asyncio.ensure_future(layer(request(1.0, adaptive=False), rest)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (len(through), layer.limit()) == (4, 4)
+    assert len(through) == 4
+    assert layer.limit() == 4
     await asyncio.gather(*calls)
     await layer(request(2.0, adaptive=True), rest)
-    assert (layer.limit(), layer.load()) == (4, (0, 0))
+    assert layer.limit() == 4
+    assert layer.load() == (0, 0)
 
 
 @virtual_time

@@ -31,9 +31,11 @@ async def test_a_call_beyond_the_cap_is_rejected_at_once():
     await asyncio.sleep(0)
     with pytest.raises(BulkheadFullError) as caught:
         await layer(a_request(settings=SETTINGS), upstream)
-    assert (caught.value.reason, caught.value.request_sent) == ("call cap reached: 2 calls in flight", "no")
+    assert caught.value.reason == "call cap reached: 2 calls in flight"
+    assert caught.value.request_sent == "no"
     assert events == [AttemptRejected(call=a_request().call.info, guard="call_cap")]
-    assert (upstream.calls, layer.in_flight) == (0, 2)
+    assert upstream.calls == 0
+    assert layer.in_flight == 2
     release.set()
     await asyncio.gather(*in_flight)
     assert layer.in_flight == 0
@@ -126,10 +128,12 @@ async def test_a_bounded_number_starts_in_each_iteration_in_order():
     paced = Paced()
     tasks = paced.make(50)
     await asyncio.sleep(0)
-    assert (len(paced.started), paced.reserved) == (16, 34)
+    assert len(paced.started) == 16
+    assert paced.reserved == 34
     assert await paced.iterations(4) == [16, 32, 48, 50]
     await asyncio.gather(*tasks)
-    assert (paced.started, paced.reserved) == (list(range(50)), 0)
+    assert paced.started == list(range(50))
+    assert paced.reserved == 0
 
 
 async def test_the_queue_of_waiting_calls_keeps_no_context(monkeypatch):
@@ -146,7 +150,9 @@ async def test_the_queue_of_waiting_calls_keeps_no_context(monkeypatch):
     monkeypatch.setattr(loop, "call_soon", recorded)
     paced = Paced()
     await asyncio.gather(*paced.make(50))
-    assert (contexts[:3], set(contexts), len(paced.started)) == ([0, 0, 0], {0}, 50)
+    assert contexts[:3] == [0, 0, 0]
+    assert set(contexts) == {0}
+    assert len(paced.started) == 50
 
 
 async def test_calls_one_after_another_never_wait():
@@ -166,7 +172,8 @@ async def test_a_cancelled_waiter_takes_no_start_from_others():
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert paced.started == [*range(16), *range(22, 38)]
-    assert (sum(task.cancelled() for task in tasks), paced.reserved) == (6, 0)
+    assert sum(task.cancelled() for task in tasks) == 6
+    assert paced.reserved == 0
 
 
 async def test_a_call_without_a_reservation_goes_on_at_once():
@@ -231,7 +238,8 @@ async def test_calls_that_wait_to_start_have_a_slot_of_the_cap():
         assert client._stack.state().calls_in_flight == 100
         respond_now.set()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert (len(rejected), sum(isinstance(one, Exception) for one in ended)) == (50, 50)
+        assert len(rejected) == 50
+        assert sum(isinstance(one, Exception) for one in ended) == 50
         assert len(upstream.requests) == 100
 
 

@@ -39,7 +39,8 @@ async def test_a_cancelled_waiter_leaves_the_queue():
     assert bulkhead.queued == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert (bulkhead.queued, bulkhead.in_flight) == (0, 1)
+    assert bulkhead.queued == 0
+    assert bulkhead.in_flight == 1
     bulkhead.release()
     assert bulkhead.try_acquire()
 
@@ -83,12 +84,15 @@ async def test_more_permits_reach_those_who_wait_at_once():
     await asyncio.sleep(0)
     bulkhead.resize(3)
     await asyncio.sleep(0)
-    assert (through, bulkhead.in_flight, bulkhead.queued) == (["a", "b"], 3, 1)
+    assert through == ["a", "b"]
+    assert bulkhead.in_flight == 3
+    assert bulkhead.queued == 1
     bulkhead.resize(1)
     bulkhead.release()
     bulkhead.release()
     await asyncio.sleep(0)
-    assert (through, bulkhead.in_flight) == (["a", "b"], 1)
+    assert through == ["a", "b"]
+    assert bulkhead.in_flight == 1
     bulkhead.release()
     await asyncio.gather(*tasks)
     assert through == ["a", "b", "c"]
@@ -196,7 +200,8 @@ async def test_a_listener_that_ends_the_process_does_not_leak_a_permit():
     await asyncio.sleep(0)
     release.set()
     (_, result) = await asyncio.gather(holder, waiting, return_exceptions=True)
-    assert (type(result), layer.load()) == (Ended, (0, 0))
+    assert type(result) is Ended
+    assert layer.load() == (0, 0)
 
 
 async def test_a_hedge_never_waits():

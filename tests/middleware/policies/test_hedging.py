@@ -42,7 +42,8 @@ async def test_a_prompt_failure_is_the_rounds():
     upstream = Upstream(status_error(500, Problem()))
     with pytest.raises(ServerError):
         await layer(a_request(settings=[HedgingSettings(max_hedges=3)]), upstream)
-    assert (upstream.calls, events) == (1, [])
+    assert upstream.calls == 1
+    assert events == []
 
 
 async def test_the_timer_of_a_round_keeps_no_context(monkeypatch):
@@ -98,7 +99,8 @@ async def test_hedges_start_one_delay_apart_from_the_start_of_the_round():
         HedgeStarted(call=CALL, hedge=2, delay_s=1.0),
         HedgeWon(call=CALL, hedge=2),
     ]
-    assert (asyncio.get_running_loop().time(), race.request.call.attempts_scheduled) == (5.0, 2)
+    assert asyncio.get_running_loop().time() == 5.0
+    assert race.request.call.attempts_scheduled == 2
 
 
 @virtual_time

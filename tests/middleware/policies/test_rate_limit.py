@@ -47,7 +47,9 @@ def test_a_cancelled_slot_is_free_unless_later_ones_are_reserved():
     again = limiter.reserve(0.0, NEVER, config)
     third = limiter.reserve(0.0, NEVER, config)
     limiter.cancel_reservation(again)
-    assert (second.wait_s, again.wait_s, third.wait_s) == (0.25, 0.25, 0.5)
+    assert second.wait_s == 0.25
+    assert again.wait_s == 0.25
+    assert third.wait_s == 0.5
     assert limiter.reserve(0.0, NEVER, config).wait_s == 0.75
 
 
@@ -57,7 +59,8 @@ async def test_without_a_rate_nothing_waits():
     layer = RateLimitMiddleware(clock, lambda _event: None)
     for _ in range(50):
         assert (await layer(a_request(), upstream)).status == 200
-    assert (upstream.calls, clock.slept) == (50, [])
+    assert upstream.calls == 50
+    assert clock.slept == []
 
 
 async def test_the_layer_waits_for_its_slot_or_rejects_at_once():
@@ -71,9 +74,11 @@ async def test_the_layer_waits_for_its_slot_or_rejects_at_once():
     with pytest.raises(RateLimitExceededError) as caught:
         await layer(a_request(settings=settings, deadline_at=3.0), upstream)
     assert caught.value.reason == "client-side rate limit: next slot is after the deadline"
-    assert (upstream.calls, clock.slept) == (2, [2.0])
+    assert upstream.calls == 2
+    assert clock.slept == [2.0]
     assert [event.guard for event in events] == ["rate_limit"]
-    assert (caught.value.retry_after_s, events[0].retry_after_s) == (2.0, 2.0)
+    assert caught.value.retry_after_s == 2.0
+    assert events[0].retry_after_s == 2.0
 
 
 async def test_a_wait_that_is_cancelled_releases_its_slot():
@@ -92,7 +97,8 @@ async def test_a_wait_that_is_cancelled_releases_its_slot():
     with pytest.raises(asyncio.CancelledError):
         await layer(a_request(settings=settings), upstream)
     await layer(a_request(settings=settings), upstream)
-    assert (upstream.calls, clock.slept) == (2, [1.0, 1.0])
+    assert upstream.calls == 2
+    assert clock.slept == [1.0, 1.0]
 
 
 def test_a_raised_rate_shortens_the_backlog():
@@ -221,7 +227,8 @@ async def test_a_cancellation_that_the_scope_of_the_sleep_has_swallowed_is_passe
     monkeypatch.setattr("middleware.policies.rate_limit.pending_cancels", lambda: -1)  # one more than before
     waiting, sent = await _raised_while_one_waits()
     await asyncio.wait([waiting])
-    assert (waiting.cancelled(), len(sent)) == (True, 1)
+    assert waiting.cancelled()
+    assert len(sent) == 1
 
 
 def test_a_loop_that_was_closed_with_a_waiting_attempt_does_not_stop_a_reload():

@@ -187,7 +187,8 @@ def test_a_loop_that_ends_before_the_attempt_is_no_trouble(caplog):
 
     for _ in range(3):
         job()
-    assert (len(watched[0]._tasks._known), watched[0]._tasks.all()) == (1, [])
+    assert len(watched[0]._tasks._known) == 1
+    assert watched[0]._tasks.all() == []
     watched[0].close()
     gc.collect()
     assert caplog.records == []

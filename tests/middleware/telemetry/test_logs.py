@@ -65,8 +65,11 @@ def test_each_line_has_its_level(caplog, event, level, name):
     caplog.set_level(logging.DEBUG, LOGGER_NAME)
     LogListener()(event)
     (record,) = caplog.records
-    assert (record.levelname, record.event) == (level, name)
-    assert (record.correlation_id, record.service, record.operation) == ("c-1", "svc", "op")
+    assert record.levelname == level
+    assert record.event == name
+    assert record.correlation_id == "c-1"
+    assert record.service == "svc"
+    assert record.operation == "op"
 
 
 def by_stdlib(out, level):
@@ -314,7 +317,8 @@ def test_each_line_has_its_fields(caplog, event, logger, fields):
     standard = set(vars(logging.makeLogRecord({}))) | {"message"}
     logged = {name: value for name, value in vars(record).items() if name not in standard}
     assert logged.pop("event") == record.getMessage().split()[0]
-    assert (record.name, logged) == (logger, {**common, "trace_id": "t", **fields})
+    assert record.name == logger
+    assert logged == {**common, "trace_id": "t", **fields}
 
 
 async def test_lines_carry_the_ids_of_their_spans(make_client, gateway, recorder, caplog):

@@ -136,7 +136,9 @@ def test_a_call_is_one_sample_of_its_time(listener, reader, error, labels):
     listener(event)
     (point,) = collected(reader)["mozaiks.connector.call.duration"].data.data_points
     expected = {**OPERATION, "mozaiks.outcome": event.result, **labels}
-    assert (point.count, point.sum, dict(point.attributes)) == (1, 2.5, expected)
+    assert point.count == 1
+    assert point.sum == 2.5
+    assert dict(point.attributes) == expected
 
 
 def test_a_fact_without_a_metric_is_not_heard(listener):
@@ -169,7 +171,8 @@ def test_every_metric_is_as_declared(listener, reader):
     exported = collected(reader)
     assert set(exported) == set(declared) - {semconv.METRIC_EXPORT_DROPPED.name}
     for name, metric in exported.items():
-        assert (metric.unit, metric.description) == (declared[name].unit, declared[name].doc)
+        assert metric.unit == declared[name].unit
+        assert metric.description == declared[name].doc
         for point in metric.data.data_points:
             assert set(point.attributes) <= set(declared[name].attributes), name
             if declared[name].kind == "histogram":
@@ -360,7 +363,8 @@ async def test_exemplars_link_to_the_traces(make_client, recorder):
         (point,) = exported[metric].data.data_points
         (span,) = recorder.spans(kind)
         (exemplar,) = point.exemplars
-        assert (exemplar.trace_id, exemplar.span_id) == (span.context.trace_id, span.context.span_id)
+        assert exemplar.trace_id == span.context.trace_id
+        assert exemplar.span_id == span.context.span_id
 
 
 async def test_a_refused_call_is_counted_by_its_guard(make_client, gateway, recorder):

@@ -92,7 +92,8 @@ async def test_an_unexpected_error_is_replaced_by_one_of_ours_with_its_origin(la
         await made(request, takes(clock, 1.0, KeyError("s3cret"), sent="maybe"))
     error = caught.value
     assert error.reason == f"unexpected KeyError ({error.origin[-1]})"
-    assert (error.request_sent, error.__context__) == ("maybe", None)
+    assert error.request_sent == "maybe"
+    assert error.__context__ is None
     if layer != "boundary":
         assert events[-1].error is error
     if layer == "call":
@@ -118,10 +119,14 @@ async def test_a_call_emits_one_event_when_it_starts_and_one_when_it_ends(result
         error = raised
     assert error is result
     started, finished = events
-    assert (type(started), started.call) == (CallStarted, request.call.info)
-    assert (type(finished), finished.call, finished.cancelled) == (CallFinished, request.call.info, cancelled)
+    assert type(started) is CallStarted
+    assert started.call == request.call.info
+    assert type(finished) is CallFinished
+    assert finished.call == request.call.info
+    assert finished.cancelled == cancelled
     assert finished.error is (None if cancelled else result)
-    assert (finished.outcome.stop_reason, finished.outcome.elapsed_s) == (reason, 2.0)
+    assert finished.outcome.stop_reason == reason
+    assert finished.outcome.elapsed_s == 2.0
     if reason:
         assert result.outcome is finished.outcome
 
@@ -167,7 +172,8 @@ async def test_an_attempt_is_written_into_the_timeline(result, sent, recorded):
         True,
     )
     assert [type(event) for event in events] == [AttemptStarted, AttemptFinished]
-    assert (events[0].number, events[1].record) == (1, record)
+    assert events[0].number == 1
+    assert events[1].record == record
     assert events[1].error is (None if isinstance(result, asyncio.CancelledError) else result)
 
 
@@ -182,7 +188,8 @@ async def test_an_attempt_that_the_deadline_cancelled_says_so(ends_at, outcome):
     if outcome == "cancelled":
         assert recorded is None
     else:
-        assert (type(recorded), recorded.reason) == (DeadlineExceededError, "attempt cancelled by the call deadline")
+        assert type(recorded) is DeadlineExceededError
+        assert recorded.reason == "attempt cancelled by the call deadline"
         assert recorded.request_sent == "maybe"
 
 

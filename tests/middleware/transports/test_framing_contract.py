@@ -125,6 +125,10 @@ REFUSED = {
     "two blanks before the status": b"HTTP/1.1  200 OK\r\ncontent-length: 1\r\n\r\nx",
     "NUL in the reason": b"HTTP/1.1 200 O\0K\r\ncontent-length: 1\r\n\r\nx",
     "switched protocols": b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+    "interim of both lengths": b"HTTP/1.1 103 X\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n"
+    + LENGTH
+    + b"\r\nx",
+    "interim of very many digits": b"HTTP/1.1 103 X\r\ncontent-length: %b\r\n\r\n" % (b"0" * 31) + LENGTH + b"\r\nx",
     "interim of a bare LF": b"HTTP/1.1 103 Early Hints\nlink: x\n\n" + LENGTH + b"\r\nx",
     "length shorter than said": OK + b"content-length: 2\r\n\r\nx",
     "chunks without an end": CHUNKED + b"\r\n1\r\nx\r\n",

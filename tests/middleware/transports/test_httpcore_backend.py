@@ -135,7 +135,8 @@ async def test_a_head_may_be_as_long_as_its_bound(connected, piece):
         while True:
             connected.data_received(b"y" * piece)
             read += await connected.read(100)
-    assert (len(read), caught.value.request_sent) == (10, "yes")
+    assert len(read) == 10
+    assert caught.value.request_sent == "yes"
     assert caught.value.reason == "response head larger than 10 bytes"
     connected.head_ended()
     connected.data_received(b"y" * 10)
@@ -149,7 +150,8 @@ async def test_a_write_waits_while_the_peer_does_not_read(connected, transport):
     """Else a large body would be in memory twice."""
     connected.pause_writing()
     writing = await soon(connected.write(b"abc"))
-    assert (transport.sent, writing.done()) == (b"abc", False)
+    assert transport.sent == b"abc"
+    assert not writing.done()
     connected.resume_writing()
     await writing
     connected.pause_writing()
@@ -290,7 +292,8 @@ async def test_connecting_ends_with_its_time(monkeypatch, addresses):
     await asyncio.sleep(7)
     with pytest.raises(httpcore.ConnectTimeout, match=r"^no connection in time$"):
         await network.connect(timeout=2.0)
-    assert (loop.time(), network.still_open) == (9.0, [])
+    assert loop.time() == 9.0
+    assert network.still_open == []
 
 
 @pytest.mark.sockets
@@ -303,7 +306,8 @@ async def test_without_a_time_connecting_waits(monkeypatch):
     assert not connecting.done()
     connecting.cancel()
     await asyncio.wait([connecting])
-    assert (len(network.sockets), network.still_open) == (2, [])
+    assert len(network.sockets) == 2
+    assert network.still_open == []
 
 
 @pytest.mark.sockets

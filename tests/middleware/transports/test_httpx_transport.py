@@ -56,8 +56,12 @@ async def test_the_request_is_ours_and_the_response_given_back():
     request.content, request.attempt.timeout_s = b"{}", 7.0
     response = await sending(inner, request)
     (seen,) = inner.requests
-    assert (response.status, response.body, request.attempt.request_sent) == (200, b"[1]", "yes")
-    assert (seen.method, str(seen.url), seen.content) == ("POST", "http://platform.test/r?q=%2F", b"{}")
+    assert response.status == 200
+    assert response.body == b"[1]"
+    assert request.attempt.request_sent == "yes"
+    assert seen.method == "POST"
+    assert str(seen.url) == "http://platform.test/r?q=%2F"
+    assert seen.content == b"{}"
     assert seen.headers.raw == [(b"Host", b"platform.test"), (b"x-a", b"b"), (b"Content-Length", b"2")]
     assert seen.extensions["timeout"] == {"connect": 3.0, "read": 7.0, "write": 7.0, "pool": 7.0}
     assert inner.body.closed == 1
@@ -76,7 +80,8 @@ async def test_a_response_that_fails_is_given_back_too(body, headers, kind):
     """A pool would be exhausted; and the server has responded."""
     with pytest.raises(kind) as caught:
         await sending(Inner(body, headers))
-    assert (body.closed, caught.value.request_sent) == (1, "yes")
+    assert body.closed == 1
+    assert caught.value.request_sent == "yes"
 
 
 async def test_a_cancelled_attempt_gives_its_response_back():

@@ -62,7 +62,8 @@ class Timers:
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", self._call_later)
 
     def _call_later(self, delay_s, callback, *, context):
-        assert (delay_s, list(context)) == (self._delay_s, [])
+        assert delay_s == self._delay_s
+        assert list(context) == []
         self.set.append(callback)
         return self
 

@@ -21,7 +21,8 @@ class Names:
 
     def getaddrinfo(self, host, port, *, type):  # noqa: A002 - the library's name
         self.asked.append(host)
-        assert (port, type) == (None, socket.SOCK_STREAM)
+        assert port is None
+        assert type == socket.SOCK_STREAM
         found = self.addresses[host]
         if isinstance(found, threading.Event):
             assert found.wait(5)
@@ -70,7 +71,8 @@ async def test_an_answer_is_kept_for_the_configured_time(monkeypatch, clock, kee
     names.addresses["name"] = "10.0.0.2"
     clock.time += later
     found = await resolver.resolve("name", 80)
-    assert (len(names.asked), found[0][1][0]) == (looked_up, f"10.0.0.{looked_up}")
+    assert len(names.asked) == looked_up
+    assert found[0][1][0] == f"10.0.0.{looked_up}"
 
 
 async def test_a_failure_is_not_kept(resolver, monkeypatch):

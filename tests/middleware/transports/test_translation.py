@@ -29,7 +29,10 @@ def test_without_a_trace_only_a_class_that_cannot_have_sent_has_not(error, phase
     """R12: where the phase is known it decides, whatever the exception is called."""
     request = a_request()
     told = translate_error(request, error, phase_known=phase_known)
-    assert (type(told), told.request_sent, request.attempt.request_sent, told.reason) == (kind, sent, sent, reason)
+    assert type(told) is kind
+    assert told.request_sent == sent
+    assert request.attempt.request_sent == sent
+    assert told.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -88,10 +91,12 @@ def test_an_error_response_is_read_by_its_headers():
     }
     with pytest.raises(RateLimitedError) as caught:
         responded(429, headers, b"<h1>slow down</h1>")
-    assert (caught.value.retry_after_s, caught.value.problem.message) == (10.0, "")
+    assert caught.value.retry_after_s == 10.0
+    assert caught.value.problem.message == ""
     with pytest.raises(RateLimitedError) as caught:
         responded(429, {"retry-after": "Fri, 15 Jan 2027 08:00:07 GMT"}, b"slow down")
-    assert (caught.value.retry_after_s, caught.value.problem.message) == (7.0, "slow down")
+    assert caught.value.retry_after_s == 7.0
+    assert caught.value.problem.message == "slow down"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,8 @@ def test_only_an_envoy_that_says_so_has_dropped_a_request(status, value, said):
     """R11: any other 503 may come after the upstream has read the request."""
     with pytest.raises(StatusError) as caught:
         responded(status, {"x-envoy-overloaded": value, "retry-after": "1"})
-    assert (caught.value.not_processed, caught.value.attempt_applied) == (said, "no" if said else "maybe")
+    assert caught.value.not_processed == said
+    assert caught.value.attempt_applied == ("no" if said else "maybe")
 
 
 def test_a_response_that_repeats_what_was_sent_shows_none_of_it():

@@ -173,11 +173,13 @@ async def test_a_client_in_steady_use_follows_a_name_that_moved(library, names):
             for _ in range(59):
                 clock.time += 4.0
                 await client.get("/x", path_params={})
-            assert (len(old.peers), len(new.peers)) == (1, 0)
+            assert len(old.peers) == 1
+            assert len(new.peers) == 0
             for _ in range(16):
                 clock.time += 4.0
                 await client.get("/x", path_params={})
-            assert (len(old.peers), len(new.peers)) == (1, 1)
+            assert len(old.peers) == 1
+            assert len(new.peers) == 1
             assert len(old.requests) + len(new.requests) == 76
         await new.__aexit__()
 
@@ -314,12 +316,10 @@ async def test_why_a_renewed_file_is_not_used_is_logged_once(library, files, cap
         clock.time += 1.5
         await client.get("/x", path_params={})
     rejected, reloaded = caplog.records
-    assert (rejected.levelname, rejected.event, reloaded.levelname, reloaded.event) == (
-        "WARNING",
-        "tls.rejected",
-        "INFO",
-        "tls.reloaded",
-    )
+    assert rejected.levelname == "WARNING"
+    assert rejected.event == "tls.rejected"
+    assert reloaded.levelname == "INFO"
+    assert reloaded.event == "tls.reloaded"
     assert rejected.reason.startswith(f"TransportSettings.ca_file: cannot be used: {files.folder / 'ca.pem'}: ")
 
 
@@ -593,7 +593,8 @@ async def test_a_process_without_descriptors_does_not_blame_the_service(any_libr
             for _ in range(12):
                 with pytest.raises(OutOfResourcesError, match="Too many open files") as caught:
                     await client.post("/x", json_body={})
-                assert (caught.value.request_sent, caught.value.attempts) == ("no", 1)
+                assert caught.value.request_sent == "no"
+                assert caught.value.attempts == 1
         assert client._stack.state().breakers == {"platform": "closed"}
         assert server.requests == []
         assert await client.get("/x", path_params={}) == {}
@@ -670,10 +671,12 @@ def test_a_loop_that_is_closed_with_calls_pending_gives_their_slots_back(library
     for _ in range(3):
         loop = asyncio.new_event_loop()
         state = loop.run_until_complete(begin())
-        assert (state.calls_in_flight, state.attempts_in_flight) == (3, 3)
+        assert state.calls_in_flight == 3
+        assert state.attempts_in_flight == 3
         loop.close()
         state = client._stack.state()
-        assert (state.calls_in_flight, state.attempts_in_flight) == (0, 0)
+        assert state.calls_in_flight == 0
+        assert state.attempts_in_flight == 0
     loop = asyncio.new_event_loop()
     assert loop.run_until_complete(client.get("/after", path_params={}))["for"] == "/after"
     loop.run_until_complete(client.aclose())

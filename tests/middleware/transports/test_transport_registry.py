@@ -133,7 +133,8 @@ async def test_headers_are_shown_but_for_secrets():
     """Repeated ones joined, cookies not at all."""
     headers = [("X-A", "1"), ("x-a", "2"), ("Set-Cookie", "sid=secret"), ("Location", "/here")]
     response = await a_client(lambda _request: httpx.Response(201, headers=headers, json={})).request("POST", "/x")
-    assert (response.headers["x-a"], response.location) == ("1, 2", "/here")
+    assert response.headers["x-a"] == "1, 2"
+    assert response.location == "/here"
     assert "secret" not in str(response.headers)
 
 
