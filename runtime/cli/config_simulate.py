@@ -8,6 +8,7 @@ over the seeds says whether a difference between them is real or noise.
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -80,7 +81,9 @@ def main(argv: Sequence[str]) -> int:
     cases = [(scenario, sections_of(one)) for scenario, (one, _) in zip(scenarios, found, strict=True)]
     runs = _run(cases, options)
     named = dict(zip(files, runs, strict=True))
-    sys.stdout.write(_json(scenarios[0], named) if options.json else simulation_text(scenarios[0], named))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    shown = _json(scenarios[0], named) if options.json else simulation_text(scenarios[0], named, columns=columns)
+    sys.stdout.write(shown)
     if options.page is None:
         return 0
     try:

@@ -63,17 +63,20 @@ def explanation_text(explanation: Explanation) -> str:
 
 def _traffic(traffic: Traffic, explanation: Explanation) -> list[str]:
     breaker = explanation.settings.circuit_breaker
-    requests = f"{traffic.with_budget:.3g} requests/s, without the retry budget {traffic.without_budget:.3g}"
+    refused = explanation.schedule.fault == "refused"  # attempts that are no requests: nothing reads them
+    unit = "connection attempts/s" if refused else "requests/s"
+    requests = f"{traffic.with_budget:.3g} {unit}, without the retry budget {traffic.without_budget:.3g}"
     lines = [f"at {traffic.rps:g} calls/s of one process, while the circuit is closed: {requests}"]
     if traffic.opens_at_s is None:
         return [*lines, f"the circuit does not open: {traffic.why_closed}"]
     open_s = f"{seconds(breaker.open_s)} to {seconds(breaker.open_s * 1.2)}"
-    if explanation.schedule.fault == "refused":  # R33
+    if refused:  # R33
         open_s = _span((min(0.8, breaker.open_s), min(0.95, breaker.open_s * 1.2)))
     lines.append(f"the circuit opens after {_span(traffic.opens_at_s, digits=1)}, each time for {open_s}")
     if traffic.when_open is not None:
         shares = ", ".join(f"{share:.0%} {name}" for name, share in traffic.then.items())
-        lines.append(f"from then on {traffic.when_open:.2g} requests/s; the calls get: {shares}")
+        sent = "" if refused else f"{traffic.when_open:.2g} requests/s; "
+        lines.append(f"from then on {sent}the calls get: {shares}")
     return lines
 
 
@@ -86,6 +89,17 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows as lines, each column as wide as its longest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _listed(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the cells of each row below its first one, each with the head of its column."""
+    (title, *heads), *figures = rows
+    width = max(map(len, heads))
+    lines = [title]
+    for label, *cells in figures:
+        lines.append(label)
+        lines += [f"  {head:<{width}}  {cell}" for head, cell in zip(heads, cells, strict=True)]
+    return lines
 
 
 # --- traffic ----------------------------------------------------------------------------------------------------------
@@ -117,13 +131,23 @@ def compare(scenario: Scenario, first: Sequence[Run], second: Sequence[Run]) -> 
     return compared({name: (before[name], after[name]) for name in before})
 
 
-def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return the runs of one policy, or of two, as a table; policies by their name."""
+def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]], *, columns: int | None = None) -> str:
+    """
+    Return the runs of one policy, or of two, as a table.
+
+    Args:
+        scenario: What was simulated.
+        runs: Policies by their name.
+        columns: Width of the terminal; a table that is wider becomes a list. None for a table of any width.
+    """
     names, setting = list(runs), scenario.setting
     seeds = len(runs[names[0]])
     calls = sum(run.calls for run in runs[names[0]]) // seeds
     ill = f"from {seconds(setting.ill_from_s)} to {seconds(setting.ill_until_s)} of {seconds(scenario.duration_s)}"
-    lines = [f"{scenario.fault} {ill}: {traffic_text(scenario)}, {calls} calls, {seeds} seeds", ""]
+    lines = [
+        f"{scenario.fault} {ill}: {traffic_text(scenario)}, {calls} calls, {seeds} seed{'s' if seeds > 1 else ''}",
+        "",
+    ]
     figures = {name: summary(scenario, found) for name, found in runs.items()}
     heads = ["mean of the seeds (least to most)", *(f"{name}" for name in names)]
     differences = compare(scenario, runs[names[0]], runs[names[1]]) if len(names) > 1 else {}
@@ -134,7 +158,8 @@ def simulation_text(scenario: Scenario, runs: Mapping[str, Sequence[Run]]) -> st
             found = differences[figure]
             row += [difference_text(figure, found), verdict_text(found)]
         rows.append(row)
-    lines += _aligned(rows)
+    table = _aligned(rows)
+    lines += table if columns is None or max(map(len, table)) <= columns else _listed(rows)
     lines.append("")
     for name in names:
         never = sum(run.recovery_s is None for run in runs[name])

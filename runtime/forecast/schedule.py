@@ -614,6 +614,8 @@ class _Rounds:
         spans = self.starts[index]
         target = spans[-1].high if latest else spans[0].low
         if latest and spans[-1].high > spans[-1].low:
+            # A hedge that would start after the deadline needs an earlier round.
+            target = min(target, self._deadline_s - self.offsets[index][number - before - 1])
             target = max(spans[-1].low, target - _INSIDE_S)
         draws: list[list[float]] = []
         for following in range(index, 0, -1):

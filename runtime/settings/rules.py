@@ -49,7 +49,7 @@ RULES = {
             "ST106",
             "shared-settings-are-the-services",
             "All operations of a service share what this setting is about, so one of them cannot have its own.",
-            "Set it for the service.",
+            "Move it to the table of the service.",
         ),
         (
             "ST107",

@@ -41,9 +41,13 @@ def test_explain_says_what_the_traffic_does(capsys):
 
 
 def test_explain_says_how_long_a_refused_circuit_stays_open(capsys):
-    """R33: shorter after refused connections alone."""
+    """R33: shorter after refused connections alone, which are attempts and no requests."""
     assert main(["explain", "hosting", "--fault", "refused", "--rps", "5"]) == 0
-    assert "each time for 800 ms to 950 ms" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "each time for 800 ms to 950 ms" in shown
+    assert "while the circuit is closed: 7 connection attempts/s, without the retry budget 25" in shown
+    assert re.search(r"^from then on the calls get: \d+% CIRCUIT_OPEN", shown, re.MULTILINE)
+    assert "requests/s" not in shown
 
 
 def test_explain_writes_a_picture(tmp_path, capsys):
@@ -71,6 +75,18 @@ def test_simulate_compares_two_files(tmp_path, capsys):
     assert "form-action 'none'" in page
     assert "<script" not in page
     assert page.count("<svg") == 2
+
+
+def test_a_table_that_is_wider_than_the_terminal_becomes_a_list(tmp_path, capsys, monkeypatch):
+    """Each figure with its two policies and their difference, in 80 columns; a pipe gets the table."""
+    (tmp_path / "one.toml").write_text("[retry]\nmax_attempts = 1\n")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["simulate", "hosting", "--fault", "errors:30%", *SIMULATE, "--vs", "one.toml"]) == 0
+    shown = capsys.readouterr().out
+    figures = shown[shown.index("mean of the seeds") : shown.index("\n\nnow:")].splitlines()
+    assert max(map(len, figures)) <= 80
+    assert re.search(r"^requests per call\n  now +1\.\d+.*\n  one\.toml +1\.000\n  difference", shown, re.MULTILINE)
 
 
 def test_simulate_says_nothing_of_a_recovery_that_it_cannot_see(capsys):

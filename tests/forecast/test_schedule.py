@@ -29,6 +29,17 @@ def test_no_call_leaves_its_bounds_and_each_bound_is_reached(fault):
     assert found == []
 
 
+def test_a_hedge_that_the_deadline_may_prevent_reaches_its_latest_start():
+    """R19: the latest round that still has it, not the latest of all."""
+    sections = {
+        "retry": {"max_attempts": 9, "base_delay_s": 0.5},
+        "hedging": {"max_hedges": 2, "delay_s": 0.7},
+        "circuit_breaker": {"window_s": 30.0},
+        "budget": {"enabled": False},
+    }
+    assert problems(sections, "hang", READ, 0)[0] == []
+
+
 def test_the_check_detects_a_bound_that_is_wrong(monkeypatch):
     """A schedule that is a little too narrow, or a little too wide, is a problem."""
     sections = {"retry": {"max_attempts": 2}}
