@@ -3,23 +3,16 @@
 import json
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import yaml
-from contract_support import CONNECTOR, changed, check
+from contract_support import CONNECTOR, ROOT, TEMPLATE, changed, check
 
 from benchmarks.contract_check import write_copies
 from runtime.cli.check import main
 from runtime.cli.main import COMMANDS
 from runtime.cli.main import main as command
 from runtime.contract import RULES, Severity, check_paths
-
-ROOT = Path(__file__).parents[2]
-CONNECTORS = ROOT / "runtime" / "connectors"
-TEMPLATE = re.search(
-    r"^```python\n(.*?)^```", (ROOT / "docs/connector-contract.md").read_text(), re.DOTALL | re.MULTILINE
-)[1]
 
 
 @pytest.fixture
