@@ -1,95 +1,25 @@
 """Connectors from documents: what they send and read, and how they are written again."""
 
-import importlib.util
 import json
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 import pytest
+from generated_support import ODD, imported
 
 from middleware.errors import DecodeError, InvalidArgumentError
 from runtime.cli import new
 from runtime.connectors.base import UnknownKeys, decoder
 from runtime.connectors.loader import managed_connector
-from runtime.connectors.registry import Connector
-from runtime.contract import check_paths
-from runtime.generate import NotGeneratedError, Options, changes, connector_files, make_plan, write
-from runtime.generate.template import template
-from runtime.openapi import Document, load, read
+from runtime.generate import Options, changes, connector_files, make_plan, write
+from runtime.openapi import Document, read
 from runtime.testing import Reply, ScriptedUpstream, run_virtual
 
 # What is written is formatted by a process of ruff.
 pytestmark = pytest.mark.sockets
-
-DOCUMENTS = Path(__file__).parent.parent / "openapi"
-
-ODD = {
-    "openapi": "3.0.1",
-    "info": {"title": "Odd API"},
-    "paths": {
-        "/api/v1/things/{ThingId}": {
-            "get": {
-                "operationId": "Things_Get",
-                "parameters": [
-                    {"name": "thingId", "in": "path", "schema": {"type": "string", "format": "guid"}},
-                    {"name": "class", "in": "query", "schema": {"type": "array", "items": {"type": "integer"}}},
-                    {"name": "since", "in": "query", "schema": {"type": "string", "format": "date-time"}},
-                    {"name": "codes", "in": "query", "explode": False, "schema": {"type": "array", "items": {"type": "string"}}},
-                    {"name": "X-Tenant", "in": "header", "required": True, "schema": {"type": "string"}},
-                    {"name": "Accept", "in": "header", "schema": {"type": "string"}},
-                ],
-                "responses": {"200": {"content": {"text/plain": {}, "application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}},
-            },
-            "put": {
-                "requestBody": {"content": {"application/*+json": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
-                "responses": {"201": {"description": "made"}},
-            },
-        },
-        "/shapes": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/Shape"}}}}}}}},
-        "/file": {"get": {"responses": {"200": {"content": {"application/octet-stream": {}}}}}},
-        "/upload": {"post": {"requestBody": {"content": {"multipart/form-data": {}}}, "responses": {}}},
-    },
-    "components": {
-        "schemas": {
-            "Thing": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["Count"],
-                "properties": {
-                    "count": {"type": "integer", "format": "int64"},
-                    "price": {"type": "number", "format": "double"},
-                    "Ratio": {"type": "number", "format": "float"},
-                    "state": {"$ref": "#/components/schemas/State"},
-                    "level": {"$ref": "#/components/schemas/Level"},
-                    "date": {"type": "string", "format": "date"},
-                    "made": {"type": "string", "format": "date-time"},
-                    "lasts": {"type": "string", "format": "date-span"},
-                    "parent": {"$ref": "#/components/schemas/Thing"},
-                    "@odata.etag": {"type": "string"},
-                    "blob": {"type": "string", "format": "byte"},
-                    "tags": {"type": "object", "additionalProperties": {"type": "integer"}},
-                },
-            },
-            "State": {"type": "string", "enum": ["Open", "None", "2nd"]},
-            "Level": {"type": "integer", "enum": [1, 2, 99], "x-enumNames": ["Low", "High", "All"]},
-            "Shape": {"type": "object", "discriminator": {"propertyName": "kind"}, "properties": {"kind": {"type": "string"}, "name": {"type": "string"}}},
-            "Circle": {"allOf": [{"$ref": "#/components/schemas/Shape"}, {"type": "object", "additionalProperties": False, "properties": {"radius": {"type": "number"}}}]},
-        }
-    },
-}  # fmt: skip
-
-
-def imported(folder, name):
-    """The package that was written into *folder*."""
-    spec = importlib.util.spec_from_file_location(f"{name}_connector", folder / f"{name}_connector/__init__.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -275,196 +205,10 @@ def test_a_time_is_not_read_as_another_field():
     assert found == Times(made_at=datetime(2027, 1, 15, 8, tzinfo=UTC))
 
 
-def test_what_cannot_be_expressed_is_listed():
-    """With the place and the reason; nothing is left out in silence."""
-    plan = make_plan(read(Document("odd", ODD)), Options("odd"))
-    assert {one.what: one.place for one in plan.left_out} == {
-        "GET /api/v1/things/{ThingId}: header Accept": "/paths/~1api~1v1~1things~1{ThingId}/get/parameters/5",
-        "operation GET /file": "/paths/~1file/get",
-        "operation POST /upload": "/paths/~1upload/post",
-    }
-    assert [one.text for one in plan.notes] == [
-        "the path has {ThingId}, the parameter is named thingId",
-        "the path has {ThingId}, and no parameter is declared for it",
-    ]
-
-
-def test_what_the_service_requires_is_sent_or_the_operation_is_listed():
-    """No method is made that the service would always reject; what is optional is left out and listed."""
-
-    def operation(location, name, required):
-        parameter = {"name": name, "in": location, "required": required, "schema": {"type": "string"}}
-        return {"parameters": [parameter], "responses": {"204": {"description": "done"}}}
-
-    rows = [("cookie", "sid", True), ("cookie", "sid", False), ("header", "Idempotency-Key", True)]
-    rows += [("header", "Prefer", True), ("header", "Prefer", False), ("header", "Accept", True)]
-    paths = {f"/{index}": {"get": operation(*row)} for index, row in enumerate(rows)}
-    plan = make_plan(read(Document("d", {"openapi": "3.0.0", "paths": paths})), Options("d"))
-    assert {one.operation.path: [row.wire for row in one.arguments] for one in plan.methods} == {
-        "/1": [], "/3": ["Prefer"], "/4": [], "/5": [],
-    }  # fmt: skip
-    assert {(one.what, one.why) for one in plan.left_out} == {
-        ("operation GET /0", "it requires the cookie sid; the client sends no cookies"),
-        ("GET /1: cookie sid", "the client sends no cookies"),
-        ("operation GET /2", "it requires the header Idempotency-Key; the client does not send it"),
-        ("GET /4: header Prefer", "it describes the transport, and the service does not require it"),
-        ("GET /5: header Accept", "the client and its settings send it"),
-    }
-
-
-@pytest.fixture(scope="module")
-def plans():
-    """The plan of each real document."""
-    return {path.stem: make_plan(read(load(path)), Options("service")) for path in sorted(DOCUMENTS.glob("*.json"))}
-
-
-def test_every_operation_of_a_real_document_is_there_or_listed(plans):
-    """And every name is one of Python's, once."""
-    for name, plan in plans.items():
-        left_out = [one for one in plan.left_out if one.what.startswith("operation ")]
-        assert len(plan.methods) + len(left_out) == len(plan.api.operations), name
-        assert len({one.name for one in (*plan.models, *plan.enums)}) == len(plan.models) + len(plan.enums)
-        for model in plan.models:
-            assert len({one.name for one in model.fields}) == len(model.fields)
-            assert all(one.name.isidentifier() for one in model.fields)
-
-
-def test_both_notations_of_one_api_make_one_connector(plans):
-    """The union of ASP.NET Core 10 is an int, its double a Decimal; a required string may be null in both."""
-    nine, ten = plans["eshop-catalog-aspnet9"], plans["eshop-catalog-aspnet10"]
-    shapes = [
-        [(one.name, [(row.name, row.annotation) for row in one.fields]) for one in plan.models] for plan in (nine, ten)
-    ]
-    assert shapes[0] == shapes[1]
-    (item,) = [one for one in ten.models if one.name == "CatalogItem"]
-    annotations = {one.name: one.annotation for one in item.fields}
-    assert annotations["id"] == "int | None"
-    assert annotations["price"] == "Decimal | None"
-
-
-@pytest.mark.parametrize(("wanted", "expected"), [(("price",), "float | None"), (("CatalogItem.price",), "float | None"), (("Other.price",), "Decimal | None")])  # fmt: skip
-def test_a_number_is_a_decimal_unless_it_is_named(wanted, expected):
-    """By the property, or by model and property."""
-    plan = make_plan(read(load(DOCUMENTS / "eshop-catalog-aspnet9.json")), Options("catalog", floats=wanted))
-    (item,) = [one for one in plan.models if one.name == "CatalogItem"]
-    assert {one.name: one.annotation for one in item.fields}["price"] == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (Options("fast", tags=("admin",)), {"admin"}),
-        (Options("fast", paths=("/api/inventory/list",)), {"inventory"}),
-        (Options("fast", tags=("Admin",), paths=("/api/inventory",)), set()),
-    ],
-)
-def test_tags_and_paths_choose(options, expected):
-    """Models that only other operations need are not written."""
-    plan = make_plan(read(load(DOCUMENTS / "fastendpoints-nswag14.json")), options)
-    assert {one.path.split("/")[2] for one in plan.methods} == expected
-    assert len(plan.models) < 20
-
-
-def test_a_connector_made_by_flags_is_conformant(tmp_path):
-    """The contract's template: five operations; it is registered by its entry point, and passes the check."""
-    document = template("invoices", "Invoice", ["amount:decimal", "due:date", "paid:bool"], "/api/invoices")
-    list(write(tmp_path, changes(tmp_path, connector_files(make_plan(read(document), Options("invoices"))))))
-    assert check_paths([tmp_path], strict=True) == []
-    module = imported(tmp_path, "invoices")
-    try:
-        assert isinstance(module.INVOICES, Connector)
-        assert module.INVOICES.operations == (
-            "list_invoices",
-            "create_invoice",
-            "get_invoice",
-            "update_invoice",
-            "delete_invoice",
-        )
-    finally:
-        del sys.modules["invoices_connector"]
-    assert 'invoices = "invoices_connector:INVOICES"' in (tmp_path / "pyproject.toml").read_text()
-
-
 # --- written again ----------------------------------------------------------------------------------------------------
-
-OLD = {"a.py": "one\ntwo\nthree\nfour\nfive\n"}
-
-
-def written(folder, files):
-    return [path.name for path in write(folder, changes(folder, files))]
-
-
-def test_edits_are_kept_when_other_lines_change(tmp_path):
-    """Three-way: the ancestor is what was generated last time."""
-    assert written(tmp_path, OLD) == ["a.py"]
-    (tmp_path / "a.py").write_text("one\nedited\nthree\nfour\nfive\n")
-    (change,) = changes(tmp_path, {"a.py": "one\ntwo\nthree\nfour\nsix\n"})
-    assert change.new == "one\nedited\nthree\nfour\nsix\n"
-    assert change.conflicts == ()
-    assert "+six" in change.diff()
-    list(write(tmp_path, [change]))
-    assert written(tmp_path, {"a.py": "one\ntwo\nthree\nfour\nsix\n"}) == []
-
-
-def test_lines_that_both_changed_are_a_conflict(tmp_path):
-    """With git's markers; neither side is lost."""
-    written(tmp_path, OLD)
-    (tmp_path / "a.py").write_text("one\nedited\nthree\nfour\nfive\n")
-    (change,) = changes(tmp_path, {"a.py": "one\ngenerated\nthree\nfour\nfive\n"})
-    assert change.new == "one\n<<<<<<< edited\nedited\n=======\ngenerated\n>>>>>>> generated\nthree\nfour\nfive\n"
-    assert [one.line for one in change.conflicts] == [2]
-
-
-def test_a_file_that_was_not_generated_is_not_overwritten(tmp_path):
-    """Unless it has the same text."""
-    (tmp_path / "a.py").write_text("mine\n")
-    with pytest.raises(NotGeneratedError, match="was not generated"):
-        changes(tmp_path, OLD)
-    (tmp_path / "a.py").write_text(OLD["a.py"])
-    assert written(tmp_path, OLD) == []
-
-
-def test_an_unchanged_file_is_replaced_by_a_new_version(tmp_path):
-    """And a file that was removed is written again."""
-    written(tmp_path, OLD)
-    assert written(tmp_path, {"a.py": "new\n"}) == ["a.py"]
-    (tmp_path / "a.py").unlink()
-    assert written(tmp_path, {"a.py": "new\n"}) == ["a.py"]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def odd_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "odd.json"
-    path.write_text("\ufeff" + json.dumps(ODD), encoding="utf-8")
-    return str(path)
-
-
-def test_the_command_shows_and_then_writes(odd_file, tmp_path, capsys):
-    """A dry run writes nothing; what is not as in the document is said both times."""
-    assert new.main(["odd", "--from", odd_file, "--dry-run"]) == 0
-    shown = capsys.readouterr()
-    assert "+class OddConnector(Protocol):" in shown.out
-    assert "operation POST /upload: its body is multipart/form-data" in shown.err
-    assert not (tmp_path / "odd_connector").exists()
-    assert new.main(["odd", "--from", odd_file]) == 0
-    shown = capsys.readouterr()
-    assert "wrote odd_connector/odd_connector/__init__.py" in shown.out
-    assert "next: python3 -m runtime test odd_connector\n" in shown.err  # no index has the runtime of a checkout
-    assert check_paths([tmp_path / "odd_connector"], strict=True) == []
-    assert new.main(["odd", "--from", odd_file]) == 0
-    assert capsys.readouterr().out == ""
-
-
-def test_a_document_cannot_steer_the_terminal(odd_file, capsys):
-    """Control characters in its paths are not printed."""
-    odd = {**ODD, "paths": {**ODD["paths"], "/a\x1b[2J": ODD["paths"]["/upload"]}}
-    Path(odd_file).write_text(json.dumps(odd))
-    assert new.main(["odd", "--from", odd_file, "--dry-run"]) == 0
-    assert "has a character that is not printed (/paths/~1a?[2J/post)" in capsys.readouterr().err
 
 
 HOSTILE = "a\x1b[2J\x07\x9b\u202e\u2028z"
@@ -488,31 +232,3 @@ def test_no_text_of_a_document_controls_a_terminal(tmp_path, capsys):
     assert len(files) > 4
     for text in (shown.out, shown.err, *files):
         assert all(line.isprintable() for line in text.split("\n"))
-
-
-def test_next_to_an_installed_runtime_the_connector_is_installed(odd_file, capsys, monkeypatch):
-    """As a package of its own, so that it is in every bundle."""
-    monkeypatch.setattr(new, "project_directory", lambda: None)
-    assert new.main(["odd", "--from", odd_file]) == 0
-    assert "next: pip install -e odd_connector && python3 -m pytest odd_connector\n" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["Odd"], "words in lower case"),
-        (["class"], "words in lower case"),
-        (["odd", "--from", "none.json"], "cannot be read"),
-        (["odd", "--from", "odd.json", "--tag", "none"], "no operation has none; the document's tags are none"),
-        (["odd", "--from", "odd.json", "--path", "/file"], "the client reads JSON"),
-        (["odd", "--field", "a:b"], "NAME:TYPE"),
-        (["odd", "--path", "x"], "slash"),
-    ],
-)
-@pytest.mark.usefixtures("odd_file")
-def test_wrong_usage_is_one_line(arguments, problem, capsys):
-    """With the exit code of wrong usage."""
-    with pytest.raises(SystemExit) as caught:
-        new.main(arguments)
-    assert caught.value.code == 2
-    assert problem in capsys.readouterr().err
