@@ -238,3 +238,10 @@ def check(folder, connector=CONNECTOR, files=(), *, registry=REGISTRY, strict=Tr
     for name, text in dict(files).items():
         (folder / name).write_text(text)
     return [one for one in check_paths([folder], strict=strict) if one.severity is not Severity.NOTE]
+
+
+def write_broken(folder):
+    """Write a connector with one error and one warning."""
+    (folder / "registry.py").write_text("Connector(ManagedOrdersConnector, MockOrdersConnector)\n")
+    text = changed(("datetime.now(UTC)", "datetime.utcnow()"), ("import uuid", "import httpx\nimport uuid"))
+    (folder / "orders.py").write_text(text)
