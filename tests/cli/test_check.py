@@ -119,9 +119,6 @@ def test_the_pre_commit_hook_calls_the_command():
     assert COMMANDS["check"].module == "runtime.cli.check"
 
 
-# --- what cannot be known, and suppressions ---------------------------------------------------------------------------
-
-
 def test_the_command_needs_no_environment(broken, monkeypatch):
     """A check needs no dependency, so it sets no environment up."""
     monkeypatch.setattr("runtime.cli.bootstrap.enter_environment", lambda *_: pytest.fail("an environment is set up"))

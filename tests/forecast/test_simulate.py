@@ -56,6 +56,3 @@ def test_each_case_has_each_seed():
     """The index says of which case a run is."""
     cases = [(scenario("hang", duration_s=1.0, rps=2.0), {}), (scenario("503", duration_s=1.0, rps=2.0), {})]
     assert [(index, run.seed) for index, run in run_all(cases, [5, 6])] == [(0, 5), (1, 5), (0, 6), (1, 6)]
-
-
-# --- statistics -------------------------------------------------------------------------------------------------------

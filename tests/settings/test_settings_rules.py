@@ -219,9 +219,6 @@ def test_a_bulkhead_that_adapts_bounds_the_load(checked):
     assert checked("[bulkhead]\nadaptive = true\n", concurrency=1) == []
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
 def test_each_rule_is_explained_and_documented(capsys):
     """Source, reason and remedy; docs/tuning.md has a row for each."""
     assert main(["check", "--explain", "all"]) == 0

@@ -7,14 +7,6 @@ from trace_spans import call, summary_of
 
 from runtime.traces.summary import Durations
 
-# --- calls ------------------------------------------------------------------------------------------------------------
-
-
-# --- filters ----------------------------------------------------------------------------------------------------------
-
-
-# --- summary ----------------------------------------------------------------------------------------------------------
-
 
 def test_percentiles_are_exact_to_a_hundredth():
     """Of durations over four orders of magnitude, next to those of all values."""
