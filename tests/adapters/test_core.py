@@ -1,4 +1,4 @@
-"""The drop-in for the production core, against the stand-in: installation, mode, bundle, policy, mocks, lines."""
+"""The drop-in for the production core, against the stand-in: installation, mode, bundle, routes, event loops."""
 
 import asyncio
 import dataclasses

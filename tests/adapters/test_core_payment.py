@@ -1,4 +1,8 @@
-"""The core's payment connector on top of ours: policy, mocks, errors and lines."""
+"""
+The core's payment connector on top of ours: policy, mocks, errors and lines.
+
+Also the tests of `runtime.adapters.core_logs`.
+"""
 
 import asyncio
 import logging

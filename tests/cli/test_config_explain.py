@@ -1,4 +1,8 @@
-"""`config explain`: text, pictures and what the operation declares."""
+"""
+`config explain`: text, pictures and what the operation declares.
+
+Also the tests of `runtime.forecast.charts`, `runtime.forecast.explain` and `runtime.forecast.report`.
+"""
 
 import json
 import re

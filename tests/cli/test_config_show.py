@@ -1,4 +1,8 @@
-"""`python3 -m runtime config show`: mode, settings with their origins, certificates, and what another file would change."""
+"""
+`python3 -m runtime config show`: mode, settings with their origins, certificates, and what another file would change.
+
+Also the tests of `runtime.cli.config_settings`.
+"""
 
 import json
 

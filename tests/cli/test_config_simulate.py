@@ -1,4 +1,8 @@
-"""`config simulate`: text, JSON, files and errors."""
+"""
+`config simulate`: text, JSON, files and errors.
+
+Also the tests of `runtime.forecast.page`.
+"""
 
 import json
 import re

@@ -1,4 +1,8 @@
-"""The demo, as its user runs it."""
+"""
+The demo, as its user runs it.
+
+Also the tests of `runtime.cli.story`.
+"""
 
 import gzip
 import json

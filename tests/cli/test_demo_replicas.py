@@ -1,4 +1,4 @@
-"""`demo --replicas`: how what the gateway has read is judged; the demo itself takes half a minute, and servers."""
+"""`demo --replicas`: how it judges what the gateway has read."""
 
 import pytest
 

@@ -1,4 +1,8 @@
-"""`python3 -m runtime diff`: what it prints, and its exit codes."""
+"""
+`python3 -m runtime diff`: what it prints, and its exit codes.
+
+Also the tests of `runtime.compare.report`.
+"""
 
 import json
 from pathlib import Path

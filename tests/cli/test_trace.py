@@ -1,4 +1,4 @@
-"""The trace command, as its user runs it: lists, trees, the page, and following a file that grows."""
+"""The trace command, as its user runs it: lists, the page, and following a file that grows."""
 
 import html.parser
 import json

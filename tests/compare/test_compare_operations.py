@@ -1,4 +1,8 @@
-"""What a changed document means: by rule, for methods and for connectors' source, and what the command prints."""
+"""
+What a changed document means for methods, by rule.
+
+Also the tests of `runtime.compare.rules` and `runtime.compare.schemas`.
+"""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""The generated tests find planted violations of a connector, and nothing in one that keeps the contract."""
+"""
+The generated tests find planted violations of a connector, and nothing in one that keeps the contract.
+
+Also the tests of `runtime.conformance.scenario`.
+"""
 
 import asyncio
 from dataclasses import dataclass, replace

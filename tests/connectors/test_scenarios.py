@@ -1,4 +1,8 @@
-"""One scenario suite for every implementation: the mocks, and the managed connectors in each dialect."""
+"""
+One scenario suite for every implementation: the mocks, and the managed connectors in each dialect.
+
+Also the tests of `runtime.gateway.dialects`.
+"""
 
 import ast
 import asyncio

@@ -1,4 +1,8 @@
-"""Traffic on the real stack in virtual time: models, determinism, figures, and the comparison of two policies."""
+"""
+Traffic on the real stack in virtual time: determinism, figures, and cases.
+
+Also the tests of `runtime.forecast.simulated_transport`.
+"""
 
 from dataclasses import replace
 

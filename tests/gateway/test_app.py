@@ -1,4 +1,4 @@
-"""The stand-in platform responds as the real one does."""
+"""What the stand-in platform does for every request: credentials, ids, compression, and the log."""
 
 import httpx
 import pytest

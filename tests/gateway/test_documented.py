@@ -1,4 +1,4 @@
-"""The gateway as the service of a document: which requests are wrong, and what it responds with."""
+"""The gateway as the service of a document: its routes, and what it responds with."""
 
 import base64
 

@@ -1,4 +1,8 @@
-"""What the stand-in platform responds: keys, wrong requests, and collections of any service."""
+"""
+What the stand-in platform responds: keys, wrong requests, and collections of any service.
+
+Also the tests of `runtime.gateway.store`.
+"""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Connectors from documents: what they send and read, and how they are written again."""
+"""Connectors from documents: what they send and read."""
 
 import json
 import sys

@@ -1,4 +1,8 @@
-"""Findings as text, JSON, SARIF and annotations of GitHub Actions."""
+"""
+Findings as text, JSON, SARIF and annotations of GitHub Actions.
+
+Also the tests of `runtime.cli.findings_options`.
+"""
 
 import json
 import re

@@ -1,4 +1,8 @@
-"""Documents of .NET services, read into one model."""
+"""
+Documents of .NET services, read into one model.
+
+Also the tests of `runtime.openapi.model`.
+"""
 
 import json
 from pathlib import Path

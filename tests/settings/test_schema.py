@@ -1,4 +1,4 @@
-"""`python3 -m runtime config schema`: the schema is valid, and accepts the settings files that the reader accepts."""
+"""The schema of settings files: what it says of each setting, and that it accepts the settings files that the reader accepts."""
 
 import json
 import tomllib

@@ -1,4 +1,4 @@
-"""`python3 -m runtime config check`: what each rule finds, where, and in which form."""
+"""Rules of the settings check: what each finds and where, and that the real stack does what it says."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Calls from a stream of spans, their figures over time, and what is said of them."""
+"""Figures of calls over time: how exact they are, and how much memory they take."""
 
 from random import Random
 
