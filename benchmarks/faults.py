@@ -563,8 +563,9 @@ def markdown(document: dict[str, Any]) -> str:
     for fault in FAULTS:
         cells = [shown[row["faults"][fault.key][0]] for row in clients.values()]
         lines.append(f"| {fault.name} | {' | '.join(cells)} |")
-    right = [sum(verdict == "right" for verdict, _ in row["faults"].values()) for row in clients.values()]
-    lines.append(f"| right, of {len(FAULTS)} | {' | '.join(map(str, right))} |")
+    verdicts = [[verdict for verdict, _ in row["faults"].values()] for row in clients.values()]
+    scores = [f"{each.count('right')} of {len(each) - each.count('none')}" for each in verdicts]
+    lines.append(f"| right, of those that it has | {' | '.join(scores)} |")
     lines += [
         "",
         "What each fault is, and what is right:",

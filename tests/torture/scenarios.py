@@ -45,9 +45,9 @@ SCENARIOS = [
         calls=150,
         waits=3,
     ),
-    Scenario(name="refused", script=(404,), end="NotFoundError", calls=75),
-    Scenario(name="undecodable", script=(Reply(body=b"<html>"),), method="POST", end="DecodeError", calls=75),
-    Scenario(name="lost", script=("lost",), method="POST", end="ResponseLostError", calls=75),
+    Scenario(name="refused", script=(404,), end="NotFoundError", calls=65),
+    Scenario(name="undecodable", script=(Reply(body=b"<html>"),), method="POST", end="DecodeError", calls=65),
+    Scenario(name="lost", script=("lost",), method="POST", end="ResponseLostError", calls=65),
     Scenario(name="lost", script=(Reply(status=502, after_s=1), "lost"), settings=KEYED, method="POST", waits=3),
     Scenario(name="unreached", script=(httpx.ConnectError,), method="POST", waits=1),
     Scenario(name="hedged", script=("hang",), settings=HEDGED, calls=145, waits=4),
@@ -102,8 +102,8 @@ def _on_sockets(library, *, first, again, failed):
         failed: Of one whose first response is a failure.
     """
     return [
-        Scenario(name="answered", library=library, calls=75, waits=first),
-        Scenario(name="answered", library=library, method="POST", calls=75, waits=first),
+        Scenario(name="answered", library=library, calls=65, waits=first),
+        Scenario(name="answered", library=library, method="POST", calls=65, waits=first),
         Scenario(name="reused", library=library, before=_one_before, waits=again),
         Scenario(name="reused", library=library, before=_one_before, method="POST", waits=again),
         Scenario(name="retried", library=library, script=(Fault(kind="status"),), waits=failed),
