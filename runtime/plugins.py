@@ -37,7 +37,9 @@ def plugin_connectors(
             except PlatformError as error:
                 return error.to_plugin_error()
 
-    The `try` is around the `with`, whose start raises for settings that are wrong. At the start of the plugin, or by the host's plugin manager around it. Calls carry `data["user_jwt"]` and one
+    The `try` is around the `with` too, which raises where a setting is wrong.
+
+    At the start of the plugin, or by the host's plugin manager around it. Calls carry `data["user_jwt"]` and one
     correlation id: that of the request being served, else `data["correlation_id"]` where it can be sent, else a new
     one. They end *reserve_s* before the budget does, so that the plugin gets a `DeadlineExceededError` and can respond,
     before it is cancelled. With the block all of that ends: calls of the view fail then, also those of tasks that the
