@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-PANEL, LINE, TOP, BARS, BARS_WIDTH, GAP = 390, 22, 44, 222, 106, 12
+PANEL, LINE, TOP, BARS, BARS_WIDTH, GAP = 390, 22, 44, 190, 138, 12
 LEFT_OUT = "stack on one-connection httpx transports"
 """A candidate that was not chosen; its row is in the table."""
 
@@ -33,7 +33,8 @@ def panel(concurrency: str, costs: dict[str, float], x: int, y: int) -> list[str
         label, bar = ("own", "ours") if is_ours else ("", "other")
         width = max(1.0, cost / most * BARS_WIDTH)
         parts += [
-            f'<text class="{label}" x="14" y="{row}">{escape(name)}</text>',
+            # A name with what is left out of it is longer than its column.
+            f'<text class="{label}" x="14" y="{row}">{escape(name.replace(" on httptools,", ","))}</text>',
             f'<rect class="{bar}" x="{BARS}" y="{row - 10}" width="{width:.1f}" height="12"/>',
             f'<text class="soft" x="{PANEL - 14}" y="{row}" text-anchor="end">{cost:.0f}</text>',
         ]
