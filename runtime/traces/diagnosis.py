@@ -239,7 +239,7 @@ def _timeout(onset: Onset) -> str:
 def _timeout_in_force(onset: Onset) -> float:
     """Return the timeout in seconds that most attempts ran into; 0.0 without any."""
     kinds = onset.worse.failures + onset.worse.attempt_failures
-    found = (re.fullmatch(r"timed out after ([0-9.]{1,9}) s", kind) for kind, _ in kinds.most_common())
+    found = (re.fullmatch(r"timed out after (\d{1,9}(?:\.\d{1,9})?) s", kind) for kind, _ in kinds.most_common())
     return next((float(one[1]) for one in found if one), 0.0)
 
 

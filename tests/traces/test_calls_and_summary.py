@@ -327,6 +327,16 @@ def test_a_timeout_is_one_value_to_set_and_the_one_in_force(timeout_s, good_s, s
     assert "the p99 of what still succeeds in this time (" in line
 
 
+def test_a_third_party_text_is_no_timeout_in_force():
+    """A span may say anything; the advice is then without the value."""
+    spans = (one._replace(attributes=one.attributes | {"error.type": "timed out after 1..2 s"}) if one.status == "ERROR" else one
+             for one in incident(error="503"))  # fmt: skip
+    (said,) = advice(summary_of(spans).onsets()[0], [])
+    assert said.startswith(
+        "timed out after 1..2 s: lower MOZAIKS_CONNECTORS_IDENTITY__ATTEMPT_TIMEOUT_S to 1 s: well above"
+    )
+
+
 @pytest.mark.parametrize("retried", [False, True])
 def test_fewer_attempts_are_advised_where_there_were_retries(retried):
     """And how many; else there is nothing to lower."""
