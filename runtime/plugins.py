@@ -31,8 +31,13 @@ def plugin_connectors(
     Bind connectors to one run of a plugin, for the `with` block.
 
         async def execute(data):
-            with plugin_connectors(data) as connectors:
-                return {"user": (await connectors.identity.get_current_user()).username}
+            try:
+                with plugin_connectors(data) as connectors:
+                    return {"user": (await connectors.identity.get_current_user()).username}
+            except PlatformError as error:
+                return error.to_plugin_error()
+
+    The `try` is around the `with` too, which raises where a setting is wrong.
 
     At the start of the plugin, or by the host's plugin manager around it. Calls carry `data["user_jwt"]` and one
     correlation id: that of the request being served, else `data["correlation_id"]` where it can be sent, else a new
@@ -43,8 +48,8 @@ def plugin_connectors(
     Args:
         data: The plugin's argument, as the core's plugin manager passes it.
         bundle: The connectors; None takes those of the process.
-        budget_s: Seconds from now after which the plugin is cancelled.
-        reserve_s: Seconds of the budget that are kept for the plugin itself.
+        budget_s: Seconds from now after which the plugin is cancelled; 30 by default, the core's own limit.
+        reserve_s: Seconds of the budget that are kept for the plugin itself; 0.5 by default.
         clock: Source of time, the connectors' own.
 
     Raises:

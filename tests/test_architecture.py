@@ -308,21 +308,6 @@ def test_importing_reads_no_setting_opens_nothing_and_sets_up_no_telemetry():
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.sockets
-def test_a_foreign_middleware_package_is_told_in_one_line(tmp_path):
-    """A host's own `middleware` that comes first on the path is named, with its place."""
-    (tmp_path / "middleware.py").write_text("")
-    command = [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import runtime.connectors",
-    ]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: the connector runtime needs its own top-level package 'middleware'")
-    assert str(tmp_path) in last
-
-
 def test_the_contract_document_is_the_contract_byte_for_byte():
     """The contract is given; it is not edited here."""
     content = (ROOT / "docs" / "connector-contract.md").read_bytes()

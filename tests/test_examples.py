@@ -1,6 +1,7 @@
 """Every Python example of the README and the docs runs, against the platform and in self-hosted mode."""
 
 import asyncio
+import inspect
 import re
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_the_example_runs(example, mode, platform):
     else:
         return
     assert [request["path"] for request in platform.requests()] == (["/api/auth/me"] if mode == "managed" else [])
+
+
+@pytest.mark.parametrize("example", [one for one in EXAMPLES if "to_plugin_error" in str(one.values[0])])
+def test_a_plugin_returns_what_is_wrong_with_a_setting(example, no_settings):
+    """Plugins never raise: what takes `data` alone."""
+    namespace = {"__name__": "example"}
+    exec(example, namespace)  # noqa: S102 - our own document
+    no_settings.setenv("MOZAIKS_MANAGED", "perhaps")
+    for value in namespace.values():
+        if inspect.isfunction(value) and [*inspect.signature(value).parameters] == ["data"]:
+            assert asyncio.run(value({}))["error_code"] == "CONFIGURATION_ERROR"
 
 
 async def _executed(execute):

@@ -67,6 +67,12 @@ def test_every_page_is_in_the_navigation():
     assert {place for place in places if not (DOCS / place).exists()} <= built
 
 
+def test_each_page_describes_itself():
+    """Its first sentence is its description, in llms.txt too: no two have the same."""
+    found = [reference_pages.about(place) for _, _, place in reference_pages.navigation()]
+    assert [one for one in found if found.count(one) > 1] == []
+
+
 def test_the_site_loads_nothing_from_elsewhere():
     """No fonts, no analytics, no address of its own."""
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())

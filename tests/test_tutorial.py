@@ -41,6 +41,13 @@ def test_it_runs_without_a_platform(files, capsys, no_settings):
     assert capsys.readouterr().out == shown[1]
 
 
+@pytest.mark.parametrize("name", ["notes", "notes_if_possible"])
+async def test_a_setting_that_is_wrong_is_a_result(files, no_settings, name):
+    """A plugin never raises, as the page says."""
+    no_settings.setenv("MOZAIKS_MANAGED", "perhaps")
+    assert (await files(name).execute({}))["error_code"] == "CONFIGURATION_ERROR"
+
+
 @pytest.mark.parametrize("name", re.findall(r"^async def (test_\w+)", FILES["test_notes.py"], re.MULTILINE))
 def test_its_tests_pass(files, name):
     """Each of them."""

@@ -151,7 +151,7 @@ def about(place: str) -> str:
     paragraphs = re.split(r"\n\s*\n", (DOCS / place).read_text())
     prose = next(one for one in paragraphs if re.match(r"[A-Z`*\[]", one))
     plain = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", " ".join(prose.split())).replace("**", "")
-    return re.split(r"(?<=[a-z`)])[.:](?: |$)", plain)[0] + "."
+    return re.split(r"(?<=[a-z`)])\.(?: |$)", plain)[0].rstrip(":.") + "."
 
 
 def described(module: str, name: str) -> str:

@@ -6,6 +6,7 @@ What MkDocs cannot do by itself for the site of docs/: hooks that mkdocs.yml nam
 - A page for each file of the repository that a page links to, so that the site needs no other address.
 - The ids of rules as links to docs/resilience.md.
 - Diagrams as pictures, as .ci/tools/diagrams.py has drawn them.
+- Each page's first sentence as its description, which is what a search engine shows of it.
 - Each page as Markdown too, next to its HTML, for llms.txt.
 """
 
@@ -16,6 +17,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".ci" / "tools"))
 
 import diagrams
+import reference_pages
 from public_names import TOOLS
 
 DOCS = ROOT / "docs"
@@ -210,6 +213,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links of docs/ to their places in the site, and show its diagrams."""
     if page.file.generated_by:
         return markdown
+    page.meta.setdefault("description", escape(reference_pages.about(page.file.src_uri).replace("`", "")))
     markdown = with_drawings(markdown, page.file.src_uri)
     base = posixpath.dirname(f"docs/{page.file.src_uri}")
     if page.file.src_uri == GIVEN:

@@ -554,6 +554,7 @@ class PlatformHttpClient:
         self._stack.request_close()
 
     async def __aenter__(self) -> Self:
+        """Return the client, which `async with` closes at the end of the block."""
         return self
 
     async def __aexit__(

@@ -335,6 +335,7 @@ class ConnectorBundle:
         self.request_close()
 
     async def __aenter__(self) -> Self:
+        """Return the bundle: `async with load_connectors(config) as connectors:` closes it at the end of the block."""
         return self
 
     async def __aexit__(
@@ -517,8 +518,9 @@ def load_connectors(
     Loading from the environment is cheap and returns the same bundle for the same settings; the warnings of
     `ConnectorConfig.from_env` are logged once per bundle. When the settings change, the bundle of the earlier ones
     closes its idle connections, and goes when its last caller does. Loading from a config returns a new bundle, which
-    the caller closes. With *process_wide* every other caller in the process gets it too, by `load_connectors()` and
-    `get_connectors()`, until it is closed or `reset_connectors` is called: one circuit breaker per service.
+    the caller closes: `async with load_connectors(config) as connectors:`, or `aclose`. With *process_wide* every other
+    caller in the process gets it too, by `load_connectors()` and `get_connectors()`, until it is closed or
+    `reset_connectors` is called: one circuit breaker per service.
 
     Args:
         config: Configuration to use instead of the environment.

@@ -177,6 +177,7 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
+        """Listen; `async with Gateway() as gateway:` stops it at the end of the block."""
         await self.start()
         return self
 

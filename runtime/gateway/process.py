@@ -72,6 +72,7 @@ class GatewayProcess:
             self._process = None
 
     def __enter__(self) -> Self:
+        """Start it; `with GatewayProcess() as gateway:` stops it at the end of the block."""
         self.start()
         return self
 

@@ -329,6 +329,7 @@ class TelemetryHandle:
         return in_time
 
     def __enter__(self) -> Self:
+        """Return the handle, which `with` shuts down at the end of the block."""
         return self
 
     def __exit__(

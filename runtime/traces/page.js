@@ -257,7 +257,9 @@ function show() {
       (!wanted || searched[item.number].includes(wanted)),
   );
   layOut();
-  find("count").textContent = `${shown.length} of ${items.length} shown`;
+  const { worstOf } = find("count").dataset;
+  find("count").textContent =
+    `${shown.length} of ${items.length} shown` + (worstOf ? `, the worst of ${worstOf}` : "");
 }
 
 for (const button of operations) {

@@ -67,7 +67,7 @@ def render_page(
     policy += "; form-action 'none'; require-trusted-types-for 'script'"
     title = f"Traces in {escape(printable(source))}"
     warning = f'<p class="bad">{escape(note)}</p>' if note else ""
-    body = _Lines(ordered, [operation.name for operation, _ in operations], summary)
+    body = _Lines(ordered, [operation.name for operation, _ in operations], summary, of)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -132,11 +132,13 @@ class _Lines:
         traces: The traces, in their order.
         operations: Names in the order of the table above.
         summary: The figures.
+        of: How many traces there are in all.
     """
 
-    def __init__(self, traces: Sequence[Trace], operations: Sequence[str], summary: Summary) -> None:
+    def __init__(self, traces: Sequence[Trace], operations: Sequence[str], summary: Summary, of: int) -> None:
         self._traces = traces
         self._summary = summary
+        self._worst_of = f' data-worst-of="{of}"' * (len(traces) < of)
         self._operations = {name: number for number, name in enumerate(operations)}
         self._calls = [_calls(trace) for trace in traces]
         services = sorted({call.service for calls in self._calls for call in calls})
@@ -164,7 +166,7 @@ class _Lines:
 <label class="check"><input id="retried" type="checkbox">retried</label>
 <label class="check"><input id="slow" type="checkbox">&gt; 1 s</label>
 <button id="all" type="button">Show all</button>
-<p id="count" class="soft" role="status"></p>
+<p id="count" class="soft" role="status"{self._worst_of}></p>
 </form>"""
 
     def head(self) -> str:

@@ -1,11 +1,15 @@
-"""`python3 -m runtime config show`: mode, settings with their origins, certificates, and what another file would change."""
+"""
+`python3 -m runtime config show`: mode, settings with their origins, certificates, and what another file would change.
+
+Also the tests of `runtime.cli.config_settings`.
+"""
 
 import json
 
 import pytest
 import trustme
 
-from runtime.cli.config import SUBCOMMANDS, main
+from runtime.cli.config import main
 
 PREFIX = "MOZAIKS_CONNECTORS_"
 
@@ -119,17 +123,3 @@ def test_wrong_settings_are_exit_code_3(file, capsys):
     assert main(["show", "--file", "wrong.toml"]) == 3
     assert main(["show", "--diff", "wrong.toml"]) == 3
     assert capsys.readouterr().err == "wrong.toml:2: retry.max_attempts: must be >= 1, got 0\n" * 2
-
-
-def test_a_service_or_a_subcommand_comes_first(no_settings, capsys):
-    """`config SERVICE [OPERATION]` prints as ever; no argument, or another word, is wrong usage."""
-    assert main(["hosting", "deploy"]) == 0
-    assert capsys.readouterr().out.startswith("deadline.total_s ")
-    for wrong, said in ((["chek"], "no such service or subcommand: chek; did you mean check?"), ([], "SERVICE")):
-        with pytest.raises(SystemExit, match="2"):
-            main(wrong)
-        assert said in capsys.readouterr().err
-    assert main(["--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(f"\n  {name:<10}{one.help}\n" in shown for name, one in SUBCOMMANDS.items())
-    assert "\n  python3 -m runtime config hosting deploy\n" in shown

@@ -1,27 +1,18 @@
-"""The demo, as its user runs it."""
+"""
+The demo, as its user runs it.
+
+Also the tests of `runtime.cli.story`.
+"""
 
 import gzip
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from demo_support import run_demo
 from otlp_collector import running_collector
 
-from runtime.cli import demo, host_demo
-
 pytestmark = pytest.mark.sockets
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run_demo(*arguments, **environment):
-    command = [sys.executable, "-m", "runtime", "demo", *arguments]
-    env = {**os.environ, "MOZAIKS_VENV": "none", "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.fixture(scope="module")
@@ -83,57 +74,3 @@ def test_a_picture_never_overwrites_the_spans(as_text):
 def test_an_absent_collector_changes_nothing(document):
     """Its connections are refused, and the demo still succeeds within its timeout."""
     assert document["ok"]
-
-
-def test_the_host_is_driven_over_http(tmp_path):
-    """Two workers, and one trace from a request to the attempts of its call; its spans go to the file."""
-    spans = tmp_path / "spans.jsonl"
-    result = run_demo("--host", "--json", "--traces", str(spans))
-    document = json.loads(result.stdout)
-    failed = [check for step in document["steps"] for check in step["checks"] if not check["held"]]
-    assert (failed, result.returncode, result.stderr) == ([], 0, "")
-    assert len(document["steps"]) == 7
-    (burst,) = document["steps"][3]["traces"]
-    assert burst["name"] == "identity.get_current_user"
-    assert len(burst["attempts"]) == 3
-    assert b"POST /api/execute/{name}" in spans.read_bytes()
-
-
-def test_the_host_is_in_the_sources_alone(monkeypatch, capsys):
-    """An installed package does not have it, and says so before anything is started."""
-    monkeypatch.setattr(host_demo, "project_directory", lambda: None)
-    assert demo.main(["--host", "--json"]) == 2
-    assert "examples/host, which is in the sources of the project alone" in capsys.readouterr().err
-
-
-def test_a_host_that_does_not_start_is_reported_with_its_own_words(monkeypatch, capsys, tmp_path):
-    """The last of what it wrote."""
-    (tmp_path / "examples").mkdir()
-    monkeypatch.setattr(host_demo, "project_directory", lambda: tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(host_demo, "_APPLICATION", "no_such_module:app")
-    assert demo.main(["--host", "--json"]) == 1
-    assert "no_such_module" in capsys.readouterr().err
-
-
-def test_the_story_of_tuning_holds_and_is_that_of_the_tutorial():
-    """Every check; and each command prints what the page shows, which has the same two files."""
-    result = run_demo("--tuning", "--json")
-    assert (result.returncode, result.stderr) == (0, "")
-    document = json.loads(result.stdout)
-    assert document["ok"]
-    page = (ROOT / "docs" / "tuning-tutorial.md").read_text()
-    outputs = [step["output"] for step in document["steps"]]
-    printed = [block for output in outputs for block in re.split(r"^(?=\$ )", output, flags=re.MULTILINE) if block]
-    commands = [block for block in printed if block.startswith("$ python3")]
-    assert len(commands) == 2
-    assert [block for block in commands if f"```text\n{block}```" not in page] == []
-    for block in printed:
-        if block.startswith("$ cat "):
-            command, policy = block.split("\n", 1)
-            policy = policy.partition("\nlogged at the start")[0].rstrip()
-            assert f"```toml\n# {command.removeprefix('$ cat ')}\n{policy}\n```" in page
-    assert "settings.toml:2: attempt.timeout_s" in outputs[0]
-    attempts = [[len(trace["attempts"]) for trace in step["traces"]] for step in document["steps"]]
-    assert attempts[0] == [1]
-    assert attempts[-2] in ([2], [3])

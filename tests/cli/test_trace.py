@@ -1,7 +1,6 @@
-"""The trace command, as its user runs it: lists, trees, the page, and following a file that grows."""
+"""The trace command, as its user runs it: lists, the page, and following a file that grows."""
 
 import html.parser
-import io
 import json
 import os
 import re
@@ -12,188 +11,13 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, title_of
-from rich.console import Console
+from trace_tree import CALL, a_span
 
 from runtime.cli import trace
-from runtime.traces.calls import calls_of
-from runtime.traces.model import Trace, call_traces, rows_of, traces_of
+from runtime.traces.model import traces_of
 from runtime.traces.page import render_page
-from runtime.traces.ranking import Ranking
-from runtime.traces.terminal import render_trace
-from runtime.traces.trace_file import Span, SpanEvent
 
 ROOT = Path(__file__).resolve().parents[2]
-START = 1_700_000_000_000_000_000
-CALL = {"mozaiks.connector.name": "svc", "mozaiks.connector.operation": "op", "mozaiks.correlation_id": "c-1"}
-
-
-def a_span(span_id, parent_id="", start_ms=0, end_ms=10, *, trace_id=1, name="svc.op", kind="INTERNAL", status="UNSET", events=(), **attributes):  # fmt: skip
-    return Span(
-        trace_id=f"{trace_id:032x}",
-        span_id=f"{span_id:016x}",
-        parent_id=f"{parent_id:016x}" if parent_id else "",
-        name=name,
-        kind=kind,
-        start_ns=START + start_ms * 1_000_000,
-        end_ns=START + end_ms * 1_000_000,
-        status=status,
-        message="",
-        attributes=attributes,
-        events=tuple(SpanEvent(name=name, at_ns=START + at * 1_000_000, attributes=told) for name, at, told in events),
-        service="core",
-    )
-
-
-def an_attempt(span_id, parent_id, start_ms, end_ms, **attributes):
-    return a_span(span_id, parent_id, start_ms, end_ms, name="GET /r", kind="CLIENT", **attributes)
-
-
-RETRIED = [
-    a_span(
-        1,
-        0,
-        0,
-        100,
-        events=[("retry.scheduled", 10, {"mozaiks.retry.attempt": 1, "mozaiks.retry.delay": 0.05, "error.type": "503"})],
-        **CALL,
-        **{"mozaiks.outcome": "success"},
-    ),
-    an_attempt(2, 1, 0, 10, **{"mozaiks.attempt.outcome": "ServerError", "error.type": "503", "http.response.status_code": 503}),
-    an_attempt(3, 1, 60, 100, **{"mozaiks.attempt.outcome": "ok", "http.response.status_code": 200, "http.request.resend_count": 1}),
-]  # fmt: skip
-
-
-def drawn(found):
-    console = Console(width=100, file=io.StringIO())
-    console.print(render_trace(found))
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
-
-
-def test_a_trace_is_a_tree_with_bars():
-    """Each attempt and each wait at its place in time."""
-    (found,) = traces_of(RETRIED)
-    lines = drawn(found)
-    bars = lines[0].index("━")
-    assert [(line[:bars].rstrip(), line[bars : bars + 26].rstrip(), line[bars + 26 :].split()) for line in lines] == [
-        ("svc.op", "━━━━━━━━━━━━━━━━━━━━━━━━━━", ["100", "ms", "recovered"]),
-        ("├─ attempt 1", "███", ["10", "ms", "GET", "503"]),
-        ("├─ wait", "  ░░░░░░░░░░░░░", ["50", "ms", "backoff"]),
-        ("└─ attempt 2", "               ██████████", ["40", "ms", "GET", "200"]),
-    ]
-
-
-def test_a_call_hangs_below_the_hosts_spans():
-    """A server's span, two calls in it, a span of another program below an attempt."""
-    spans = [
-        a_span(9, 0, 0, 120, name="GET /page", kind="SERVER"),
-        a_span(1, 9, 10, 50, **CALL, **{"mozaiks.outcome": "success"}),
-        an_attempt(2, 1, 10, 50, **{"mozaiks.attempt.outcome": "ok", "http.response.status_code": 200}),
-        a_span(5, 2, 20, 40, name="SELECT", kind="CLIENT"),
-        a_span(
-            6, 9, 60, 110, status="ERROR", **CALL, **{"mozaiks.outcome": "failure", "error.type": "CircuitOpenError"}
-        ),
-    ]
-    (found,) = traces_of(reversed(spans))
-    assert [line[:26].rstrip() for line in drawn(found)] == [
-        "GET /page",
-        "├─ svc.op",
-        "│  └─ attempt 1",
-        "│     └─ SELECT",
-        "└─ svc.op",
-    ]
-    assert (found.calls, found.attempts, found.retries, found.failed) == (2, 1, 0, True)
-    assert found.outcome == "success, failure: CircuitOpenError"
-
-
-@pytest.mark.parametrize(
-    ("name", "attributes", "row"),
-    [
-        ("retry.scheduled", {"mozaiks.retry.delay": 1.0, "mozaiks.retry.retry_after": 1.0}, ("wait", "Retry-After 1 s")),
-        ("bulkhead.queued", {"mozaiks.bulkhead.wait": 0.2}, ("queued", "bulkhead")),
-        ("quota.waited", {"mozaiks.quota.source": "shared", "mozaiks.quota.wait": 0.2}, ("wait", "shared quota")),
-        ("quota.waited", {"mozaiks.quota.source": "local", "mozaiks.quota.wait": 2.0, "mozaiks.quota.penalty": 1.5}, ("wait", "local quota, 1.5 s of it for a Retry-After")),
-        ("quota.source_changed", {"mozaiks.quota.source": "local", "mozaiks.quota.reason": "timeout"}, ("quota", "local, server timeout")),
-        ("circuit_breaker.state_changed", {"mozaiks.circuit_breaker.from": "closed", "mozaiks.circuit_breaker.to": "open"}, ("circuit breaker", "closed → open")),
-        ("circuit_breaker.rejected", {"mozaiks.guard": "circuit_breaker", "mozaiks.retry.retry_after": 4.2}, ("rejected", "by circuit_breaker for 4.2 s more")),
-        ("rejected", {"mozaiks.guard": "bulkhead"}, ("rejected", "by bulkhead")),
-        ("retry.abandoned", {"mozaiks.stop_reason": "budget"}, ("no retry", "budget")),
-        ("retry_budget.exhausted", {"mozaiks.retry_budget.balance": 0.4}, ("retry budget", "0.4 left")),
-        ("hedge.started", {"mozaiks.hedge.number": 1, "mozaiks.hedge.delay": 0.1}, ("hedge", "started after 0.1 s")),
-        ("hedge.refused", {"mozaiks.hedge.refusal": "budget"}, ("hedge", "not started: budget")),
-        ("hedge.won", {"mozaiks.hedge.number": 1}, ("hedge", "first response")),
-        ("deadline.reached", {"mozaiks.deadline": 25.0}, ("deadline", "25 s exceeded")),
-        (
-            "correlation_id.mismatched",
-            {"mozaiks.correlation_id.received": "9d8b"},
-            ("another call's response", "9d8b"),
-        ),
-        ("something.else", {"a": 1, "b": "x"}, ("something.else", "1, x")),
-    ],
-)  # fmt: skip
-def test_each_event_has_its_row(name, attributes, row):
-    """In words of its own, with its attributes behind it."""
-    found = Trace("1" * 32, [a_span(1, events=[(name, 5, attributes)], **CALL)])
-    shown = rows_of(found)[1]
-    assert (shown.label, shown.text) == row
-    assert [key for key, _ in shown.details[1:]] == list(attributes)
-
-
-@pytest.mark.parametrize(
-    ("name", "attribute"), [("bulkhead.queued", "mozaiks.bulkhead.wait"), ("quota.waited", "mozaiks.quota.wait")]
-)
-def test_a_wait_in_a_queue_lies_before_its_event(name, attribute):
-    """The event is emitted when it is over; the attribute's value has its unit."""
-    found = Trace("1" * 32, [a_span(1, 0, 0, 100, events=[(name, 50, {attribute: 0.03})], **CALL)])
-    row = rows_of(found)[1]
-    assert row.kind == "wait"
-    assert row.start_s == pytest.approx(0.02)
-    assert row.end_s == pytest.approx(0.05)
-    assert (attribute, "0.03 s") in row.details
-
-
-def test_what_follows_from_an_attempt_is_behind_it():
-    """Also where it took no time, as in virtual time: by attempt; what lets an attempt begin is before it."""
-    events = [
-        ("bulkhead.queued", 0, {"mozaiks.bulkhead.wait": 0.0}),
-        ("retry.scheduled", 0, {"mozaiks.retry.attempt": 1, "mozaiks.retry.delay": 0.0}),
-        ("circuit_breaker.state_changed", 0, {"mozaiks.circuit_breaker.from": "closed", "mozaiks.circuit_breaker.to": "open"}),
-        ("retry.abandoned", 0, {"mozaiks.retry.attempt": 2, "mozaiks.stop_reason": "max_attempts"}),
-    ]  # fmt: skip
-    failed = {"mozaiks.attempt.outcome": "ServerError", "error.type": "503"}
-    spans = [a_span(1, 0, 0, 0, events=events, **CALL), an_attempt(2, 1, 0, 0, **failed)]
-    spans.append(an_attempt(3, 1, 0, 0, **failed, **{"http.request.resend_count": 1}))
-    rows = rows_of(traces_of(spans)[0])
-    assert [row.label for row in rows] == ["svc.op", "queued", "attempt 1", "wait", "attempt 2", "no retry", "circuit breaker"]  # fmt: skip
-
-
-def test_a_refused_call_of_no_duration_can_be_drawn():
-    """One row for the call, one for the guard, one for the reason."""
-    spans = [
-        a_span(
-            1,
-            0,
-            0,
-            0,
-            status="ERROR",
-            events=[("rejected", 0, {"mozaiks.guard": "bulkhead"})],
-            **CALL,
-            **{"mozaiks.stop_reason": "not_retryable"},
-        )
-    ]
-    assert len(drawn(traces_of(spans)[0])) == 3
-    assert call_traces(spans)[0].attempts == []
-
-
-def test_spans_that_are_each_others_parents_are_shown_once():
-    """Whatever a file contains, the tree ends."""
-    spans = [a_span(1, 2), a_span(2, 1), a_span(3, 3)]
-    assert len(rows_of(traces_of(spans)[0])) == 3
-
-
-def test_a_deep_trace_is_drawn_without_recursion():
-    """Deeper than Python's stack."""
-    spans = [a_span(number + 1, number) for number in range(3000)]
-    assert len(rows_of(traces_of(spans)[0])) == 3000
 
 
 @pytest.fixture(scope="module")
@@ -417,26 +241,6 @@ def test_the_page_escapes_what_it_shows():
     assert parsed.loads == []
     assert text.count("<script>") == 1
     assert hostile in parsed.texts
-
-
-def test_the_page_is_bounded_and_says_so():
-    """Failed traces before retried before slow ones."""
-    spans = [a_span(1, 0, 0, number, trace_id=number, **CALL) for number in range(1, 30)]
-    spans.append(a_span(1, 0, 0, 1, trace_id=99, status="ERROR", **CALL))
-    ranking = Ranking(1, worst=3)
-    for call in calls_of(spans):
-        ranking.add(call)
-    chosen = [found for found in traces_of(spans) if found.trace_id in ranking.worst]
-    assert sorted(int(found.trace_id, 16) for found in chosen) == [28, 29, 99]
-    assert "3 of 30 traces: those that failed" in render_page(chosen, of=30, source="x")
-
-
-def test_traces_are_counted_by_the_half_of_their_ids_that_is_random():
-    """The first half of an id of 64 bits is zeros."""
-    ranking = Ranking(1)
-    for call in calls_of(a_span(1, trace_id=number, **CALL) for number in (7, 8, 8, 9)):
-        ranking.add(call)
-    assert ranking.traces == 3
 
 
 def test_a_browser_runs_the_page_without_complaint(demo, tmp_path, capsys):

@@ -1,10 +1,13 @@
-"""The generated tests find planted violations of a connector, and nothing in one that keeps the contract."""
+"""
+The generated tests find planted violations of a connector, and nothing in one that keeps the contract.
+
+Also the tests of `runtime.conformance.scenario`.
+"""
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import NewType
 
 import pytest
 from acme_orders import (
@@ -18,12 +21,10 @@ from acme_orders import (
     OrderCreate,
 )
 
-from runtime.conformance import Conformance, Step, documents
+from runtime.conformance import Conformance, Step
 from runtime.conformance.subject import Subject
 from runtime.conformance.suite import suite_of
-from runtime.conformance.values import anything, problem_of
 from runtime.connectors.base import Endpoint
-from runtime.connectors.decoding import decoder
 from runtime.connectors.registry import Connector
 
 STEPS = [
@@ -247,29 +248,6 @@ def test_what_the_platform_no_longer_lists_no_mock_lists():
         run(EQUIVALENT, mock=Full, steps=found)
 
 
-ParcelId = NewType("ParcelId", str)
-ParcelNumber = NewType("ParcelNumber", int)
-
-
-@dataclass
-class Parcel:
-    id: ParcelId
-    numbers: list[ParcelNumber]
-    place: tuple[str, int]
-    other: ParcelId | None = None
-
-
-def test_types_with_a_name_of_their_own_are_those_that_they_name():
-    """In a model's field, in a list, and as an option; a tuple has a type for each of its places."""
-    assert problem_of(Parcel(ParcelId("p"), [ParcelNumber(1)], ("a", 1)), Parcel) == ""
-    assert "result.id" in problem_of(Parcel(1, [], ("a", 1)), Parcel)
-    assert "result.numbers[0]" in problem_of(Parcel(ParcelId("p"), ["x"], ("a", 1)), Parcel)
-    assert "result.place[1]" in problem_of(Parcel(ParcelId("p"), [], ("a", "b")), Parcel)
-    assert "result.place" in problem_of(Parcel(ParcelId("p"), [], ("a",)), Parcel)
-    assert anything(ParcelNumber) == 1
-    assert documents.filled(Parcel)["numbers"] == [1]
-
-
 def test_a_document_that_cannot_be_derived_is_asked_for():
     """By the name of the argument; with it the tests run."""
     odd = replace(_GET_ORDER, decode=lambda document: Order(document["order"]["key"], "x"))
@@ -323,16 +301,3 @@ def test_a_wrong_declaration_is_an_error(declared, error):
 def test_the_endpoints_of_the_example_are_what_the_plants_change():
     """A renamed endpoint would let each plant above fail for another reason."""
     assert [one.operation for one in (_LIST_ORDERS, _GET_ORDER, _CREATE_ORDER)] == list(ORDERS.operations)
-
-
-@dataclass(frozen=True)
-class Lease:
-    lasts: timedelta
-
-
-@pytest.mark.parametrize(
-    "lasts", [timedelta(days=2, seconds=1), timedelta(hours=-3), timedelta(microseconds=5)], ids=str
-)
-def test_a_duration_of_a_mock_is_written_as_the_platform_writes_it(lasts):
-    """`str` of it is read by nothing where it is a day or more, or negative."""
-    assert decoder(Lease)(documents.encoded(Lease(lasts))) == Lease(lasts)

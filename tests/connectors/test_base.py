@@ -2,15 +2,31 @@
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from middleware import CallError, ConfigError, InvalidArgumentError, ServerError, StackSettings, Telemetry, call_options
+from middleware import (
+    CallError,
+    ConfigError,
+    InvalidArgumentError,
+    ServerError,
+    StackSettings,
+    Telemetry,
+    call_options,
+)
 from middleware.events import CallStarted, SettingsRejected, SettingsReloaded
 from middleware.policies.retry import RetrySettings
 from middleware.stack import SettingsChange
 from runtime import __version__
-from runtime.connectors.base import PlatformHttpClient, any_copy, any_key, any_texts, check_base_url
+from runtime.connectors.base import (
+    PlatformHttpClient,
+    any_copy,
+    any_key,
+    any_texts,
+    check_base_url,
+    subscription_is_active,
+)
 from runtime.testing import Reply, ScriptedUpstream, virtual_time
 
 VISIBLE = "must be a text of visible ASCII characters"
@@ -346,3 +362,11 @@ async def test_a_url_is_all_that_a_client_needs():
     response = await PlatformHttpClient("http://a.test", transport=upstream).request("GET", "/r")
     assert response.status == 200
     assert response.outcome.attempts == 2
+
+
+@pytest.mark.parametrize(("seconds", "active"), [(-1, False), (0, False), (1, True)])
+def test_the_period_ends_at_its_end(seconds, active):
+    """At that moment a canceled subscription is closed."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    end = now + timedelta(seconds=seconds)
+    assert subscription_is_active("canceled", period_end=end, ends_later=None, now=now) is active

@@ -1,4 +1,8 @@
-"""One scenario suite for every implementation: the mocks, and the managed connectors in each dialect."""
+"""
+One scenario suite for every implementation: the mocks, and the managed connectors in each dialect.
+
+Also the tests of `runtime.gateway.dialects`.
+"""
 
 import ast
 import asyncio
@@ -7,13 +11,13 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from random import Random
 from typing import get_args, get_origin, get_type_hints
 
 import httpx
 import pytest
-from connector_support import MODULES, implementations, required_arguments
+from connector_support import MODULES, implementations, required_arguments, responding
 
 from middleware import (
     AuthenticationError,
@@ -31,10 +35,9 @@ from middleware import (
     call_options,
 )
 from runtime.connectors import billing, discovery, hosting, identity, payment, service
-from runtime.connectors.base import PlatformHttpClient, subscription_is_active
+from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import ConnectorConfig, load_connectors
 from runtime.gateway import DEFAULT_API_KEY, Fault, Gateway
-from runtime.settings import ResolvedSettings
 from runtime.testing import ScriptedUpstream, virtual_time
 
 JWT = "token-ada"
@@ -192,32 +195,6 @@ async def test_payment(connectors):
     assert await pay.cancel(scope="platform", user_jwt=JWT) is True
 
 
-@pytest.mark.sockets
-@pytest.mark.parametrize(
-    ("dialect", "kind"), [("docs", NotFoundError), ("dotnet", NotFoundError), ("cloud", OperationFailedError)]
-)
-async def test_a_missing_app_is_a_typed_error_in_each_dialect(dialect, kind):
-    """A failure reported in a 200 response is a failure."""
-    async with Gateway(dialect=dialect) as gateway:
-        config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
-        async with load_connectors(config) as bundle:
-            with pytest.raises(kind) as caught:
-                await bundle.hosting.get_app("nope")
-            assert caught.value.problem.code == "NotFound"
-
-
-async def test_a_deploy_with_an_honoured_key_is_applied_once(gateway):
-    """The setting alone makes the connector's write safe to retry."""
-    gateway.script(Fault(kind="reset", applied=True))
-    policies = ResolvedSettings({"services": {"hosting": {"idempotency": {"honors_key": True}}}})
-    config = ConnectorConfig(
-        managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY, policies=policies
-    )
-    async with load_connectors(config) as bundle:
-        await bundle.hosting.deploy("app_1")
-    assert [request.applied for request in gateway.requests] == [True, False]
-
-
 @pytest.mark.parametrize(
     "operation", ["create_checkout", "cancel_subscription", "deploy", "join_quest", "checkout", "cancel"]
 )
@@ -267,138 +244,6 @@ FIRST_CALLS = {
 MODULE_NAMES = list(FIRST_CALLS)
 
 
-def responding(kind, document, status=200):
-    """Make a managed connector whose platform always responds with *document*."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=document))
-    return kind(PlatformHttpClient("http://platform", transport=transport))
-
-
-@pytest.mark.parametrize(
-    ("document", "active"),
-    [
-        ({"active": True, "status": "active"}, True),
-        ({"isActive": True, "planId": "pro"}, True),
-        ({"isActive": False}, False),
-        ({"active": True, "isActive": False}, False),
-        ({"active": True, "status": "Active"}, True),
-        ({"active": True, "status": " PAST_DUE "}, True),
-        ({"active": True, "status": "canceled"}, False),
-        ({"active": True, "status": "surprising"}, False),
-        ({"success": True, "found": True, "Status": "Trialing"}, True),
-        ({"success": True, "found": True}, False),
-        ({"success": True, "found": False}, False),
-        ({"success": True, "found": True, "status": "active", "plan_id": "pro"}, True),
-        ({"success": True, "found": True, "status": "expired"}, False),
-    ],
-)
-async def test_a_payment_status_fails_closed(document, active):
-    """A contradiction or an unknown status is not active."""
-    connector = responding(payment.ManagedPaymentConnector, document)
-    assert (await connector.subscription_status(scope="platform")).active is active
-
-
-LATER, EARLIER = "2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
-
-
-@pytest.mark.parametrize(
-    ("document", "active"),
-    [
-        ({"active": True, "status": "canceled", "currentPeriodEnd": LATER, "cancelAtPeriodEnd": True}, True),
-        ({"active": True, "status": "Cancelled", "currentPeriodEndUtc": LATER}, True),
-        ({"isActive": True, "status": "canceled", "expiresAtUtc": LATER}, True),
-        ({"found": True, "status": "canceled", "expires_at": LATER}, True),
-        ({"active": True, "status": "canceled", "currentPeriodEnd": EARLIER, "cancelAtPeriodEnd": True}, False),
-        ({"active": True, "status": "canceled", "currentPeriodEnd": ""}, False),
-        ({"active": True, "status": "canceled", "currentPeriodEnd": LATER, "cancelAtPeriodEnd": False}, False),
-        ({"active": False, "status": "canceled", "currentPeriodEnd": LATER}, False),
-        ({"active": True, "isActive": False, "status": "canceled", "currentPeriodEnd": LATER}, False),
-        ({"found": False, "status": "canceled", "expires_at": LATER}, False),
-        ({"active": True, "status": "expired", "currentPeriodEnd": LATER}, False),
-    ],
-)
-async def test_a_canceled_subscription_is_active_until_its_period_ends(document, active):
-    """By the public billing specification; a flag that contradicts it closes it. Billing decides alike."""
-    found = await responding(payment.ManagedPaymentConnector, document).subscription_status(scope="platform")
-    assert found.active is active
-    if not {"active", "isActive"} & {name for name, flag in document.items() if flag is False}:
-        subscription = await responding(billing.ManagedBillingConnector, document).get_subscription_status()
-        assert subscription.is_active is active
-
-
-@pytest.mark.parametrize(("seconds", "active"), [(-1, False), (0, False), (1, True)])
-def test_the_period_ends_at_its_end(seconds, active):
-    """At that moment a canceled subscription is closed."""
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    end = now + timedelta(seconds=seconds)
-    assert subscription_is_active("canceled", period_end=end, ends_later=None, now=now) is active
-
-
-async def test_a_payment_status_keeps_what_it_does_not_read():
-    """Features, the subscription's id, and unknown keys; a flag that is not sent is unknown."""
-    document = {"isActive": True, "planId": "pro", "subscriptionId": "sub_1", "features": ["a"], "seatCount": 3}
-    found = await responding(payment.ManagedPaymentConnector, document).subscription_status(scope="platform")
-    assert found.plan == "pro"
-    assert found.subscription_id == "sub_1"
-    assert found.features == ["a"]
-    assert found.extra == {"seatCount": 3}
-    assert found.cancel_at_period_end is None
-    flags = {"isActive": True, "features": {"a": True, "b": "yes"}, "cancel_at_period_end": False}
-    found = await responding(payment.ManagedPaymentConnector, flags).subscription_status(scope="platform")
-    assert (found.features, found.extra, found.cancel_at_period_end) == (["a"], {}, False)
-
-
-async def test_a_checkout_sends_every_field_that_dotnet_reads():
-    """Under its names; keys of the caller's own come with them and replace none."""
-    upstream = ScriptedUpstream([{"sessionId": "s", "hosted": True}])
-    checkout = await payment.ManagedPaymentConnector(upstream.client()).checkout(
-        scope="app",
-        app_id="app_1",
-        plan="pro",
-        success_url="https://a.example",
-        cancel_url="https://b.example",
-        mode="payment",
-        amount=1999,
-        currency="eur",
-        metadata={"k": "v"},
-        extra={"couponCode": "X", "planId": "free"},
-    )
-    assert upstream.requests[0].json == {
-        "scope": "app",
-        "appId": "app_1",
-        "plan": "pro",
-        "planId": "pro",
-        "successUrl": "https://a.example",
-        "cancelUrl": "https://b.example",
-        "mode": "payment",
-        "amount": 1999,
-        "currency": "eur",
-        "metadata": {"k": "v"},
-        "couponCode": "X",
-    }
-    assert checkout.session_id == "s"
-    assert checkout.extra == {"hosted": True}
-
-
-async def test_a_usage_may_have_a_fraction():
-    """Whole numbers stay whole; a flag or a word is no number."""
-    metrics = {"storage": {"used": 12.5, "limit": 20.5}, "calls": {"used": 1, "limit": -1}}
-    document = {"user_id": "u", "period": "current", "metrics": metrics}
-    found = await responding(billing.ManagedBillingConnector, document).get_usage()
-    assert {name: (metric.used, metric.limit) for name, metric in found.metrics.items()} == {
-        "storage": (12.5, 20.5),
-        "calls": (1, -1),
-    }
-    assert type(found.metrics["calls"].used) is int
-    feature = {"feature": "f", "allowed": True, "usage": 0.5, "limit": 1}
-    access = await responding(billing.ManagedBillingConnector, feature).check_feature_access("f")
-    assert access.usage == 0.5
-    assert access.limit == 1
-    for wrong in (True, "many", None, [1]):
-        document["metrics"] = {"storage": {"used": wrong}}
-        with pytest.raises(DecodeError, match=r"metrics\.storage\.used"):
-            await responding(billing.ManagedBillingConnector, document).get_usage()
-
-
 @pytest.mark.parametrize(
     "name", ["last_login", "lastLogin", "lastLoginAt", "last_login_at", "lastLoginUtc", "LastLoginAtUtc"]
 )
@@ -410,31 +255,6 @@ async def test_a_time_is_read_under_dotnets_names(name):
     assert user.created_at.day == 1
 
 
-ACCEPTED = {
-    "success": True,
-    "operation": {"operation_id": "op1", "status": "pending", "resource_type": "domain", "resource_id": "b1", "app_id": "a"},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("found", [{}, {"binding_id": "b1"}, {"binding_id": "b1", "status": "pending"}])
-async def test_an_accepted_domain_is_read_from_its_operation(found):
-    """A 202 of the second generation: status of the operation, and the record that verifies the domain."""
-    document = {**ACCEPTED, **found, "verification": {"type": "TXT", "name": "_m", "value": "v"}}
-    connector = responding(hosting.ManagedHostingConnector, document, status=202)
-    records = [hosting.DnsRecord("TXT", "_m", "v")]
-    assert await connector.add_domain("a", "shop.example.com") == hosting.Domain(
-        "b1", "shop.example.com", "pending", records=records
-    )
-    assert await connector.verify_domain("a", "b1") == hosting.Domain("b1", "", "pending", records=records)
-
-
-@pytest.mark.parametrize("operation", ["pause_app", "resume_app"])
-async def test_an_accepted_change_of_an_apps_state_is_read_from_its_operation(operation):
-    """As that of a domain."""
-    connector = responding(hosting.ManagedHostingConnector, ACCEPTED, status=202)
-    assert await getattr(connector, operation)("a") == hosting.AppState("a", "pending")
-
-
 @pytest.mark.parametrize("flag", ["success", "ok"])
 @pytest.mark.parametrize("name", ["error_code", "errorCode"])
 @pytest.mark.parametrize("module", list(FIRST_CALLS))
@@ -444,63 +264,6 @@ async def test_a_failure_with_a_code_alone_is_an_operation_failure(module, name,
     with pytest.raises(OperationFailedError) as caught:
         await getattr(responding(managed, {flag: False, name: "NO_CUSTOMER"}), operation)(*arguments)
     assert caught.value.problem.code == "NO_CUSTOMER"
-
-
-@pytest.mark.parametrize("document", [{}, [], "ok", {"active": "true"}, {"active": 1}, {"isActive": None}, None])
-async def test_an_unclear_payment_status_is_an_error(document):
-    """Documents that the earlier client read as active."""
-    with pytest.raises(DecodeError):
-        await responding(payment.ManagedPaymentConnector, document).subscription_status(scope="platform")
-
-
-@pytest.mark.parametrize(
-    ("document", "status", "tier", "features"),
-    [
-        ({"status": "active", "tier": "pro", "features": ["a"]}, "active", "pro", ["a"]),
-        (
-            {"state": "trialing", "plan": {"tier": "pro"}, "features": {"a": True, "b": False, "c": "true"}},
-            "trialing",
-            "pro",
-            ["a"],
-        ),
-        ({"success": True, "found": False}, "inactive", None, []),
-        ({"status": "surprising"}, "surprising", None, []),
-    ],
-)
-async def test_two_subscription_shapes_on_one_path(document, status, tier, features):
-    """Both decode; a feature is granted only by a literal true."""
-    found = await responding(billing.ManagedBillingConnector, document).get_subscription_status()
-    assert found.status == status
-    assert found.tier == tier
-    assert found.features == features
-    assert found.is_active is (status in {"active", "trialing"})
-
-
-async def test_features_fail_closed():
-    """A feature missing in the response is not allowed; a value that is not a flag is an error."""
-    left_out = await responding(billing.ManagedBillingConnector, {"results": {}}).check_features(["a"])
-    assert left_out["a"].allowed is False
-    for unclear in ({"results": {"a": {"allowed": "true"}}}, {"results": {"a": True}}, {"results": {"a": {}}}, {}):
-        with pytest.raises(DecodeError):
-            await responding(billing.ManagedBillingConnector, unclear).check_features(["a"])
-
-
-async def test_a_client_secret_is_not_shown():
-    """Neither in the object's repr nor in anything made from it."""
-    connector = responding(payment.ManagedPaymentConnector, {"sessionId": "s", "clientSecret": "hush"})
-    checkout = await connector.checkout(plan="pro")
-    assert checkout.client_secret == "hush"
-    assert "hush" not in repr(checkout)
-
-
-async def test_an_update_with_a_204_response_is_read_again(gateway):
-    """The response confirms the change without the app, so the app is read."""
-    config = ConnectorConfig(managed_mode=True, gateway_base_url=gateway.url, api_key=DEFAULT_API_KEY)
-    async with load_connectors(config) as bundle:
-        app = await bundle.hosting.create_app(hosting.AppCreate("Shop"))
-        gateway.script(Fault(kind="status", status=204, applied=True, method="PUT"))
-        updated = await bundle.hosting.update_app(app.id, hosting.AppUpdate(name="Store"))
-    assert updated.name == "Store"
 
 
 ERROR_BODIES = [
@@ -672,16 +435,6 @@ async def test_every_change_that_failed_with_an_error_raises_it(kind, operation,
     with pytest.raises(OperationFailedError) as caught:
         await getattr(responding(kind, document), operation)(**arguments)
     assert caught.value.problem.code == "Full"
-
-
-async def test_a_cancellation_says_when_and_why():
-    """The other fields of the response are kept, and an empty response is a success."""
-    document = {"ok": False, "effective_at": "2026-01-01", "message": "not yours"}
-    found = await responding(billing.ManagedBillingConnector, document).cancel_subscription(scope="platform")
-    assert (found.success, found.cancel_at.year, found.message) == (False, 2026, "not yours")
-    transport = httpx.MockTransport(lambda _request: httpx.Response(204))
-    connector = billing.ManagedBillingConnector(PlatformHttpClient("http://platform", transport=transport))
-    assert await connector.cancel_subscription(scope="platform") == billing.Cancellation()
 
 
 @pytest.mark.parametrize("answer", [{"allowed": True}, {"results": {"p": True}}])

@@ -1,4 +1,8 @@
-"""Each rule of the contract check: violations in disguise are found, close look-alikes are not."""
+"""
+Each rule of the contract check: violations in disguise are found, close look-alikes are not.
+
+Also the tests of `runtime.contract.checks` and `runtime.contract.triples`.
+"""
 
 import ast
 from collections.abc import Mapping

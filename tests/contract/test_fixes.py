@@ -4,7 +4,7 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
-from test_check import CONNECTORS, ROOT, TEMPLATE
+from contract_support import CONNECTORS, ROOT, TEMPLATE
 
 from runtime.cli.check import main
 from runtime.conformance import Conformance

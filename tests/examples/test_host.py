@@ -1,6 +1,7 @@
 """The example of a host: plugins for one user, with one trace from the request to the attempts on the wire."""
 
 import asyncio
+import importlib
 
 import httpx
 import pytest
@@ -26,6 +27,14 @@ async def test_each_plugin_works_self_hosted(name, no_settings):
     response = await post(make_app(manager), f"/api/execute/{name}", {"text": "one"})
     assert response.status_code == 200, response.text
     assert "error" not in response.json()
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+async def test_a_setting_that_is_wrong_is_a_result_of_each_plugin(name, no_settings):
+    """Plugins never raise."""
+    no_settings.setenv("MOZAIKS_MANAGED", "perhaps")
+    plugin = importlib.import_module(f"examples.host.plugins.{name}")
+    assert (await plugin.execute({}))["error_code"] == "CONFIGURATION_ERROR"
 
 
 @virtual_time

@@ -178,6 +178,32 @@ def test_the_documented_advice_is_the_advice():
     assert shown.count("\n") == len(EVERY) + 1
 
 
+def test_the_documented_groups_of_what_to_do():
+    """The page's function gives each class its group; a write that may have been applied comes before every class."""
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md").read_text()
+    block, *_ = re.findall(r"```python\n(.*?)```", documentation, re.DOTALL)
+    namespace = {}
+    exec(block, namespace)  # noqa: S102 - our own documentation
+    what_to_do = namespace["what_to_do"]
+    for error, group in (
+        (status_error(401, Problem()), "sign in"),
+        (status_error(429, Problem()), "busy"),
+        (BulkheadFullError("x"), "busy"),
+        (errors.PoolTimeoutError("x"), "busy"),
+        (ClientClosedError("x"), "shutting down"),
+        (errors.CircuitOpenError("x"), "platform down"),
+        (RequestNotSentError("x"), "platform down"),
+        (status_error(503, Problem()), "platform down"),
+        (InvalidArgumentError("x"), "user's input"),
+        (status_error(404, Problem()), "user's input"),
+        (DecodeError("x"), "report"),
+        (ConfigError("a: b"), "report"),
+    ):
+        assert what_to_do(error) == group, error
+    for error in (status_error(503, Problem()), ResponseLostError("x", request_sent="yes")):
+        assert what_to_do(ended(error)) == "check first"
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

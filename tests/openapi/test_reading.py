@@ -1,11 +1,15 @@
-"""Documents of .NET services, read into one model."""
+"""
+Documents of .NET services, read into one model.
+
+Also the tests of `runtime.openapi.model`.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from runtime.openapi import Document, DocumentError, load, operation_names, parse, read
+from runtime.openapi import Document, load, operation_names, read
 
 FOLDER = Path(__file__).parent
 
@@ -58,68 +62,6 @@ def test_the_same_api_in_two_notations_differs_in_nothing_but_null():
 
     assert shape(old) == shape(new)
     assert [one.name for one in new.schemas["CatalogItem"].properties if one.schema.nullable]
-
-
-@pytest.mark.parametrize(
-    ("mark", "encoding"), [(b"", "utf-8"), (b"\xef\xbb\xbf", "utf-8"), (b"", "utf-16")], ids=["none", "mark", "utf16"]
-)
-def test_a_byte_order_mark_is_no_part_of_the_document(mark, encoding):
-    """.NET writes one, and PowerShell's redirection writes UTF-16."""
-    content = mark + '{"openapi": "3.0.1", "info": {"title": "Prüfung"}, "paths": {}}'.encode(encoding)
-    assert read(parse(content, "test")).title == "Prüfung"
-
-
-def test_yaml_has_the_types_of_json():
-    """A status is a text, a time and a `no` are no other values."""
-    text = "openapi: 3.0.1\npaths:\n  /a:\n    get:\n      summary: no\n      responses:\n        200: {description: 2026-11-27}\n"
-    (found,) = read(parse(text.encode(), "test")).operations
-    assert found.summary == "no"
-    assert found.responses["200"].description == "2026-11-27"
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "is not JSON"),
-        (b"<html></html>", "is not JSON"),
-        (b"[]", "must be an object, got list"),
-        (b'{"a": 1}', "neither `openapi` nor `swagger`"),
-        (b"\xff\x00\xff", "is not UTF-8"),
-        (b'{"openapi": "4.0.0"}', "version 4.0.0"),
-        (b'{"swagger": "1.2"}', "version 1.2"),
-        (b'{"openapi": "4\\u001b[2J"}', r"version 4\?\[2J is"),
-        (b'{"openapi": "3.0.1", "paths": []}', "must be an object, is list"),
-        (b"[" * 100_000, "nested too deeply"),
-    ],
-    ids=["empty", "html", "list", "other", "bytes", "version", "swagger", "escape", "paths", "deep"],
-)
-def test_what_is_no_document_is_one_error(content, problem):
-    """It names the place."""
-    with pytest.raises(DocumentError, match=problem):
-        read(parse(content, "test"))
-
-
-@pytest.mark.parametrize(
-    "content", [rb'{"openapi": "4\u001b[2J\u202e\u009b"}', 'a: "\u202e'.encode()], ids=["version", "yaml"]
-)
-def test_no_text_of_a_document_controls_a_terminal(content):
-    """Commands show the error as it is."""
-    with pytest.raises(DocumentError, match=r"\?") as caught:
-        read(parse(content, "test"))
-    assert str(caught.value).isprintable()
-
-
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    """As above."""
-    with pytest.raises(DocumentError, match="cannot be read"):
-        load(tmp_path / "none.json")
-
-
-def test_credentials_of_a_url_are_not_shown():
-    """Nor its query."""
-    with pytest.raises(DocumentError) as caught:
-        load("http://ada:secret-1@127.0.0.1:1/openapi.json?key=secret-2")
-    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -282,30 +224,6 @@ def test_methods_of_openapi_3_2_are_operations():
     assert query.method == "QUERY"
     assert purge.method == "PURGE"
     assert query.responses["200"].contents["application/x-ndjson"].items.kind == "integer"
-
-
-@pytest.mark.parametrize(
-    ("operations", "expected"),
-    [
-        ([("GET", "/items", "")], ["list_items"]),
-        ([("GET", "/api/v1/items/{id}", "")], ["get_item"]),
-        ([("GET", "/items/{id}/pic", "")], ["get_items_pic_by_id"]),
-        ([("POST", "/items", ""), ("POST", "/items/{id}", "")], ["create_item", "create_item2"]),
-        ([("GET", "/", "")], ["get_root"]),
-        ([("GET", "/a", "Account_Get"), ("GET", "/b", "App_SearchUsers")], ["get_account", "search_users"]),
-        ([("GET", "/a", "A_FindIt"), ("GET", "/b", "B_FindIt")], ["a_find_it", "b_find_it"]),
-        ([("POST", "/a", "AdminLoginEndpoint_V1"), ("POST", "/b", "Import")], ["admin_login_v1", "import_call"]),
-        ([("GET", "/a", "same"), ("GET", "/b", "same")], ["same", "same2"]),
-        ([("GET", "/a", "2fa"), ("GET", "/b", "…")], ["n2_fa", "get_b"]),
-    ],
-)
-def test_operations_are_named_as_people_would(operations, expected):
-    """By their id, else by method and path; never twice, never a keyword."""
-    paths = {path: {method.lower(): {"operationId": name} if name else {}} for method, path, name in operations}
-    merged = {}
-    for (method, path, _), item in zip(operations, [paths[path] for _, path, _ in operations], strict=True):
-        merged.setdefault(path, {})[method.lower()] = item[method.lower()]
-    assert list(operation_names(api(paths=merged).operations).values()) == expected
 
 
 def test_documents_keep_their_bytes():

@@ -1,7 +1,17 @@
-"""A small connector that keeps every rule of the contract check, and changes of it."""
+"""What the contract check is tested with: a small connector that keeps every rule, and changes of it; the template; ours."""
+
+import re
+from pathlib import Path
 
 from runtime.contract import Severity, check_paths
 
+ROOT = Path(__file__).parents[2]
+CONNECTORS = ROOT / "runtime" / "connectors"
+"""Folder of our own."""
+TEMPLATE = re.search(
+    r"^```python\n(.*?)^```", (ROOT / "docs/connector-contract.md").read_text(), re.DOTALL | re.MULTILINE
+)[1]
+"""The contract's template, verbatim."""
 CONNECTOR = '''"""
 Orders Connector
 ================
@@ -228,3 +238,10 @@ def check(folder, connector=CONNECTOR, files=(), *, registry=REGISTRY, strict=Tr
     for name, text in dict(files).items():
         (folder / name).write_text(text)
     return [one for one in check_paths([folder], strict=strict) if one.severity is not Severity.NOTE]
+
+
+def write_broken(folder):
+    """Write a connector with one error and one warning."""
+    (folder / "registry.py").write_text("Connector(ManagedOrdersConnector, MockOrdersConnector)\n")
+    text = changed(("datetime.now(UTC)", "datetime.utcnow()"), ("import uuid", "import httpx\nimport uuid"))
+    (folder / "orders.py").write_text(text)

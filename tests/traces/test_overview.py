@@ -1,111 +1,20 @@
 """What the page of traces shows above the list: changes, calls over time, operations, and the state of services."""
 
 import re
-from datetime import datetime
 from pathlib import Path
 
+from state_spans import SECOND, START, call
+
 from runtime.cli import trace as command
-from runtime.traces.calls import Call, calls_of
+from runtime.traces.calls import calls_of
 from runtime.traces.model import clock_text, traces_of
 from runtime.traces.page import render_page
-from runtime.traces.states import ServiceStates, worst_states
+from runtime.traces.states import ServiceStates
 from runtime.traces.summary import Summary
-from runtime.traces.trace_file import Span, SpanEvent
-
-START = round(datetime(2026, 11, 28, 13, 45).astimezone().timestamp()) * 1_000_000_000
-SECOND = 1_000_000_000
-
-
-def call(number, *, at_s=0.0, lasts_s=0.005, name="identity.get_user", failed=False, events=(), **attributes):
-    service, _, operation = name.partition(".")
-    start_ns = START + round(at_s * SECOND)
-    said = {"breaker": "mozaiks.circuit_breaker.state", "settings": "mozaiks.settings.hash"}
-    return Span(
-        trace_id=f"{number:032x}",
-        span_id=f"{number:016x}",
-        parent_id="",
-        name=name,
-        kind="INTERNAL",
-        start_ns=start_ns,
-        end_ns=start_ns + round(lasts_s * SECOND),
-        status="ERROR" if failed else "UNSET",
-        message="",
-        attributes={
-            "mozaiks.connector.name": service,
-            "mozaiks.connector.operation": operation,
-            "mozaiks.outcome": "failure" if failed else "success",
-            **({"error.type": "503"} if failed else {}),
-            **{said[key]: value for key, value in attributes.items()},
-        },
-        events=tuple(SpanEvent(kind, START + round(at * SECOND), values) for kind, at, values in events),
-        service="core",
-    )
-
-
-def attempt(number, parent, at_s):
-    found = call(number, at_s=at_s)
-    return found._replace(parent_id=parent.span_id, kind="CLIENT", attributes={"mozaiks.attempt.outcome": "ok"})
-
-
-def states_of(*calls):
-    states = ServiceStates()
-    for one in calls:
-        states.add(one if isinstance(one, Call) else Call(one))
-    return states
-
-
-def over_time(states, service="identity", step_s=1):
-    found = states.over_time(service, step_s * SECOND)
-    return {(number * step_s * SECOND - START) // SECOND: one for number, one in found.items()}
 
 
 def page_of(*spans):
     return render_page(traces_of(spans), of=len(spans), source="x")
-
-
-def test_a_state_is_of_the_time_when_it_was_asked_for():
-    """The breaker's of the last attempt, the settings' of the call's start, changes and balances of their own time."""
-    events = [
-        ("circuit_breaker.state_changed", 4, {"mozaiks.circuit_breaker.from": "closed", "mozaiks.circuit_breaker.to": "open"}),
-        ("retry.scheduled", 2, {"mozaiks.retry_budget.balance": 9.4}),
-        ("retry_budget.exhausted", 2.5, {"mozaiks.retry_budget.balance": 0}),
-    ]  # fmt: skip
-    span = call(1, lasts_s=5, events=events, breaker="closed", settings="f0802b9b")
-    found = over_time(states_of(Call(span, (attempt(2, span, 0), attempt(3, span, 3)))))
-    assert {at: (one.breaker, one.least_balance, one.hashes) for at, one in found.items()} == {
-        0: (set(), None, {"f0802b9b"}),
-        2: (set(), 0, set()),
-        3: ({"closed"}, None, set()),
-        4: ({"open"}, None, set()),
-    }
-
-
-def test_what_is_no_state_is_left_out():
-    """Third-party spans say nothing, and a value of another kind, or beyond all bounds, is none."""
-    other = call(1)._replace(attributes={})
-    odd = [("x", 0, {"mozaiks.retry_budget.balance": value}) for value in ("many", float("nan"), 10**400, -1)]
-    states = states_of(other, call(2, events=odd, breaker=3, settings=""))
-    assert states.services == ["identity"]
-    (found,) = over_time(states).values()
-    assert found.breaker == set()
-    assert found.least_balance is None
-    assert found.hashes == set()
-
-
-def test_memory_of_states_is_bounded():
-    """Slices become longer, services and values are no more than so many; nothing known is lost."""
-    states = states_of(*(call(number, at_s=number, breaker="closed") for number in range(25_000)))
-    assert states.slice_ns == 2 * SECOND
-    assert len(states.over_time("identity", 4 * SECOND)) in {6250, 6251}
-    states = states_of(*(call(number, name=f"s{number}.op", settings=f"{number}") for number in range(200)))
-    assert len(states.services) == 100
-    states = states_of(*(call(number, settings=f"{number}") for number in range(50)))
-    assert len(over_time(states)[0].hashes) == 8
-
-
-def test_the_worst_state_is_first():
-    """What lets nothing through before what lets all through; an unknown state last."""
-    assert worst_states({"closed", "open", "half_open", "odd"}) == ["open", "half_open", "closed", "odd"]
 
 
 def test_services_are_drawn_over_time_with_gaps():

@@ -8,8 +8,8 @@ from runtime.plugins import plugin_connectors
 
 async def execute(data: dict[str, Any]) -> dict[str, Any]:
     """Return the titles."""
-    with plugin_connectors(data) as connectors:
-        try:
+    try:
+        with plugin_connectors(data) as connectors:
             return {"listings": [one.title for one in await connectors.discovery.list_featured()]}
-        except PlatformError as error:
-            return error.to_plugin_error()
+    except PlatformError as error:
+        return error.to_plugin_error()

@@ -8,9 +8,9 @@ from runtime.plugins import plugin_connectors
 
 async def execute(data: dict[str, Any]) -> dict[str, Any]:
     """Return whether the subscription is active."""
-    with plugin_connectors(data) as connectors:
-        try:
+    try:
+        with plugin_connectors(data) as connectors:
             found = await connectors.payment.subscription_status(scope="platform")
             return {"active": found.active, "status": found.status}
-        except PlatformError as error:
-            return error.to_plugin_error()
+    except PlatformError as error:
+        return error.to_plugin_error()

@@ -38,7 +38,7 @@ def pages(stories, tmp_path_factory):
     (folder / "stories.html").write_text(render_page(stories, of=len(stories), source="stories.jsonl"), "utf-8")
     many = traces_of(a_call(number) for number in range(MANY))
     (folder / "many.html").write_text(render_page(many, of=MANY, source="many.jsonl"), "utf-8")
-    (folder / "some.html").write_text(render_page(many[:SOME], of=SOME, source="some.jsonl"), "utf-8")
+    (folder / "some.html").write_text(render_page(many[:SOME], of=MANY, source="some.jsonl"), "utf-8")
     return folder
 
 
@@ -197,6 +197,18 @@ def test_only_lines_near_the_screen_are_elements(browser, pages):
     assert height == pytest.approx(MANY, abs=1)
     assert MANY + 2 < grown < MANY + 20
     assert size == str(MANY)
+
+
+def test_the_count_says_what_is_not_on_the_page(browser, pages, stories):
+    """A page of the worst traces names how many there are; a page of all of them does not."""
+
+    def look(page):
+        page.check("#slow")
+        return page.text_content("#count")
+
+    assert browser.visit(pages / "some.html", look) == f"0 of {SOME} shown, the worst of {MANY}"
+    slow = sum(one.duration_s > 1 for one in stories)
+    assert browser.visit(pages / "stories.html", look) == f"{slow} of {len(stories)} shown"
 
 
 def test_keys_reach_everything(browser, pages, stories):

@@ -6,19 +6,22 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from forked import run_forked
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+)
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Status, StatusCode
 
 from middleware import ConfigError
 from runtime.telemetry import configure_telemetry
-from runtime.telemetry.exporting import FileSpanExporter
+from runtime.telemetry.exporting import BoundedExport, FileSpanExporter
 from runtime.traces.trace_file import SpanReader
 
 pytestmark = pytest.mark.sockets
@@ -487,3 +490,67 @@ def test_propagators_that_are_not_installed_are_named_where_an_instrumentor_need
     )
     assert result.stdout.startswith("instrument_httpx: "), result.stderr
     assert "xray" in result.stdout
+
+
+class Slow(SpanExporter):
+    """Takes batches only when it is let."""
+
+    def __init__(self):
+        self.let = threading.Event()
+        self.took = 0
+
+    def export(self, spans):
+        self.let.wait(10)
+        self.took += len(spans)
+        return SpanExportResult.SUCCESS
+
+
+def test_a_full_queue_costs_the_newest_and_counts():
+    """Memory is bounded, and every span is either handed on or counted."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    slow = Slow()
+    export = BoundedExport("slow", lambda: slow, max_queue=50, max_batch=10, delay_s=0.001)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export)
+    tracer = provider.get_tracer("x")
+    for _ in range(200):
+        tracer.start_span("s").end()
+    assert 130 <= export.dropped <= 150  # 50 wait, and up to two batches of 10 were taken meanwhile
+    slow.let.set()
+    export.shutdown()
+    export.close()
+    assert slow.took + export.dropped == 200
+    tracer.start_span("late").end()
+    assert slow.took + export.dropped == 201
+
+
+def test_an_exporter_that_raises_is_counted_and_told_once(caplog):
+    """Not once per batch; and again when it works."""
+
+    class Flaky(SpanExporter):
+        broken = True
+
+        def export(self, spans):
+            if self.broken:
+                raise RuntimeError("no")
+            return SpanExportResult.SUCCESS
+
+    from opentelemetry.sdk.trace import TracerProvider
+
+    caplog.set_level(logging.INFO, "mozaiks.telemetry")
+    flaky = Flaky()
+    export = BoundedExport("flaky", lambda: flaky, max_queue=50, max_batch=50, delay_s=60)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export)
+    for broken in (True, True, False, False):
+        flaky.broken = broken
+        provider.get_tracer("x").start_span("s").end()
+        export.force_flush()
+    export.shutdown()
+    assert export.dropped == 2
+    assert [(record.levelname, record.event, record.message) for record in caplog.records] == [
+        ("WARNING", "export.failing", "export.failing flaky traces: RuntimeError"),
+        ("INFO", "export.recovered", "export.recovered flaky traces"),
+    ]
+    assert caplog.records[0].reason == "RuntimeError"  # not its text, which may contain a credential
