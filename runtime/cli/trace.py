@@ -247,7 +247,7 @@ def _reading(options: argparse.Namespace) -> Iterator[tuple[Source, CallFilter]]
             if since_ns is not None and until_ns is not None and since_ns >= until_ns:
                 raise _UsageError(f"--until: must be after --since, {clock_text(since_ns)}; got {options.until!r}")
             if since_ns is not None and source.paths and since_ns <= reach[0]:
-                since_ns = None  # it leaves nothing out
+                since_ns = None  # nothing is before it
             wanted = replace(wanted, since_ns=since_ns, until_ns=until_ns)
             source.since_ns, source.until_ns = since_ns, until_ns
         try:
