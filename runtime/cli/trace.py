@@ -22,7 +22,7 @@ from runtime._internal.files import write_text
 from runtime.traces.calls import Call, calls_of, is_call, state_of
 from runtime.traces.diagnosis import compare
 from runtime.traces.filters import OUTCOMES, CallFilter, parse_duration, parse_time
-from runtime.traces.model import Trace, clock_text, count_text, traces_of
+from runtime.traces.model import Trace, clock_text, count_text, traces_of, zone_text
 from runtime.traces.ranking import Ranking, trace_of
 from runtime.traces.source import Source, is_url
 from runtime.traces.states import ServiceStates
@@ -112,9 +112,9 @@ def make_parser() -> argparse.ArgumentParser:
     views.add_argument("--svg", type=Path, metavar="PICTURE", help="also draw the output into a picture")
     views.add_argument("--limit", type=int, metavar="N", help=f"traces per list (10), or on the page ({_PAGE_LIMIT})")
     chosen = parser.add_argument_group("which calls")
-    when = "14:00, 14:00:20, 2026-11-28T14:00, or 10m before the newest call"
+    when = "14:00, 14:00:20 or 2026-11-28T14:00, of this machine's time zone, or 10m before the newest call"
     chosen.add_argument("--since", metavar="TIME", help=f"started then or later: {when}")
-    chosen.add_argument("--until", metavar="TIME", help="started before")
+    chosen.add_argument("--until", metavar="TIME", help="started before, written alike")
     chosen.add_argument("--service", action="append", default=[], metavar="NAME", help="of this service; repeatable")
     chosen.add_argument(
         "--operation", action="append", default=[], metavar="NAME", help="get_user or identity.get_user; repeatable"
@@ -184,7 +184,7 @@ def _run(options: argparse.Namespace) -> int:
             return _write_page(options, source, ranking, summary, states)
     console = _console(record=bool(options.svg))
     if options.summary:
-        _print_summary(console, summary, ranking)
+        _print_summary(console, summary, ranking, wanted)
     else:
         _print_lists(console, ranking, summary)
     _draw(options, console, source)
@@ -246,6 +246,8 @@ def _reading(options: argparse.Namespace) -> Iterator[tuple[Source, CallFilter]]
             until_ns = _time("--until", options.until, reach) if options.until else None
             if since_ns is not None and until_ns is not None and since_ns >= until_ns:
                 raise _UsageError(f"--until: must be after --since, {clock_text(since_ns)}; got {options.until!r}")
+            if since_ns is not None and source.paths and since_ns <= reach[0]:
+                since_ns = None  # nothing is before it
             wanted = replace(wanted, since_ns=since_ns, until_ns=until_ns)
             source.since_ns, source.until_ns = since_ns, until_ns
         try:
@@ -399,12 +401,32 @@ def _print_lists(console: "Console", ranking: Ranking, summary: Summary) -> None
         console.print(render_list(found))
 
 
-def _print_summary(console: "Console", summary: Summary, ranking: Ranking) -> None:
+def _print_summary(console: "Console", summary: Summary, ranking: Ranking, wanted: CallFilter) -> None:
     from runtime.traces.terminal import render_summary
 
-    zone = time.strftime("%Z")
-    console.print(f"{_counts(ranking)}; {clock_text(summary.first_ns)} to {clock_text(summary.last_ns)} {zone}\n")
-    _print_all(console, render_summary(summary, width=console.width))
+    when = f"{clock_text(summary.first_ns)} to {clock_text(summary.last_ns)} {zone_text(summary.first_ns)}"
+    console.print(f"{_counts(ranking)}; {when}\n")
+    parts = render_summary(
+        summary,
+        width=console.width,
+        chosen=wanted != CallFilter(),
+        narrowed=_narrowed(wanted),
+        all_tables=bool(wanted.services or wanted.operations),
+    )
+    _print_all(console, parts)
+
+
+def _narrowed(wanted: CallFilter) -> str:
+    """Return why what is usual may not be among the calls that are meant; empty when it is."""
+    given = {"--outcome": wanted.outcomes, "--status": wanted.statuses, "--min-duration": wanted.min_duration_s}
+    options = [name for name, value in given.items() if value]
+    if wanted.since_ns is None and not options:
+        return ""
+    since = "" if wanted.since_ns is None else clock_text(wanted.since_ns)
+    if options:
+        names = ", ".join(["--since"] * bool(since) + options)
+        return f"{names}: the other calls are not counted, so what is usual is not known, nor what share failed"
+    return f"--since: what was usual before {since} is not known; --compare {since} says what changed then"
 
 
 def _print_trace(console: "Console", trace: Trace) -> None:

@@ -4,20 +4,34 @@ What a summary means, in sentences: since when, which operation, how bad, and wh
 The settings are those of docs/runbook.md, under the heading that is named with them.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .model import clock_text, time_text
+from .model import clock_text, count_text, time_text
 from .summary import Change, Figures, Onset, Operation, Summary
 
-__all__ = ["Comparison", "advice", "compare", "failure_text", "findings", "share_text", "worst_first"]
+__all__ = [
+    "Comparison",
+    "advice",
+    "compare",
+    "failure_text",
+    "findings",
+    "share_text",
+    "with_failing",
+    "worst_first",
+]
 
 _MOST_KINDS = 4
 _NEAR_S = 120.0
 _SLOWER = 1.5
 _FEW = 10
 _OFTEN = 0.05
+_A_LITTLE = 1.05
+_LEAST_TIMEOUT_S = 1.0
+"""Of docs/runbook.md, where good responses take less."""
+_ROUND = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)
 
 
 def share_text(part: float, whole: float) -> str:
@@ -45,21 +59,37 @@ def findings(
     """
     Return one sentence per operation that changed for the worse, or that fails all the time, each with its `advice`.
 
+    The worst is the first. The services that are well are named once, in the first sentence on a change.
+
     Args:
         summary: The figures.
-        onsets: Its onsets; the worst is the first, here too.
+        onsets: Its onsets, or those and the others of `with_failing`.
         clock: How a time, in nanoseconds since 1970, is written.
     """
-    changed = {onset.operation for onset in onsets}
-    well = {operation.service for operation in summary.operations} - {onset.service for onset in onsets}
     found = []
-    for onset in onsets:
+    troubles = with_failing(summary, onsets)
+    changed = {onset.operation for onset in troubles}
+    well = {operation.service for operation in summary.operations} - {onset.service for onset in troubles}
+    for onset in troubles:
+        if onset.throughout:
+            share = f"failed {share_text(onset.worse.failed, onset.worse.calls)} {_counted(onset.worse)}"
+            sentence = f"{onset.operation}: {share} throughout; {failure_text(onset.worse)}"
+            found.append((sentence, list(advice(onset, (), clock))))
+            continue
         sentence = _sentence(onset, _unchanged(onset, summary, changed, well), clock)
         found.append((sentence, list(advice(onset, summary.settings_changes, clock))))
-    for one in _failing(summary, changed):
-        sentence = f"{one.operation}: fails all the time; {failure_text(one.worse)}"
-        found.append((sentence, list(advice(one, (), clock))))
+        well = set()
     return found
+
+
+def _counted(figures: Figures) -> str:
+    return f"({figures.failed} of {count_text(figures.calls, 'call')})"
+
+
+def with_failing(summary: Summary, onsets: Sequence[Onset]) -> list[Onset]:
+    """Return *onsets*, and the other operations that fail all the time as such from the start; the worst first."""
+    found = [*onsets, *_failing(summary, {onset.operation for onset in onsets})]
+    return sorted(found, key=lambda onset: -onset.harm)
 
 
 def _failing(summary: Summary, changed: set[str]) -> Iterator[Onset]:
@@ -90,8 +120,9 @@ def _unchanged(onset: Onset, summary: Summary, changed: set[str], well: set[str]
         parts.append(f"other operations of {onset.service} unchanged")
     if well:
         others = {operation.service for operation in summary.operations} - {onset.service}
-        names = ", ".join(sorted(well)[:_MOST_KINDS])
-        parts.append("other services unchanged" if well == others else f"{names} unchanged")
+        more = [f"{len(well) - _MOST_KINDS} more"] if len(well) > _MOST_KINDS else []
+        names = ", ".join([*sorted(well)[:_MOST_KINDS], *more])
+        parts.append("other services unchanged" if well == others else f"other services ({names}) unchanged")
     return ", ".join(parts[::-1])
 
 
@@ -102,7 +133,8 @@ def _sentence(onset: Onset, unchanged: str, clock: Callable[[int], str]) -> str:
     if usual.good.count and after_s >= before_s * _SLOWER:
         what.append(f"p95 {time_text(before_s)} → {time_text(after_s)}")
     if worse.failed and (not what or worse.failed >= worse.calls * _OFTEN):
-        what.append(f"failed {share_text(usual.failed, usual.calls)} → {share_text(worse.failed, worse.calls)}")
+        shares = [share_text(figures.failed, figures.calls) for figures in (usual, worse)]
+        what.append(f"failed {' → '.join(shares)} {_counted(worse)}")
     when = f"{'already at' if onset.from_start else 'at'} {clock(onset.at_ns)}"
     if onset.until_ns is not None:
         when += f" until {clock(onset.until_ns)}"
@@ -127,7 +159,10 @@ def advice(onset: Onset, changes: Iterable[Change], clock: Callable[[int], str] 
         yield f"slow, without failures: {_advice_on('timed out', onset)}"
 
 
-_TIMEOUT = "lower {ATTEMPT_TIMEOUT_S} to a little above the slowest good response{usual}"
+_TIMEOUT = "{timeout}"
+_LOWER = "lower {ATTEMPT_TIMEOUT_S}"
+_KEEP = "keep {ATTEMPT_TIMEOUT_S}"
+_FEWER = "; lower {RETRY_MAX_ATTEMPTS} if retries, {retries} in this time, add load"
 # What a kind of failure begins with or contains, what to do, and the heading of the runbook.
 _ADVICE = (
     (r"timed out", _TIMEOUT, "connectorcallsslow"),
@@ -156,7 +191,7 @@ _ADVICE = (
     ),
     (
         r"^5\d\d$",
-        "sent by the platform, look at its logs: no setting mends it; lower {RETRY_MAX_ATTEMPTS} if retries add load",
+        "sent by the platform, look at its logs: no setting mends it{fewer}",
         "connectorcallsfail",
     ),
     (r"^4\d\d$", "the platform does not accept the request: look at what the program asks for", "connectorcallsfail"),
@@ -170,16 +205,48 @@ def _advice_on(kind: str, onset: Onset) -> str:
 
 
 def _filled(text: str, onset: Onset) -> str:
-    """Put the variables of the service into *text*."""
-    good = onset.usual.good
-    usual = f": {time_text(good.quantile(0.99))} at other times (p99)" if good.count else ""
-    if usual and onset.worse.good.count and not onset.worse.recovered:  # a timeout below it fails these calls too
-        usual += f", {time_text(onset.worse.good.quantile(0.99))} in this time"
-    elif usual and onset.worse.recovered < onset.worse.good.count / 2:
-        usual += f"; in this time half of them take {time_text(onset.worse.good.quantile(0.5))} or longer"
+    """Put figures and the variables of the service into *text*."""
+    retries = onset.worse.retries
+    fewer = _FEWER.replace("{retries}", str(retries)) if retries else ""
+    for name, value in (("timeout", _timeout(onset)), ("fewer", fewer), ("accepted", _accepted(onset))):
+        text = text.replace(f"{{{name}}}", value)
     prefix = f"MOZAIKS_CONNECTORS_{re.sub('[^A-Z0-9]', '_', onset.service.upper())}__"
-    text = text.replace("{usual}", usual).replace("{accepted}", _accepted(onset))
     return re.sub(r"\{([A-Z_]+)\}", rf"{prefix}\1", text)
+
+
+def _timeout(onset: Onset) -> str:
+    """Return which timeout of an attempt fails hardly any call that succeeds now, and what it is made from."""
+    now_s = _timeout_in_force(onset)
+    lower = _LOWER + (f" from {now_s:g} s" if now_s else "")
+    usual, good = onset.usual.good, onset.worse.good
+    usual_s = usual.quantile(0.99)
+    alone = good.count - onset.worse.recovered  # without a retry, whose time has the timeout of the attempt before
+    if alone * 2 > good.count:
+        p99_s = good.quantile(0.99 * alone / good.count)
+        what = "the p99 of what still succeeds" + (" without a retry" if onset.worse.recovered else "")
+        what += " in this time" + (f" ({time_text(usual_s)} at other times)" if usual.count else "")
+    elif usual.count:
+        p99_s, what = usual_s, "the p99 at other times"
+    else:
+        return f"{lower} to a little above the slowest good response"
+    value_s = max(_LEAST_TIMEOUT_S, _rounded_up(p99_s * _A_LITTLE))
+    if now_s and value_s >= now_s:
+        return f"{_KEEP} at {now_s:g} s, which is little enough: {time_text(p99_s)} is {what}"
+    above = "a little above" if value_s > _LEAST_TIMEOUT_S else "well above"
+    return f"{lower} to {value_s:g} s: {above} {time_text(p99_s)}, {what}"
+
+
+def _timeout_in_force(onset: Onset) -> float:
+    """Return the timeout in seconds that most attempts ran into; 0.0 without any."""
+    kinds = onset.worse.failures + onset.worse.attempt_failures
+    found = (re.fullmatch(r"timed out after (\d{1,9}(?:\.\d{1,9})?) s", kind) for kind, _ in kinds.most_common())
+    return next((float(one[1]) for one in found if one), 0.0)
+
+
+def _rounded_up(seconds: float) -> float:
+    """Return the next number of those that people set: of `_ROUND`, times a power of ten."""
+    unit = 10.0 ** math.floor(math.log10(seconds)) if seconds else 1.0
+    return next((unit * step for step in _ROUND if unit * step >= seconds), unit * 10)
 
 
 def _accepted(onset: Onset) -> str:
@@ -210,16 +277,21 @@ class Comparison:
     after: Figures
     verdict: str
 
+    @property
+    def harm(self) -> float:
+        """How much worse a call is in the second, on average."""
+        return self.after.harm - self.before.harm
+
 
 def compare(before: Summary, after: Summary) -> list[Comparison]:
-    """Compare two summaries by operation: the ones that became worse first."""
+    """Compare two summaries by operation: the ones that became worse first, and of them the worst."""
     first, second = _by_name(before), _by_name(after)
     rows = []
     for name in sorted({*first, *second}):
         one, other = (found[name].total() if name in found else Figures() for found in (first, second))
         rows.append(Comparison(operation=name, before=one, after=other, verdict=_verdict(one, other)))
     order = ("worse", "new", "gone", "better", "too few", "unchanged")
-    return sorted(rows, key=lambda row: order.index(row.verdict))
+    return sorted(rows, key=lambda row: (order.index(row.verdict), -row.harm if row.verdict == "worse" else 0))
 
 
 def _by_name(summary: Summary) -> dict[str, Operation]:

@@ -4,6 +4,7 @@ Traces, grouped from spans, and the rows that show a trace: one model for the te
 It reads spans only, not the calls that made them: what is shown is what a backend gets.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ __all__ = [
     "time_text",
     "tone_of",
     "traces_of",
+    "zone_text",
 ]
 
 _LARGEST = 1e9
@@ -177,6 +179,11 @@ def clock_text(at_ns: int, *, parts: int = 0) -> str:
     return text[: 9 + parts] if parts else text[:8]
 
 
+def zone_text(at_ns: int) -> str:
+    """Return the name of this machine's time zone as it is, or was, at that time."""
+    return datetime.fromtimestamp(at_ns / 1e9).astimezone().tzname() or ""
+
+
 def count_text(number: int, what: str) -> str:
     """Return a number of things: `1 call`, `2 calls`."""
     return f"{number} {what}{'s' * (number != 1)}"
@@ -271,10 +278,10 @@ def rows_of(trace: Trace) -> list[Row]:
             continue
         shown.add(item.span_id)
         rows.append(_span_row(trace, item, depth))
-        below: list[tuple[float, int, Span | Row]] = [
-            (_after(trace, child.start_ns), 1, child) for child in children[item.span_id]
+        below: list[tuple[float, float, Span | Row]] = [
+            (_after(trace, child.start_ns), 2 * _attempt_number(child), child) for child in children[item.span_id]
         ]
-        below += [(row.start_s, 0, row) for row in _event_rows(trace, item, depth + 1)]
+        below += [(row.start_s, place, row) for place, row in _event_rows(trace, item, depth + 1)]
         below.sort(key=lambda entry: entry[:2])
         pending += [(depth + 1, entry) for _, _, entry in reversed(below)]
     return rows
@@ -340,7 +347,7 @@ def _look(trace: Trace, span: Span) -> tuple[str, str, str, str]:
         usual = f", usually {time_text(trace.medians[span.name])}" if state == "slow" else ""
         return "call", span.name, f"{state}: {error}" if error else state + usual, tone_of(state)
     if is_attempt(span):
-        number = int(_number(attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT))) + 1
+        number = _attempt_number(span)
         hedge = " (hedge)" if attributes.get(semconv.IS_HEDGE) else ""
         outcome = str(attributes[semconv.ATTEMPT_OUTCOME])
         response = error or str(attributes.get(semconv.HTTP_RESPONSE_STATUS_CODE, outcome))
@@ -350,20 +357,28 @@ def _look(trace: Trace, span: Span) -> tuple[str, str, str, str]:
     return "span", span.name, f"{where}: {error}" if error else where, "bad" if span.status == "ERROR" else "plain"
 
 
-def _event_rows(trace: Trace, span: Span, depth: int) -> Iterator[Row]:
+def _attempt_number(span: Span) -> int:
+    return int(_number(span.attributes.get(semconv.HTTP_REQUEST_RESEND_COUNT))) + 1
+
+
+def _event_rows(trace: Trace, span: Span, depth: int) -> Iterator[tuple[float, Row]]:
+    """Yield the rows of events, each with its place among what is at the same time: attempt n has the place 2n."""
     for event in span.events:
-        yield _event_row(trace, event, depth)
+        yield _place(event), _event_row(trace, event, depth)
     said = {semconv.EVENT_RETRY_ABANDONED, semconv.EVENT_DEADLINE_REACHED}  # which say the same
     if semconv.STOP_REASON in span.attributes and not any(event.name in said for event in span.events):
         end_s = _after(trace, span.end_ns)
-        yield Row(
-            depth=depth,
-            kind="stop",
-            label="stopped",
-            text=str(span.attributes[semconv.STOP_REASON]),
-            tone="plain",
-            start_s=end_s,
-            end_s=end_s,
+        yield (
+            math.inf,
+            Row(
+                depth=depth,
+                kind="stop",
+                label="stopped",
+                text=str(span.attributes[semconv.STOP_REASON]),
+                tone="plain",
+                start_s=end_s,
+                end_s=end_s,
+            ),
         )
 
 
@@ -431,6 +446,21 @@ _EVENT_TEXTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
         lambda attributes: f"{_figure(attributes.get(semconv.DEADLINE))} s exceeded",
     ),
 }
+
+
+_BEFORE_ATTEMPTS = {
+    semconv.EVENT_QUEUED,
+    semconv.EVENT_QUOTA_WAITED,
+    semconv.EVENT_QUOTA_SOURCE_CHANGED,
+    semconv.EVENT_HEDGE_STARTED,
+}
+
+
+def _place(event: SpanEvent) -> float:
+    if event.name in _BEFORE_ATTEMPTS:
+        return 0
+    attempt = _number(event.attributes.get(semconv.RETRY_ATTEMPT))  # that failed, and is retried or not
+    return 2 * attempt + 1 if attempt else math.inf
 
 
 _WAITS = {semconv.EVENT_QUEUED: semconv.BULKHEAD_WAIT, semconv.EVENT_QUOTA_WAITED: semconv.QUOTA_WAIT}

@@ -90,7 +90,7 @@ def render_overview(
     Args:
         summary: The figures.
         states: What is known of the services.
-        onsets: When operations changed for the worse, the worst first.
+        onsets: When operations changed for the worse, and which fail all the time, the worst first.
         operations: All operations in the order of the table; a button's number is its place.
     """
     if not summary.first_ns:
@@ -156,14 +156,19 @@ def _title(axis: _Axis, number: int, text: str) -> str:
 
 
 def _onset_lines(axis: _Axis, onsets: Iterable[Onset]) -> str:
-    places = (f"{axis.at(onset.at_ns):.2f}%" for onset in onsets)
+    places = (f"{axis.at(onset.at_ns):.2f}%" for onset in onsets if not onset.throughout)
     return "".join(f'<line class="onset" x1="{at}" x2="{at}" y1="0" y2="100%"/>' for at in places)
+
+
+def _numbered(onsets: Sequence[Onset]) -> Iterator[tuple[int, Onset]]:
+    """Yield those that have a time, with their numbers in the list of findings."""
+    return ((number, onset) for number, onset in enumerate(onsets, 1) if not onset.throughout)
 
 
 def _onset_numbers(axis: _Axis, onsets: Sequence[Onset]) -> str:
     """Write the number of each onset at its line; those that have no space of their own are one text."""
     texts: list[tuple[float, list[str]]] = []
-    for at, number in sorted((axis.at(onset.at_ns), number) for number, onset in enumerate(onsets, 1)):
+    for at, number in sorted((axis.at(onset.at_ns), number) for number, onset in _numbered(onsets)):
         if texts and at < texts[-1][0] + _DIGIT * len(texts[-1][1]):
             texts[-1][1].append(str(number))
         else:
@@ -194,7 +199,7 @@ def _calls_lane(summary: Summary, axis: _Axis, onsets: Sequence[Onset]) -> str:
         bars.append(_bar(left, width, 100 * figures.calls / most, "wait-tone", title))
         if figures.failed:
             bars.append(_bar(left, width, 100 * figures.failed / most, "bad", title))
-    marks = "".join(f" Change {number} began at {clock_text(onset.at_ns)}." for number, onset in enumerate(onsets, 1))
+    marks = "".join(f" Change {number} began at {clock_text(onset.at_ns)}." for number, onset in _numbered(onsets))
     total = sum(figures.calls for figures in steps.values())
     failed_calls = sum(figures.failed for figures in steps.values())
     strip = _lane(
@@ -363,6 +368,6 @@ def _sparks(operation: Operation, summary: Summary, axis: _Axis, onset: Onset | 
         title = _title(axis, number, f"p95 {time_text(slow[number])}, {figures.failed} of {figures.calls} failed")
         bars.append(_bar(axis.left(number), axis.width * 0.86, height, tone, title))
     spoken = f"p95 over time, at most {time_text(most)}"
-    spoken += f"; changed at {clock_text(onset.at_ns)}" if onset else ""
+    spoken += f"; changed at {clock_text(onset.at_ns)}" if onset and not onset.throughout else ""
     lines = _onset_lines(axis, [onset] if onset else [])
     return f'<svg role="img" aria-label="{escape(spoken)}" width="100%" height="100%">{"".join(bars)}{lines}</svg>'

@@ -19,7 +19,7 @@ from middleware.redaction import printable
 from runtime._internal.page_style import PAGE_STYLE
 
 from .calls import Call, calls_of, is_call
-from .diagnosis import worst_first
+from .diagnosis import with_failing, worst_first
 from .model import Row, Trace, count_text, how_often, rows_of, time_text
 from .overview import render_overview, time_element
 from .states import ServiceStates
@@ -59,7 +59,7 @@ def render_page(
         for call in calls_of(span for trace in traces for span in trace.spans):
             summary.add(call)
             states.add(call)
-    onsets = summary.onsets()
+    onsets = with_failing(summary, summary.onsets())
     operations = worst_first(summary, onsets)
     ordered = sorted(traces, key=lambda trace: (trace.failed, trace.retries, trace.duration_s), reverse=True)
     style, script = PAGE_STYLE + _own("page.css"), _own("page.js")

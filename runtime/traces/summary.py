@@ -23,6 +23,8 @@ _MAX_CELLS = 20_000
 _MAX_OPERATIONS = 300
 _MAX_CHANGES = 1000
 _MAX_KINDS = 30
+_AS_BAD_S = 10.0
+"""Wait that is as bad as a failure."""
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 """Usual lengths of time on clocks and axes."""
 OTHER = "(other)"
@@ -65,6 +67,11 @@ class Durations:
             if rank <= 0:
                 return min(math.exp((bucket - 0.5) * _LOG_WIDTH), self.longest_ns) / 1e9  # no timeout is exceeded
         return 0.0
+
+    def waited_s(self, most_s: float) -> float:
+        """Return the sum of all in seconds, of each at most *most_s*."""
+        buckets = self.buckets.items()
+        return sum(number * min(math.exp((bucket - 0.5) * _LOG_WIDTH) / 1e9, most_s) for bucket, number in buckets)
 
     def above(self, seconds: float) -> int:
         """Return how many are longer."""
@@ -109,6 +116,12 @@ class Figures:
     def failed(self) -> int:
         """Calls that failed."""
         return self.bad.count
+
+    @property
+    def harm(self) -> float:
+        """How bad a call is for its caller, on average: 1 for a failure, and 1 for ten seconds or more of time."""
+        waited_s = self.good.waited_s(_AS_BAD_S) + self.bad.waited_s(_AS_BAD_S)
+        return (self.failed + waited_s / _AS_BAD_S) / self.calls if self.calls else 0.0
 
     def quantile(self, share: float) -> float:
         """Return a percentile of the duration of all calls, in seconds."""
@@ -305,7 +318,7 @@ class Summary:
     def onsets(self) -> "list[Onset]":
         """Return when operations changed for the worse, the worst first."""
         found = (onset_of(operation) for operation in self.operations)
-        return sorted(filter(None, found), key=lambda onset: -onset.weight)
+        return sorted(filter(None, found), key=lambda onset: -onset.harm)
 
     def medians(self) -> dict[str, float]:
         """Return the median of each operation that has one, in seconds, by its name."""
@@ -346,6 +359,16 @@ class Onset:
     usual: Figures
     worse: Figures
     weight: float
+
+    @property
+    def harm(self) -> float:
+        """How much worse a call is than at other times, on average."""
+        return self.worse.harm - self.usual.harm
+
+    @property
+    def throughout(self) -> bool:
+        """True when there is no other time: what is usual is not known."""
+        return not self.usual.calls
 
 
 _WINDOWS = 24

@@ -16,8 +16,8 @@ from rich.text import Text
 from middleware.telemetry import semconv
 from runtime._internal.files import write_text
 
-from .diagnosis import Comparison, failure_text, findings, share_text, worst_first
-from .model import CallTrace, Row, Trace, clock_text, count_text, how_often, rows_of, step_text, time_text
+from .diagnosis import Comparison, failure_text, findings, share_text, with_failing, worst_first
+from .model import CallTrace, Row, Trace, clock_text, count_text, how_often, rows_of, step_text, time_text, zone_text
 from .summary import Figures, Onset, Operation, Summary
 
 __all__ = [
@@ -120,7 +120,7 @@ _LEAST_TEXT = 12
 
 
 def _zone(traces: Sequence[Trace]) -> str:
-    return datetime.fromtimestamp(traces[0].start_ns / 1e9).astimezone().tzname() or "" if traces else ""
+    return zone_text(traces[0].start_ns) if traces else ""
 
 
 def render_line(trace: Trace, *, name_width: int = 0) -> Text:
@@ -202,21 +202,28 @@ _COUNTS = ("calls", "attempts", "retries", "failed")
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
-def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[RenderableType]:
+def render_summary(
+    summary: Summary, *, width: int = _NARROW, chosen: bool = False, narrowed: str = "", all_tables: bool = False
+) -> Iterator[RenderableType]:
     """
-    Draw what changed and since when, a table of the operations, and for each its figures over time.
+    Draw what changed and since when, a table of the operations, and of those that are not well their figures over time.
 
     Args:
         summary: The figures.
         width: Columns that there are.
+        chosen: True when they are not of all calls.
+        narrowed: Why what is usual may not be among the calls; empty when it is.
+        all_tables: Draw the figures over time of operations that are well, too.
     """
-    onsets, settings_changes = summary.onsets(), summary.settings_changes
+    onsets, settings_changes = with_failing(summary, summary.onsets()), summary.settings_changes
     said = findings(summary, onsets)
     if not said:
-        yield Text(_NOTHING, "bold")
+        yield Text(narrowed or _NOTHING, "bold")
     for sentence, lines in said:
         yield Text(sentence, "bold red")
         yield from (Padding(Text(f"→ {line}"), (0, 0, 0, 2)) for line in lines)
+    if narrowed and any(onset.throughout for onset in onsets):
+        yield Text(narrowed)
     changes = sorted([*summary.changes, *settings_changes], key=lambda change: change.at_ns)
     for change in changes[:_MOST_CHANGES]:
         yield Text(f"◆ {clock_text(change.at_ns)} {change.text}", _STYLES["note"])
@@ -225,16 +232,20 @@ def render_summary(summary: Summary, *, width: int = _NARROW) -> Iterator[Render
     found = {onset.operation: onset for onset in onsets}
     ordered = worst_first(summary, onsets)
     yield ""
+    span = f"{clock_text(summary.first_ns)} to {clock_text(summary.last_ns)}"
+    yield Text(f"{'chosen' if chosen else 'all'} calls, {span}", "bold cyan")
     rows = [(one.name, total, "bold red" if one.name in found else "", "") for one, total in ordered]
     yield from _figures("operation", rows, width)
     step_ns = summary.step_ns(_MOST_STEPS)
-    for operation, _ in ordered[:_MOST_TABLES]:
+    drawn = [operation for operation, _ in ordered if all_tables or operation.name in found][:_MOST_TABLES]
+    for operation in drawn:
         yield ""
         yield Text(f"{operation.name}, by {step_text(step_ns)}", "bold cyan")
         yield from _figures("from", _over_time(operation, summary, step_ns, found.get(operation.name)), width)
-    if len(ordered) > _MOST_TABLES:
-        more = count_text(len(ordered) - _MOST_TABLES, "more operation")
-        yield Text(f"{more}: choose with --service or --operation", "dim")
+    if len(ordered) > len(drawn):
+        more = count_text(len(ordered) - len(drawn), "more operation" if drawn else "operation")
+        yield ""
+        yield Text(f"{more} over time: choose with --service or --operation", "dim")
 
 
 _FigureRow: TypeAlias = "tuple[str, Figures, str, str]"
@@ -249,8 +260,9 @@ def _over_time(operation: Operation, summary: Summary, step_ns: int, onset: Onse
     rows = []
     for number, figures in sorted(steps.items()):
         start_ns = number * step_ns
-        at = datetime.fromtimestamp(start_ns / 1e9).astimezone().strftime("%m-%d %H:%M" if long else "%H:%M:%S")
-        marked = onset is not None and start_ns <= onset.at_ns < start_ns + step_ns
+        first_ns = max(start_ns, summary.first_ns)
+        at = datetime.fromtimestamp(first_ns / 1e9).astimezone().strftime("%m-%d %H:%M" if long else "%H:%M:%S")
+        marked = onset is not None and not onset.throughout and start_ns <= onset.at_ns < start_ns + step_ns
         note = f"◀ onset {clock_text(onset.at_ns)}" if onset is not None and marked else ""
         rows.append((at, figures, "bold red" if marked else "", note))
     return rows

@@ -47,21 +47,75 @@ def unwrapped(text):
 def test_the_summary_says_since_when_what_how_bad_and_what_to_change(incident, ask):
     """The first lines, without another question."""
     text = unwrapped(ask(incident, "--summary"))
-    first = re.search(r"identity\.get_user: p95 \S+ ms → 9\.\d+ s, failed 0 % → (\d+) % at 14:00:(\d\d);", text)
+    first = re.search(
+        r"identity\.get_user: p95 \S+ ms → 9\.\d+ s, failed 0 % → (\d+) % \((\d+) of (\d+) calls\) at 14:00:(\d\d);",
+        text,
+    )
     assert 70 <= int(first[1]) <= 88
-    assert 20 <= int(first[2]) <= 59
+    assert int(first[1]) == round(100 * int(first[2]) / int(first[3]))
+    assert 20 <= int(first[4]) <= 59
     assert re.search(
-        r"billing, service unchanged; \d\d % (503|timed out after 10 s), \d\d % (503|timed out after 10 s) →", text
+        r"other services \(billing, service\) unchanged; \d\d % (503|timed out after 10 s), \d\d % (503|timed out after 10 s)"
+        " →",
+        text,
     )
     assert re.search(
-        r"→ timed out after 10 s: lower MOZAIKS_CONNECTORS_IDENTITY__ATTEMPT_TIMEOUT_S to .*? [\d.]+ ms at other", text
+        r"→ timed out after 10 s: lower MOZAIKS_CONNECTORS_IDENTITY__ATTEMPT_TIMEOUT_S from 10 s to 3.5 s: a little above 3.[12]\d s,"
+        r" the p99 of what still succeeds in this time \([\d.]+ ms at other times\)",
+        text,
     )
     assert re.search(
-        r"hosting\.list_apps: failed 0 % → \d\d % at 14:0[89]:\d\d; billing, service unchanged; \d\d % 500", text
+        r"hosting\.list_apps: failed 0 % → \d\d % \(\d+ of \d+ calls\) at 14:0[89]:\d\d; \d\d % 500 →", text
     )
     assert text.index("identity.get_user:") < text.index("hosting.list_apps:")
     assert "◀ onset 14:00:" in text
     assert "service.list_items: " not in text
+
+
+def test_tables_say_their_time_and_those_of_healthy_operations_are_asked_for(incident, ask):
+    """The verdict and what belongs to it is on one screen; a table begins with the data, not with its step."""
+    tables = r"(\w+\.\w+), by "
+    text = ask(incident, "--summary")
+    assert re.match(r".*; 13:45:\d\d to 14:1\d:\d\d UTC\n", text)
+    assert re.search(r"\nall calls, (13:45:\d\d) to 14:1\d:\d\d\noperation ", text)
+    assert re.findall(tables, text) == ["identity.get_user", "hosting.list_apps"]
+    assert re.findall(r"by 2 min\nfrom .*\n(\S+)", text) == [re.search(r"all calls, (\S+)", text)[1]] * 2
+    assert text.endswith("\n2 more operations over time: choose with --service or --operation\n")
+    healthy = ask(incident, "--summary", "--service", "billing")
+    assert "\nno operation became slower or failed more often\n\nchosen calls, 13:" in healthy
+    assert re.findall(tables, healthy) == ["billing.get_subscription"]
+    assert "choose with" not in healthy
+    well = ask(incident, "--summary", "--until", "13:59")
+    assert re.findall(tables, well) == []
+    assert well.endswith("\n4 operations over time: choose with --service or --operation\n")
+
+
+NOTHING = "no operation became slower or failed more often"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (["--since", "14:10"], "--since: what was usual before 14:10:00 is not known; --compare 14:10:00 says what"),
+        (
+            ["--outcome", "success", "--since", "14:03"],
+            "\n--since, --outcome: the other calls are not counted, so what",
+        ),
+        (["--outcome", "failure"], "\n--outcome: the other calls are not counted, so what is usual is not known"),
+        (["--since", "13:00", "--until", "13:59"], NOTHING),
+    ],
+    ids=["since", "both", "outcome", "nothing left out"],
+)
+def test_what_hides_the_usual_is_said(incident, ask, chosen, said):
+    """Instead of that nothing changed, which is not known; and a share of failures is said as what it is."""
+    text = ask(incident, "--summary", *chosen)
+    assert said in text
+    assert (NOTHING in text) is (said == NOTHING)
+    assert "all the time" not in text
+    if chosen[0] == "--since" and len(chosen) == 2:
+        first, second = re.findall(r"^(\S+): failed (\d+) % \(\d+ of \d+ calls\) throughout; ", text, re.MULTILINE)
+        assert (first[0], second[0]) == ("identity.get_user", "hosting.list_apps")
+        assert int(first[1]) > int(second[1])
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -135,6 +189,8 @@ def test_two_times_two_files_and_two_settings_are_compared(incident, ask, tmp_pa
     assert len(set(tables)) == 1
     assert re.search(r"after +\d+ +0 +\d\d % .* worse", tables[0])
     assert re.search(r"identity.get_user: p95 \S+ ms → 9\.\d+ s, failed 0 % → \d\d %;", texts[0])
+    for text in texts:
+        assert text.index("identity.get_user:") < text.index("hosting.list_apps:")
 
 
 def test_several_files_and_an_id(incident, ask, tmp_path):
@@ -186,4 +242,5 @@ def test_the_help_has_an_example_of_each_view(capsys):
     assert all(
         one in text for one in ("--summary", "--compare 14:00", "--follow", "--since 10m", "http://localhost:16686")
     )
+    assert "of this machine's time zone" in unwrapped(text)
     assert all(len(one) <= 120 for one in text.splitlines())

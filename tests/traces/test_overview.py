@@ -50,12 +50,16 @@ def test_settings_and_budget_are_drawn_where_a_file_has_them():
 
 def test_an_onset_is_said_and_marked():
     """The sentence of the summary, its time as an element, and a line at the same place in each picture of the operation."""
-    calls = [call(number, at_s=number, failed=number >= 80) for number in range(100)]
+    retry = ("retry.scheduled", 0.0, {})
+    calls = [call(number, at_s=number) for number in range(80)]
+    calls += [call(number, at_s=number, failed=True, events=[retry]) for number in range(80, 100)]
     calls += [call(1000 + number, at_s=number, name="billing.get_plan") for number in range(100)]
     text = page_of(*calls)
     at = clock_text(START + 80 * SECOND)
     (said,) = re.findall(r"<li><strong>(.*?)</strong>", text)
-    assert re.fullmatch(rf'identity.get_user: failed 0 % → 100 % at <time datetime="[^"]+">{at}</time>; .*', said)
+    assert re.fullmatch(
+        rf'identity.get_user: failed 0 % → 100 % \(20 of 20 calls\) at <time datetime="[^"]+">{at}</time>; .*', said
+    )
     assert re.findall(r'class="onset" x1="([\d.]+)%"', text) == ["80.00"] * 2
     assert "MOZAIKS_<wbr>CONNECTORS_<wbr>IDENTITY__<wbr>RETRY_<wbr>MAX_<wbr>ATTEMPTS" in text
     rows = re.findall(r'data-operation="(\d)"><span>(\w+)', text)
@@ -72,6 +76,20 @@ def test_numbers_of_onsets_can_be_read():
     assert [at for at, _ in found] == ["60.00", "80.00"]
     assert {number for _, numbers in found for number in numbers.split(", ")} == {"1", "2", "3"}
     assert found[1][1] in {"1, 2", "1, 3", "2, 3"}
+
+
+def test_what_fails_all_the_time_has_a_number_and_no_line():
+    """It may be the worst, and the numbers of the others are those of the list."""
+    calls = [call(number, at_s=number, failed=True, name="billing.get_plan") for number in range(100)]
+    calls += [call(1000 + number, at_s=number, failed=number >= 80 and number % 2 == 0) for number in range(100)]
+    text = page_of(*calls)
+    first, second = re.findall(r"<li><strong>(.*?)</strong>", text)
+    assert first == "billing.get_plan: failed 100 % (100 of 100 calls) throughout; 100 % 503"
+    assert second.startswith("identity.get_user: failed 0 % → 5")
+    assert re.findall(r'class="onset-name" x="80.00%"[^>]*>([^<]+)<', text) == ["2"]
+    assert re.findall(r'class="onset" x1="([\d.]+)%"', text) == ["80.00"] * 2
+    assert re.findall(r"Change \d began", text) == ["Change 2 began"]
+    assert text.count("; changed at ") == 1
 
 
 def test_the_overview_is_of_all_calls_not_of_those_on_the_list():

@@ -133,6 +133,21 @@ def test_a_wait_in_a_queue_lies_before_its_event(name, attribute):
     assert (attribute, "0.03 s") in row.details
 
 
+def test_what_follows_from_an_attempt_is_behind_it():
+    """Also where it took no time, as in virtual time: by attempt; what lets an attempt begin is before it."""
+    events = [
+        ("bulkhead.queued", 0, {"mozaiks.bulkhead.wait": 0.0}),
+        ("retry.scheduled", 0, {"mozaiks.retry.attempt": 1, "mozaiks.retry.delay": 0.0}),
+        ("circuit_breaker.state_changed", 0, {"mozaiks.circuit_breaker.from": "closed", "mozaiks.circuit_breaker.to": "open"}),
+        ("retry.abandoned", 0, {"mozaiks.retry.attempt": 2, "mozaiks.stop_reason": "max_attempts"}),
+    ]  # fmt: skip
+    failed = {"mozaiks.attempt.outcome": "ServerError", "error.type": "503"}
+    spans = [a_span(1, 0, 0, 0, events=events, **CALL), an_attempt(2, 1, 0, 0, **failed)]
+    spans.append(an_attempt(3, 1, 0, 0, **failed, **{"http.request.resend_count": 1}))
+    rows = rows_of(traces_of(spans)[0])
+    assert [row.label for row in rows] == ["svc.op", "queued", "attempt 1", "wait", "attempt 2", "no retry", "circuit breaker"]  # fmt: skip
+
+
 def test_a_refused_call_of_no_duration_can_be_drawn():
     """One row for the call, one for the guard, one for the reason."""
     spans = [
