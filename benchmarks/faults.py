@@ -55,7 +55,7 @@ WAVES, A_WAVE = 5, 200
 """The storm: so many calls start at once, so often."""
 
 MOST_LAG_S = 0.25
-"""A run in which the loop was later than this is made again."""
+"""Of the scenarios of one call: a run in which the loop was later than this is made again."""
 
 TRIPS, A_TRIP = 5, 20
 """Calls that fail, at most, for a breaker to open."""
@@ -524,7 +524,8 @@ def run_elsewhere(name: str, runs: int) -> dict[str, list[str]] | None:
             [sys.executable, str(Path(__file__)), "--one", name], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            print(f"{name}: left out: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            print(f"{name}: left out: {said[-1]}", file=sys.stderr)
             return None
         row, lag_s = json.loads(done.stdout.splitlines()[-1])
         wrong = {key: seen for key, (verdict, seen) in row.items() if verdict == "wrong"}
@@ -629,6 +630,8 @@ def main() -> int:
         },
     }
     if arguments.write:
+        if missing := [name for name in CLIENTS if not results.get(name)]:
+            sys.exit(f"not written: {', '.join(missing)} did not run")
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
         write_page(document)
     print(markdown(document))
