@@ -169,6 +169,8 @@ class TimeLimit:
     arrived by then is used (R45). When the timer itself was late, the block goes on while pieces of the response are
     read in these iterations, for as long again as the timer was late.
 
+    One that is made must be ended by `__exit__`, or its task is cancelled outside of any block.
+
     The cancellation is delivered again until the task has left the block. asyncio counts the requests to cancel a task
     (`Task.cancelling`): the limit withdraws its own, and where one of its caller remains, the cancellation is not
     swallowed (R42).
