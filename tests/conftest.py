@@ -20,7 +20,7 @@ from runtime.connectors.base import PlatformHttpClient
 from runtime.connectors.loader import reset_connectors
 from runtime.gateway import Gateway
 
-pytest_plugins = ["runtime.conformance.plugin", "unit_mode"]
+pytest_plugins = ["runtime.conformance.plugin", "settings_files", "unit_mode"]
 
 
 def pytest_addoption(parser):

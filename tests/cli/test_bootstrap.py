@@ -20,14 +20,6 @@ from runtime.cli.main import COMMANDS, main
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def venv(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    place = tmp_path / "some where" / ".venv"
-    place.mkdir(parents=True)
-    return place
-
-
 def test_requirements_follow_extras_that_name_extras():
     """`test` brings otel, cli and gateway, each dependency once."""
     found = requirements(ROOT / "pyproject.toml", ["test"])

@@ -4,30 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from settings_files import PREFIX, place_of
 
 from runtime.cli.config import main
 from runtime.cli.config_check import check
 from runtime.connectors import registry
 from runtime.settings.contradictions import Facts
 from runtime.settings.rules import RULES
-
-PREFIX = "MOZAIKS_CONNECTORS_"
-
-
-@pytest.fixture
-def checked(tmp_path, monkeypatch):
-    """Checks a settings file in the working directory; returns what is found."""
-    monkeypatch.chdir(tmp_path)
-
-    def found(text, environ=None, **facts):
-        (tmp_path / "settings.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
-        return check({f"{PREFIX}FILE": "settings.toml", **(environ or {})}, Facts(**facts))
-
-    return found
-
-
-def place_of(finding):
-    return ":".join([finding.path, *(str(number) for number in (finding.line, finding.column) if number)])
 
 
 def test_a_connector_that_cannot_be_loaded_is_a_finding(monkeypatch):

@@ -1,7 +1,6 @@
 """The package index that an installer would ask: which one, whether it may be asked, and what is shown of it."""
 
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -10,14 +9,6 @@ from played_installer import Runner
 from runtime.cli import bootstrap
 from runtime.cli.bootstrap import BootstrapError
 from runtime.cli.package_index import PackageIndexError, check_index, fetch, index_url, mask_credentials, uv_variables
-
-
-@pytest.fixture
-def venv(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    place = tmp_path / "some where" / ".venv"
-    place.mkdir(parents=True)
-    return place
 
 
 def test_no_credentials_of_an_index_are_in_a_message(venv):

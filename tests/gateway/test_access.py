@@ -8,12 +8,6 @@ from runtime.gateway import Gateway
 pytestmark = pytest.mark.sockets
 
 
-@pytest.fixture
-async def client(gateway):
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as made:
-        yield made
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

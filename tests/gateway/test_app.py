@@ -10,12 +10,6 @@ pytestmark = pytest.mark.sockets
 KEY = {"X-Mozaiks-App-Key": DEFAULT_API_KEY}
 
 
-@pytest.fixture
-async def client(gateway):
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as made:
-        yield made
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

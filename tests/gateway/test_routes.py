@@ -4,7 +4,6 @@ What the stand-in platform responds: keys, wrong requests, and collections of an
 Also the tests of `runtime.gateway.store`.
 """
 
-import httpx
 import pytest
 
 from runtime.gateway import DEFAULT_API_KEY
@@ -13,12 +12,6 @@ pytestmark = pytest.mark.sockets
 
 
 KEY = {"X-Mozaiks-App-Key": DEFAULT_API_KEY}
-
-
-@pytest.fixture
-async def client(gateway):
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as made:
-        yield made
 
 
 async def test_an_idempotency_key_is_honoured_where_the_platform_does(client, gateway):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from settings_files import place_of
 
 from middleware import PlatformError, Telemetry
 from runtime.cli.config import main
@@ -21,7 +22,6 @@ from runtime.settings.rules import RULES
 from runtime.testing import LoopClock, ScriptedUpstream, run_virtual
 
 ROOT = Path(__file__).parents[2]
-PREFIX = "MOZAIKS_CONNECTORS_"
 
 
 class Sample(NamedTuple):
@@ -125,22 +125,6 @@ SAMPLES = {
         "[transport]\nkeepalive_expiry_s = 5.1\n", "settings.toml:2:1", "[transport]\nkeepalive_expiry_s = 5\n"
     ),
 }
-
-
-@pytest.fixture
-def checked(tmp_path, monkeypatch):
-    """Checks a settings file in the working directory; returns what is found."""
-    monkeypatch.chdir(tmp_path)
-
-    def found(text, environ=None, **facts):
-        (tmp_path / "settings.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
-        return check({f"{PREFIX}FILE": "settings.toml", **(environ or {})}, Facts(**facts))
-
-    return found
-
-
-def place_of(finding):
-    return ":".join([finding.path, *(str(number) for number in (finding.line, finding.column) if number)])
 
 
 def test_the_defaults_give_no_finding(checked):

@@ -1,41 +1,24 @@
 """Spans of calls that say something of the state of their service."""
 
-from datetime import datetime
+import trace_spans
+from trace_spans import START
 
 from runtime.traces.calls import Call
 from runtime.traces.states import ServiceStates
-from runtime.traces.trace_file import Span, SpanEvent
-
-START = round(datetime(2026, 11, 28, 13, 45).astimezone().timestamp()) * 1_000_000_000
-
+from runtime.traces.trace_file import SpanEvent
 
 SECOND = 1_000_000_000
 
 
-def call(number, *, at_s=0.0, lasts_s=0.005, name="identity.get_user", failed=False, events=(), **attributes):
-    service, _, operation = name.partition(".")
-    start_ns = START + round(at_s * SECOND)
-    said = {"breaker": "mozaiks.circuit_breaker.state", "settings": "mozaiks.settings.hash"}
-    return Span(
-        trace_id=f"{number:032x}",
-        span_id=f"{number:016x}",
-        parent_id="",
-        name=name,
-        kind="INTERNAL",
-        start_ns=start_ns,
-        end_ns=start_ns + round(lasts_s * SECOND),
-        status="ERROR" if failed else "UNSET",
-        message="",
-        attributes={
-            "mozaiks.connector.name": service,
-            "mozaiks.connector.operation": operation,
-            "mozaiks.outcome": "failure" if failed else "success",
-            **({"error.type": "503"} if failed else {}),
-            **{said[key]: value for key, value in attributes.items()},
-        },
-        events=tuple(SpanEvent(kind, START + round(at * SECOND), values) for kind, at, values in events),
-        service="core",
+def call(number, *, failed=False, events=(), breaker="", **fields):
+    found = trace_spans.call(
+        number,
+        error="503" if failed else "",
+        events=[SpanEvent(kind, START + round(at * SECOND), values) for kind, at, values in events],
+        **fields,
     )
+    state = {"mozaiks.circuit_breaker.state": breaker} if breaker else {}
+    return found._replace(attributes={**found.attributes, **state})
 
 
 def attempt(number, parent, at_s):

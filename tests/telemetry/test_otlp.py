@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 
 import pytest
 from google.protobuf import json_format
@@ -16,15 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from runtime.telemetry import configure_telemetry, otlp
 
-pytestmark = pytest.mark.sockets
-
-
-@pytest.fixture(autouse=True)
-def no_otel_settings(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
-    return monkeypatch
+pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("no_otel_settings")]
 
 
 @pytest.fixture

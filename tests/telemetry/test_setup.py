@@ -30,16 +30,8 @@ from runtime.traces.model import traces_of
 from runtime.traces.page import render_page
 from runtime.traces.trace_file import SpanReader
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("no_otel_settings")]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def no_otel_settings(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
-    return monkeypatch
 
 
 def read_file(path):

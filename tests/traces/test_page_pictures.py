@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from browser import BROWSER, Driver
 
 from runtime.traces.calls import calls_of
 from runtime.traces.model import traces_of
@@ -89,14 +88,6 @@ DIFFERENCE = """async ([before, after]) => {
   context.putImageData(second, 0, 0);
   return [different / (width * height), canvas.toDataURL("image/png").split(",")[1]];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        pytest.skip("no browser here: the page is checked by its markup alone")
-    with Driver() as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")

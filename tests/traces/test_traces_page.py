@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import BROWSER, Driver
 
 from runtime.traces.model import traces_of
 from runtime.traces.page import render_page
@@ -17,14 +16,6 @@ STORIES = Path(__file__).parents[2] / "docs/traces/stories.jsonl"
 START = 1_795_873_500_000_000_000  # 2026-11-28 13:45 UTC
 MANY = 3000
 SOME = 100
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        pytest.skip("no browser here: the page is checked by its markup alone")
-    with Driver() as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")
