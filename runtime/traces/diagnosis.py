@@ -57,20 +57,19 @@ def findings(
     summary: Summary, onsets: Sequence[Onset], clock: Callable[[int], str] = clock_text
 ) -> list[tuple[str, list[str]]]:
     """
-    Return one sentence per operation that changed for the worse, or that fails all the time, each with its `advice`.
+    Return one sentence for each of *onsets*, in their order, with its `advice`.
 
-    The worst is the first. The services that are well are named once, in the first sentence on a change.
+    The services that are well are named once, in the first sentence on a change.
 
     Args:
         summary: The figures.
-        onsets: Its onsets, or those and the others of `with_failing`.
+        onsets: Those of `with_failing`.
         clock: How a time, in nanoseconds since 1970, is written.
     """
     found = []
-    troubles = with_failing(summary, onsets)
-    changed = {onset.operation for onset in troubles}
-    well = {operation.service for operation in summary.operations} - {onset.service for onset in troubles}
-    for onset in troubles:
+    changed = {onset.operation for onset in onsets}
+    well = {operation.service for operation in summary.operations} - {onset.service for onset in onsets}
+    for onset in onsets:
         if onset.throughout:
             share = f"failed {share_text(onset.worse.failed, onset.worse.calls)} {_counted(onset.worse)}"
             sentence = f"{onset.operation}: {share} throughout; {failure_text(onset.worse)}"
@@ -95,10 +94,10 @@ def with_failing(summary: Summary, onsets: Sequence[Onset]) -> list[Onset]:
 def _failing(summary: Summary, changed: set[str]) -> Iterator[Onset]:
     """Yield the others that fail all the time, with nothing to compare with: `--since` may begin too late."""
     for operation in summary.operations:
-        calls = sum(cell.calls for cell in operation.cells.values())
-        failed = sum(cell.failed for cell in operation.cells.values())
-        if operation.name not in changed and calls >= _FEW and failed >= calls * _OFTEN:
-            total = operation.total()
+        if operation.name in changed:
+            continue
+        total = operation.total()
+        if total.calls >= _FEW and total.failed >= total.calls * _OFTEN:
             yield Onset(
                 operation=operation.name,
                 service=operation.service,

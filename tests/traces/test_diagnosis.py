@@ -7,11 +7,11 @@ from random import Random
 import pytest
 from trace_spans import RETRY, START, attempt, call, incident, summary_of, with_attempts
 
-from runtime.traces.diagnosis import advice, compare, findings
+from runtime.traces.diagnosis import advice, compare, findings, with_failing
 
 
 def headlines(summary, onsets):
-    return [sentence for sentence, _ in findings(summary, onsets)]
+    return [sentence for sentence, _ in findings(summary, with_failing(summary, onsets))]
 
 
 def healthy(name, first):
@@ -205,7 +205,7 @@ def test_what_fails_all_the_time_is_said_without_a_time():
 def test_what_fails_all_the_time_has_advice_too():
     """As where only the minutes after an onset were chosen."""
     summary = summary_of(call(number, at_s=number, error="404" if number % 2 else "") for number in range(200))
-    ((sentence, (said,)),) = findings(summary, summary.onsets())
+    ((sentence, (said,)),) = findings(summary, with_failing(summary, summary.onsets()))
     assert sentence == "identity.get_user: failed 50 % (100 of 200 calls) throughout; 50 % 404"
     assert said.startswith("404: the platform does not accept the request")
 
