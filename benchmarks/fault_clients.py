@@ -73,6 +73,24 @@ def retry_after_of(error: BaseException) -> float | None:
     return float(value) if value.isdigit() else None
 
 
+async def document_of(client: Any, method: str, path: str) -> Any:
+    """Make a request by a client with the interface of httpx, and return what its response contains."""
+    response = await client.request(method, path, json=BODY if method == "POST" else None)
+    response.raise_for_status()
+    return response.json()
+
+
+def may_be_repeated(error: BaseException) -> bool:
+    """Say whether a careful author repeats a request of httpx after *error*: a POST only where it was not sent."""
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in RETRYABLE and error.request.method == "GET"
+    if isinstance(error, httpx.TransportError):
+        return isinstance(error, httpx.ConnectError) or error.request.method == "GET"
+    return False
+
+
 @asynccontextmanager
 async def httpx_tenacity(url: str, limits: Limits, _provider: Any) -> AsyncIterator[Call]:
     """
@@ -92,13 +110,6 @@ async def httpx_tenacity(url: str, limits: Limits, _provider: Any) -> AsyncItera
         retry_after = retry_after_of(error) if error else None
         return backoff(state) if retry_after is None else retry_after
 
-    def may_be_repeated(error: BaseException) -> bool:
-        if isinstance(error, httpx.HTTPStatusError):
-            return error.response.status_code in RETRYABLE and error.request.method == "GET"
-        if isinstance(error, httpx.TransportError):
-            return isinstance(error, httpx.ConnectError) or error.request.method == "GET"
-        return False
-
     async with httpx.AsyncClient(base_url=url, timeout=limits.attempt_s, trust_env=False) as client:
 
         @tenacity.retry(
@@ -108,9 +119,7 @@ async def httpx_tenacity(url: str, limits: Limits, _provider: Any) -> AsyncItera
             reraise=True,
         )
         async def call(method: str, path: str) -> Any:
-            response = await client.request(method, path, json=BODY if method == "POST" else None)
-            response.raise_for_status()
-            return response.json()
+            return await document_of(client, method, path)
 
         yield call
 
@@ -124,22 +133,16 @@ async def httpx_stamina(url: str, limits: Limits, _provider: Any) -> AsyncIterat
     instrument_httpx()
 
     def hook(error: Exception) -> bool | float:
-        if isinstance(error, httpx.HTTPStatusError):
-            if error.response.status_code not in RETRYABLE or error.request.method != "GET":
-                return False
-            retry_after = retry_after_of(error)
-            return True if retry_after is None else retry_after
-        if isinstance(error, httpx.TransportError):
-            return isinstance(error, httpx.ConnectError) or error.request.method == "GET"
-        return False
+        if not may_be_repeated(error):
+            return False
+        retry_after = retry_after_of(error)
+        return True if retry_after is None else retry_after
 
     async with httpx.AsyncClient(base_url=url, timeout=limits.attempt_s, trust_env=False) as client:
 
         @stamina.retry(on=hook, attempts=ATTEMPTS, timeout=limits.deadline_s)
         async def call(method: str, path: str) -> Any:
-            response = await client.request(method, path, json=BODY if method == "POST" else None)
-            response.raise_for_status()
-            return response.json()
+            return await document_of(client, method, path)
 
         yield call
 
@@ -185,9 +188,7 @@ async def clientwright(url: str, limits: Limits, provider: Any) -> AsyncIterator
     async with build("httpx", config, AdapterDeps(tracer=OpenTelemetryTracer(provider))) as client:
 
         async def call(method: str, path: str) -> Any:
-            response = await client.request(method, path, json=BODY if method == "POST" else None)
-            response.raise_for_status()
-            return response.json()
+            return await document_of(client, method, path)
 
         yield call
 
