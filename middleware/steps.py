@@ -28,7 +28,8 @@ class Step:
         Run before the layers below; a step that raises is not entered.
 
         Returns:
-            What `succeeded` or `failed` get as *entered*; where the step has to wait first, a coroutine of it.
+            What `succeeded` or `failed` get as *entered*, never a response; where the step has to wait first, a
+            coroutine of it.
         """
 
     def enter_above(self, below: Handler, request: PlatformRequest) -> Any:

@@ -125,7 +125,7 @@ _CONSTANT_HEADERS = {
 _OTHER_ROUTE = "other"
 
 _new_info = maker(CallInfo)
-_new_call = maker(Call)
+_new_call = maker(Call)  # its `settings` are given: `maker` runs no `__post_init__`
 _new_attempt = maker(Attempt)
 _new_request = maker(PlatformRequest)
 
